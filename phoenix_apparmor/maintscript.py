@@ -1,4 +1,8 @@
-"""Steps of the package's maintainer scripts that are more than a line of shell.
+"""Steps of the package's maintainer scripts that are more than a line of shell."""
 
-Called as ``python3 -I -m phoenix_apparmor.maintscript configure|remove``.
-"""
+from collections.abc import Sequence
+
+
+def main(_arguments: Sequence[str]) -> int:
+    """maintscript configure|remove: see the maintainer scripts; exit status."""
+    return 0
