@@ -1,0 +1,185 @@
+"""The JSON -> who gets which profile, and what of it is wrong. Pure: text in, values out."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phoenix_apparmor import lastgood
+from phoenix_apparmor.errors import PhoenixError, one_line
+
+DEFAULT_PROFILE = "lxc-nvidia-gpu-base"
+# No profile line: on Proxmox its own generated profile, which is what both names mean.
+NO_LINE = ("unconfined", "generated")
+BIGGEST_JSON = (64 << 20) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What one container is assigned.
+
+    name: as the JSON says it, "" if nothing good was ever said.
+    policy_namespace: whether it may have one of its own, where its profile asks for it.
+    problem: why today's entry cannot be used, "" if it can. With a name, that is the last
+    good one.
+    """
+
+    name: str
+    policy_namespace: bool = True
+    problem: str = ""
+
+    @property
+    def profile(self) -> str | None:
+        """Value of lxc.apparmor.profile; None: there is no such line."""
+        return None if self.name in NO_LINE else self.name
+
+
+def parse(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
+    """CTID -> Assignment of a phoenix_lxc_configs.json.
+
+    An entry that breaks the schema costs only itself: it has a problem and no name.
+    Raises PhoenixError if the whole cannot be read.
+    """
+    document = load(text)
+    bad = entry_problems(document, schema)
+    result = {}
+    for ctid, entry in document["lxc_configs"].items():
+        if ctid in bad:
+            result[ctid] = Assignment("", problem=bad[ctid])
+        else:
+            result[ctid] = Assignment(
+                entry.get("apparmor_profile", DEFAULT_PROFILE),
+                entry.get("apparmor_policy_namespace", True),
+            )
+    return result
+
+
+def load(text: bytes) -> Any:
+    """The JSON document; a key that stands twice in one object is an error, not a choice."""
+    if len(text) > BIGGEST_JSON:
+        raise PhoenixError("it is 64 MiB or more; that is no list of containers.")
+    try:
+        document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise PhoenixError(f"it is not UTF-8 (byte {error.start}).") from error
+    except json.JSONDecodeError as error:
+        raise PhoenixError(
+            f"line {error.lineno}, column {error.colno}: {error.msg}.",
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise PhoenixError(f"it is no JSON that can be read: {error}.") from error
+    if not isinstance(document, dict) or not isinstance(document.get("lxc_configs"), dict):
+        raise PhoenixError('it has no object "lxc_configs" at its top.')
+    return document
+
+
+class Twice(dict[str, Any]):
+    """An object in which a key stands more than once; names are in twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) == len(pairs):
+        return result
+    marked = Twice(result)
+    counts = Counter(key for key, _ in pairs)
+    marked.twice = tuple(key for key, count in counts.items() if count > 1)
+    return marked
+
+
+def entry_problems(document: Any, schema: Mapping[str, Any]) -> dict[str, str]:
+    """CTID -> what is wrong with its entry, one line; only the entries with something wrong."""
+    from jsonschema import Draft7Validator
+
+    entries = document["lxc_configs"]
+    problems: dict[str, str] = {}
+    if isinstance(entries, Twice):
+        problems |= dict.fromkeys(entries.twice, "the CTID stands twice in lxc_configs")
+    for ctid, entry in entries.items():
+        if isinstance(entry, Twice) and "apparmor_profile" in entry.twice:
+            problems.setdefault(ctid, "apparmor_profile stands twice in the entry")
+    for error in Draft7Validator(schema).iter_errors(document):
+        path = list(error.absolute_path)
+        if len(path) >= 2:
+            problems.setdefault(str(path[1]), explain(path[2:], error.instance))
+        else:
+            # propertyNames reports a bad name at the object that has it
+            problems.setdefault(str(error.instance), explain([], error.instance))
+    return problems
+
+
+def explain(path: list[Any], value: object) -> str:
+    """What is wrong at path below a container's entry, and what would be right."""
+    shown = one_line(json.dumps(value, ensure_ascii=False))
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    match path:
+        case ["apparmor_profile", *_]:
+            if isinstance(value, str) and value.startswith("lxc_"):
+                return (
+                    f"apparmor_profile {shown} cannot be used: lxc-start may only change to names "
+                    f'that begin with "lxc-". Rename it to "{value.replace("_", "-")}"'
+                )
+            return (
+                f"apparmor_profile {shown} cannot be used: it must be the name of a profile that "
+                'begins with "lxc-", or "unconfined", or "generated"'
+            )
+        case [key, *_]:
+            return f"{key} is {shown}, it must be true or false"
+        case _ if isinstance(value, str):
+            return f"{shown} is no CTID; a CTID is a number from 100 to 999999999"
+    return f"the entry is {shown}, it must be an object"
+
+
+def remember(
+    today: Mapping[str, Assignment], before: Mapping[str, Assignment]
+) -> dict[str, Assignment]:
+    """today, where a bad entry has its last good assignment from before."""
+    merged = {}
+    for ctid, assignment in today.items():
+        last = before.get(ctid)
+        if assignment.problem and last is not None and last.name:
+            assignment = Assignment(last.name, last.policy_namespace, assignment.problem)
+        merged[ctid] = assignment
+    return merged
+
+
+def write_copy(head: bytes, assigned: Mapping[str, Assignment]) -> bytes:
+    """The text of the validated copy (see lastgood) below its head."""
+    return head + b"".join(_lines(assigned))
+
+
+def _lines(assigned: Mapping[str, Assignment]) -> Iterable[bytes]:
+    for ctid, assignment in assigned.items():
+        if not ctid.isascii() or not ctid.isdigit():
+            continue  # reported when it was read; nothing can be started under such a name
+        words = [ctid, assignment.name or "?"]
+        if not assignment.policy_namespace:
+            words.append("plain")
+        if assignment.problem:
+            words += ["!", one_line(assignment.problem)]
+        yield " ".join(words).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def read_line(line: str) -> Assignment:
+    """The Assignment of what lastgood.line_of gives."""
+    words, _, problem = line.partition(" ! ")
+    name, _, plain = words.partition(" ")
+    return Assignment("" if name == "?" else name, plain != "plain", problem)
+
+
+def read_copy(text: bytes) -> dict[str, Assignment]:
+    """CTID -> Assignment of a validated copy; empty if text is none."""
+    if not lastgood.is_copy(text):
+        return {}
+    body = text[text.index(b"\n\n") + 2 :].decode("utf-8", "surrogateescape")
+    pairs = (line.split(" ", 1) for line in body.split("\n") if " " in line)
+    return {ctid: read_line(rest) for ctid, rest in pairs}
+
+
+def source_of(text: bytes) -> str:
+    """The path of the JSON that a validated copy was made from."""
+    line = text[len(lastgood.FIRST_LINE) :].split(b"\n", 1)[0]
+    return line.removeprefix(b"source ").decode("utf-8", "surrogateescape")

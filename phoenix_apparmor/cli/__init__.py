@@ -1,0 +1,66 @@
+"""The command line: arguments in, exit status out. One small file a verb."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from phoenix_apparmor import __version__
+from phoenix_apparmor.cli import apply, attach, detach, reload
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+USAGE_ERROR = 64
+
+VERBS = (reload, apply, attach, detach)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the exit status of sysexits.h for a wrong call."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong with the arguments and ends with status 64."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+
+
+def make_parser() -> Parser:
+    """The parser of the whole command line; each verb sets run, a function of (Host, args)."""
+    parser = Parser(
+        prog="phoenix-apparmor",
+        description="Keeps Proxmox LXC containers with NVIDIA GPUs confined by AppArmor.",
+        epilog="Exit status: 0 fine, 1 error, 2 drift or degraded, 64 wrong usage.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        default=os.environ.get("PHOENIX_APPARMOR_ROOT", ""),
+        help="work on the host tree below DIR (also: PHOENIX_APPARMOR_ROOT)",
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
+    for verb in VERBS:
+        verb.add(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; the one place where errors become messages and an exit status."""
+    args = make_parser().parse_args(arguments)
+    try:
+        host = Host(args.root)
+        if args.root and not os.path.isdir(host.root):
+            raise PhoenixError(f"--root {args.root} is no folder.", status=USAGE_ERROR)
+        status: int = args.run(host, args)
+        sys.stdout.flush()
+    except PhoenixError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.status
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status

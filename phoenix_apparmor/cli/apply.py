@@ -1,0 +1,121 @@
+"""apply: the assignments -> .conf of containers at rest."""
+
+import argparse
+import difflib
+import os
+import sys
+
+from phoenix_apparmor import ctconf, lookup, paths, starting
+from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor.cli.common import (
+    Subparsers,
+    add_containers,
+    check_containers,
+    local_ctids,
+    warn_of_trouble,
+)
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import NOTICE, Host
+
+LOCK_SECONDS = 10
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of apply."""
+    parser = verbs.add_parser(
+        "apply",
+        help="write the assigned profiles into /etc/pve/lxc/CTID.conf",
+        description="Writes into /etc/pve/lxc/CTID.conf what the JSON assigns, as the hookscript "
+        "does at the start. A running container keeps its profile until it is started again.",
+        epilog="example: phoenix-apparmor apply --all --dry-run",
+    )
+    add_containers(parser, everything="all containers of this node that the JSON knows")
+    parser.add_argument("--dry-run", action="store_true", help="print a diff and change nothing")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if every .conf says what is assigned, 1 if one could not, 2 if a last good one was used."""
+    check_containers(args)
+    known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
+    warn_of_trouble(known)
+    here = local_ctids(host)
+    chosen = [ctid for ctid in here if known.of(ctid)] if args.all else args.ctids
+    changed = right = failed = 0
+    degraded = bool(known.trouble)
+    for ctid in chosen:
+        assignment = known.of(ctid)
+        degraded = degraded or bool(assignment and assignment.problem)
+        try:
+            if apply_to(host, ctid, assignment, dry_run=args.dry_run):
+                changed += 1
+            else:
+                right += 1
+        except PhoenixError as error:
+            sys.stdout.flush()
+            sys.stderr.write(f"{error.about(ctid)}\n")
+            failed += 1
+    if args.all:
+        elsewhere = len(known.assigned.keys() - set(here))
+        print(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
+    elif right and not args.dry_run:
+        print(f"{right} right already.")
+    return 1 if failed else 2 if degraded else 0
+
+
+def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: bool) -> str:
+    """One sentence with the counts."""
+    total = changed + right + failed
+    if total and right == total:
+        text = f"Nothing to do: {total} containers, all right already."
+    else:
+        words = "to change" if dry_run else "changed"
+        text = f"{total} containers: {changed} {words}, {right} right already, {failed} failed."
+    return text + (f" {elsewhere} of the JSON are not on this node." if elsewhere else "")
+
+
+def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: bool) -> bool:
+    """Makes one .conf right, or prints the diff that would; whether there was something to do."""
+    if assignment is None:
+        raise PhoenixError(
+            "is not in the JSON, so it is not managed.",
+            hint="Add it to lxc_configs to assign a profile to it.",
+        )
+    if assignment.problem:
+        if not assignment.name:
+            raise PhoenixError(
+                f"{assignment.problem}.",
+                hint="Correct it in the JSON, which this checks: phoenix-apparmor validate",
+            )
+        last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
+        sys.stderr.write(f"warning: CT {ctid}: {last_good}\n")
+    name = paths.conf(ctid)
+    if not host.exists(name):
+        raise PhoenixError(f"there is no {name}.", hint="It may be on another node of the cluster.")
+    profile = assignment.profile
+    if dry_run:
+        return print_diff(name, host.read(name), profile)
+    if ctconf.conf_says(host.read(name), profile):
+        return False
+    with host.lock(paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
+        if not lock.held:
+            raise PhoenixError(
+                f"its configuration is locked by another task for more than {LOCK_SECONDS} s.",
+                hint=f"Try again when that has ended. What runs: pct config {ctid}; "
+                f"fuser -v {paths.conf_lock(ctid)}",
+            )
+        change = starting.edit_conf(host, ctid, profile)
+    if change is not None:
+        print(f"CT {ctid}: {change}")
+        host.journal(NOTICE, f"CT {ctid}: {change}", ctid=ctid, profile=assignment.name)
+    return change is not None
+
+
+def print_diff(name: str, old: bytes, profile: str | None) -> bool:
+    """Prints the unified diff of a .conf; whether there is a difference."""
+    new = ctconf.set_conf_profile(old, profile)
+    before, after = (ctconf.as_text(text).split("\n") for text in (old, new))
+    diff = difflib.unified_diff(before, after, name, name, lineterm="", n=2)
+    text = "".join(f"{line}\n" for line in diff)
+    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return new != old

@@ -1,0 +1,45 @@
+"""What several verbs share: which containers are meant."""
+
+import argparse
+import sys
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.lookup import Known
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_containers(parser: argparse.ArgumentParser, *, everything: str) -> None:
+    """CTID... or --all, one of which must be given."""
+    parser.add_argument("ctids", metavar="CTID", nargs="*", help="containers of this node")
+    parser.add_argument("--all", action="store_true", help=everything)
+
+
+def check_containers(args: argparse.Namespace) -> None:
+    """Raises PhoenixError (usage) unless there are CTIDs or --all, and only valid ones."""
+    if bool(args.ctids) == args.all:
+        raise PhoenixError("name containers, or say --all.", status=64)
+    for ctid in args.ctids:
+        if not paths.is_ctid(ctid):
+            raise PhoenixError(
+                f'"{ctid}" is no CTID.', hint="A CTID is a number from 100 to 999999999.", status=64
+            )
+
+
+def local_ctids(host: Host) -> list[str]:
+    """CTIDs that have a configuration on this node, in numeric order."""
+    names = (name.removesuffix(".conf") for name in host.names(paths.CONF_FOLDER))
+    return sorted((name for name in names if paths.is_ctid(name)), key=int)
+
+
+def warn_of_trouble(known: Known) -> None:
+    """Says loudly that the last good assignments are used; raises if there are none."""
+    if known.trouble is None:
+        return
+    if not known.ever:
+        raise known.trouble
+    sys.stderr.write(f"warning: {known.trouble.what} The last good assignments are used.\n")
+    if known.trouble.hint:
+        sys.stderr.write(f"{known.trouble.hint}\n")

@@ -1,0 +1,55 @@
+"""reload: profile files -> kernel, only what differs."""
+
+import argparse
+import os
+import sys
+
+from phoenix_apparmor import kernel, loading, lookup, paths, profiles
+from phoenix_apparmor.cli.common import Subparsers
+from phoenix_apparmor.host import ERROR, NOTICE, Host
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of reload."""
+    parser = verbs.add_parser(
+        "reload",
+        help="load the profiles that differ from what the kernel has",
+        description="Loads the profiles in /etc/apparmor.d that differ from what the kernel has: "
+        "ours, a site's own that use our abstractions, and all that a container is assigned. "
+        "Running containers keep their label and get the new rules. Nothing is ever unloaded.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be loaded")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if the kernel has what the files say, 1 if a profile failed."""
+    if kernel.profile_list(host) is None:
+        print("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
+        return 0
+    assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
+    wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
+    files = profiles.ours(host, wanted)
+    if not files:
+        print(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
+        return 0
+    unchanged = failed = done = 0
+    for outcome in loading.reload(host, files, dry_run=args.dry_run):
+        if outcome.action == "unchanged":
+            unchanged += 1
+        elif outcome.action in ("failed", "skipped"):
+            failed += outcome.action == "failed"
+            text = f"{outcome.action} {outcome.name}: {outcome.why}"
+            sys.stdout.flush()
+            sys.stderr.write(f"{text}\n{outcome.hint}\n")
+            if outcome.action == "failed":
+                host.journal(ERROR, f"{text} {outcome.hint}", profile=outcome.name)
+        else:
+            done += 1
+            print(f"{'would have ' if args.dry_run else ''}{outcome.action} {outcome.name}")
+            if not args.dry_run:
+                text = f"{outcome.action} profile {outcome.name} from {outcome.path}"
+                host.journal(NOTICE, text, profile=outcome.name)
+    if unchanged and not done and not failed:
+        print(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
+    return 1 if failed else 0

@@ -1,0 +1,137 @@
+"""Profile files -> kernel: only what differs, each one on its own, never unloading anything.
+
+A running container whose profile is unloaded becomes unconfined and stays so; replacing
+keeps its label and gives it the new rules at once.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from phoenix_apparmor import kernel, paths, profiles
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.profiles import ProfileFile
+
+# The unit's drop-in has 30 s for all it does.
+LOAD_SECONDS = 12
+ENFORCING = ("enforce", "kill")
+
+Action = Literal["loaded", "replaced", "unchanged", "skipped", "failed"]
+
+
+class Outcome(NamedTuple):
+    """What became of one profile; why for those skipped or failed, else ""."""
+
+    name: str
+    path: str
+    action: Action
+    why: str = ""
+    hint: str = ""
+
+
+def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> Iterator[Outcome]:
+    """Brings the kernel to what the files say, one Outcome a file as it is done.
+
+    A file that fails keeps its old policy in the kernel and stops no other. dry_run
+    compiles and compares only.
+    """
+    with host.lock(paths.LOADING_LOCK, wait=60):
+        for file in files:
+            try:
+                yield _bring(host, file, dry_run)
+            except PhoenixError as error:
+                yield Outcome(file.name, file.path, "failed", error.what, error.hint)
+
+
+def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
+    link = profiles.switched_off(host, file)
+    if link is not None:
+        return Outcome(
+            file.name, file.path, "skipped", f"{link} switches it off.", f"To use it: rm {link}"
+        )
+    policy = profiles.compile_policy(host, file)
+    if is_loaded(host, file.name, policy):
+        return Outcome(file.name, file.path, "unchanged")
+    mode = kernel.mode_of(kernel.profile_list(host) or b"", file.name)
+    if not dry_run:
+        load(host, file)
+    return Outcome(file.name, file.path, "loaded" if mode is None else "replaced")
+
+
+def is_loaded(host: Host, name: str, policy: bytes) -> bool:
+    """Whether the kernel holds just these bytes for the profile."""
+    held = kernel.policy_hash(host, name)
+    return held is not None and hashlib.new(held[0], policy).hexdigest() == held[1]
+
+
+def load(host: Host, file: ProfileFile) -> None:
+    """Loads or replaces one profile, and looks whether the kernel has it. Raises PhoenixError.
+
+    The cache is written, so that the next boot has it, but not read: the parser takes a
+    cache file that is newer than the profile for good, and dpkg gives files the time of
+    their build, so after a downgrade it would load the newer version's policy.
+    """
+    command = [*profiles.parser(host), "-r", "-T", "-W", host.path(file.path)]
+    ran = host.run(command, timeout=LOAD_SECONDS)
+    profiles.check_parser(file, ran.status, ran.err)
+    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
+        raise PhoenixError(
+            f"apparmor_parser loaded {file.path}, but the kernel has no profile {file.name}.",
+            hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
+        )
+
+
+def ensure_enforced(host: Host, name: str) -> str | None:
+    """Makes sure that the kernel enforces a profile; its mode before, None if it was not loaded.
+
+    Raises PhoenixError, with the way out, where a container under it would run under less
+    than the profile says: then it must not start.
+    """
+    mode = _mode(host, name)
+    if mode is None:
+        # Many starts at once: the first one loads, the others find it loaded.
+        with host.lock(paths.LOADING_LOCK, wait=LOAD_SECONDS):
+            if _mode(host, name) is None:
+                _load_for_start(host, name)
+        _refuse_unless_enforcing(name, _mode(host, name))
+        return None
+    _refuse_unless_enforcing(name, mode)
+    return mode
+
+
+def _mode(host: Host, name: str) -> str | None:
+    loaded = kernel.profile_list(host)
+    if loaded is None:
+        raise PhoenixError(
+            f"profile {name} cannot be enforced: this kernel runs without AppArmor.",
+            hint="Boot it with apparmor=1 security=apparmor (and see that /sys/kernel/security "
+            'is mounted), or assign the container "unconfined".',
+        )
+    return kernel.mode_of(loaded, name)
+
+
+def _load_for_start(host: Host, name: str) -> None:
+    file = profiles.find(host, name)
+    if file is None:
+        raise PhoenixError(
+            f"profile {name} is neither in the kernel nor in a file in {paths.APPARMOR_D}.",
+            hint="Correct the name in the JSON, or put the profile there. What is there: "
+            "phoenix-apparmor status",
+        )
+    link = profiles.switched_off(host, file)
+    if link is not None:
+        raise PhoenixError(
+            f"profile {name} is switched off by {link}.",
+            hint=f"To use it: rm {link} && phoenix-apparmor reload",
+        )
+    load(host, file)
+
+
+def _refuse_unless_enforcing(name: str, mode: str | None) -> None:
+    if mode not in ENFORCING:
+        raise PhoenixError(
+            f"profile {name} is in {mode} mode in the kernel, it would not confine anything.",
+            hint=f'Take "complain" out of the flags in {paths.APPARMOR_D}/{name} '
+            f"(or rm {paths.APPARMOR_D}/force-complain/{name}), then: phoenix-apparmor reload",
+        )

@@ -1,0 +1,49 @@
+"""Where things are on a host. Names only; Host puts them below its root."""
+
+# The first one that is there counts: the cluster's (through pmxcfs), then this host's.
+JSON_FILES = (
+    "/etc/pve/phoenix_lxc_configs.json",
+    "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json",
+)
+STATE = "/var/lib/phoenix-apparmor"
+COPY = STATE + "/assignments"
+ASSIGNMENTS_LOCK = "/run/lock/phoenix-apparmor/assignments.lock"
+LOADING_LOCK = "/run/lock/phoenix-apparmor/loading.lock"
+
+CONF_FOLDER = "/etc/pve/lxc"
+APPARMOR_D = "/etc/apparmor.d"
+KERNEL = "/sys/kernel/security/apparmor"
+KERNEL_PROFILES = KERNEL + "/profiles"
+NAMESPACES = KERNEL + "/policy/namespaces"
+
+# The comment in a profile file that asks for a policy namespace for each of its containers.
+NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace\n"
+
+HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
+SNIPPET = "phoenix-apparmor.py"
+PVE_MODULE = "/usr/share/perl5/PVE/LXC.pm"
+
+
+def conf(ctid: str) -> str:
+    """Proxmox' configuration of a container of this node."""
+    return f"{CONF_FOLDER}/{ctid}.conf"
+
+
+def runtime(ctid: str) -> str:
+    """LXC's configuration, the only one that lxc-start reads."""
+    return f"/var/lib/lxc/{ctid}/config"
+
+
+def conf_lock(ctid: str) -> str:
+    """Proxmox' lock of a container's configuration (PVE::LXC::Config, lock_config)."""
+    return f"/run/lock/lxc/pve-config-{ctid}.lock"
+
+
+def is_ctid(text: str) -> bool:
+    """Whether text can be a CTID on Proxmox: 100 to 999999999 (pve-vmid)."""
+    return text.isascii() and text.isdigit() and 3 <= len(text) <= 9 and text[0] != "0"
+
+
+def is_our_hookscript(volume: str | None) -> bool:
+    """Whether the hookscript option of a .conf (STORAGE:snippets/NAME) names ours."""
+    return volume is not None and volume.rpartition("/")[2] == SNIPPET

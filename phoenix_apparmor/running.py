@@ -1,0 +1,50 @@
+"""Running an external command with a bound on its time."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import program_path
+
+
+class Ran(NamedTuple):
+    """What a command left: exit status (negative: the signal), output and messages."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str = "/") -> Ran:
+    """Runs a command and waits for it, at most timeout seconds.
+
+    Any exit status is an answer. Raises PhoenixError, with a line that one can paste,
+    where the program is missing or did not end in time (it and its children are killed:
+    a container start must never hang on us).
+    """
+    environment = {**os.environ, "PATH": program_path(), "LC_ALL": "C"}
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PhoenixError(f"cannot run {command[0]}: {error.strerror}.") from error
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired as error:
+        os.killpg(process.pid, 9)
+        process.communicate()
+        raise PhoenixError(
+            f"{command[0]} did not end within {timeout:g} s.",
+            hint=f"Try it by hand: {shlex.join(command)}",
+        ) from error
+    return Ran(process.returncode, out, err.decode("utf-8", "replace"))

@@ -1,0 +1,61 @@
+"""The quick answer at a container's start: is there nothing to do?
+
+A start on a host where nothing changed should cost little more than the start of Python, so
+this module imports only what has no imports of its own, and answers False to everything out
+of the ordinary. starting.prepare then finds out what it is; it alone decides and acts.
+"""
+
+from phoenix_apparmor import ctconf, kernel, lastgood, paths
+from phoenix_apparmor.host import Host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+
+
+def is_settled(host: Host, ctid: str) -> bool:
+    """Whether both files and the kernel already say what the JSON assigns to the container."""
+    try:
+        return _is_settled(host, ctid)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_settled(host: Host, ctid: str) -> bool:
+    copy = host.read(paths.COPY)
+    found = _trusted_json(host)
+    if found is None or not lastgood.is_current(copy, *found):
+        return False
+    name = lastgood.line_of(copy, ctid)
+    if name is None:
+        return True
+    if not name.startswith("lxc-") or " " in name:
+        return False
+    runtime = host.read(paths.runtime(ctid))
+    return (
+        ctconf.conf_says(host.read(paths.conf(ctid)), name)
+        and ctconf.runtime_says(runtime, name)
+        and kernel.mode_of(host.read(paths.KERNEL_PROFILES), name) == "enforce"
+        and _has_its_namespace(host, ctid, name, runtime)
+    )
+
+
+def _trusted_json(host: Host) -> "tuple[str, os.stat_result] | None":
+    """The JSON that counts, if it is root's and only root can write it (the usual case)."""
+    for source in paths.JSON_FILES:
+        seen = host.stat(source)
+        if seen is not None:
+            return (source, seen) if seen.st_uid == 0 and not seen.st_mode & 0o022 else None
+    return None
+
+
+def _has_its_namespace(host: Host, ctid: str, name: str, runtime: bytes) -> bool:
+    """Whether a container that gets a policy namespace has it, and one that does not has none."""
+    stacked = ctconf.STACK_BEGIN in runtime
+    if paths.NAMESPACE_MARKER not in host.read(f"{paths.APPARMOR_D}/{name}"):
+        return not stacked
+    if not ctconf.is_unprivileged(runtime):
+        return not stacked
+    return runtime == ctconf.stack(runtime, name, ctid) and host.exists(
+        kernel.namespace_path(ctconf.namespace_of(ctid))
+    )

@@ -1,0 +1,278 @@
+"""One container's start: decide, edit, verify.
+
+The hookscript, the unit's drop-in and `apply` all come here, so that a container gets the
+same answer on every way to start. What Proxmox does when: facts in the README, "How a start
+works"; in short, the runtime configuration is generated from .conf before the hookscript
+runs, and lxc-start reads nothing else. So both files are made right, .conf for the next
+start and the runtime configuration for this one.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phoenix_apparmor import ctconf, kernel, loading, lookup, paths, profiles
+from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+GENERATOR_SECONDS = 10
+LXC_INFO_SECONDS = 5
+
+# Proxmox' own generator, with the assignment put into the configuration in memory: right
+# whether .conf says it already (hookscript) or may not be written now (drop-in).
+REGENERATE = """
+use strict; use warnings; use PVE::LXC; use PVE::LXC::Config;
+my ($vmid, $profile) = @ARGV;
+my $conf = PVE::LXC::Config->load_config($vmid);
+my @lxc = grep { $_->[0] !~ /^lxc\\.(apparmor\\.profile|aa_profile)$/ } @{$conf->{lxc} // []};
+push @lxc, ['lxc.apparmor.profile', $profile] if defined $profile;
+$conf->{lxc} = \\@lxc;
+PVE::LXC::update_lxc_config($vmid, $conf);
+"""
+
+Where = Literal["hookscript", "unit"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a start was given.
+
+    assignment: None if the container is not managed.
+    changes: what was done, a few words each; empty when all was right before.
+    warnings: what a person should know although the start goes on.
+    """
+
+    assignment: Assignment | None
+    changes: tuple[str, ...] = ()
+    warnings: tuple[PhoenixError, ...] = ()
+
+
+def prepare(host: Host, ctid: str, where: Where) -> Prepared:
+    """Makes this start run under what the JSON assigns to the container now.
+
+    Raises PhoenixError if that cannot be: then the start must be aborted. The drop-in
+    (where="unit") leaves .conf alone: Proxmox may hold its lock for our own parent.
+    """
+    try:
+        return _prepare(host, ctid, where)
+    except PhoenixError as error:
+        raise error.about(ctid) from error
+
+
+def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
+    conf = host.read_if_there(paths.conf(ctid))
+    assignment, known = lookup.assignment_of(host, ctid)
+    trouble = known.trouble if known is not None else None
+    if trouble is not None and known is not None and not known.ever:
+        if where == "hookscript" or _has_our_hookscript(conf):
+            raise PhoenixError(
+                f"nobody knows its profile, so it does not start. {trouble.what}", hint=trouble.hint
+            )
+        return Prepared(None)
+    warnings = []
+    if trouble is not None:
+        warnings.append(
+            PhoenixError(
+                f"{trouble.what} The last good assignment is used: "
+                f"{assignment.name if assignment and assignment.name else 'none'}.",
+                hint=trouble.hint,
+                ctid=ctid,
+            )
+        )
+    if assignment is None:
+        return Prepared(None, warnings=tuple(warnings))
+    if not assignment.name:
+        raise PhoenixError(f"{assignment.problem}.", hint=_how_to_mend(trouble))
+    if assignment.problem:
+        warnings.append(
+            PhoenixError(
+                f"{assignment.problem}. Its last good assignment is used: {assignment.name}.",
+                hint=_how_to_mend(None),
+                ctid=ctid,
+            )
+        )
+    changes = _make_it_so(host, ctid, assignment, where, conf, warnings)
+    return Prepared(assignment, tuple(changes), tuple(warnings))
+
+
+def _how_to_mend(trouble: PhoenixError | None) -> str:
+    if trouble is not None:
+        return trouble.hint
+    return "Correct it in the JSON, which this checks: phoenix-apparmor validate"
+
+
+def _has_our_hookscript(conf: bytes | None) -> bool:
+    return conf is not None and paths.is_our_hookscript(ctconf.conf_value(conf, b"hookscript"))
+
+
+def _make_it_so(
+    host: Host,
+    ctid: str,
+    assignment: Assignment,
+    where: Where,
+    conf: bytes | None,
+    warnings: list[PhoenixError],
+) -> list[str]:
+    """Kernel first, so that a refused start has changed nothing; the runtime configuration last."""
+    profile = assignment.profile
+    changes = []
+    if profile is not None and loading.ensure_enforced(host, profile) is None:
+        changes.append(f"loaded profile {profile}")
+    if where == "hookscript":
+        if conf is None:
+            raise PhoenixError(
+                f"there is no {paths.conf(ctid)}: it is no container of this node.",
+                hint="See where it is: pct list; ls /etc/pve/nodes/*/lxc",
+            )
+        # Held by our parent on every way but vzdump's stop mode; then it is free for us.
+        with host.lock(paths.conf_lock(ctid), wait=0):
+            before = edit_conf(host, ctid, profile)
+        if before is not None:
+            changes.append(before)
+    elif conf is not None and not ctconf.conf_says(conf, profile):
+        warnings.append(
+            PhoenixError(
+                f"{paths.conf(ctid)} does not say {assignment.name} yet; this start does.",
+                hint=f"Let it agree: phoenix-apparmor apply {ctid}",
+                ctid=ctid,
+            )
+        )
+    if set_runtime(host, ctid, assignment):
+        changes.append("corrected the runtime configuration")
+    return changes
+
+
+def edit_conf(host: Host, ctid: str, profile: str | None) -> str | None:
+    """Makes .conf say profile, under the caller's lock; what was changed, None if nothing."""
+    name = paths.conf(ctid)
+    old = host.read(name)
+    new = ctconf.set_conf_profile(old, profile)
+    if new == old:
+        return None
+    host.replace(name, new)
+    return describe_edit(old, profile)
+
+
+def describe_edit(old: bytes, profile: str | None) -> str:
+    """In words: from what to what."""
+    values = ctconf.conf_profiles(old)
+    return f"profile in .conf: {values[-1] if values else 'no line'} -> {profile or 'no line'}"
+
+
+def is_proxmox(host: Host) -> bool:
+    """Whether Proxmox generates the runtime configurations of this host."""
+    return host.exists(paths.PVE_MODULE)
+
+
+def set_runtime(host: Host, ctid: str, assignment: Assignment) -> bool:
+    """Makes the runtime configuration be as it should for the assignment.
+
+    Returns whether its profile was another one. On Proxmox its own generator writes it (with
+    a profile line it leaves out allow_nesting and raw, which an edit of one line would
+    leave), elsewhere the file is the admin's and only the line is edited.
+    """
+    name = paths.runtime(ctid)
+    old = host.read_if_there(name)
+    if old is None and not is_proxmox(host):
+        return False  # lxc-start has nothing to start either, and says so
+    profile = assignment.profile
+    expected = "generated" if profile is None and is_proxmox(host) else profile
+    changed = old is None or not ctconf.runtime_says(old, expected)
+    if changed and is_proxmox(host):
+        _regenerate(host, ctid, profile)
+        old = host.read(name)
+        if not ctconf.runtime_says(old, expected):
+            raise PhoenixError(
+                f"Proxmox did not put profile {expected} into {name}.",
+                hint=f"See what else sets one there: grep apparmor {name} {paths.conf(ctid)}",
+            )
+    new = ctconf.set_runtime_profile(old or b"", expected)
+    if profile is not None and gets_namespace(host, assignment, new):
+        try:
+            kernel.make_namespace(host, ctconf.namespace_of(ctid))
+        except OSError as error:
+            raise PhoenixError(
+                f"its policy namespace cannot be made: {error.strerror}.",
+                hint='To do without it: "apparmor_policy_namespace": false in its JSON entry.',
+            ) from error
+        new = ctconf.stack(new, profile, ctid)
+    if new != old:
+        host.replace(name, new)
+    return changed
+
+
+def gets_namespace(host: Host, assignment: Assignment, runtime: bytes) -> bool:
+    """Whether the container is started with a policy namespace of its own.
+
+    Its profile asks for it, the container is not excepted, and it has a user namespace (only
+    that can own a policy namespace: in a privileged container it would serve nothing).
+    """
+    if assignment.profile is None or not assignment.policy_namespace:
+        return False
+    if not ctconf.is_unprivileged(runtime) or not host.exists(paths.NAMESPACES):
+        return False
+    file = profiles.find(host, assignment.profile)
+    return file is not None and file.wants_namespace
+
+
+def _regenerate(host: Host, ctid: str, profile: str | None) -> None:
+    command = ["perl", "-e", REGENERATE, ctid, *([] if profile is None else [profile])]
+    ran = host.run(command, timeout=GENERATOR_SECONDS)
+    if ran.status != 0:
+        raise PhoenixError(
+            f"Proxmox could not write {paths.runtime(ctid)}: {ran.err.strip()[-300:]}",
+            hint=f"See what is wrong with its configuration: pct config {ctid}",
+        )
+
+
+def init_pid(host: Host, ctid: str) -> int | None:
+    """Process id of the container's init as the host sees it; None if it does not run."""
+    ran = host.run(["lxc-info", "-n", ctid, "-p", "-H"], timeout=LXC_INFO_SECONDS)
+    out = ran.out.strip()
+    return int(out) if ran.status == 0 and out.isdigit() and out != b"-1" else None
+
+
+def label_is(label: str, profile: str | None, ctid: str) -> bool:
+    """Whether a label as the kernel shows it is the profile's: plain, or stacked and outermost.
+
+    Without a profile line it is Proxmox' generated profile, which any label but an
+    unconfined one may be.
+    """
+    if profile is None:
+        return label != "unconfined"
+    return label in (f"{profile} (enforce)", f"{profile} (kill)") or (
+        label.startswith(stacked := ctconf.stacked_label(profile, ctid))
+        and not label.removeprefix(stacked).endswith("(complain)")
+    )
+
+
+def verify(host: Host, ctid: str) -> None:
+    """After the start: is the container's init under what is assigned? PhoenixError if not."""
+    assignment, _ = lookup.assignment_of(host, ctid)
+    if assignment is None or not assignment.name:
+        return
+    pid = init_pid(host, ctid)
+    label = kernel.label_of(host, pid) if pid is not None else None
+    if label is not None and not label_is(label, assignment.profile, ctid):
+        raise PhoenixError(
+            f'runs under "{label}", but {assignment.name} is assigned.',
+            hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",
+            ctid=ctid,
+        )
+
+
+def release(host: Host, ctid: str) -> bool:
+    """After the stop (ExecStopPost): removes the container's policy namespace; whether it did.
+
+    Only with no process left: the kernel would remove it under a running container as well,
+    into which nobody could enter any more.
+    """
+    namespace = ctconf.namespace_of(ctid)
+    if not host.exists(kernel.namespace_path(namespace)):
+        return False
+    for group in (f"/sys/fs/cgroup/lxc/{ctid}", f"/sys/fs/cgroup/lxc.payload.{ctid}"):
+        events = host.read_if_there(f"{group}/cgroup.events")
+        if events is not None and b"populated 1" in events:
+            return False
+    kernel.remove_namespace(host, namespace)
+    return True
