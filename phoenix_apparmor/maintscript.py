@@ -1,8 +1,212 @@
-"""Steps of the package's maintainer scripts that are more than a line of shell."""
+"""Steps of the package's maintainer scripts that are more than a line of shell.
 
-from collections.abc import Sequence
+The scripts (debian/postinst, debian/prerm) call ``/usr/libexec/phoenix-apparmor/maintscript
+configure|remove``. Each step stands on its own: one that fails says so and stops no other.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from phoenix_apparmor import attaching, conffiles, ctconf, paths
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+# One line a container, "CTID VOLUME": those that the removal of the package detached.
+DETACHED = paths.STATE + "/detached"
+LOCAL_STORAGE = "/var/lib/vz"
+# The project's profile from before its first package; it does not compile.
+DEPRECATED = "lxc-phoenix-nvidia-gpu"
+TUNABLES_HOME = f"{paths.APPARMOR_D}/tunables/home"
 
 
-def main(_arguments: Sequence[str]) -> int:
-    """maintscript configure|remove: see the maintainer scripts; exit status."""
-    return 0
+def main(arguments: Sequence[str], host: Host | None = None) -> int:
+    """Runs the steps of one occasion; exit status 1 if one of them failed."""
+    steps = {"configure": CONFIGURE, "remove": REMOVE}[arguments[0]]
+    failed = 0
+    for step in steps:
+        try:
+            step(host or Host())
+        except PhoenixError as error:
+            failed += 1
+            for line in error.lines():
+                _warn(line)
+    return 1 if failed else 0
+
+
+def link_hookscript(host: Host) -> None:
+    """Makes the hookscript a snippet of storage "local"; only where nothing else is there."""
+    if not host.exists(LOCAL_STORAGE):
+        return
+    link = f"{LOCAL_STORAGE}/snippets/{paths.SNIPPET}"
+    if host.exists(link):
+        place = host.path(link)
+        if not os.path.islink(place) or os.readlink(place) != paths.HOOKSCRIPT:
+            raise PhoenixError(
+                f"{link} is not our link and stays as it is.",
+                hint=f"To use ours: ln -sf {paths.HOOKSCRIPT} {link}",
+            )
+        return
+    host.make_folder(os.path.dirname(link))
+    try:
+        os.symlink(paths.HOOKSCRIPT, host.path(link))
+    except OSError as error:
+        raise PhoenixError(f"cannot make the link {link}: {error.strerror}.") from error
+
+
+def detach_all(host: Host) -> None:
+    """Takes our hookscript from this node's containers, and remembers from which.
+
+    A container that names a hookscript that is gone does not start any more: so this
+    raises PhoenixError, which keeps the package installed, when one cannot be changed.
+    """
+    record = dict(_detached(host))
+    failed = []
+    for ctid, volume in _attached(host):
+        try:
+            said = attaching.detach(host, ctid)
+        except PhoenixError as error:
+            failed.append(error.about(ctid))
+        else:
+            record[ctid] = volume
+            _say(f"CT {ctid}: {said}")
+    _remember(host, record)
+    if failed:
+        for problem in failed:
+            _warn(str(problem))
+        names = ", ".join(str(problem.ctid) for problem in failed)
+        raise PhoenixError(
+            f"without its hookscript CT {names} would not start, so phoenix-apparmor stays.",
+            hint="Mend the above (a locked container: wait for its task) and remove it again.",
+        )
+
+
+def reattach(host: Host) -> None:
+    """Gives the hookscript back to the containers that a removal took it from."""
+    left = {}
+    problem = None
+    for ctid, volume in _detached(host):
+        try:
+            storage = attaching.check_storage(host, volume.partition(":")[0])
+            _say(f"CT {ctid}: {attaching.attach(host, ctid, storage)}")
+        except PhoenixError as error:
+            left[ctid] = volume
+            problem = error.about(ctid)
+    _remember(host, left)
+    if problem is not None:
+        raise problem
+
+
+def retire_deprecated(host: Host) -> None:
+    """Sets the deprecated profile aside as .dpkg-bak once no container names it."""
+    path = f"{paths.APPARMOR_D}/{DEPRECATED}"
+    if not host.exists(path):
+        return
+    users = sorted(set(_users_of_deprecated(host)))
+    if users:
+        raise PhoenixError(
+            f"the deprecated profile {DEPRECATED} stays, as it is named in {', '.join(users)}.",
+            hint="Name lxc-nvidia-gpu-base or lxc-nvidia-gpu-docker there; "
+            "the next upgrade then retires it.",
+        )
+    try:
+        os.rename(host.path(path), host.path(path + ".dpkg-bak"))
+    except OSError as error:
+        raise PhoenixError(f"cannot set {path} aside: {error.strerror}.") from error
+    _say(f"the deprecated profile {DEPRECATED} is retired; kept as {path}.dpkg-bak")
+
+
+def report_tunables_home(host: Host) -> None:
+    """The old setup scripts' fix overwrote this file of the package apparmor; nobody but its
+    owner can know what else was in it.
+    """
+    for conffile in conffiles.of_package(host, "apparmor"):
+        if conffile.path == TUNABLES_HOME and conffile.state in ("modified", "missing"):
+            raise PhoenixError(
+                f"{TUNABLES_HOME} is {conffile.state}: perhaps an old setup script did that.",
+                hint="To compare or get the original back: apt-get install --reinstall "
+                "-o Dpkg::Options::=--force-confask,confmiss apparmor",
+            )
+
+
+def report_held_back(host: Host) -> None:
+    """New versions of our profiles that are not in force, as the admin's edit was kept."""
+    held = [c for c in conffiles.of_package(host) if c.held_back]
+    if held:
+        names = ", ".join(c.path for c in held)
+        raise PhoenixError(
+            f"edited, so this version's text is not in force: {names}.",
+            hint=f"Move the edit into {paths.APPARMOR_D}/local/ and take the new text: "
+            f"mv {held[0].waiting} {held[0].path} && phoenix-apparmor reload",
+        )
+
+
+Step = Callable[[Host], None]
+CONFIGURE: tuple[Step, ...] = (
+    link_hookscript,
+    reattach,
+    retire_deprecated,
+    report_tunables_home,
+    report_held_back,
+)
+REMOVE: tuple[Step, ...] = (detach_all,)
+
+
+def _attached(host: Host) -> Iterator[tuple[str, str]]:
+    """(CTID, volume) of this node's containers that have our hookscript."""
+    for name in host.names(paths.CONF_FOLDER):
+        ctid = name.removesuffix(".conf")
+        if paths.is_ctid(ctid) and name != ctid:
+            text = host.read_if_there(paths.conf(ctid)) or b""
+            volume = ctconf.conf_value(text, b"hookscript")
+            if volume is not None and paths.is_our_hookscript(volume):
+                yield ctid, volume
+
+
+def _detached(host: Host) -> list[tuple[str, str]]:
+    lines = (host.read_if_there(DETACHED) or b"").decode("utf-8", "replace").splitlines()
+    return [(ctid, volume) for ctid, _, volume in (line.partition(" ") for line in lines) if volume]
+
+
+def _remember(host: Host, record: dict[str, str]) -> None:
+    """Writes DETACHED; no file where there is nothing to remember."""
+    if record:
+        host.make_folder(paths.STATE)
+        lines = (f"{ctid} {volume}\n" for ctid, volume in sorted(record.items()))
+        host.replace(DETACHED, "".join(lines).encode())
+    elif host.exists(DETACHED):
+        os.unlink(host.path(DETACHED))
+
+
+def _users_of_deprecated(host: Host) -> Iterator[str]:
+    """Files that name the deprecated profile.
+
+    Snapshots count, as a rollback brings their line back; so does every node's .conf, as
+    containers migrate. Without Proxmox it is LXC's own configuration that says it.
+    """
+    name = DEPRECATED.encode()
+    for source in (*paths.JSON_FILES, paths.COPY):
+        # As text, so that it also counts in a JSON that cannot be parsed today.
+        if name in (host.read_if_there(source) or b""):
+            yield source
+    if host.exists(paths.CONF_FOLDER):
+        nodes = [f"/etc/pve/nodes/{node}/lxc" for node in host.names("/etc/pve/nodes")]
+        files = [
+            f"{folder}/{n}" for folder in (paths.CONF_FOLDER, *nodes) for n in host.names(folder)
+        ]
+        setting = ctconf.lxc_setting
+    else:
+        files = [paths.runtime(container) for container in host.names("/var/lib/lxc")]
+        setting = ctconf.runtime_setting
+    for file in files:
+        lines = (host.read_if_there(file) or b"").split(b"\n")
+        if (ctconf.PROFILE_KEY, name) in map(setting, lines):
+            yield file
+
+
+def _say(text: str) -> None:
+    print(f"phoenix-apparmor: {text}", flush=True)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"phoenix-apparmor: {text}\n")
