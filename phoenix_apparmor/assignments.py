@@ -141,8 +141,9 @@ def remember(
     for ctid, assignment in today.items():
         last = before.get(ctid)
         if assignment.problem and last is not None and last.name:
-            assignment = Assignment(last.name, last.policy_namespace, assignment.problem)
-        merged[ctid] = assignment
+            merged[ctid] = Assignment(last.name, last.policy_namespace, assignment.problem)
+        else:
+            merged[ctid] = assignment
     return merged
 
 

@@ -19,6 +19,10 @@ DEAD_KEY = b"lxc.aa_profile"
 STACK_BEGIN = b"# phoenix-apparmor: policy namespace for the container (begin)"
 STACK_END = b"# phoenix-apparmor: policy namespace for the container (end)"
 
+SECURITYFS_ENTRY = (
+    b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
+)
+
 _BLANK = b" \t\r\f\v"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _LXC_KEY = _LETTERS + b"0123456789_-."
@@ -256,8 +260,7 @@ def stack(text: bytes, profile: str, ctid: str) -> bytes:
         STACK_BEGIN,
         PROFILE_KEY + b" = " + as_bytes(stacked_label(profile, ctid)),
         b"lxc.apparmor.allow_nesting = 1",
-        b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none "
-        b"rbind,create=dir,optional 0 0",
+        SECURITYFS_ENTRY,
         STACK_END,
     )
     text = unstack(text)

@@ -70,7 +70,7 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
         return action(host, ctid)
     except PhoenixError as error:
         refusal = error
-    except Exception as error:  # noqa: BLE001: whatever it is, the container must not start
+    except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
         import traceback
 
         host.journal(ERROR, traceback.format_exc(), ctid=ctid)

@@ -8,7 +8,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lookup import Known
 
-Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+Subparsers = argparse._SubParsersAction  # noqa: SLF001  (argparse has no public name for it)
 
 
 def add_containers(parser: argparse.ArgumentParser, *, everything: str) -> None:

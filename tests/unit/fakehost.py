@@ -1,0 +1,203 @@
+"""A host tree in a temporary folder, and programs on PATH that act on it.
+
+The real code runs against it, in its own process, as on a host; only the kernel and
+Proxmox' own commands are stand-ins (tests/vm has the real ones).
+"""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+REPO = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"
+PROGRAMS = Path(__file__).parent / "fake"
+
+PVE_GENERATED = b"""lxc.arch = amd64
+lxc.include = /usr/share/lxc/config/debian.common.conf
+lxc.idmap = u 0 100000 65536
+lxc.idmap = g 0 100000 65536
+lxc.apparmor.profile = generated
+lxc.apparmor.raw = deny mount -> /proc/,
+lxc.uts.name = test
+"""
+
+
+class Done(NamedTuple):
+    """Exit status and both outputs of a finished command."""
+
+    status: int
+    out: str
+    err: str
+
+
+class FakeHost:
+    """Builds and runs; paths are given as on the host."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environment = {
+            "PATH": f"{PROGRAMS}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "FAKE_ROOT": str(root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        for folder in ("etc/pve/lxc", "etc/apparmor.d/abstractions", "run", "var/lib/lxc"):
+            (root / folder).mkdir(parents=True)
+        self.kernel({})
+
+    def path(self, name: str) -> Path:
+        return self.root / name.lstrip("/")
+
+    def write(self, name: str, text: bytes | str) -> Path:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def read(self, name: str) -> bytes:
+        return self.path(name).read_bytes()
+
+    def conf(self, ctid: str, text: bytes | str = b"arch: amd64\nhostname: ct\n") -> Path:
+        return self.write(f"/etc/pve/lxc/{ctid}.conf", text)
+
+    def runtime(self, ctid: str, text: bytes = PVE_GENERATED) -> Path:
+        return self.write(f"/var/lib/lxc/{ctid}/config", text)
+
+    def json(self, content: Mapping[str, Any] | str | bytes) -> Path:
+        """The JSON: text as it is, or the entries of lxc_configs."""
+        if not isinstance(content, str | bytes):
+            content = json.dumps({"lxc_configs": content})
+        path = self.path("/etc/pve/phoenix_lxc_configs.json")
+        path.unlink(missing_ok=True)
+        path = self.write("/etc/pve/phoenix_lxc_configs.json", content)
+        path.chmod(0o640)
+        return path
+
+    def assign(self, **profiles: str) -> Path:
+        """Assigns profiles: assign(c950="lxc-x")."""
+        return self.json({k[1:]: {"apparmor_profile": v} for k, v in profiles.items()})
+
+    def profile(self, name: str, body: str = "", *, flags: str = "", before: str = "") -> Path:
+        return self.write(
+            f"/etc/apparmor.d/{name}",
+            f"abi <abi/3.0>,\n{before}profile {name} {flags}{{\n"
+            f"  include <abstractions/phoenix/base>\n  file,\n{body}\n}}\n",
+        )
+
+    def kernel(self, modes: Mapping[str, str] | None) -> None:
+        """Profiles that the kernel has, with their mode; None: no AppArmor."""
+        listing = self.path("/sys/kernel/security/apparmor/profiles")
+        if modes is None:
+            listing.unlink(missing_ok=True)
+            return
+        self.path("/sys/kernel/security/apparmor/policy/profiles").mkdir(
+            parents=True, exist_ok=True
+        )
+        self.path("/sys/kernel/security/apparmor/policy/namespaces").mkdir(exist_ok=True)
+        listing.write_text("".join(f"{name} ({mode})\n" for name, mode in modes.items()))
+
+    def running(self, ctid: str, label: str, pid: int = 4242) -> None:
+        """A running container: its init's label, as the kernel shows it."""
+        self.write(f"/proc/{pid}/attr/apparmor/current", f"{label}\n")
+        self.write(f"/fake/pid/{ctid}", f"{pid}\n")
+        unix = self.path("/proc/net/unix")
+        unix.parent.mkdir(parents=True, exist_ok=True)
+        with unix.open("a") as file:
+            file.write(f"0000: 00000002 00000000 00010000 0001 01 99 @/var/lib/lxc/{ctid}/command\n")
+
+    def proxmox(self) -> None:
+        """Proxmox' generator is there (tests/unit/fake/perl acts as it)."""
+        self.write("/usr/share/perl5/PVE/LXC.pm", "1;\n")
+
+    def settle(self) -> None:
+        """Lets the validated copy be of a JSON that has not changed for long."""
+        path = self.path("/var/lib/phoenix-apparmor/assignments")
+        lines = path.read_bytes().split(b"\n")
+        words = lines[2].split(b" ")
+        words[-1] = b"%d" % (int(words[-1]) + 60_000_000_000)
+        lines[2] = b" ".join(words)
+        path.write_bytes(b"\n".join(lines))
+
+    def run(
+        self, *command: str, timeout: float = 60, user: int | None = None, **environment: str
+    ) -> Done:
+        done = subprocess.run(
+            command,
+            env={**self.environment, **environment},
+            cwd="/",
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            user=user,
+        )
+        return Done(
+            done.returncode,
+            done.stdout.decode("utf-8", "backslashreplace"),
+            done.stderr.decode("utf-8", "backslashreplace"),
+        )
+
+    def cli(self, *arguments: str, **environment: str) -> Done:
+        """The real command line, from the source tree."""
+        return self.run(
+            PYTHON,
+            "-m",
+            "phoenix_apparmor",
+            "--root",
+            str(self.root),
+            *arguments,
+            **{"PYTHONPATH": str(REPO), **environment},
+        )
+
+    def hook_file(self, name: str) -> str:
+        """hooks/NAME as it is shipped, but with the source tree on its path."""
+        path = self.path(f"/fake/{name}")
+        if not path.exists():
+            text = (REPO / "hooks" / name).read_text()
+            assert '"/usr/lib/python3/dist-packages"' in text
+            self.write(f"/fake/{name}", text.replace("/usr/lib/python3/dist-packages", str(REPO)))
+            path.chmod(0o755)
+        return str(path)
+
+    def hook(self, ctid: str, phase: str = "pre-start", **environment: str) -> Done:
+        """The hookscript as Proxmox calls it."""
+        return self.run(
+            self.hook_file("hookscript"),
+            ctid,
+            phase,
+            **{"PHOENIX_APPARMOR_ROOT": str(self.root), **environment},
+        )
+
+    def unit(self, step: str, ctid: str, **environment: str) -> Done:
+        """What the drop-in of the unit calls."""
+        return self.run(
+            self.hook_file("unit"),
+            step,
+            ctid,
+            **{"PHOENIX_APPARMOR_ROOT": str(self.root), **environment},
+        )
+
+
+class Journal:
+    """The journal's socket of a fake host; lines() gives what was sent, fields by name."""
+
+    def __init__(self, host: FakeHost) -> None:
+        path = host.path("/run/systemd/journal/socket")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(os.fspath(path))
+
+    def entries(self) -> list[dict[str, str]]:
+        result = []
+        while True:
+            try:
+                data = self.socket.recv(1 << 16)
+            except BlockingIOError:
+                return result
+            result.append(dict(line.split("=", 1) for line in data.decode().strip().split("\n")))
+
+    def messages(self) -> list[str]:
+        return [entry["MESSAGE"] for entry in self.entries()]
