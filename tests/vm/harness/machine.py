@@ -1,0 +1,210 @@
+"""A throw-away VM: booted once per image, then resumed from its saved state in seconds."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from . import cache, qemu
+from .channel import Channel, ChannelClosed, ChannelSilent, Result
+from .errors import CommandFailed, VmError
+from .image import HERE, command, image
+
+BOOT_TIMEOUT = 600.0
+RESUME_TIMEOUT = 120.0
+# Virtual size of the second disk (GiB): the same for the empty and the full one, so that one
+# saved state fits both.
+ROOTS_SIZE = 12
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A VM at rest. In `folder`: disk.qcow2 (what it wrote) and state (memory, devices)."""
+
+    suite: str
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        return self.folder.name
+
+
+class Machine:
+    """A running VM. Use as a context manager, or call close()."""
+
+    def __init__(self, suite: str, disk: Path, roots: Path | None, state: Path | None) -> None:
+        base = image(suite)
+        self.suite = suite
+        self._folder = Path(tempfile.mkdtemp(prefix=f"vm-{suite}."))
+        self.disk = self._folder / "disk.qcow2"
+        kind = "raw" if disk.suffix == ".img" else "qcow2"
+        command("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
+                str(self.disk))  # fmt: skip
+        self._qemu = qemu.Qemu(
+            self._folder, base, self.disk, roots or empty_roots(), qemu.accelerator(base), state
+        )
+        try:
+            self._channel = Channel(self._qemu.agent_socket)
+            if state:
+                self._qemu.wait_resumed(RESUME_TIMEOUT)
+                # The VM's clock stands where it was saved.
+                self.run("date", "-u", "-s", f"@{time.time():.3f}")
+            else:
+                self._channel.wait_hello(BOOT_TIMEOUT)
+            if roots:
+                self.sh("mkdir -p /srv/big && mount -o ro,noload /dev/vdb /srv/big")
+        except (ChannelClosed, ChannelSilent) as error:
+            raise self._lost(error, "waiting for the agent") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def resume(cls, snapshot: Snapshot, roots: Path | None = None) -> Machine:
+        """A VM that goes on where the snapshot stands; any number at the same time."""
+        return cls(snapshot.suite, snapshot.folder / "disk.qcow2", roots, snapshot.folder / "state")
+
+    def run(
+        self,
+        *argv: str,
+        timeout: float = 120,
+        stdin: bytes = b"",
+        check: bool = True,
+        live: Callable[[bytes], None] | None = None,
+    ) -> Result:
+        """Run a program as root in the VM, outside any container.
+
+        timeout in seconds, then it is killed and rc is 124. check: rc other than 0 raises
+        CommandFailed. A VM that panics or hangs raises VmError with the console's end.
+        """
+        try:
+            result = self._channel.run(argv, stdin, timeout, live)
+        except (ChannelClosed, ChannelSilent) as error:
+            raise self._lost(error, shlex.join(argv)) from error
+        if check and result.rc:
+            raise CommandFailed(
+                f"in the {self.suite} VM: {shlex.join(argv)}\nexit status {result.rc}\n"
+                f"stdout:\n{result.stdout}\nstderr:\n{result.stderr}"
+            )
+        return result
+
+    def sh(
+        self,
+        script: str,
+        timeout: float = 120,
+        check: bool = True,
+        live: Callable[[bytes], None] | None = None,
+    ) -> Result:
+        """Run a script with bash -e (and pipefail); otherwise as run()."""
+        return self.run("bash", "-e", "-o", "pipefail", "-c", script,
+                        timeout=timeout, check=check, live=live)  # fmt: skip
+
+    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Write a file in the VM; missing folders are made."""
+        data = content.encode() if isinstance(content, str) else content
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
+        self.run("sh", "-c", script, "sh", path, f"{mode:o}", stdin=data)
+
+    def read(self, path: str) -> str:
+        """The text of a file in the VM."""
+        return self.run("cat", path).stdout
+
+    def push(self, source: Path, target: str) -> None:
+        """Copy a file or a folder (its contents) of this machine to the path target in the VM."""
+        if source.is_file():
+            self.write(target, source.read_bytes(), source.stat().st_mode & 0o777)
+            return
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", dereference=False) as archive:
+            archive.add(source, arcname=".", filter=_as_root)
+        self.run("mkdir", "-p", target)
+        self.run("tar", "-x", "-C", target, "--no-same-owner", stdin=buffer.getvalue())
+
+    def pull(self, source: str, target: Path) -> None:
+        """Copy a file out of the VM."""
+        target.write_bytes(self.run("cat", source).stdout_bytes)
+
+    def save(self, folder: Path) -> None:
+        """Freeze the VM into `folder` as a Snapshot's contents; this Machine ends."""
+        self.run("sync")
+        self._channel.close()
+        self._qemu.save(folder / "state")
+        shutil.move(self.disk, folder / "disk.qcow2")
+        self.close()
+
+    def close(self) -> None:
+        """End the VM, drop what it wrote."""
+        self._qemu.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _lost(self, error: Exception, doing: str) -> VmError:
+        what = "ended" if isinstance(error, ChannelClosed) else "does not answer"
+        text = f"the {self.suite} VM {what} (during: {doing})\n{self._qemu.why()}"
+        self.close()
+        return VmError(text)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if "__pycache__" in info.name:
+        return None
+    info.uid = info.gid = 0
+    return info
+
+
+def empty_roots() -> Path:
+    """A second disk with nothing in it."""
+    return cache.entry(
+        "no-roots",
+        str(ROOTS_SIZE),
+        lambda folder: command("qemu-img", "create", "-q", "-f", "qcow2",
+                               str(folder / "roots.qcow2"), f"{ROOTS_SIZE}G"),
+    ) / "roots.qcow2"  # fmt: skip
+
+
+def booted(suite: str) -> Snapshot:
+    """The suite's VM, just booted, without our package (about a minute when not in the cache)."""
+    base = image(suite)
+    accelerator = qemu.accelerator(base)
+    key = cache.digest(base.name, qemu.version(), *accelerator.arguments, HERE / "qemu.py")
+
+    def make(folder: Path) -> None:
+        cache.say(f"booting {suite} ({accelerator.name})")
+        with Machine(suite, base / "root.img", None, None) as machine:
+            state = machine.run("systemctl", "is-system-running", "--wait", check=False)
+            if state.stdout.strip() != "running":
+                failed = machine.run("systemctl", "--failed", "--no-legend", check=False)
+                raise VmError(f"{suite} booted to '{state.stdout.strip()}':\n{failed.stdout}")
+            machine.save(folder)
+
+    return Snapshot(suite, cache.entry(f"booted-{suite}", key, make))
+
+
+def derived(kind: str, base: Snapshot, key: str, prepare: Callable[[Machine], None]) -> Snapshot:
+    """The base's VM after prepare(machine), kept in the cache under KIND-SUITE and key."""
+
+    def make(folder: Path) -> None:
+        with Machine.resume(base) as machine:
+            prepare(machine)
+            machine.save(folder)
+
+    full = cache.digest(base.key, key)
+    return Snapshot(base.suite, cache.entry(f"{kind}-{base.suite}", full, make))
