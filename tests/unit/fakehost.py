@@ -157,8 +157,9 @@ class FakeHost:
         path = self.path(f"/fake/{name}")
         if not path.exists():
             text = (REPO / "hooks" / name).read_text()
-            assert '"/usr/lib/python3/dist-packages"' in text
-            self.write(f"/fake/{name}", text.replace("/usr/lib/python3/dist-packages", str(REPO)))
+            line = 'sys.path.append("/usr/lib/python3/dist-packages")\n'
+            assert line in text
+            self.write(f"/fake/{name}", text.replace(line, f'sys.path.append("{REPO}")\n{line}'))
             path.chmod(0o755)
         return str(path)
 

@@ -1,0 +1,175 @@
+"""The JSON -> assignments, and the validated copy of them."""
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from phoenix_apparmor import assignments, lastgood, lookup
+from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor.errors import PhoenixError
+
+
+def parse(entries: Any) -> dict[str, Assignment]:
+    return assignments.parse(json.dumps({"lxc_configs": entries}).encode(), lookup.schema())
+
+
+def test_contract() -> None:
+    parsed = parse(
+        {
+            "950": {"name": "x", "memory_mb": -1, "nonsense": [1]},
+            "951": {"apparmor_profile": "lxc-mine.1"},
+            "952": {"apparmor_profile": "unconfined"},
+            "953": {"apparmor_profile": "generated"},
+            "954": {"apparmor_profile": "lxc-d", "apparmor_policy_namespace": False},
+        }
+    )
+    assert {ctid: a.profile for ctid, a in parsed.items()} == {
+        "950": "lxc-nvidia-gpu-base",
+        "951": "lxc-mine.1",
+        "952": None,
+        "953": None,
+        "954": "lxc-d",
+    }
+    assert not any(a.problem for a in parsed.values())
+    assert not parsed["954"].policy_namespace
+    assert parsed["951"].policy_namespace
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "docker", "lxc_phoenix_v1", 7, None, [], "lxc-", "lxc-a\n", "lxc-a b", "../lxc-a",
+     "lxc-a/b", "lxc-a//&b", ":lxc-a", "Unconfined", "lxc-ü", "lxc-" + "a" * 200, True],
+)  # fmt: skip
+def test_a_value_that_cannot_be_used_costs_only_its_container(value: object) -> None:
+    parsed = parse({"952": {"apparmor_profile": value}, "953": {}})
+    assert parsed["953"] == Assignment("lxc-nvidia-gpu-base")
+    assert parsed["952"].name == ""
+    problem = parsed["952"].problem
+    assert "apparmor_profile" in problem
+    assert json.dumps(value, ensure_ascii=False)[:50].rstrip('"')[:8] in problem
+    assert "\n" not in problem
+
+
+def test_underscore_name_is_told_what_would_be_right() -> None:
+    problem = parse({"952": {"apparmor_profile": "lxc_phoenix_v1"}})["952"].problem
+    assert problem == (
+        'apparmor_profile "lxc_phoenix_v1" cannot be used: lxc-start may only change to names '
+        'that begin with "lxc-". Rename it to "lxc-phoenix-v1"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "ctid", "words"),
+    [
+        ({"952": 7}, "952", "the entry is 7"),
+        ({"952": None}, "952", "the entry is null"),
+        ({"abc": {}}, "abc", "no CTID"),
+        ({"99": {}}, "99", "no CTID"),
+        ({"0952": {}}, "0952", "no CTID"),
+        ({"952\n": {}}, "952\n", "no CTID"),
+        ({"952": {"apparmor_policy_namespace": 1}}, "952", "true or false"),
+    ],
+)
+def test_bad_entries(entries: Any, ctid: str, words: str) -> None:
+    assert words in parse(entries)[ctid].problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "line 1, column 1"),
+        (b'{"lxc_configs": {', "line 1"),
+        (b"\xff{}", "not UTF-8 (byte 0)"),
+        (b"[]", "no object"),
+        (b"{}", "no object"),
+        (b'{"lxc_configs": []}', "no object"),
+        (b'{"lxc_configs": ' + b"[" * 100_000, "no JSON that can be read"),
+        (b'{"lxc_configs": {"950": {"x": ' + b"9" * 5000 + b"}}}", "no JSON that can be read"),
+        (b" " * (64 << 20), "64 MiB"),
+    ],
+    ids=["empty", "cut", "latin", "list", "no configs", "wrong type", "deep", "digits", "huge"],
+)
+def test_unreadable_as_a_whole(text: bytes, words: str) -> None:
+    with pytest.raises(PhoenixError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        assignments.parse(text, lookup.schema())
+
+
+def test_a_byte_order_mark_is_read_over() -> None:
+    assert "950" in assignments.parse(b'\xef\xbb\xbf{"lxc_configs": {"950": {}}}', lookup.schema())
+
+
+def test_a_key_that_stands_twice_is_no_choice() -> None:
+    text = b"""{"lxc_configs": {
+        "950": {"apparmor_profile": "lxc-a", "apparmor_profile": "unconfined"},
+        "951": {}, "951": {"apparmor_profile": "unconfined"},
+        "952": {"name": "a", "name": "b"}}}"""
+    parsed = assignments.parse(text, lookup.schema())
+    assert "twice" in parsed["950"].problem
+    assert "twice" in parsed["951"].problem
+    assert parsed["952"].name == "lxc-nvidia-gpu-base"
+
+
+def test_the_copy_gives_back_what_it_got() -> None:
+    all_kinds = {
+        "950": Assignment("lxc-a"),
+        "951": Assignment("unconfined"),
+        "952": Assignment("lxc-a", policy_namespace=False),
+        "953": Assignment("lxc-a", policy_namespace=False, problem="is ! bad plain ?"),
+        "954": Assignment("", problem='line\nbreak "ü" \udc80'),
+        "100": Assignment("lxc-z"),
+    }
+    head = lastgood.identity("/etc/x\n.json".replace("\n", "ü"), os.stat("/"), 1)
+    text = assignments.write_copy(head, all_kinds)
+    assert lastgood.is_copy(text)
+    back = assignments.read_copy(text)
+    assert back.keys() == all_kinds.keys()
+    for ctid, assignment in all_kinds.items():
+        line = lastgood.line_of(text, ctid)
+        assert line is not None
+        assert assignments.read_line(line) == back[ctid]
+        assert back[ctid].name == assignment.name
+        assert back[ctid].policy_namespace == assignment.policy_namespace
+    assert back["953"].problem == "is ! bad plain ?"
+    assert "\n" not in back["954"].problem
+    assert lastgood.line_of(text, "95") is None
+    assert lastgood.line_of(text, "0") is None
+    assert assignments.source_of(text) == "/etc/xü.json"
+
+
+def test_a_copy_cut_short_is_no_copy() -> None:
+    text = assignments.write_copy(
+        lastgood.identity("/etc/x", os.stat("/"), 1), {"950": Assignment("lxc-a")}
+    )
+    assert not lastgood.is_copy(text[:-3])
+    assert not lastgood.is_current(text[:-3], "/etc/x", os.stat("/"))
+    assert assignments.read_copy(text[:-3]) == {}
+
+
+def test_current_is_only_what_has_not_changed_for_a_while(tmp_path: Any) -> None:
+    file = tmp_path / "j"
+    file.write_text("x")
+    seen = file.stat()
+    newest = max(seen.st_mtime_ns, seen.st_ctime_ns)
+    settled = lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS + 1) + b"\n"
+    assert lastgood.is_current(settled, "/j", seen)
+    assert not lastgood.is_current(settled, "/k", seen)
+    racy = lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS) + b"\n"
+    assert not lastgood.is_current(racy, "/j", seen), "may change once more within its second"
+    file.write_text("yy")
+    assert not lastgood.is_current(settled, "/j", file.stat())
+
+
+def test_a_bad_entry_keeps_its_last_good_assignment() -> None:
+    before = {"950": Assignment("lxc-a"), "951": Assignment("", problem="old")}
+    today = {
+        "950": Assignment("", problem="bad"),
+        "951": Assignment("", problem="bad"),
+        "952": Assignment("", problem="bad"),
+    }
+    merged = assignments.remember(today, before)
+    assert merged["950"] == Assignment("lxc-a", problem="bad")
+    assert merged["951"].name == merged["952"].name == ""
+    again = assignments.remember(today, merged)
+    assert again["950"].name == "lxc-a", "also the second time"

@@ -1,0 +1,446 @@
+"""The hookscript and the unit's drop-in on a fake host: every start ends right, or does not."""
+
+import os
+import stat
+
+import pytest
+
+from tests.unit.fakehost import PVE_GENERATED, FakeHost, Journal
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+CONF = b"arch: amd64\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n"
+MARKER = "# phoenix-apparmor: policy-namespace\n"
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    """CT 952 of the JSON, its profiles loaded; not on Proxmox."""
+    host.conf("952")
+    host.runtime("952")
+    for name in (BASE, "lxc-other"):
+        host.profile(name)
+    host.profile(DOCKER, before=MARKER)
+    host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-other": "enforce", "lxc": "enforce"})
+    host.assign(c952=BASE)
+    return host
+
+
+def parser_calls(host: FakeHost) -> int:
+    log = host.path("/fake-parser-calls")
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def test_both_files_are_made_right_and_the_second_time_nothing_is_said(
+    host: FakeHost, journal: Journal
+) -> None:
+    done = host.hook("952")
+    assert done == (0, f"CT 952: profile in .conf: no line -> {BASE}; "
+                    "corrected the runtime configuration\n", "")  # fmt: skip
+    assert host.read("/etc/pve/lxc/952.conf") == (
+        b"arch: amd64\nhostname: ct\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n"
+    )
+    runtime = host.read("/var/lib/lxc/952/config")
+    assert b"lxc.apparmor.profile = lxc-nvidia-gpu-base\n" in runtime
+    assert b"generated" not in runtime
+    [entry] = journal.entries()
+    assert entry["PHOENIX_CTID"] == "952"
+    assert entry["PHOENIX_PROFILE"] == BASE
+    assert entry["PRIORITY"] == "5"
+    before = (host.read("/etc/pve/lxc/952.conf"), runtime)
+    assert host.hook("952") == (0, "", "")
+    assert (host.read("/etc/pve/lxc/952.conf"), host.read("/var/lib/lxc/952/config")) == before
+    assert journal.entries() == []
+
+
+def test_a_changed_assignment_counts_at_the_very_next_start(host: FakeHost) -> None:
+    host.hook("952")
+    host.settle()
+    assert host.hook("952").out == ""
+    host.assign(c952="lxc-other")
+    assert host.hook("952").status == 0
+    assert b"profile = lxc-other\n" in host.read("/var/lib/lxc/952/config")
+    assert b"profile: lxc-other\n" in host.read("/etc/pve/lxc/952.conf")
+
+
+def test_on_proxmox_its_own_generator_writes_the_runtime_configuration(host: FakeHost) -> None:
+    host.proxmox()
+    assert host.hook("952").status == 0
+    runtime = host.read("/var/lib/lxc/952/config")
+    assert b"lxc.apparmor.raw" not in runtime, "no leftovers of the generated profile"
+    assert runtime.endswith(b"lxc.apparmor.profile = lxc-nvidia-gpu-base\n")
+    assert host.read("/fake-generator-calls") == b"952 lxc-nvidia-gpu-base\n"
+    host.hook("952")
+    assert host.read("/fake-generator-calls").count(b"\n") == 1, "only when something changed"
+    host.assign(c952="unconfined")
+    assert host.hook("952").status == 0
+    assert b"profile = generated\nlxc.apparmor.raw" in host.read("/var/lib/lxc/952/config")
+    assert b"apparmor" not in host.read("/etc/pve/lxc/952.conf")
+
+
+def test_a_leftover_beside_the_right_last_line_is_not_right(host: FakeHost) -> None:
+    """What an older tool did: the label is right, allow_nesting and raw survive."""
+    host.proxmox()
+    host.conf("952", CONF)
+    host.runtime("952", PVE_GENERATED + b"lxc.apparmor.profile = lxc-nvidia-gpu-base\n")
+    assert host.hook("952").status == 0
+    assert b"generated" not in host.read("/var/lib/lxc/952/config")
+
+
+def test_generator_failure_aborts(host: FakeHost) -> None:
+    host.proxmox()
+    host.write("/fake-generator-fails", "")
+    done = host.hook("952")
+    assert done.status == 1
+    assert "unable to parse config" in done.err
+    assert "pct config 952" in done.err
+
+
+def test_the_unit_leaves_conf_alone_and_is_silent(host: FakeHost, journal: Journal) -> None:
+    host.proxmox()
+    conf = host.read("/etc/pve/lxc/952.conf")
+    assert host.unit("pre-start", "952") == (0, "", "")
+    assert host.read("/etc/pve/lxc/952.conf") == conf
+    assert b"profile = lxc-nvidia-gpu-base\n" in host.read("/var/lib/lxc/952/config")
+    assert any("apply 952" in message for message in journal.messages())
+
+
+def test_the_unit_refuses_where_pct_shows_it(host: FakeHost, journal: Journal) -> None:
+    host.write("/run/pve/x", "")
+    host.assign(c952="lxc-missing")
+    done = host.unit("pre-start", "952")
+    assert done.status == 1
+    warnings = host.read("/run/pve/ct-952.warnings").decode().splitlines()
+    assert len(warnings) == 2
+    assert warnings[0].startswith("CT 952: profile lxc-missing is neither in the kernel")
+    [entry] = journal.entries()
+    assert entry["PRIORITY"] == "3"
+    assert entry["PHOENIX_CTID"] == "952"
+
+
+def test_not_managed_stays_as_it_is(host: FakeHost) -> None:
+    host.conf("953", b"a: 1\n")
+    host.runtime("953")
+    assert host.hook("953") == (0, "", "")
+    assert host.unit("pre-start", "953") == (0, "", "")
+    assert host.read("/etc/pve/lxc/953.conf") == b"a: 1\n"
+    assert host.read("/var/lib/lxc/953/config") == PVE_GENERATED
+
+
+@pytest.mark.parametrize("phase", ["post-stop", "pre-stop", "restored", "mystery"])
+def test_other_phases_are_quiet(host: FakeHost, phase: str) -> None:
+    host.assign(c952="lxc-missing")
+    assert host.hook("952", phase) == (0, "", "")
+
+
+@pytest.mark.parametrize("ctid", ["", "abc", "12", "0952", "../952", "٩٥٢", "9" * 40, "9\n52"])
+def test_a_ctid_that_is_none(host: FakeHost, ctid: str) -> None:
+    done = host.hook(ctid)
+    assert done.status == 1
+    assert "no CTID" in done.err
+    assert len(done.err.splitlines()) == 2
+    assert host.unit("pre-start", ctid).status == 1
+    assert host.unit("post-stop", ctid).status == 0
+
+
+# What makes an assigned profile unusable, and what the message must name.
+
+
+def test_not_loaded_is_loaded(host: FakeHost) -> None:
+    host.kernel({})
+    done = host.hook("952")
+    assert done.status == 0
+    assert f"loaded profile {BASE}" in done.out
+    assert f"{BASE} (enforce)" in host.read("/sys/kernel/security/apparmor/profiles").decode()
+    calls = parser_calls(host)
+    host.hook("952")
+    assert parser_calls(host) == calls, "loaded once"
+
+
+def refused(host: FakeHost, *words: str) -> None:
+    """The start is aborted with two lines that name the container and have these words."""
+    before = {p: host.read(p) for p in ("/etc/pve/lxc/952.conf", "/var/lib/lxc/952/config")}
+    for done in (host.hook("952"), host.unit("pre-start", "952")):
+        assert done.status == 1
+        assert done.err.startswith("CT 952: ")
+        assert len(done.err.splitlines()) == 2, done.err
+        for word in words:
+            assert word in done.err
+    assert before == {p: host.read(p) for p in before}, "a refused start changes nothing"
+
+
+def test_file_missing(host: FakeHost) -> None:
+    host.assign(c952="lxc-missing")
+    refused(host, "lxc-missing is neither", "phoenix-apparmor status")
+
+
+def test_does_not_compile(host: FakeHost) -> None:
+    host.kernel({})
+    host.profile(BASE, body="  SYNTAX ERROR")
+    refused(host, "does not compile", "at line", "phoenix-apparmor reload")
+
+
+def test_parser_that_says_error_and_exits_0(host: FakeHost) -> None:
+    host.kernel({})
+    host.profile(BASE, body="  SYNTAX ERROR EXIT 0")
+    refused(host, "does not compile")
+
+
+def test_parser_that_loads_nothing(host: FakeHost) -> None:
+    host.kernel({})
+    host.profile(BASE, body="  # NOT LOADED")
+    refused(host, "the kernel has no profile", "apparmor_parser -r -T")
+
+
+@pytest.mark.parametrize("folder", ["disable", "force-complain"])
+def test_switched_off(host: FakeHost, folder: str) -> None:
+    host.kernel({})
+    link = host.path(f"/etc/apparmor.d/{folder}/{BASE}")
+    link.parent.mkdir()
+    link.symlink_to(f"/etc/apparmor.d/{BASE}")
+    refused(host, f"/etc/apparmor.d/{folder}/{BASE}", "rm /etc/apparmor.d")
+
+
+def test_complain_mode(host: FakeHost) -> None:
+    host.kernel({BASE: "complain"})
+    refused(host, "complain mode", "phoenix-apparmor reload")
+
+
+def test_complain_flag_in_the_file(host: FakeHost) -> None:
+    host.kernel({})
+    host.profile(BASE, flags="flags=(complain) ")
+    refused(host, "complain mode")
+
+
+def test_no_apparmor_in_the_kernel(host: FakeHost) -> None:
+    host.kernel(None)
+    refused(host, "without AppArmor", "apparmor=1")
+    host.assign(c952="unconfined")
+    assert host.hook("952").status == 0
+    host.json({})
+    assert host.hook("952").status == 0
+
+
+def test_a_name_that_lxc_start_may_not_change_to(host: FakeHost) -> None:
+    host.assign(c952="lxc_docker")
+    refused(host, '"lxc_docker" cannot be used: lxc-start may only change to names that begin with '
+                  '"lxc-". Rename it to "lxc-docker"', "validate")  # fmt: skip
+
+
+def test_no_conf_on_this_node(host: FakeHost) -> None:
+    host.path("/etc/pve/lxc/952.conf").unlink()
+    done = host.hook("952")
+    assert done.status == 1
+    assert "no container of this node" in done.err
+
+
+# The JSON on a bad day
+
+
+def break_json(host: FakeHost, how: str) -> None:
+    path = host.path("/etc/pve/phoenix_lxc_configs.json")
+    if how == "syntax":
+        host.json('{"lxc_configs": {"952": ')
+    elif how == "types":
+        host.json('{"lxc_configs": [1]}')
+    elif how == "huge":
+        host.json(b'{"lxc_configs": {}}')
+        with path.open("ab") as file:
+            file.truncate(64 << 20)
+    elif how == "world-writable":
+        path.chmod(0o666)
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "owner":
+        os.chown(path, 65534, 65534)
+    else:
+        path.unlink()
+
+
+BROKEN = ["syntax", "types", "huge", "world-writable", "folder", "vanished"] + (
+    ["owner"] if os.geteuid() == 0 else []
+)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_broken_json_uses_the_last_good_assignments_loudly(
+    host: FakeHost, journal: Journal, how: str
+) -> None:
+    assert host.hook("952").status == 0
+    journal.entries()
+    copy = host.read("/var/lib/phoenix-apparmor/assignments")
+    break_json(host, how)
+    done = host.hook("952")
+    assert done.status == 0
+    assert "The last good assignment is used: lxc-nvidia-gpu-base." in done.err
+    assert "phoenix_lxc_configs.json" in done.err
+    assert any("last good" in message for message in journal.messages())
+    assert host.read("/var/lib/phoenix-apparmor/assignments") == copy
+    unit = host.unit("pre-start", "952")
+    assert (unit.status, unit.err) == (0, ""), "what succeeds is silent on stderr there"
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_never_a_good_json(host: FakeHost, how: str) -> None:
+    break_json(host, how)
+    done = host.hook("952")
+    assert done.status == 1
+    assert "nobody knows its profile" in done.err
+    assert len(done.err.splitlines()) == 2
+    assert host.unit("pre-start", "952").status == 0, "without our hookscript it stays as it is"
+    host.conf("952", b"hookscript: local:snippets/phoenix-apparmor.py\n")
+    assert host.unit("pre-start", "952").status == 1
+    host.conf("952", b"hookscript: local:snippets/gpu.sh\n")
+    assert host.unit("pre-start", "952").status == 0
+
+
+def test_one_bad_entry_costs_only_its_own_container(host: FakeHost) -> None:
+    host.conf("953")
+    host.runtime("953")
+    host.hook("952")
+    host.json({"952": {"apparmor_profile": 7}, "953": {}, "954": {"apparmor_profile": ""}})
+    assert host.hook("953").err == ""
+    done = host.hook("952")
+    assert done.status == 0
+    assert "Its last good assignment is used: lxc-nvidia-gpu-base" in done.err
+    host.conf("954")
+    assert host.hook("954").status == 1
+
+
+def test_a_container_that_only_the_broken_json_speaks_of_does_not_start(host: FakeHost) -> None:
+    host.hook("952")
+    host.json('{"lxc_configs": {"952": {}, "953": {"apparmor_profile": "lxc-x"')
+    for ctid in ("953", "954"):
+        host.conf(ctid)
+        host.runtime(ctid)
+    assert host.hook("953").status == 1
+    assert host.hook("954").status == 0, "a typo stops no container that was never managed"
+
+
+def test_the_cluster_file_goes_before_the_local_one(host: FakeHost) -> None:
+    local = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+    host.write(local, '{"lxc_configs": {"952": {"apparmor_profile": "lxc-other"}}}')
+    host.hook("952")
+    assert b": lxc-nvidia-gpu-base" in host.read("/etc/pve/lxc/952.conf")
+    host.path("/etc/pve/phoenix_lxc_configs.json").unlink()
+    host.hook("952")
+    assert b": lxc-other" in host.read("/etc/pve/lxc/952.conf")
+
+
+def test_a_state_that_cannot_be_written_stops_nothing(host: FakeHost) -> None:
+    host.write("/var/lib/phoenix-apparmor", "no folder\n")
+    assert host.hook("952").status == 0
+    assert b"profile = lxc-nvidia-gpu-base\n" in host.read("/var/lib/lxc/952/config")
+
+
+def test_a_copy_that_somebody_damaged_is_made_anew(host: FakeHost) -> None:
+    host.hook("952")
+    host.write("/var/lib/phoenix-apparmor/assignments", b"\0" * 99)
+    assert host.hook("952").status == 0
+    assert b"952 lxc-nvidia" in host.read("/var/lib/phoenix-apparmor/assignments")
+
+
+# The policy namespace
+
+
+def stacked(host: FakeHost) -> bool:
+    return b"//&:lxc-952_<-var-lib-lxc>:" in host.read("/var/lib/lxc/952/config")
+
+
+def namespace(host: FakeHost) -> bool:
+    folder = "/sys/kernel/security/apparmor/policy/namespaces"
+    return host.path(f"{folder}/lxc-952_<-var-lib-lxc>").is_dir()
+
+
+@pytest.mark.parametrize("way", ["hookscript", "unit"])
+def test_profile_with_the_marker_is_stacked(host: FakeHost, way: str) -> None:
+    host.assign(c952=DOCKER)
+    start = host.hook if way == "hookscript" else lambda ctid: host.unit("pre-start", ctid)
+    assert start("952").status == 0
+    assert stacked(host)
+    assert namespace(host)
+    if way == "hookscript":
+        assert host.read("/etc/pve/lxc/952.conf").endswith(b": lxc-nvidia-gpu-docker\n")
+    host.path("/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>").rmdir()
+    before = host.read("/var/lib/lxc/952/config")
+    assert start("952").status == 0
+    assert namespace(host), "made again at each start"
+    assert host.read("/var/lib/lxc/952/config") == before
+    host.assign(c952=BASE)
+    start("952")
+    assert not stacked(host)
+
+
+def test_who_is_not_stacked(host: FakeHost) -> None:
+    host.assign(c952=BASE)
+    host.hook("952")
+    assert not stacked(host)
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
+    host.hook("952")
+    assert not stacked(host), "excepted"
+    host.assign(c952=DOCKER)
+    host.runtime("952", b"lxc.apparmor.profile = x\n")
+    host.hook("952")
+    assert not stacked(host), "privileged"
+    assert not namespace(host)
+    host.runtime("952")
+    host.hook("952")
+    assert stacked(host)
+
+
+def test_the_namespace_goes_when_no_process_is_left(host: FakeHost) -> None:
+    host.assign(c952=DOCKER)
+    host.hook("952")
+    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 1\nfrozen 0\n")
+    assert host.unit("post-stop", "952").status == 0
+    assert namespace(host)
+    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 0\nfrozen 0\n")
+    assert host.unit("post-stop", "952") == (0, "", "")
+    assert not namespace(host)
+    assert host.unit("post-stop", "952").status == 0
+
+
+# After the start
+
+
+def test_post_start_compares_labels(host: FakeHost, journal: Journal) -> None:
+    assert host.hook("952", "post-start") == (0, "", ""), "not running, nothing to compare"
+    host.running("952", f"{BASE} (enforce)")
+    assert host.hook("952", "post-start") == (0, "", "")
+    for label in ("unconfined", f"{BASE} (complain)", "lxc-other (enforce)"):
+        journal.entries()
+        host.running("952", label)
+        done = host.hook("952", "post-start")
+        assert done.status == 1
+        assert f'"{label}"' in done.err
+        assert BASE in done.err
+        assert len(journal.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "right"),
+    [
+        (f"{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined (enforce)", True),
+        (f"{DOCKER} (enforce)", True),
+        (f"{DOCKER}//&:lxc-953_<-var-lib-lxc>:unconfined (enforce)", False),
+        (f"{DOCKER}-x (enforce)", False),
+        ("unconfined", False),
+    ],
+)
+def test_stacked_labels(host: FakeHost, label: str, right: bool) -> None:
+    host.assign(c952=DOCKER)
+    host.running("952", label)
+    assert (host.hook("952", "post-start").status == 0) is right
+
+
+def test_modes_of_files_stay(host: FakeHost) -> None:
+    host.path("/etc/pve/lxc/952.conf").chmod(0o640)
+    host.path("/var/lib/lxc/952/config").chmod(0o600)
+    host.hook("952")
+    modes = [
+        stat.S_IMODE(host.path(name).stat().st_mode)
+        for name in ("/etc/pve/lxc/952.conf", "/var/lib/lxc/952/config")
+    ]
+    assert modes == [0o640, 0o600]
+    assert [p.name for p in host.path("/etc/pve/lxc").iterdir()] == ["952.conf"]
