@@ -1,0 +1,99 @@
+"""status: what is assigned, what is configured, what the kernel enforces."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from phoenix_apparmor import inspecting, report, tables
+from phoenix_apparmor.host import Host
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
+
+WIDTH = 80
+
+EPILOG = """\
+verdicts:
+  ok               runs under what it is assigned
+  restart pending  still runs under another profile: restart it
+  drift            its .conf says another profile, or nothing confines it
+  refused          its last start failed, or its entry in the JSON cannot be used
+  down             does not run, and is configured as assigned
+  not managed      is not in the JSON; phoenix-apparmor leaves it alone
+  not here         on another node, configured as assigned (with --cluster)
+
+exit status: 0 nothing is off, 2 something is, 1 error
+
+examples:
+  phoenix-apparmor status
+  phoenix-apparmor status 952 953
+  phoenix-apparmor status --json | jq -r '.containers[] | select(.verdict != "ok") | .ctid'
+"""
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of status."""
+    parser = verbs.add_parser(
+        "status",
+        help="show what is assigned, configured and enforced",
+        description="Shows for each container the profile that is assigned, that its .conf has "
+        "and that the kernel enforces now; and for each profile its file and what the kernel has.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ctids", metavar="CTID", nargs="*", help="only these containers")
+    parser.add_argument("--json", action="store_true", help="for programs (status.schema.json)")
+    parser.add_argument("--cluster", action="store_true", help="the other nodes' containers too")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if nothing is off, 2 if something is."""
+    progress = Progress(sys.stderr)
+    try:
+        found = inspecting.inspect(
+            host, tuple(args.ctids), cluster=args.cluster, progress=progress.say
+        )
+    finally:
+        progress.clear()
+    if args.json:
+        text = json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n"
+    else:
+        text = tables.text(found, room(sys.stdout), colour=has_colour(sys.stdout))
+    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return 2 if found.is_off else 0
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Colour on a terminal only, and not where NO_COLOR (no-color.org) is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def room(stream: TextIO) -> int:
+    """Columns of the terminal, 80 elsewhere."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns if stream.isatty() else WIDTH
+
+
+class Progress:
+    """One line on a terminal that says what is done now, and goes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._on = stream.isatty()
+        self._shown = False
+
+    def say(self, what: str) -> None:
+        """Replaces the line."""
+        if self._on:
+            self._stream.write(f"\r\x1b[K{what} …")
+            self._stream.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

@@ -1,0 +1,135 @@
+"""Profile files against the kernel: the profiles' part of the report of status."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from phoenix_apparmor import kernel, loading, paths, profiles, report
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.lookup import Known
+from phoenix_apparmor.profiles import ProfileFile
+from phoenix_apparmor.report import Note, Profile
+
+# What the files of dpkg are called here; see conffiles.State.
+CONFFILE_WORDS = {
+    "pristine": "as shipped",
+    "modified": "edited",
+    "missing": "deleted",
+    "obsolete": "obsolete",
+    "unconfigured": "unpacked",
+}
+
+# Called with a few words on what is done now, for a person who waits.
+Progress = Callable[[str], None]
+
+
+def all_profiles(
+    host: Host, known: Known, here: Sequence[str], ctids: Sequence[str], progress: Progress
+) -> Iterator[Profile]:
+    """Each profile that we look after or that a container here is assigned, by name.
+
+    here: CTIDs of this node; ctids: if any, only the profiles that these are assigned.
+    """
+    used: dict[str, list[str]] = {}
+    for ctid in sorted(here, key=int):
+        assignment = known.of(ctid)
+        if assignment is not None and assignment.name and assignment.profile is not None:
+            used.setdefault(assignment.profile, []).append(ctid)
+    listing = kernel.profile_list(host)
+    states = conffile_states(host)
+    found = {file.name: file for file in profiles.ours(host, frozenset(used))}
+    for name in sorted(found.keys() | used.keys()):
+        by = tuple(used.get(name, ()))
+        if ctids and not set(by) & set(ctids):
+            continue
+        if name in found:
+            progress(f"compiling {name}")
+            yield _profile(host, found[name], listing, states, by)
+        else:
+            yield _without_file(name, listing, by)
+
+
+def _profile(
+    host: Host,
+    file: ProfileFile,
+    listing: bytes | None,
+    states: dict[str, tuple[str, str]],
+    used_by: tuple[str, ...],
+) -> Profile:
+    mode = None if listing is None else kernel.mode_of(listing, file.name)
+    text, notes = compare(host, file, listing, mode)
+    conffile, waiting = states.get(file.path, ("unknown" if not states else "not dpkg's", ""))
+    if waiting:
+        notes.append(
+            Note(
+                f"{waiting} waits: what the package ships now is not in force.",
+                f"See: diff -u {file.path} {waiting}; take it: mv {waiting} {file.path} && "
+                "phoenix-apparmor reload",
+            )
+        )
+    if mode is not None and mode not in loading.ENFORCING:
+        notes.append(
+            Note(f"it is in {mode} mode: it stops nothing.", f"aa-enforce {file.path}"),
+        )
+    off = bool(notes)
+    if text == "unknown" and mode is not None:
+        notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
+    return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off)
+
+
+def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) -> Profile:
+    mode = None if listing is None else kernel.mode_of(listing, name)
+    note = Note(
+        f"there is no file for it in {paths.APPARMOR_D}, though a container is assigned it.",
+        "Correct the name in the JSON, or put the profile there and run: phoenix-apparmor reload",
+    )
+    text: report.Text = "not loaded" if listing is not None and mode is None else "unknown"
+    return Profile(name, None, "no file", mode, text, used_by, (note,), off=True)
+
+
+def compare(
+    host: Host, file: ProfileFile, listing: bytes | None, mode: str | None
+) -> tuple[report.Text, list[Note]]:
+    """Whether the kernel runs just this file's text, and what is wrong where it does not.
+
+    The kernel keeps the hash of the very bytes that were loaded; the same parser gives the
+    same bytes for the same text, so they are compiled and compared.
+    """
+    link = profiles.switched_off(host, file)
+    if link is not None:
+        return ("not loaded" if mode is None else "differs"), [
+            Note(f"{link} switches it off.", f"To use it: rm {link} && phoenix-apparmor reload")
+        ]
+    try:
+        policy = profiles.compile_policy(host, file)
+    except PhoenixError as error:
+        missing = not host.has_program("apparmor_parser")
+        return ("unknown" if missing else "broken"), [Note(error.what, error.hint)]
+    if listing is not None and mode is None:
+        return "not loaded", [Note("the kernel does not have it.", "phoenix-apparmor reload")]
+    if listing is None or not _has_hash(host, file.name):
+        return "unknown", []
+    if loading.is_loaded(host, file.name, policy):
+        return "same", []
+    why = "the kernel runs another text than the file's."
+    return "differs", [Note(why, "phoenix-apparmor reload")]
+
+
+def _has_hash(host: Host, name: str) -> bool:
+    """Whether this kernel says, to this user, what policy it holds."""
+    try:
+        return kernel.policy_hash(host, name) is not None
+    except OSError:
+        return False
+
+
+def conffile_states(host: Host) -> dict[str, tuple[str, str]]:
+    """Path -> (state in words, path of the version that waits or ""); empty if unknown."""
+    from phoenix_apparmor import conffiles
+
+    if not host.exists("/var/lib/dpkg/status"):
+        return {}
+    try:
+        found = conffiles.of_package(host)
+    except (PhoenixError, ImportError):
+        return {}
+    return {c.path: (CONFFILE_WORDS.get(c.state, c.state), c.waiting) for c in found}

@@ -1,0 +1,291 @@
+"""What status found: a frozen report, and the verdict on each container. Pure: no I/O.
+
+inspecting.py fills it from a host; tables.py, metrics.py and as_json below only show it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from phoenix_apparmor import ctconf
+from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor.errors import PhoenixError
+
+SCHEMA_VERSION = 1
+# How Proxmox' own profile is called wherever there is no profile line.
+GENERATED = "generated"
+# What LXC takes without a profile line where Proxmox does not write "generated".
+LXC_DEFAULT = "lxc-container-default"
+
+Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not managed", "not here"]
+VERDICTS: tuple[Verdict, ...] = (
+    "ok", "restart pending", "drift", "refused", "down", "not managed", "not here",
+)  # fmt: skip
+OFF = ("restart pending", "drift", "refused")
+
+# Of the file's text and the policy in the kernel.
+Text = Literal["same", "differs", "not loaded", "broken", "unknown"]
+
+
+class Note(NamedTuple):
+    """Something that a person should know, and the way out ("" if nothing is to be done)."""
+
+    what: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container.
+
+    node: the cluster node it is on, "" if that is this host.
+    assigned: as the JSON says it (or its last good entry), "" if it is not managed or if
+    nothing good was ever said.
+    in_conf: the profile in its configuration, GENERATED without a line; None: unknown.
+    running: None: cannot be known from here.
+    label: of its init, as the kernel shows it with the mode; None: not running or unknown.
+    """
+
+    ctid: str
+    name: str
+    node: str
+    assigned: str
+    in_conf: str | None
+    running: bool | None
+    label: str | None
+    verdict: Verdict
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def profile(self) -> str:
+        """The assigned profile by its honest name: "unconfined" is GENERATED."""
+        return honest(self.assigned)
+
+    @property
+    def enforced(self) -> str | None:
+        """The label in short: GENERATED, or the outermost profile, with its mode if odd."""
+        return None if self.label is None else short_label(self.label, self.ctid)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One profile.
+
+    path: its file, None: there is none.
+    conffile: what dpkg says of the file (see conffiles.py), or "unknown".
+    mode: in the kernel (enforce, complain, …), None: not loaded.
+    used_by: CTIDs of this node that are assigned it.
+    """
+
+    name: str
+    path: str | None
+    conffile: str
+    mode: str | None
+    text: Text
+    used_by: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
+    off: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that status says.
+
+    source: path of the JSON, "" if there never was one.
+    trouble: what is wrong with the whole (the JSON, AppArmor).
+    elsewhere: CTIDs of the JSON that are not on this node (nor, with --cluster, on any).
+    """
+
+    source: str
+    trouble: tuple[Note, ...]
+    containers: tuple[Container, ...]
+    profiles: tuple[Profile, ...]
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def is_off(self) -> bool:
+        """Whether something needs a person."""
+        return (
+            bool(self.trouble)
+            or any(c.verdict in OFF for c in self.containers)
+            or any(p.off for p in self.profiles)
+        )
+
+    def count(self, verdict: Verdict) -> int:
+        """Containers with a verdict."""
+        return sum(c.verdict == verdict for c in self.containers)
+
+
+def honest(assigned: str) -> str:
+    """The name of what an assignment means: no profile line is Proxmox' generated profile."""
+    return GENERATED if Assignment(assigned).profile is None else assigned
+
+
+def note_of(error: PhoenixError) -> Note:
+    """An error as a note."""
+    return Note(error.what, error.hint)
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """(name, mode) of a label; mode "" for unconfined, which has none."""
+    name, separator, mode = label.rpartition(" (")
+    return (name, mode.removesuffix(")")) if separator else (label, "")
+
+
+def short_label(label: str, ctid: str) -> str:
+    """A label as a table shows it."""
+    name, mode = split_label(label)
+    outer = name.partition("//&")[0]
+    # LXC (lsm/apparmor.c, apparmor_profile_full) calls a generated profile lxc-NAME_<PATH>.
+    shown = GENERATED if outer.startswith(f"lxc-{ctid}_<") else outer
+    return shown if mode in ("", "enforce", "kill") else f"{shown} ({mode})"
+
+
+def label_fits(label: str, profile: str | None, ctid: str) -> bool:
+    """Whether a running container's label is what its assignment means.
+
+    profile: value of the line, None: no line, which is the generated profile, or LXC's
+    default where Proxmox did not write the runtime configuration.
+    """
+    if profile is None:
+        short = short_label(label, ctid)
+        return short == GENERATED or short.startswith(LXC_DEFAULT)
+    name, mode = split_label(label)
+    if mode not in ("enforce", "kill"):
+        return False
+    return name == profile or name.startswith(ctconf.stacked_label(profile, ctid))
+
+
+def judge(
+    ctid: str,
+    assignment: Assignment | None,
+    conf: bytes | None,
+    label: str | None,
+    *,
+    running: bool | None,
+    failed: bool,
+) -> tuple[Verdict, tuple[Note, ...]]:
+    """The verdict on a container of this node, and why.
+
+    conf: text of its configuration, None where LXC's own is all there is.
+    failed: whether systemd has its unit as failed.
+    """
+    if assignment is None:
+        return "not managed", ()
+    if not assignment.name:
+        hint = "Correct it in the JSON, which this checks: phoenix-apparmor validate"
+        return "refused", (Note(f"{assignment.problem}. It cannot be started.", hint),)
+    notes = list(_problem(assignment))
+    conf_right = conf is None or ctconf.conf_says(conf, assignment.profile)
+    if not conf_right:
+        notes.append(_conf_note(ctid, assignment, conf or b""))
+    verdict: Verdict
+    if running and label is not None:
+        fits = label_fits(label, assignment.profile, ctid)
+        verdict = ("ok" if conf_right else "drift") if fits else "restart pending"
+        if not fits:
+            weak = split_label(label)[1] not in ("enforce", "kill")
+            verdict = "drift" if weak else verdict
+            notes[:] = [_label_note(ctid, label, assignment, weak=weak), *_problem(assignment)]
+    elif failed and not running:
+        verdict = "refused"
+        notes.insert(
+            0,
+            Note(
+                "its last start failed.",
+                f"See why: journalctl -b -t phoenix-apparmor -u pve-container@{ctid}; "
+                f"try again: pct start {ctid}",
+            ),
+        )
+    else:
+        verdict = "down" if conf_right else "drift"
+    return ("drift" if verdict in ("ok", "down") and assignment.problem else verdict), tuple(notes)
+
+
+def judge_elsewhere(
+    ctid: str, node: str, assignment: Assignment | None, conf: bytes
+) -> tuple[Verdict, tuple[Note, ...]]:
+    """The verdict on a container of another node, whose kernel cannot be asked from here."""
+    if assignment is None:
+        return "not managed", ()
+    if not assignment.name:
+        return judge(ctid, assignment, conf, None, running=None, failed=False)
+    if ctconf.conf_says(conf, assignment.profile):
+        return "not here", ()
+    note = _conf_note(ctid, assignment, conf)
+    return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
+
+
+def _problem(assignment: Assignment) -> Sequence[Note]:
+    if not assignment.problem:
+        return ()
+    what = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
+    return (Note(what, "Correct it in the JSON, which this checks: phoenix-apparmor validate"),)
+
+
+def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
+    values = ctconf.conf_profiles(conf)
+    wanted = assignment.profile or "no profile line"
+    if len(values) > 1:
+        said = f"has {len(values)} profile lines"
+    elif values and values[0] == assignment.profile:
+        said = "has the dead key lxc.aa_profile, with which LXC does not start it"
+    else:
+        said = f"says {values[-1] if values else GENERATED + ' (no profile line)'}"
+    return Note(
+        f"its .conf {said}; assigned is {wanted}.",
+        f"The next start mends that, or now: phoenix-apparmor apply {ctid}",
+    )
+
+
+def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool) -> Note:
+    runs = f"runs under {short_label(label, ctid)}"
+    if label == "unconfined":
+        runs = "runs unconfined: nothing holds root in it"
+    elif weak:
+        runs += ", which only logs and stops nothing"
+    return Note(f"{runs}; assigned is {honest(assignment.name)}.", f"Restart it: pct reboot {ctid}")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report for programs: phoenix_apparmor/status.schema.json describes it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fine": not report.is_off,
+        "source": report.source or None,
+        "trouble": [_note(note) for note in report.trouble],
+        "elsewhere": list(report.elsewhere),
+        "containers": [
+            {
+                "ctid": c.ctid,
+                "name": c.name or None,
+                "node": c.node or None,
+                "assigned": c.assigned or None,
+                "profile": c.profile if c.assigned else None,
+                "in_conf": c.in_conf,
+                "running": c.running,
+                "label": c.label,
+                "enforced": c.enforced,
+                "verdict": c.verdict,
+                "notes": [_note(note) for note in c.notes],
+            }
+            for c in report.containers
+        ],
+        "profiles": [
+            {
+                "name": p.name,
+                "path": p.path,
+                "conffile": p.conffile,
+                "mode": p.mode,
+                "text": p.text,
+                "used_by": list(p.used_by),
+                "fine": not p.off,
+                "notes": [_note(note) for note in p.notes],
+            }
+            for p in report.profiles
+        ],
+    }
+
+
+def _note(note: Note) -> dict[str, str]:
+    return {"what": note.what, "hint": note.hint}

@@ -1,0 +1,219 @@
+"""The report as text for people: aligned columns, the notes below. Pure: no I/O."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from phoenix_apparmor.errors import one_line
+from phoenix_apparmor.report import GENERATED, OFF, Container, Note, Profile, Report
+
+RED, YELLOW, GREEN, PLAIN = "31", "33", "32", ""
+NARROWEST = 8
+SAME = "same"
+
+
+class Cell(NamedTuple):
+    """A text and its colour (of SGR), PLAIN for none."""
+
+    text: str
+    colour: str = PLAIN
+
+
+class Column(NamedTuple):
+    """A heading; shrinks: whether it may be cut to make the table fit."""
+
+    title: str
+    shrinks: bool = False
+
+
+def width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def cut(text: str, room: int) -> str:
+    """text in at most room columns, cut in its middle: names differ at their ends."""
+    if width(text) <= room:
+        return text
+    tail = (room - 1) * 2 // 3
+    head = room - 1 - tail
+    begin = end = ""
+    for c in text:
+        if width(begin + c) > head:
+            break
+        begin += c
+    for c in reversed(text):
+        if width(c + end) > tail:
+            break
+        end = c + end
+    return f"{begin}…{end}"
+
+
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool
+) -> Iterable[str]:
+    """Lines of a table, at most room wide where the shrinking columns allow it."""
+    widths = [
+        max([width(column.title)] + [width(row[n].text) for row in rows])
+        for n, column in enumerate(columns)
+    ]
+    _shrink(widths, [n for n, column in enumerate(columns) if column.shrinks], room)
+    yield _line([Cell(column.title) for column in columns], widths, colour=False)
+    for row in rows:
+        yield _line(row, widths, colour=colour)
+
+
+def _shrink(widths: list[int], able: Sequence[int], room: int) -> None:
+    while sum(widths) + 2 * (len(widths) - 1) > room and able:
+        widest = max(able, key=lambda n: widths[n])
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _line(cells: Sequence[Cell], widths: Sequence[int], *, colour: bool) -> str:
+    parts = []
+    for number, (cell, room) in enumerate(zip(cells, widths, strict=True)):
+        text = cut(cell.text, room)
+        pad = "" if number == len(cells) - 1 else " " * (room - width(text))
+        if colour and cell.colour:
+            text = f"\x1b[{cell.colour}m{text}\x1b[0m"
+        parts.append(text + pad)
+    return "  ".join(parts).rstrip()
+
+
+def text(report: Report, room: int = 80, *, colour: bool = False) -> str:
+    """All of the report, lines of at most room columns but for commands to paste."""
+    lines = [*_paragraphs(report.trouble, "", room, colour=colour)]
+    if lines:
+        lines.append("")
+    lines += _container_lines(report, room, colour=colour)
+    if report.profiles:
+        lines += ["", *_profile_lines(report.profiles, room, colour=colour)]
+    notes: list[str] = []
+    for container in report.containers:
+        where = f"CT {container.ctid}: "
+        notes += _paragraphs(container.notes, where, room, colour=colour)
+    for profile in report.profiles:
+        notes += _paragraphs(profile.notes, f"{profile.name}: ", room, colour=colour)
+    if notes:
+        lines += ["", *notes]
+    return "".join(f"{line}\n" for line in [*lines, "", *_summary(report, room)])
+
+
+def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str]:
+    if not report.containers:
+        return ["No containers."]
+    cluster = any(c.node for c in report.containers)
+    columns = [Column("CTID"), Column("NAME", shrinks=True)]
+    columns += [Column("NODE", shrinks=True)] if cluster else []
+    columns += [Column(title, shrinks=True) for title in ("ASSIGNED", "IN .CONF", "ENFORCED")]
+    columns.append(Column("VERDICT"))
+    rows = []
+    for c in report.containers:
+        row = [Cell(c.ctid), Cell(one_line(c.name) or "-")]
+        row += [Cell(c.node or "(this)")] if cluster else []
+        row += [Cell(c.profile if c.assigned else "-"), Cell(_conf(c)), _enforced(c)]
+        rows.append([*row, Cell(c.verdict, _verdict_colour(c))])
+    return table(columns, rows, room, colour=colour)
+
+
+def _conf(c: Container) -> str:
+    return SAME if c.assigned and c.in_conf == c.profile else one_line(c.in_conf or "?")
+
+
+def _enforced(c: Container) -> Cell:
+    if c.enforced is None:
+        return Cell("-" if c.running is False else "?")
+    if c.enforced == "unconfined":
+        return Cell(c.enforced, RED)
+    return Cell(SAME if c.assigned and c.enforced == c.profile else one_line(c.enforced))
+
+
+def _verdict_colour(c: Container) -> str:
+    if c.verdict == "ok":
+        return GREEN
+    if c.verdict in OFF:
+        return YELLOW if c.verdict == "restart pending" else RED
+    return PLAIN
+
+
+def _profile_lines(profiles: Sequence[Profile], room: int, *, colour: bool) -> Iterable[str]:
+    columns = [
+        Column("PROFILE", shrinks=True),
+        Column("FILE"),
+        Column("KERNEL"),
+        Column("KERNEL RUNS"),
+        Column("USED BY"),
+    ]
+    words = {"same": "this file", "differs": "another text", "not loaded": "-", "broken": "?"}
+    rows = []
+    for p in profiles:
+        kernel = p.mode or ("?" if p.text == "unknown" else "not loaded")
+        rows.append(
+            [
+                Cell(p.name, PLAIN),
+                Cell(p.conffile),
+                Cell(kernel, PLAIN if p.mode in ("enforce", "kill", None) and not p.off else RED),
+                Cell(words.get(p.text, "?"), RED if p.text == "differs" else PLAIN),
+                Cell(_used_by(p.used_by)),
+            ]
+        )
+    return table(columns, rows, room, colour=colour)
+
+
+def _used_by(ctids: Sequence[str]) -> str:
+    if not ctids:
+        return "-"
+    if len(ctids) <= 3:
+        return " ".join(ctids)
+    return f"{len(ctids)} containers"
+
+
+def _paragraphs(notes: Sequence[Note], where: str, room: int, *, colour: bool) -> Iterable[str]:
+    """Each note wrapped, its way out on lines of its own, indented by two."""
+    for note in notes:
+        what = _wrap(where + note.what, room, "")
+        if colour and not where:
+            what = [f"\x1b[{RED}m{line}\x1b[0m" for line in what]
+        yield from what
+        if note.hint:
+            yield from _wrap(note.hint, room - 2, "  ")
+
+
+def _wrap(text: str, room: int, indent: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(
+        text,
+        room,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _summary(report: Report, room: int) -> Iterable[str]:
+    verdicts: dict[str, int] = {}
+    for c in report.containers:
+        verdicts[c.verdict] = verdicts.get(c.verdict, 0) + 1
+    total = len(report.containers)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    text = f"{total} container{'' if total == 1 else 's'}{': ' if counts else ''}{counts}."
+    if report.elsewhere:
+        count = len(report.elsewhere)
+        text += f" {count} more in the JSON {'is' if count == 1 else 'are'} not here."
+    yield from _wrap(text, room, "")
+    plain = [c.ctid for c in report.containers if c.assigned == "unconfined"]
+    if plain:
+        which = ", ".join(plain) if len(plain) <= 5 else f"{len(plain)} containers"
+        yield from _wrap(
+            f'Assigned "unconfined" ({which}) means no profile line, and that is Proxmox\' own '
+            f"{GENERATED} profile.",
+            room,
+            "",
+        )
