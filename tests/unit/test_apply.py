@@ -1,0 +1,147 @@
+"""apply: the configuration at rest."""
+
+import fcntl
+import json
+import os
+
+import pytest
+
+from tests.unit.fakehost import FakeHost
+
+CONF = b"arch: amd64\nhostname: h\n\n[snap]\nlxc.apparmor.profile: old\n"
+PROFILES = {"950": "lxc-nvidia-gpu-base", "951": "unconfined", "952": "lxc-nvidia-gpu-docker"}
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    host.json({ctid: {"apparmor_profile": profile} for ctid, profile in PROFILES.items()})
+    for ctid in PROFILES:
+        host.conf(ctid, CONF)
+    host.conf("999", CONF)
+    return host
+
+
+def confs(host: FakeHost) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in host.path("/etc/pve/lxc").iterdir()}
+
+
+def test_all(host: FakeHost) -> None:
+    done = host.cli("apply", "--all")
+    assert done == (
+        0,
+        "CT 950: profile in .conf: no line -> lxc-nvidia-gpu-base\n"
+        "CT 952: profile in .conf: no line -> lxc-nvidia-gpu-docker\n"
+        "3 containers: 2 changed, 1 right already, 0 failed.\n",
+        "",
+    )
+    expected = CONF.replace(b"h\n\n", b"h\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n\n")
+    assert confs(host)["950.conf"] == expected
+    assert confs(host)["951.conf"] == confs(host)["999.conf"] == CONF
+    before = {path: path.stat().st_ino for path in host.path("/etc/pve/lxc").iterdir()}
+    done = host.cli("apply", "--all")
+    assert done == (0, "Nothing to do: 3 containers, all right already.\n", "")
+    assert before == {path: path.stat().st_ino for path in before}, "not even rewritten"
+
+
+def test_dry_run_is_a_diff_and_changes_nothing(host: FakeHost) -> None:
+    before = confs(host)
+    done = host.cli("apply", "950", "--dry-run")
+    assert done == (
+        0,
+        "--- /etc/pve/lxc/950.conf\n"
+        "+++ /etc/pve/lxc/950.conf\n"
+        "@@ -1,4 +1,5 @@\n"
+        " arch: amd64\n"
+        " hostname: h\n"
+        "+lxc.apparmor.profile: lxc-nvidia-gpu-base\n"
+        " \n"
+        " [snap]\n",
+        "",
+    )
+    assert confs(host) == before
+    assert not host.path("/var/lib/phoenix-apparmor").exists()
+
+
+def test_named_containers(host: FakeHost) -> None:
+    assert host.cli("apply", "952").out.startswith("CT 952: ")
+    assert confs(host)["950.conf"] == CONF
+    done = host.cli("apply", "999")
+    assert done.status == 1
+    assert "CT 999: is not in the JSON" in done.err
+
+
+@pytest.mark.parametrize("words", [[], ["--all", "950"], ["x"], ["95"], ["--nonsense"]])
+def test_usage(host: FakeHost, words: list[str]) -> None:
+    assert host.cli("apply", *words).status == 64
+
+
+def test_root_that_is_no_folder(host: FakeHost) -> None:
+    assert host.cli("--root", "/nowhere", "apply", "--all").status == 64
+
+
+def test_the_lock_of_proxmox_is_taken(host: FakeHost) -> None:
+    """With the lock held elsewhere nothing is written, and the message says by whom to look."""
+    lock = host.write("/run/lock/lxc/pve-config-950.lock", "")
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = host.cli("apply", "950")
+    assert done.status == 1
+    assert "CT 950: its configuration is locked by another task" in done.err
+    assert confs(host)["950.conf"] == CONF
+
+
+def test_one_that_fails_stops_no_other(host: FakeHost) -> None:
+    entries = {c: {"apparmor_profile": p} for c, p in PROFILES.items()}
+    host.json({**entries, "950": {"apparmor_profile": "lxc_nvidia_gpu_base"}, "960": {}})
+    done = host.cli("apply", "--all")
+    assert done.status == 1
+    assert 'CT 950: apparmor_profile "lxc_nvidia_gpu_base" cannot be used' in done.err
+    assert "lxc-nvidia-gpu-docker" in confs(host)["952.conf"].decode()
+    assert "1 of the JSON are not on this node." in done.out
+
+
+def test_broken_json(host: FakeHost) -> None:
+    host.cli("apply", "--all")
+    host.json("{")
+    host.conf("952", CONF)
+    done = host.cli("apply", "--all")
+    assert done.status == 2
+    assert "last good assignments are used" in done.err
+    assert "line 1" in done.err
+    assert b"lxc-nvidia-gpu-docker" in confs(host)["952.conf"]
+
+
+def test_no_json_at_all(host: FakeHost) -> None:
+    host.path("/etc/pve/phoenix_lxc_configs.json").unlink()
+    done = host.cli("apply", "--all")
+    assert done.status == 1
+    assert "There is no /etc/pve/phoenix_lxc_configs.json or /usr/local/" in done.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by root's files")
+def test_without_rights(host: FakeHost) -> None:
+    os.chmod(host.root, 0o755)
+    host.path("/etc/pve/phoenix_lxc_configs.json").chmod(0o644)
+    done = host.run(
+        "/usr/bin/python3", "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "950",
+        user=65534, PYTHONPATH=host.environment.get("PYTHONPATH", "") or str(_repo()),
+    )  # fmt: skip
+    assert done.status == 1
+    assert "Run it as root." in done.err
+    assert "Traceback" not in done.err
+    assert confs(host)["950.conf"] == CONF
+
+
+def _repo() -> str:
+    from tests.unit.fakehost import REPO
+
+    return str(REPO)
+
+
+def test_many_containers(host: FakeHost) -> None:
+    host.json(json.dumps({"lxc_configs": {str(ctid): {} for ctid in range(1000, 1300)}}))
+    for ctid in range(1000, 1300):
+        host.conf(str(ctid), CONF)
+    assert host.cli("apply", "--all").out.endswith(
+        "300 containers: 300 changed, 0 right already, 0 failed.\n"
+    )

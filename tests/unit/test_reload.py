@@ -1,0 +1,99 @@
+"""reload: files -> kernel, only what differs."""
+
+import pytest
+
+from tests.unit.fakehost import FakeHost, Journal
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    host.profile(BASE)
+    host.profile(DOCKER)
+    host.json({})
+    return host
+
+
+def loads(host: FakeHost) -> list[str]:
+    """Profile files that the parser was asked to load."""
+    log = host.path("/fake-parser-calls")
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [line.rpartition("/")[2] for line in lines if " -r " in line]
+
+
+def test_loads_what_differs_and_nothing_else(host: FakeHost, journal: Journal) -> None:
+    assert host.cli("reload") == (0, f"loaded {BASE}\nloaded {DOCKER}\n", "")
+    assert loads(host) == [BASE, DOCKER]
+    assert [entry["PHOENIX_PROFILE"] for entry in journal.entries()] == [BASE, DOCKER]
+    done = host.cli("reload")
+    assert done.out == "Nothing to do: the kernel has all 2 profiles as they are in the files.\n"
+    assert loads(host) == []
+    assert journal.entries() == []
+    host.profile(DOCKER, body="  deny /x rw,")
+    assert host.cli("reload").out == f"replaced {DOCKER}\n"
+    assert loads(host) == [DOCKER]
+
+
+def test_a_change_in_local_is_a_difference(host: FakeHost) -> None:
+    host.profile(BASE, body=f"  include if exists <local/{BASE}>")
+    host.cli("reload")
+    host.write(f"/etc/apparmor.d/local/{BASE}", "  /srv/** rw,\n")
+    assert host.cli("reload").out == f"replaced {BASE}\n"
+
+
+def test_one_bad_profile_does_not_stop_the_others(host: FakeHost) -> None:
+    host.cli("reload")
+    held = host.read(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1/raw_sha256")
+    host.profile(BASE, body=f"  include if exists <local/{BASE}>")
+    host.write(f"/etc/apparmor.d/local/{BASE}", "\n\n  SYNTAX ERROR\n")
+    host.profile(DOCKER, body="  deny /x rw,")
+    done = host.cli("reload")
+    assert done.status == 1
+    assert done.out == f"replaced {DOCKER}\n"
+    assert f"failed {BASE}: profile {BASE} does not compile: AppArmor parser error" in done.err
+    assert f"local/{BASE} at line" in done.err
+    assert held == host.read(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1/raw_sha256")
+
+
+def test_dry_run(host: FakeHost) -> None:
+    assert host.cli("reload", "--dry-run").out == f"would have loaded {BASE}\n" \
+        f"would have loaded {DOCKER}\n"  # fmt: skip
+    assert loads(host) == []
+
+
+def test_no_apparmor(host: FakeHost) -> None:
+    host.kernel(None)
+    done = host.cli("reload")
+    assert done.status == 0
+    assert "nothing to load" in done.out
+
+
+def test_which_profiles_are_looked_after(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc-containers", "include <lxc>\n")
+    host.write("/etc/apparmor.d/lxc-strange", "profile lxc-strange {\n  file,\n}\n")
+    host.profile("lxc-mine")
+    host.write("/etc/apparmor.d/site.policy", "profile lxc-assigned {\n  file,\n}\n")
+    for ending in (".dpkg-dist", ".dpkg-new", "~"):
+        host.profile(f"lxc-mine{ending}")
+    host.assign(c950="lxc-assigned")
+    assert host.cli("reload").status == 0
+    assert loads(host) == ["site.policy", "lxc-mine", BASE, DOCKER]
+
+
+def test_disabled_is_told_and_not_loaded(host: FakeHost) -> None:
+    link = host.path(f"/etc/apparmor.d/disable/{BASE}")
+    link.parent.mkdir()
+    link.symlink_to(f"../{BASE}")
+    done = host.cli("reload")
+    assert done.status == 0
+    assert f"skipped {BASE}: /etc/apparmor.d/disable/{BASE} switches it off." in done.err
+    assert loads(host) == [DOCKER]
+
+
+def test_no_profile(host: FakeHost) -> None:
+    host.path(f"/etc/apparmor.d/{BASE}").unlink()
+    host.path(f"/etc/apparmor.d/{DOCKER}").unlink()
+    assert "nothing to load" in host.cli("reload").out
