@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+"""What a container's start pays for the hookscript when nothing has to change. Prints ratios.
+
+Side by side with hyperfine: the hookscript with 15 containers in the JSON, with 10,000, the
+bare interpreter, and the shell pipeline of the original design (jq, grep, sed). One run
+compares; the absolute times are this machine's mood.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.unit.fakehost import REPO, FakeHost
+
+PROFILE = "lxc-nvidia-gpu-base"
+RUNS = os.environ.get("RUNS", "60")
+
+SHELL = r"""
+json=$1/etc/pve/phoenix_lxc_configs.json ctid=$2 conf=$1/etc/pve/lxc/$2.conf
+profile=$(jq -r --arg c "$ctid" '.lxc_configs[$c].apparmor_profile // "lxc-nvidia-gpu-base"' "$json")
+if [ "$profile" = unconfined ]; then
+    sed -i '/^lxc.apparmor.profile:/d' "$conf"
+elif grep -q '^lxc.apparmor.profile:' "$conf"; then
+    sed -i "s|^lxc.apparmor.profile:.*|lxc.apparmor.profile: $profile|" "$conf"
+else
+    echo "lxc.apparmor.profile: $profile" >>"$conf"
+fi
+"""
+
+
+def prepare(containers: int, size: int) -> FakeHost:
+    """A host on which container 952 is as it should be; the JSON has about size bytes each."""
+    host = FakeHost(Path(tempfile.mkdtemp(prefix="bench-")))
+    entry = {"name": "x", "apparmor_profile": PROFILE, "filler": "f" * size}
+    first = 952 - min(containers, 10) + 1
+    host.json({str(first + number): entry for number in range(containers)})
+    host.conf("952", f"arch: amd64\nlxc.apparmor.profile: {PROFILE}\n")
+    host.runtime("952", b"lxc.idmap = u 0 1 1\nlxc.apparmor.profile = lxc-nvidia-gpu-base\n")
+    host.write(f"/etc/apparmor.d/{PROFILE}", (REPO / "profiles" / PROFILE).read_bytes())
+    host.kernel({f"other-{number}": "enforce" for number in range(100)} | {PROFILE: "enforce"})
+    # The package is compiled at installation (py3compile).
+    installed = host.path("/usr/lib/python3/dist-packages")
+    shutil.copytree(REPO / "phoenix_apparmor", installed / "phoenix_apparmor")
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", installed], check=True)
+    hook = (REPO / "hooks/hookscript").read_text()
+    line = 'sys.path.append("/usr/lib/python3/dist-packages")\n'
+    host.write("/hook", hook.replace(line, f'sys.path.append("{installed}")\n{line}'))
+    host.path("/hook").chmod(0o755)
+    os.environ["PHOENIX_APPARMOR_ROOT"] = str(host.root)
+    for _ in range(2):
+        subprocess.run([host.path("/hook"), "952", "pre-start"], check=True)
+    host.settle()
+    subprocess.run([host.path("/hook"), "952", "pre-start"], check=True)
+    return host
+
+
+def main() -> int:
+    small, large = prepare(15, 1300), prepare(10_000, 1300)
+    script = small.write("/pipeline.sh", SHELL)
+
+    def hook(host: FakeHost) -> str:
+        return f"env PHOENIX_APPARMOR_ROOT={host.root} {host.path('/hook')} 952 pre-start"
+
+    commands = {
+        "hookscript, 15 containers": hook(small),
+        "hookscript, 10,000 containers": hook(large),
+        "python3 -I -c pass": "env X=1 /usr/bin/python3 -I -c pass",
+        "python3 -IS -c pass (our floor)": "env X=1 /usr/bin/python3 -IS -c pass",
+        "bash, jq, grep, sed": f"env X=1 bash {script} {shlex.quote(str(small.root))} 952",
+    }
+    result = small.path("/result.json")
+    subprocess.run(
+        ["hyperfine", "-N", "-w", "5", "-r", RUNS, "--export-json", result, *commands.values()],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    times = [entry["median"] for entry in json.loads(result.read_text())["results"]]
+    hook_small, hook_large, bare, _floor, shell = times
+    memory = subprocess.run(
+        ["/usr/bin/time", "-f", "%M", *shlex.split(hook(large))],
+        check=True, capture_output=True, text=True,
+    ).stderr.strip()  # fmt: skip
+    for name, seconds in zip(commands, times, strict=True):
+        print(f"{name:32} {seconds * 1000:7.1f} ms")
+    size = large.path("/etc/pve/phoenix_lxc_configs.json").stat().st_size
+    print(f"hookscript / python3 -I -c pass   {hook_small / bare:7.2f}   (at most 1.8)")
+    print(f"hookscript / shell pipeline       {hook_small / shell:7.2f}   (at most 0.75)")
+    print(f"10,000 ({size / 1e6:.0f} MB) / 15 containers  {hook_large / hook_small:7.2f}   (at most 1.2)")
+    print(f"peak memory, 10,000 containers    {int(memory) / 1024:7.1f} MiB (under 20 MB)")
+    for host in (small, large):
+        shutil.rmtree(host.root)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
