@@ -1,0 +1,207 @@
+"""validate: is this phoenix_lxc_configs.json right, and if not, where and why."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from phoenix_apparmor import kernel, lookup, paths, profiles, tables, validating
+from phoenix_apparmor.cli.status import has_colour
+from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.validating import Finding, Names
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
+
+SCHEMA_VERSION = 1
+# Columns of a source line that are shown around a finding.
+SHOWN = 76
+
+EPILOG = """\
+Errors are what would keep a container from starting. Warnings are names that this host does
+not have, keys that look mistyped, and breaches of the full schema (--schema, or the file that
+the document's own "$schema" names).
+
+exit status: 0 no error (warnings alone are no error), 1 an error, 64 wrong usage
+
+examples:
+  phoenix-apparmor validate
+  phoenix-apparmor validate ./phoenix_lxc_configs.json
+  git show :etc/phoenix_lxc_configs.json | phoenix-apparmor validate -
+"""
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of validate."""
+    parser = verbs.add_parser(
+        "validate",
+        help="check the AppArmor part of phoenix_lxc_configs.json",
+        description="Checks the AppArmor part of the JSON that this host uses, or of FILEs "
+        "(- is standard input), and shows each error with its line and column.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="default: the one in use")
+    parser.add_argument("--schema", metavar="FILE", help="also check the whole against FILE")
+    parser.add_argument("--strict", action="store_true", help="warnings are errors")
+    parser.add_argument("--json", action="store_true", help="for programs (validate.schema.json)")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if nothing is wrong, 1 if something is."""
+    full = read_schema(Host(), args.schema) if args.schema else None
+    documents = []
+    for file in args.files or [in_use(host)]:
+        text = read(host, file, given=bool(args.files))
+        schema = full or own_schema(host, file, text, given=bool(args.files))
+        names = known_names(host, for_here=not args.files)
+        try:
+            found = validating.findings(text, lookup.schema(), names, schema)
+        except PhoenixError as error:
+            raise PhoenixError(f"--schema {args.schema}: {error.what}", hint=error.hint) from error
+        if args.strict:
+            found = [finding._replace(severity="error") for finding in found]
+        documents.append((file, text, found))
+    if args.json:
+        shown = json.dumps(as_json(documents), indent=2, sort_keys=True) + "\n"
+    else:
+        colour = has_colour(sys.stdout)
+        shown = "".join(
+            as_text(file, text, found, colour=colour) for file, text, found in documents
+        )
+    sys.stdout.write(shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return 1 if any(f.severity == "error" for _, _, found in documents for f in found) else 0
+
+
+def in_use(host: Host) -> str:
+    """The JSON that counts on this host."""
+    found = lookup.find_json(host)
+    if found is None:
+        raise PhoenixError(
+            f"there is no {' or '.join(paths.JSON_FILES)}.", hint="Name the FILE to check."
+        )
+    source, seen = found
+    why = lookup.distrust(seen)
+    if why:
+        raise PhoenixError(
+            f"{source} is not used: {why}.",
+            hint=f"If its content is right: chown root:root {source}; chmod go-w {source}",
+        )
+    return source
+
+
+def read(host: Host, file: str, *, given: bool) -> bytes:
+    """The text of a document; FILEs are the caller's own, not below --root."""
+    if file == "-" and given:
+        return sys.stdin.buffer.read()
+    try:
+        return Host().read(os.path.abspath(file)) if given else host.read(file)
+    except OSError as error:
+        raise PhoenixError(f"cannot read {file}: {error.strerror}.") from error
+
+
+def read_schema(host: Host, file: str) -> Mapping[str, Any]:
+    """A JSON schema. Raises PhoenixError where it is none."""
+    try:
+        schema = json.loads(host.read(os.path.abspath(file)))
+    except OSError as error:
+        raise PhoenixError(f"cannot read {file}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise PhoenixError(f"{file} is no JSON: {error}.") from error
+    if not isinstance(schema, dict):
+        raise PhoenixError(f"{file} is no JSON schema: it is no object.")
+    return schema
+
+
+def own_schema(host: Host, file: str, text: bytes, *, given: bool) -> Mapping[str, Any] | None:
+    """The schema that the document's own "$schema" names, if that is a file and there."""
+    try:
+        name = json.loads(text.decode("utf-8-sig")).get("$schema")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    if not isinstance(name, str) or "://" in name or "\0" in name:
+        return None
+    where = Host() if given else host
+    path = os.path.join(os.path.dirname(os.path.abspath(file)), name)
+    return read_schema(where, path) if where.exists(path) else None
+
+
+def known_names(host: Host, *, for_here: bool) -> Names:
+    """The profiles of this host, for a did-you-mean, and, for its own JSON, to see what misses."""
+    here = set(kernel.all_modes(kernel.profile_list(host) or b""))
+    for path in profiles.policy_files(host):
+        try:
+            here.update(profiles.declared_names(host.read(path, 1 << 20)))
+        except OSError:
+            continue
+    ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
+    known = [*validating.SHIPPED, *(name for name in ours if name not in validating.SHIPPED)]
+    return Names(known, here if for_here else None)
+
+
+def as_text(file: str, text: bytes, found: list[Finding], *, colour: bool) -> str:
+    """Each finding with its line and a mark below it, then a sentence."""
+    file = "<stdin>" if file == "-" else one_line(file)
+    parts = [finding_text(file, finding, colour=colour) for finding in found]
+    errors = sum(f.severity == "error" for f in found)
+    warnings = len(found) - errors
+    if errors or warnings:
+        parts.append(f"{file}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.\n")
+    else:
+        parts.append(f"{file}: right; {_count(_containers(text), 'container')}.\n")
+    return "".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _containers(text: bytes) -> int:
+    return len(json.loads(text.decode("utf-8-sig"))["lxc_configs"])
+
+
+def finding_text(file: str, finding: Finding, *, colour: bool) -> str:
+    """FILE:LINE:COLUMN as compilers write it, the line, a mark below it, the way out."""
+    line, column, length = finding.place
+    kind = finding.severity
+    if colour:
+        kind_colour = tables.RED if kind == "error" else tables.YELLOW
+        kind_shown = f"\x1b[{kind_colour}m{kind}\x1b[0m"
+    else:
+        kind_shown = kind
+    path = f"{finding.path}: " if finding.path else ""
+    shown = f"{file}:{line}:{column}: {kind_shown}: {path}{finding.what}\n"
+    source = finding.source.replace("\t", " ")
+    # One long line, as programs write JSON, is shown around the place.
+    begin = max(0, column - 1 - SHOWN // 2) if len(source) > SHOWN else 0
+    window = "".join(c if c.isprintable() else "?" for c in source[begin : begin + SHOWN])
+    margin = " " * tables.width(window[: column - 1 - begin])
+    mark = "^" * max(1, tables.width(window[column - 1 - begin :][:length]))
+    shown += f"    {window.rstrip()}\n    {margin}{mark}\n"
+    return shown + (f"  {finding.hint}\n" if finding.hint else "")
+
+
+def as_json(documents: list[tuple[str, bytes, list[Finding]]]) -> dict[str, Any]:
+    """For programs: phoenix_apparmor/validate.schema.json describes it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fine": not any(f.severity == "error" for _, _, found in documents for f in found),
+        "findings": [
+            {
+                "file": file,
+                "line": f.place.line,
+                "column": f.place.column,
+                "severity": f.severity,
+                "path": f.path or None,
+                "value": f.value or None,
+                "what": f.what,
+                "hint": f.hint,
+            }
+            for file, _, found in documents
+            for f in found
+        ],
+    }

@@ -1,0 +1,276 @@
+"""What is wrong in a phoenix_lxc_configs.json, each with its place. Pure: text in, findings out.
+
+The start of a container asks assignments.parse, which answers as quickly as it can; this finds
+the same errors (tests compare the two), all of them, with line and column, for a person.
+"""
+
+import difflib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from phoenix_apparmor import assignments, positions
+from phoenix_apparmor.assignments import Twice
+from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.positions import Lines, Path, Place, Span
+
+SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
+OUR_KEYS = ("apparmor_profile", "apparmor_policy_namespace")
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong.
+
+    path: as jq takes it. value: what stands there, as JSON in one line, "" if nothing does.
+    source: the line it stands in.
+    """
+
+    severity: Severity
+    place: Place
+    path: str
+    value: str
+    what: str
+    hint: str
+    source: str
+
+
+class Names(NamedTuple):
+    """Names of profiles.
+
+    known: all that are known, for a did-you-mean.
+    here: those that this host has, in files or in the kernel; None: the JSON is for another
+    host, so that nothing can be said.
+    """
+
+    known: Collection[str] = SHIPPED
+    here: Collection[str] | None = None
+
+
+def findings(
+    text: bytes,
+    schema: Mapping[str, Any],
+    names: Names = Names(),  # noqa: B008  (a NamedTuple cannot change)
+    full_schema: Mapping[str, Any] | None = None,
+) -> list[Finding]:
+    """All that is wrong, in the order of the text.
+
+    schema: of the AppArmor part, whose breaches are errors; full_schema: of the whole file,
+    whose breaches are warnings, as they stop no container.
+    """
+    try:
+        document = assignments.load(text)
+    except PhoenixError as error:
+        return [_unreadable(text, error)]
+    decoded = text.decode("utf-8-sig")
+    where = _Where(decoded)
+    found = [*_twice(document, where), *_errors(document, schema, names, where)]
+    found += [*_warnings(document, names, where)]
+    if full_schema is not None:
+        seen = {(finding.place, finding.path) for finding in found}
+        more = _breaches(document, full_schema, where)
+        found += [finding for finding in more if (finding.place, finding.path) not in seen]
+    return sorted(set(found), key=lambda f: (f.place, f.severity, f.what))
+
+
+class _Where:
+    """Paths to findings."""
+
+    def __init__(self, text: str) -> None:
+        self._spans = positions.spans(text)
+        self._lines = Lines(text)
+
+    def spans(self, path: Path) -> list[Span]:
+        """Where a path stands; where its parent does, if it is not there."""
+        while path not in self._spans and path:
+            path = path[:-1]
+        return self._spans.get(path, [Span(0, 1, 0, 1)])
+
+    def finding(
+        self,
+        severity: Severity,
+        path: Path,
+        what: str,
+        hint: str = "",
+        *,
+        at_name: bool = False,
+        value: object = None,
+        number: int = -1,
+    ) -> Finding:
+        """A finding at a path's value or name, of several at that number's."""
+        span = self.spans(path)[number]
+        begin, end = (span.name, span.name_end) if at_name else (span.value, span.value_end)
+        place = self._lines.place(begin, end)
+        shown = "" if value is None and at_name else shorten(json.dumps(value, ensure_ascii=False))
+        source = self._lines.line(place.line)
+        return Finding(severity, place, positions.jq_path(path), shown, what, hint, source)
+
+
+def shorten(text: str, room: int = 60) -> str:
+    """text in one line of at most room characters."""
+    text = one_line(text)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _unreadable(text: bytes, error: PhoenixError) -> Finding:
+    """The document cannot be read at all: a syntax error has a place."""
+    decoded = text.decode("utf-8-sig", "replace")
+    cause = error.__cause__
+    if isinstance(cause, json.JSONDecodeError):
+        lines = Lines(cause.doc)
+        place = lines.place(cause.pos, cause.pos + 1)
+        said, hint = syntax_hint(cause)
+        return Finding("error", place, "", "", said, hint, lines.line(place.line))
+    if isinstance(cause, UnicodeDecodeError):
+        begin = len(text[: cause.start].decode("utf-8-sig"))
+        place = Lines(decoded).place(begin, begin + 1)
+        what = f"it is not UTF-8: byte 0x{text[cause.start]:02x}."
+        hint = "Save it as UTF-8."
+        return Finding("error", place, "", "", what, hint, Lines(decoded).line(place.line))
+    hint = 'It must be like: {"lxc_configs": {"952": {"apparmor_profile": "lxc-…"}}}'
+    return Finding("error", Place(1, 1, 1), ".", "", error.what, hint, Lines(decoded).line(1))
+
+
+def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str]:
+    """What is wrong at a syntax error, in words that are the same for each Python, and the way out.
+
+    Python 3.13 names a trailing comma, 3.11 says "Expecting property name".
+    """
+    rest = error.doc[error.pos : error.pos + 2]
+    before = error.doc[: error.pos].rstrip()
+    closing = ("}", "]")
+    after = error.doc[error.pos + 1 :].lstrip()
+    trailing = rest[:1] == "," and after.startswith(closing)
+    cases = (
+        (not rest, "the text ends too early.", "A } or ] is missing, or the file was cut off."),
+        (
+            trailing or (rest.startswith(closing) and before.endswith(",")),
+            "a comma before a closing bracket.",
+            "Take that comma out.",
+        ),
+        (rest.startswith(("#", "//", "/*")), "JSON has no comments.", "Take it out."),
+        (rest.startswith("'"), "JSON has double quotes only.", "Write \"…\" instead of '…'."),
+        (
+            error.msg.startswith("Expecting ',' delimiter"),
+            "a comma or a closing bracket is missing.",
+            f"Likely at the end of line {before.count(chr(10)) + 1}.",
+        ),
+        (
+            error.msg.startswith("Extra data"),
+            "the document has ended before this.",
+            "One closing bracket too many?",
+        ),
+    )
+    for applies, what, hint in cases:
+        if applies:
+            return what, hint
+    return f"{error.msg.removesuffix(' at')}.", ""
+
+
+def _twice(document: Any, where: _Where) -> Iterator[Finding]:
+    """Names that stand twice in one object, where that matters to us."""
+    entries = document["lxc_configs"]
+    if isinstance(document, Twice) and "lxc_configs" in document.twice:
+        yield from _each(where, ("lxc_configs",), "lxc_configs stands twice; the last one counts.")
+    if isinstance(entries, Twice):
+        for ctid in entries.twice:
+            yield from _each(where, ("lxc_configs", ctid), f"CTID {ctid} stands twice.")
+    for ctid, entry in entries.items():
+        if isinstance(entry, Twice):
+            for key in set(entry.twice) & set(OUR_KEYS):
+                yield from _each(where, ("lxc_configs", ctid, key), f"{key} stands twice.")
+
+
+def _each(where: _Where, path: Path, what: str) -> Iterator[Finding]:
+    for number in range(len(where.spans(path))):
+        yield where.finding(
+            "error", path, what, "Take one of them out.", at_name=True, number=number
+        )
+
+
+def _errors(
+    document: Any, schema: Mapping[str, Any], names: Names, where: _Where
+) -> Iterator[Finding]:
+    from jsonschema import Draft7Validator
+
+    for error in Draft7Validator(schema).iter_errors(document):
+        path: Path = tuple(error.absolute_path)
+        value = error.instance
+        what = f"{assignments.explain(list(path[2:]), value)}."
+        if len(path) < 2:
+            # propertyNames reports a bad name at the object that has it
+            yield where.finding("error", (*path, str(value)), what, at_name=True)
+            continue
+        hint = ""
+        if path[2:3] == ("apparmor_profile",) and isinstance(value, str):
+            hint = did_you_mean(value, names.known)
+        yield where.finding("error", path, what, hint, value=value)
+
+
+def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
+    """What the schema allows and is hardly meant."""
+    for ctid, entry in document["lxc_configs"].items():
+        if not isinstance(entry, dict):
+            continue
+        path: Path = ("lxc_configs", ctid)
+        for key in entry:
+            meant = difflib.get_close_matches(key.lower().replace("-", "_"), OUR_KEYS, 1, 0.85)
+            if key not in OUR_KEYS and meant:
+                what = f'nothing reads the key "{shorten(key)}".'
+                hint = f'Did you mean "{meant[0]}"?'
+                yield where.finding("warning", (*path, key), what, hint, at_name=True)
+        name = entry.get("apparmor_profile")
+        if (
+            isinstance(name, str)
+            and names.here is not None
+            and name.startswith("lxc-")
+            and name not in names.here
+        ):
+            what = f'this host has no profile "{shorten(name)}": the container would not start.'
+            hint = did_you_mean(name, names.known) or "What there is: phoenix-apparmor status"
+            yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The known name that a wrong one is most like, as a question; "" if none is."""
+    candidates = {n: n for n in (*known, *assignments.NO_LINE)}
+    folded = name.strip().lower().replace("_", "-").rpartition("/")[2]
+    meant = difflib.get_close_matches(folded, candidates, 1, 0.7)
+    return f'Did you mean "{meant[0]}"?' if meant and meant[0] != name else ""
+
+
+def _breaches(document: Any, schema: Mapping[str, Any], where: _Where) -> Iterator[Finding]:
+    """Breaches of a schema of the whole file. Raises PhoenixError where it is no schema."""
+    import jsonschema
+
+    outward = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
+    if outward is not None:
+        # jsonschema would fetch it from the network.
+        raise PhoenixError(f'the schema refers to "{outward}"; only "#…" is followed.')
+    kind = jsonschema.validators.validator_for(schema, jsonschema.Draft7Validator)
+    try:
+        kind.check_schema(schema)
+        errors = list(kind(schema).iter_errors(document))
+    except jsonschema.SchemaError as error:
+        raise PhoenixError(f"it is no JSON schema: {shorten(error.message, 200)}.") from error
+    for breach in errors:
+        path: Path = tuple(breach.absolute_path)
+        value = breach.instance
+        what = f"full schema: {shorten(breach.message, 160)}."
+        yield where.finding("warning", path, what, value=None if _is_big(value) else value)
+
+
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str):
+                yield value
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _references(value)
+
+
+def _is_big(value: object) -> bool:
+    return isinstance(value, dict | list)
