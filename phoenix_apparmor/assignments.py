@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_apparmor import lastgood
+from phoenix_apparmor import lastgood, paths
 from phoenix_apparmor.errors import PhoenixError, one_line
 
 DEFAULT_PROFILE = "lxc-nvidia-gpu-base"
-# No profile line: on Proxmox its own generated profile, which is what both names mean.
-NO_LINE = ("unconfined", "generated")
 BIGGEST_JSON = (64 << 20) - 1
 
 
@@ -32,7 +30,7 @@ class Assignment:
     @property
     def profile(self) -> str | None:
         """Value of lxc.apparmor.profile; None: there is no such line."""
-        return None if self.name in NO_LINE else self.name
+        return None if self.name in paths.NO_LINE else self.name
 
 
 def parse(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:

@@ -16,6 +16,9 @@ KERNEL = "/sys/kernel/security/apparmor"
 KERNEL_PROFILES = KERNEL + "/profiles"
 NAMESPACES = KERNEL + "/policy/namespaces"
 
+# Assigned names that mean: no profile line. On Proxmox that is its own generated profile.
+NO_LINE = ("unconfined", "generated")
+
 # The comment in a profile file that asks for a policy namespace for each of its containers.
 NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace\n"
 

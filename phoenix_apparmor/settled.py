@@ -29,11 +29,15 @@ def _is_settled(host: Host, ctid: str) -> bool:
     name = lastgood.line_of(copy, ctid)
     if name is None:
         return True
+    conf = host.read(paths.conf(ctid))
+    runtime = host.read(paths.runtime(ctid))
+    if name in paths.NO_LINE:
+        generated = "generated" if host.exists(paths.PVE_MODULE) else None
+        return ctconf.conf_says(conf, None) and ctconf.runtime_says(runtime, generated)
     if not name.startswith("lxc-") or " " in name:
         return False
-    runtime = host.read(paths.runtime(ctid))
     return (
-        ctconf.conf_says(host.read(paths.conf(ctid)), name)
+        ctconf.conf_says(conf, name)
         and ctconf.runtime_says(runtime, name)
         and kernel.mode_of(host.read(paths.KERNEL_PROFILES), name) == "enforce"
         and _has_its_namespace(host, ctid, name, runtime)
