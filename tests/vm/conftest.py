@@ -1,0 +1,61 @@
+"""Fixtures: a VM a suite, with the Proxmox stand-in and our package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.build import built_deb
+from tests.vm.harness.image import SUITES
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import installed, proxmox
+from tests.vm.harness.roots import roots
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--suite", choices=SUITES, help="only this suite's VMs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that uses `suite` (so: any VM) runs on both suites, each suite in one worker."""
+    if "suite" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--suite", default=None)
+        suites = [chosen] if chosen else list(SUITES)
+        marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in suites]
+        metafunc.parametrize("suite", marked, scope="session")
+
+
+@pytest.fixture(scope="session")
+def deb() -> Path:
+    """The package of this tree."""
+    return built_deb()
+
+
+@pytest.fixture(scope="module")
+def vm(suite: str) -> Iterator[Machine]:
+    """A VM with the package, shared by the tests of a module."""
+    with Machine.resume(installed(suite)) as machine:
+        yield machine
+
+
+@pytest.fixture
+def fresh_vm(suite: str) -> Iterator[Machine]:
+    """A VM with the package, for one test alone (about 3 s)."""
+    with Machine.resume(installed(suite)) as machine:
+        yield machine
+
+
+@pytest.fixture
+def bare_vm(suite: str) -> Iterator[Machine]:
+    """A VM with the Proxmox stand-in, without the package, for one test alone."""
+    with Machine.resume(proxmox(suite)) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def roots_vm(suite: str) -> Iterator[Machine]:
+    """As `vm`, with the big container roots at /srv/big."""
+    with Machine.resume(installed(suite), roots()) as machine:
+        yield machine

@@ -1,0 +1,91 @@
+"""The second disk: container roots with systemd and Docker, for both suites.
+
+Mounted read-only at /srv/big in a VM that is resumed with it; /srv/big/trixie is owned by root,
+/srv/big/trixie-100000 by the ids of an unprivileged container (idmap at 100000), and the same
+for bookworm. Use them as the lower layer of an overlay.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import cache
+from .image import HERE, SUITES, command, debootstrap, filesystem
+from .machine import ROOTS_SIZE
+
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "apparmor",
+    "docker.io",
+    "iproute2",
+    "python3-minimal",
+    "busybox-static",
+    "procps",
+    "util-linux",
+    "kmod",
+)
+# Debian 13 has Docker's command in a package of its own.
+MORE = {"trixie": ("docker-cli",), "bookworm": ()}
+
+MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "docker.service",
+    "docker.socket",
+    "containerd.service",
+    "systemd-timesyncd.service",
+)
+
+
+def roots() -> Path:
+    """The image (qcow2) with the container roots; made if it is not there (a few minutes)."""
+    key = cache.digest(HERE / "roots.py", HERE / "image.py")
+    return cache.entry("roots", key, _make) / "roots.qcow2"
+
+
+def _make(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
+        tree = Path(temporary) / "roots"
+        tree.mkdir()
+        tree.chmod(0o755)
+        for suite in SUITES:
+            cache.say(f"container root {suite}")
+            debootstrap(suite, PACKAGES + MORE[suite], tree / suite)
+            _configure(tree / suite)
+            shifted = tree / f"{suite}-100000"
+            command("cp", "-a", str(tree / suite), str(shifted))
+            shift(shifted, 100000)
+        raw = folder / "roots.img"
+        filesystem(tree, raw, ROOTS_SIZE)
+        # The saved VM has an empty qcow2 disk in this place; only its contents may differ.
+        command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw),
+                str(folder / "roots.qcow2"))  # fmt: skip
+        raw.unlink()
+
+
+def _configure(tree: Path) -> None:
+    for name in MASKED:
+        link = tree / "etc/systemd/system" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    (tree / "etc/fstab").write_text("")
+    (tree / "etc/machine-id").write_text("")
+    for name in ("var/lib/apt/lists", "var/cache/apt", "usr/lib/modules"):
+        shutil.rmtree(tree / name, ignore_errors=True)
+
+
+def shift(tree: Path, by: int) -> None:
+    """Add `by` to every owner and group, as an unprivileged container's root has them."""
+    for path in (tree, *tree.rglob("*")):
+        status = path.lstat()
+        os.chown(path, status.st_uid + by, status.st_gid + by, follow_symlinks=False)
+        if not path.is_symlink():
+            path.chmod(status.st_mode & 0o7777)  # chown takes setuid away
