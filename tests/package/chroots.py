@@ -74,9 +74,9 @@ class Chroot:
         argv = ("sh", "-euc", *command) if len(command) == 1 else command
         lowers = ":".join(map(str, self.lowers))
         options = f"lowerdir={lowers},upperdir=writable/upper,workdir=writable/work"
+        enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", ENTER, "sh"]
         result = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", ENTER, "sh"]
-            + [options, str(self.folder), tmpfs, *argv],
+            [*enter, options, str(self.folder), tmpfs, *argv],
             input=stdin if isinstance(stdin, str) else None,
             stdin=None if isinstance(stdin, str) else stdin,
             stdout=subprocess.PIPE,
@@ -116,7 +116,15 @@ def base(suite: str) -> tuple[Path, ...]:
             shutil.rmtree(work, ignore_errors=True)
             sources = [f"deb {MIRROR} {suite} main", f"deb {MIRROR}-security {suite}-security main"]
             subprocess.run(
-                ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", suite, work, *sources],
+                [
+                    "mmdebstrap",
+                    "--quiet",
+                    "--mode=root",
+                    "--variant=minbase",
+                    suite,
+                    work,
+                    *sources,
+                ],
                 env={**os.environ, "LC_ALL": "C.UTF-8"},
                 check=True,
             )
