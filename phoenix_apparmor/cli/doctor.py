@@ -1,0 +1,59 @@
+"""doctor: what is wrong on this host, how that was seen, and the command that mends it."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from phoenix_apparmor.cli.status import Progress, has_colour, room
+from phoenix_apparmor.host import Host
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
+
+EPILOG = """\
+severities:
+  error    containers are not confined, or do not start
+  warning  something is not as it was meant
+  unknown  a check could not be made
+  note     to be known; nothing is off
+
+exit status: 0 nothing is off (there may be notes), 2 something is, 1 error
+
+examples:
+  phoenix-apparmor doctor
+  phoenix-apparmor doctor --json | jq -r '.findings[] | select(.severity == "error") | .fix'
+"""
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of doctor."""
+    parser = verbs.add_parser(
+        "doctor",
+        help="look for everything that can be wrong on this host",
+        description="Makes small checks of AppArmor, the profiles, the JSON, the containers' "
+        "configurations, Proxmox and the NVIDIA devices. Says for each finding what it was seen "
+        "by and the command that mends it. Changes nothing.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="for programs (doctor.schema.json)")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if nothing is off, 2 if something is."""
+    from phoenix_apparmor.doctor import finding, text
+    from phoenix_apparmor.doctor.checks import CHECKS
+
+    progress = Progress(sys.stderr)
+    try:
+        diagnosis = finding.examine(host, CHECKS, progress.say)
+    finally:
+        progress.clear()
+    if args.json:
+        out = json.dumps(finding.as_json(diagnosis), indent=2, sort_keys=True) + "\n"
+    else:
+        out = text.text(diagnosis, room(sys.stdout), colour=has_colour(sys.stdout))
+    sys.stdout.write(out.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return 2 if diagnosis.is_off else 0

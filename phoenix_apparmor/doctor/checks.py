@@ -1,0 +1,42 @@
+"""The list of all checks, in the order of their report."""
+
+from phoenix_apparmor.doctor import (
+    apparmor,
+    configuration,
+    containers,
+    gpu,
+    profile_files,
+    proxmox,
+    refused,
+)
+from phoenix_apparmor.doctor.finding import Check
+
+CHECKS = (
+    Check("apparmor", "whether AppArmor is on", apparmor.in_kernel),
+    Check("parser", "whether apparmor_parser is there", apparmor.parser),
+    Check("service", "whether profiles are loaded at boot", apparmor.service),
+    Check("tunables", "whether tunables/home is whole", apparmor.tunables_home),
+    Check("profile-present", "whether each profile has a file", profile_files.present),
+    Check("profile-loaded", "whether the kernel enforces the profiles", profile_files.loaded),
+    Check("profile-current", "whether the kernel runs what the files say", profile_files.compiles),
+    Check("held-back", "whether new profiles are in force", profile_files.held_back),
+    Check("edited", "whether shipped files are as shipped", profile_files.edited),
+    Check("deprecated", "whether a deprecated profile is in use", profile_files.deprecated),
+    Check("underscores", "whether profiles have usable names", profile_files.underscores),
+    Check("json-one", "which JSON counts", configuration.one_file),
+    Check("json-owner", "who can write the JSON", configuration.owner),
+    Check("json-content", "whether the JSON can be used", configuration.content),
+    Check("sections", "what waits in snapshots and pending changes", containers.sections),
+    Check("profile-lines", "whether profile lines are right", containers.profile_lines),
+    Check("features", "what explicit profiles override", containers.features),
+    Check("apparmor-lines", "what other AppArmor lines do", containers.overridden_lines),
+    Check("containers", "whether containers run as assigned", containers.verdicts),
+    Check("hookscript", "whether Proxmox can run the hookscript", proxmox.hookscript),
+    Check("attached", "whether containers have the hookscript", proxmox.attached),
+    Check("drop-in", "whether the unit's drop-ins are in force", proxmox.drop_in),
+    Check("versions", "whether lxc-pve is new enough", proxmox.versions),
+    Check("gpu-nodes", "whether NVIDIA nodes are there", gpu.nodes),
+    Check("gpu-configured", "whether GPU containers have a GPU", gpu.without_gpu),
+    Check("gpu-majors", "whether device numbers still fit", gpu.majors),
+    Check("denials", "what the kernel refused since boot", refused.since_boot),
+)

@@ -1,0 +1,63 @@
+"""Checks of the JSON: one, trusted, readable."""
+
+import stat
+from collections.abc import Iterator
+
+from phoenix_apparmor import lookup, paths
+from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.host import Host
+
+
+def one_file(host: Host) -> Iterator[Finding]:
+    """Two JSON files: the second one is never read."""
+    there = [path for path in paths.JSON_FILES if host.stat(path) is not None]
+    if len(there) > 1:
+        same = host.read(there[0]) == host.read(there[1])
+        yield Finding(
+            "note" if same else "warning",
+            f"there are two JSON files; {there[0]} counts, {there[1]} is never read.",
+            "their content is the same" if same else "their content differs",
+            f"{'' if same else f'diff -u {there[1]} {there[0]}; '}rm {there[1]}",
+        )
+
+
+def owner(host: Host) -> Iterator[Finding]:
+    """Who can write the JSON decides what confines root in a container."""
+    for path in paths.JSON_FILES:
+        seen = host.stat(path)
+        if seen is None:
+            continue
+        why = lookup.distrust(seen)
+        if why:
+            yield Finding(
+                "error",
+                f"{path} is refused: {why}. Whoever can write it decides what confines the "
+                "containers.",
+                f"mode {stat.S_IMODE(seen.st_mode):04o}, uid {seen.st_uid}, gid {seen.st_gid}",
+                f"chown root:root {path} && chmod go-w {path}",
+            )
+
+
+def content(host: Host) -> Iterator[Finding]:
+    """The JSON can be used, as a whole and for each container."""
+    known = lookup.everyone(host, save=False)
+    if known.trouble is not None:
+        used = (
+            "The last good assignments are used."
+            if known.ever
+            else "No assignment is known: containers with our hookscript do not start."
+        )
+        yield Finding("error", f"{known.trouble.what} {used}", known.source, known.trouble.hint)
+    here = {conf.ctid for conf in reading.confs(host)}
+    for ctid, assignment in known.assigned.items():
+        if assignment.problem and known.trouble is None:
+            last = f"its last good one is used: {assignment.name}" if assignment.name else (
+                "it does not start" if ctid in here else "nothing is assigned"
+            )  # fmt: skip
+            yield Finding(
+                "warning" if assignment.name else "error",
+                f"CT {ctid}: {assignment.problem}; {last}.",
+                known.source,
+                f"correct it, which this checks: phoenix-apparmor validate {known.source}",
+            )

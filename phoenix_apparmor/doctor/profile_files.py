@@ -1,0 +1,181 @@
+"""Checks of profiles: in their files, in the kernel, and whether both agree."""
+
+from collections.abc import Iterator
+
+from phoenix_apparmor import kernel, loading, paths, profiles
+from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
+DEPRECATED = "lxc-phoenix-nvidia-gpu"
+RELOAD = "phoenix-apparmor reload"
+FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/abstractions/phoenix")
+WAITING = (".dpkg-dist", ".dpkg-new")
+REINSTALL = "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss phoenix-apparmor"
+
+
+def present(host: Host) -> Iterator[Finding]:
+    """A file for each profile that ships, and for each that is assigned."""
+    for name in SHIPPED:
+        if profiles.find(host, name) is None:
+            yield Finding(
+                "error",
+                f"profile {name} has no file.",
+                f"{paths.APPARMOR_D}/{name} is missing or does not hold it",
+                REINSTALL,
+            )
+    for name, ctids in sorted(reading.wanted_profiles(host).items()):
+        if name not in SHIPPED and profiles.find(host, name) is None:
+            yield Finding(
+                "error",
+                f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
+                f"no file in {paths.APPARMOR_D} holds it",
+                "correct the name in the JSON, or put the profile there, then: " + RELOAD,
+            )
+
+
+def loaded(host: Host) -> Iterator[Finding]:
+    """Each profile of ours enforced by the kernel."""
+    modes = reading.modes(host)
+    for file in _ours(host):
+        link = profiles.switched_off(host, file)
+        mode = modes.get(file.name)
+        if link is not None:
+            yield Finding(
+                "error",
+                f"profile {file.name} is switched off.",
+                f"{link} is there",
+                f"rm {link} && {RELOAD}",
+            )
+        elif mode is None:
+            yield Finding(
+                "error",
+                f"profile {file.name} is not in the kernel.",
+                f"{file.path} holds it, {paths.KERNEL_PROFILES} does not list it",
+                RELOAD,
+            )
+        elif mode not in loading.ENFORCING:
+            yield Finding(
+                "error",
+                f"profile {file.name} is in {mode} mode: it stops nothing.",
+                f"{paths.KERNEL_PROFILES} says {file.name} ({mode})",
+                f"take {mode} out of the flags in {file.path}, then: {RELOAD}",
+            )
+
+
+def compiles(host: Host) -> Iterator[Finding]:
+    """Each file compiles, and the kernel runs just what it says."""
+    modes = reading.modes(host)
+    for file in _ours(host):
+        try:
+            policy = profiles.compile_policy(host, file)
+        except PhoenixError as error:
+            if not host.has_program("apparmor_parser"):
+                raise
+            yield Finding("error", error.what, file.path, error.hint)
+            continue
+        if file.name not in modes or profiles.switched_off(host, file) is not None:
+            continue  # told by another check
+        held = kernel.policy_hash(host, file.name)
+        if held is None:
+            yield Finding(
+                "unknown",
+                f"cannot tell whether the kernel runs the file's text of {file.name}.",
+                "this kernel keeps no hash of it",
+            )
+        elif not loading.is_loaded(host, file.name, policy):
+            yield Finding(
+                "warning",
+                f"the kernel runs another text of {file.name} than its file has.",
+                f"raw_{held[0]} in {paths.KERNEL}/policy/profiles/{file.name}.* is not that of "
+                f"the compiled {file.path}",
+                RELOAD,
+            )
+
+
+def held_back(host: Host) -> Iterator[Finding]:
+    """What dpkg left beside a file: a new version that is not in force."""
+    for folder in FOLDERS:
+        for name in host.names(folder):
+            path, _, ending = f"{folder}/{name}".rpartition(".")
+            base = path.rpartition("/")[2]
+            ours = base.startswith("lxc-") or folder.endswith("/phoenix")
+            if not ours or f".{ending}" not in WAITING:
+                continue
+            what = f"the new version of {base} is not in force: "
+            if ending == "dpkg-dist":
+                what += "yours was kept."
+                fix = f"diff -u {path} {path}.{ending} ; mv {path}.{ending} {path} && {RELOAD}"
+            else:
+                what += "dpkg waits for an answer."
+                fix = "dpkg --configure -a"
+            yield Finding("warning", what, f"{path}.{ending} is there", fix)
+
+
+def edited(host: Host) -> Iterator[Finding]:
+    """Edits in what the package ships: each upgrade will ask about them."""
+    from phoenix_apparmor import conffiles
+
+    if not host.exists("/var/lib/dpkg/status"):
+        return
+    for file in conffiles.of_package(host):
+        if file.state == "modified":
+            local = f"{paths.APPARMOR_D}/local/{file.path.rpartition('/')[2]}"
+            yield Finding(
+                "note",
+                f"{file.path} is edited, so upgrades do not replace it.",
+                "its text is not the one that the package shipped",
+                f"move what you added to {local}, which survives upgrades",
+            )
+        elif file.state == "missing":
+            yield Finding(
+                "warning",
+                f"{file.path} was deleted.",
+                "the package ships it",
+                REINSTALL,
+            )
+
+
+def deprecated(host: Host) -> Iterator[Finding]:
+    """The deprecated profile: there, loaded, or in use."""
+    users = [conf.ctid for conf in reading.confs(host) if conf.profile == DEPRECATED]
+    users += [c for c in reading.wanted_profiles(host).get(DEPRECATED, ()) if c not in users]
+    if users:
+        yield Finding(
+            "warning",
+            f"the deprecated profile {DEPRECATED} is in use by {reading.cts(users)}.",
+            "their .conf or the JSON names it",
+            'assign "lxc-nvidia-gpu-base" in the JSON, then: phoenix-apparmor apply --all',
+        )
+    path = f"{paths.APPARMOR_D}/{DEPRECATED}"
+    if host.exists(path):
+        yield Finding(
+            "note" if not users else "warning",
+            f"the deprecated profile {DEPRECATED} is still there.",
+            f"{path} is there",
+            # it stays in the kernel till the next boot: unloading would free what runs under it
+            f"rm {path}" + (" when nothing uses it any more" if users else ""),
+        )
+
+
+def underscores(host: Host) -> Iterator[Finding]:
+    """Profiles that lxc-start may not change to: its own profile says change_profile -> lxc-*."""
+    for path in profiles.policy_files(host):
+        try:
+            text = host.read(path, 1 << 20)
+        except OSError:
+            continue
+        for name in profiles.declared_names(text):
+            if name.startswith("lxc_"):
+                yield Finding(
+                    "note",
+                    f'profile {name} cannot be used: only names with "lxc-" can.',
+                    f"{path} holds it",
+                    f"rename it to {name.replace('_', '-')}, file and profile, or rm {path}",
+                )
+
+
+def _ours(host: Host) -> list[profiles.ProfileFile]:
+    return profiles.ours(host, frozenset(reading.wanted_profiles(host)))
