@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import assignments, positions
+from phoenix_apparmor import assignments, paths, positions
 from phoenix_apparmor.assignments import Twice
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.positions import Lines, Path, Place, Span
@@ -234,7 +234,7 @@ def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """The known name that a wrong one is most like, as a question; "" if none is."""
-    candidates = {n: n for n in (*known, *assignments.NO_LINE)}
+    candidates = {n: n for n in (*known, *paths.NO_LINE)}
     folded = name.strip().lower().replace("_", "-").rpartition("/")[2]
     meant = difflib.get_close_matches(folded, candidates, 1, 0.7)
     return f'Did you mean "{meant[0]}"?' if meant and meant[0] != name else ""
