@@ -7,7 +7,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from phoenix_apparmor import inspecting, report, tables
+from phoenix_apparmor import inspecting, metrics, report, tables
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ exit status: 0 nothing is off, 2 something is, 1 error
 examples:
   phoenix-apparmor status
   phoenix-apparmor status 952 953
+  phoenix-apparmor status --prometheus --output /var/lib/prometheus/node-exporter/pa.prom
   phoenix-apparmor status --json | jq -r '.containers[] | select(.verdict != "ok") | .ctid'
 """
 
@@ -45,8 +47,13 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("ctids", metavar="CTID", nargs="*", help="only these containers")
-    parser.add_argument("--json", action="store_true", help="for programs (status.schema.json)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs (status.schema.json)")
+    form.add_argument(
+        "--prometheus", action="store_true", help="metrics for node-exporter's textfile collector"
+    )
     parser.add_argument("--cluster", action="store_true", help="the other nodes' containers too")
+    parser.add_argument("--output", metavar="FILE", help="write to FILE, replaced as a whole")
     parser.set_defaults(run=run)
 
 
@@ -61,10 +68,32 @@ def run(host: Host, args: argparse.Namespace) -> int:
         progress.clear()
     if args.json:
         text = json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n"
+    elif args.prometheus:
+        text = metrics.text(found, count_denials(host))
     else:
-        text = tables.text(found, room(sys.stdout), colour=has_colour(sys.stdout))
-    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        colour = has_colour(sys.stdout) and not args.output
+        text = tables.text(found, room(sys.stdout), colour=colour)
+    data = text.encode("utf-8", "surrogateescape")
+    if args.output:
+        Host().replace(os.path.abspath(args.output), data)
+    else:
+        sys.stdout.write(data.decode("utf-8", "backslashreplace"))
     return 2 if found.is_off else 0
+
+
+def count_denials(host: Host) -> metrics.Denials | None:
+    """Denials since boot by container and profile; None if the log cannot be read."""
+    from phoenix_apparmor.cli import denials
+
+    try:
+        found = denials.report(host)
+    except PhoenixError:
+        return None
+    counts: dict[tuple[str, str], int] = {}
+    for part in found.groups:
+        key = (part.owner.ctid, part.owner.profile or part.owner.inside)
+        counts[key] = counts.get(key, 0) + part.count
+    return counts
 
 
 def has_colour(stream: TextIO) -> bool:
