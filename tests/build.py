@@ -89,11 +89,13 @@ def build_results() -> Path:
     """The folder with .deb, .dsc, .tar.xz, .changes and .buildinfo of the tree as it is now."""
     with locked("build/work") as work:
         shutil.rmtree(work, ignore_errors=True)
-        copy_sources(work / "source")
-        results = work.with_name(tree_hash(work / "source"))
+        # dpkg-source puts the folder's name into the tarball.
+        tree = work / "phoenix-apparmor"
+        copy_sources(tree)
+        results = work.with_name(tree_hash(tree))
         if not results.exists():
-            build(work / "source")
-            shutil.rmtree(work / "source")
+            build(tree)
+            shutil.rmtree(tree)
             work.rename(results)
         shutil.rmtree(work, ignore_errors=True)
     return results
