@@ -73,7 +73,12 @@ def _profile(
     off = bool(notes)
     if text == "unknown" and mode is not None:
         notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
-    return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off)
+    blocks = ""
+    if mode is not None and mode not in loading.ENFORCING:
+        blocks = f"its profile {file.name} is in {mode} mode"
+    elif listing is not None and mode is None and text != "not loaded":
+        blocks = f"its profile {file.name} cannot be loaded"
+    return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off, blocks)
 
 
 def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) -> Profile:
@@ -83,7 +88,8 @@ def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) ->
         "Correct the name in the JSON, or put the profile there and run: phoenix-apparmor reload",
     )
     text: report.Text = "not loaded" if listing is not None and mode is None else "unknown"
-    return Profile(name, None, "no file", mode, text, used_by, (note,), off=True)
+    blocks = f"there is no profile {name}" if text == "not loaded" else ""
+    return Profile(name, None, "no file", mode, text, used_by, (note,), off=True, blocks=blocks)
 
 
 def compare(
@@ -96,7 +102,7 @@ def compare(
     """
     link = profiles.switched_off(host, file)
     if link is not None:
-        return ("not loaded" if mode is None else "differs"), [
+        return "unknown", [
             Note(f"{link} switches it off.", f"To use it: rm {link} && phoenix-apparmor reload")
         ]
     try:

@@ -1,7 +1,7 @@
 """A host -> the report of status. Reads only; what cannot be known is said as unknown."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from phoenix_apparmor import comparing, ctconf, kernel, lookup, paths, report, starting
 from phoenix_apparmor.assignments import Assignment
@@ -31,11 +31,14 @@ def inspect(
     chosen = [ctid for ctid in confs if not ctids or ctid in ctids]
     running = running_ctids(host)
     failed = failed_ctids(host) if chosen else frozenset()
+    looked_at = tuple(comparing.all_profiles(host, known, tuple(confs), ctids, progress))
+    blocks = {profile.name: profile.blocks for profile in looked_at}
     found = []
     for number, ctid in enumerate(chosen):
         if running is not None and ctid in running:
             progress(f"asking the kernel about CT {ctid} ({number + 1} of {len(chosen)})")
-        found.append(_here(host, ctid, known.of(ctid), confs[ctid], running, ctid in failed))
+        runs = None if running is None else ctid in running
+        found.append(_here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks))
     found += [
         _there(ctid, node, known.of(ctid), text)
         for ctid, (node, text) in others.items()
@@ -48,7 +51,7 @@ def inspect(
         known.source,
         tuple(_trouble(host, known)),
         tuple(sorted(found, key=lambda c: int(c.ctid))),
-        tuple(comparing.all_profiles(host, known, tuple(confs), ctids, progress)),
+        looked_at,
         tuple(elsewhere),
     )
 
@@ -162,12 +165,15 @@ def _here(
     ctid: str,
     assignment: Assignment | None,
     conf: bytes | None,
-    running: frozenset[str] | None,
+    runs: bool | None,
     failed: bool,
+    blocks: Mapping[str, str],
 ) -> Container:
-    runs = None if running is None else ctid in running
     label = _label(host, ctid) if runs else None
-    verdict, notes = report.judge(ctid, assignment, conf, label, running=runs, failed=failed)
+    why = blocks.get(assignment.name, "") if assignment is not None else ""
+    verdict, notes = report.judge(
+        ctid, assignment, conf, label, running=runs, failed=failed, blocks=why
+    )
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", "Run it as root."),)
     name = (_lxc_name(host, ctid) if conf is None else ctconf.conf_value(conf, b"hostname")) or ""

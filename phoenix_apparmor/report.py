@@ -75,6 +75,7 @@ class Profile:
     conffile: what dpkg says of the file (see conffiles.py), or "unknown".
     mode: in the kernel (enforce, complain, …), None: not loaded.
     used_by: CTIDs of this node that are assigned it.
+    blocks: why no container can be started under it, "" if one can.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Profile:
     used_by: tuple[str, ...]
     notes: tuple[Note, ...] = ()
     off: bool = False
+    blocks: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,13 @@ def judge(
     label: str | None,
     *,
     running: bool | None,
-    failed: bool,
+    failed: bool = False,
+    blocks: str = "",
 ) -> tuple[Verdict, tuple[Note, ...]]:
     """The verdict on a container of this node, and why.
 
     conf: text of its configuration, None where LXC's own is all there is.
-    failed: whether systemd has its unit as failed.
+    failed: whether systemd has its unit as failed. blocks: see Profile.
     """
     if assignment is None:
         return "not managed", ()
@@ -187,6 +190,10 @@ def judge(
             weak = split_label(label)[1] not in ("enforce", "kill")
             verdict = "drift" if weak else verdict
             notes[:] = [_label_note(ctid, label, assignment, weak=weak), *_problem(assignment)]
+    elif blocks and not running:
+        verdict = "refused"
+        why = Note(f"it cannot be started: {blocks}.", "See what its profile needs, below.")
+        notes[:] = [why, *_problem(assignment)]
     elif failed and not running:
         verdict = "refused"
         notes.insert(
@@ -209,7 +216,7 @@ def judge_elsewhere(
     if assignment is None:
         return "not managed", ()
     if not assignment.name:
-        return judge(ctid, assignment, conf, None, running=None, failed=False)
+        return judge(ctid, assignment, conf, None, running=None)
     if ctconf.conf_says(conf, assignment.profile):
         return "not here", ()
     note = _conf_note(ctid, assignment, conf)

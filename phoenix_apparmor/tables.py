@@ -10,6 +10,8 @@ from phoenix_apparmor.report import GENERATED, OFF, Container, Note, Profile, Re
 RED, YELLOW, GREEN, PLAIN = "31", "33", "32", ""
 NARROWEST = 8
 SAME = "same"
+# So many containers are named one by one.
+FEW = 3
 
 
 class Cell(NamedTuple):
@@ -94,14 +96,30 @@ def text(report: Report, room: int = 80, *, colour: bool = False) -> str:
     if report.profiles:
         lines += ["", *_profile_lines(report.profiles, room, colour=colour)]
     notes: list[str] = []
-    for container in report.containers:
-        where = f"CT {container.ctid}: "
-        notes += _paragraphs(container.notes, where, room, colour=colour)
+    for where, note in _gathered(report.containers):
+        notes += _paragraphs([note], where, room, colour=colour)
     for profile in report.profiles:
         notes += _paragraphs(profile.notes, f"{profile.name}: ", room, colour=colour)
     if notes:
         lines += ["", *notes]
     return "".join(f"{line}\n" for line in [*lines, "", *_summary(report, room)])
+
+
+def _gathered(containers: Sequence[Container]) -> Iterable[tuple[str, Note]]:
+    """("CT 952: ", note) of each, the same words about more than a few containers once."""
+    alike: dict[str, list[tuple[str, Note]]] = {}
+    for c in containers:
+        for note in c.notes:
+            alike.setdefault(note.what, []).append((c.ctid, note))
+    for group in alike.values():
+        if len(group) <= FEW:
+            for ctid, note in group:
+                yield f"CT {ctid}: ", note
+        else:
+            first = ", ".join(ctid for ctid, _ in group[:FEW])
+            ctid, note = group[0]
+            hint = note.hint.replace(ctid, "CTID")
+            yield f"CT {first} and {len(group) - FEW} more: ", Note(note.what, hint)
 
 
 def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str]:
@@ -168,7 +186,7 @@ def _profile_lines(profiles: Sequence[Profile], room: int, *, colour: bool) -> I
 def _used_by(ctids: Sequence[str]) -> str:
     if not ctids:
         return "-"
-    if len(ctids) <= 3:
+    if len(ctids) <= FEW:
         return " ".join(ctids)
     return f"{len(ctids)} containers"
 
