@@ -70,7 +70,7 @@ def act_of(denial: Denial) -> Act:
 def _mask(denial: Denial) -> str:
     """The refused permissions; kernels before 4.x wrote owner and other apart: ``w::``."""
     mask = denial.get("denied_mask") or denial.get("requested_mask") or denial.get("denied")
-    return "".join(dict.fromkeys(mask.replace(":", "")))
+    return mask.replace(":", "")
 
 
 def _file(denial: Denial) -> Act:

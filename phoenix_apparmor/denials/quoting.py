@@ -3,7 +3,7 @@
 import re
 
 _SPECIAL = re.compile(r'[\\*?\[\]{}^"]')
-_NEEDS_QUOTES = re.compile(r"[\s,()=#@<>&]|[^\x21-\x7e]")
+_NEEDS_QUOTES = re.compile(r'[\s,()=#@<>&"]|[^\x21-\x7e]')
 
 
 def readable(name: str) -> str:
