@@ -109,6 +109,23 @@ class FakeHost:
         with unix.open("a") as file:
             file.write(f"0000: 00000002 00000000 00010000 0001 01 99 @/var/lib/lxc/{ctid}/command\n")
 
+    def failed(self, *ctids: str) -> None:
+        """Containers whose last start failed, as systemd lists their units."""
+        self.path("/run/systemd/system").mkdir(parents=True)
+        line = "{} loaded failed failed PVE LXC Container: {}\n"
+        units = "".join(line.format(f"pve-container@{c}.service", c) for c in ctids)
+        self.write("/fake/failed", units)
+
+    def dpkg(self, **md5: str) -> None:
+        """dpkg's view of the package: conffile in /etc/apparmor.d -> md5 as last shipped."""
+        lines = "".join(f" /etc/apparmor.d/{n.replace('_', '-')} {m}\n" for n, m in md5.items())
+        self.write("/var/lib/dpkg/info/format", "1\n")
+        self.write(
+            "/var/lib/dpkg/status",
+            "Package: phoenix-apparmor\nStatus: install ok installed\nVersion: 1\n"
+            f"Maintainer: x <x@x.x>\nArchitecture: all\nDescription: x\nConffiles:\n{lines}\n",
+        )
+
     def proxmox(self) -> None:
         """Proxmox' generator is there (tests/unit/fake/perl acts as it)."""
         self.write("/usr/share/perl5/PVE/LXC.pm", "1;\n")
