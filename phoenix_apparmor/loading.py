@@ -13,8 +13,9 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.profiles import ProfileFile
 
-# The unit's drop-in has 30 s for all it does.
-LOAD_SECONDS = 12
+LOAD_SECONDS = 120
+# At a container's start: the unit's drop-in has 30 s for all it does.
+START_SECONDS = 20
 ENFORCING = ("enforce", "kill")
 # A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
 BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
@@ -82,7 +83,7 @@ def _split(policy: bytes) -> list[bytes]:
     return [BEGIN_OF_PROFILE + part for part in policy.split(BEGIN_OF_PROFILE)[1:]]
 
 
-def load(host: Host, file: ProfileFile) -> None:
+def load(host: Host, file: ProfileFile, *, timeout: float = LOAD_SECONDS) -> None:
     """Loads or replaces one profile, and looks whether the kernel has it. Raises PhoenixError.
 
     The cache is written, so that the next boot and systemctl reload apparmor have it, but not
@@ -91,7 +92,7 @@ def load(host: Host, file: ProfileFile) -> None:
     loads the text of before the upgrade (tests/vm/test_hash.py).
     """
     command = [*profiles.parser(host), "-r", "-T", "-W", host.path(file.path)]
-    ran = host.run(command, timeout=LOAD_SECONDS)
+    ran = host.run(command, timeout=timeout)
     profiles.check_parser(file, ran.status, ran.err)
     if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
         raise PhoenixError(
@@ -109,7 +110,7 @@ def ensure_enforced(host: Host, name: str) -> str | None:
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
-        with host.lock(paths.LOADING_LOCK, wait=LOAD_SECONDS):
+        with host.lock(paths.LOADING_LOCK, wait=START_SECONDS):
             if _mode(host, name) is None:
                 _load_for_start(host, name)
         _refuse_unless_enforcing(name, _mode(host, name))
@@ -143,7 +144,7 @@ def _load_for_start(host: Host, name: str) -> None:
             f"profile {name} is switched off by {link}.",
             hint=f"To use it: rm {link} && phoenix-apparmor reload",
         )
-    load(host, file)
+    load(host, file, timeout=START_SECONDS)
 
 
 def _refuse_unless_enforcing(name: str, mode: str | None) -> None:

@@ -116,7 +116,8 @@ def _read_now(host: Host, save: bool) -> Known:
             before,
             PhoenixError(
                 f"{old_source} is gone." if ever else f"There is no {where}.",
-                hint='Put it back. To manage no container, make it say {"lxc_configs": {}}.',
+                hint=("Put it back" if ever else "Write one (man phoenix_lxc_configs.json)")
+                + '. To manage no container, let it say {"lxc_configs": {}}.',
             ),
             ever,
         )

@@ -7,7 +7,7 @@ from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
 
-COMPILE_SECONDS = 20
+COMPILE_SECONDS = 120
 # What apparmor_parser skips in a folder (libapparmor, aa_is_blacklisted).
 SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave",
                    ".pacnew", ".rpmnew", ".rpmsave", ".orig", ".rej", "~")  # fmt: skip

@@ -15,8 +15,8 @@ from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
-GENERATOR_SECONDS = 10
-LXC_INFO_SECONDS = 5
+GENERATOR_SECONDS = 15
+LXC_INFO_SECONDS = 10
 
 # Proxmox' own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).
