@@ -91,6 +91,10 @@ def _also_lives(parts: Parts, owner: Owner) -> bool:
 
 def _group(owner: Owner, act: Act, operation: str, denials: list[Denial], closed: Closed) -> Group:
     place, rule = _place(owner, act)
+    if "/local/" in place and closed.includes_local(owner.profile) is False:
+        name = place.rpartition("/")[2]
+        missing = f"The profile does not read that file yet: add include if exists <local/{name}>"
+        act = act._replace(note=f"{act.note} {missing} to it.".strip())
     warning, futile = _warning(owner, act, denials[0], closed)
     times = [denial.time for denial in denials]
     programs = dict.fromkeys(denial.get("comm") for denial in denials if denial.get("comm"))

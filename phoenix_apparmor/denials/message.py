@@ -7,8 +7,8 @@ without quotes. Kernels before 6.2 have no ``class=``.
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 # Written with audit_log_untrustedstring: unquoted means hex.
 UNTRUSTED = frozenset(
@@ -22,12 +22,13 @@ _STAMP = re.compile(r"audit\((\d+)\.(\d+):(\d+)\)")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+\Z")
 
 # printk.c, audit.c (audit_log_lost), journald: messages that say that messages are missing.
-_LOST = (
-    re.compile(r"\bkauditd_printk_skb: (?P<count>\d+) callbacks suppressed"),
-    re.compile(r"\baudit: audit_lost=(?P<total>\d+)"),
-    re.compile(r"\baudit: (?:rate limit exceeded|backlog limit exceeded|kauditd hold queue over)"),
-    re.compile(r"\bauditd?\b.*\b[Qq]ueue to plugins is full|\bMissed (?P<missed>\d+) kernel mess"),
-    re.compile(r"\b[a-z_]*kauditd[a-z_]*\b.* lost"),
+Kind = Literal["left out", "lost", "missed", "limit"]
+
+_LOST: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("left out", re.compile(r"\bkauditd_printk_skb: (\d+) callbacks suppressed")),
+    ("lost", re.compile(r"\baudit: audit_lost=(\d+)")),
+    ("missed", re.compile(r"\bMissed (\d+) kernel messages")),
+    ("limit", re.compile(r"\baudit: .*(?:limit exceeded|queue overflow)")),
 )
 
 
@@ -85,18 +86,32 @@ def decode(key: str, value: str) -> str:
     return value
 
 
-def tells_of_loss(text: str) -> str | None:
-    """In words what a message says of lost messages, None if it does not."""
-    for pattern in _LOST:
+class Loss(NamedTuple):
+    """A message that says that messages are missing: which kind, and how many (0: unknown)."""
+
+    kind: Kind
+    number: int = 0
+
+
+def tells_of_loss(text: str) -> Loss | None:
+    """What a message says of missing messages, None if it says nothing of that."""
+    for kind, pattern in _LOST:
         match = pattern.search(text)
-        if match is None:
-            continue
-        words = match.groupdict()
-        if words.get("count"):
-            return f"the kernel left out {words['count']} audit messages (rate limit of printk)"
-        if words.get("total"):
-            return f"the kernel lost {words['total']} audit messages so far (audit_lost)"
-        if words.get("missed"):
-            return f"the journal missed {words['missed']} kernel messages"
-        return "the kernel's audit queue or rate limit was exceeded"
+        if match is not None:
+            return Loss(kind, int(match[1]) if match.groups() else 0)
     return None
+
+
+def losses_in_words(losses: Iterable[Loss]) -> list[str]:
+    """One sentence for each kind; audit_lost is a sum already, the others are added up."""
+    counts: dict[str, int] = {}
+    for kind, count in losses:
+        before = counts.get(kind, 0)
+        counts[kind] = max(before, count) if kind == "lost" else before + count
+    words = {
+        "left out": "the kernel left out {} audit messages (rate limit of printk)",
+        "lost": "the kernel lost {} audit messages (audit_lost)",
+        "missed": "the journal missed {} kernel messages",
+        "limit": "the kernel's audit queue or rate limit was exceeded",
+    }
+    return [words[kind].format(count) for kind, count in counts.items()]

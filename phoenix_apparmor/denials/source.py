@@ -7,13 +7,12 @@ that is there is read; an event that is in two places has the same number in bot
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from phoenix_apparmor.denials.message import Denial, parse, tells_of_loss
+from phoenix_apparmor.denials.message import Denial, Loss, losses_in_words, parse, tells_of_loss
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
@@ -84,7 +83,7 @@ def read(host: Host, since: float | None = None) -> Log:
     """All denials since a time, or since boot. Raises PhoenixError if no source can be read."""
     start = boot_time(host) if since is None else since
     found: dict[tuple[int, int], Denial] = {}
-    lost: list[str] = []
+    losses: list[Loss] = []
     sources: list[str] = []
     problems: list[str] = []
     for name, reader in (
@@ -103,8 +102,8 @@ def read(host: Host, since: float | None = None) -> Log:
             continue
         sources.append(name)
         for denial, loss in events:
-            if loss is not None and loss not in lost:
-                lost.append(loss)
+            if loss is not None:
+                losses.append(loss)
             # A boot time is whole seconds and drifts with the clock's corrections.
             if denial is not None and denial.time >= start - 2:
                 key = (round(denial.time * 1000), denial.serial or -len(found) - 1)
@@ -115,10 +114,10 @@ def read(host: Host, since: float | None = None) -> Log:
             hint="Run it as root. By hand: journalctl -k -g apparmor; dmesg",
         )
     ordered = tuple(found[key] for key in sorted(found))
-    return Log(ordered, start, tuple(sources), tuple(lost), tuple(problems))
+    return Log(ordered, start, tuple(sources), tuple(losses_in_words(losses)), tuple(problems))
 
 
-Event = tuple[Denial | None, str | None]
+Event = tuple[Denial | None, Loss | None]
 
 
 def _reason(error: Exception) -> str:
@@ -141,7 +140,7 @@ def _journal(host: Host, since: float) -> Iterator[Event] | None:
 
 
 def _has_journal(host: Host) -> bool:
-    return any(host.names(f"/{top}/log/journal") for top in ("var", "run"))
+    return any(host.exists(f"/{top}/log/journal") for top in ("var", "run"))
 
 
 def _journal_events(out: bytes) -> Iterator[Event]:
@@ -223,8 +222,3 @@ def _dmesg_events(out: bytes, boot: float) -> Iterator[Event]:
     for line in out.decode("utf-8", "surrogateescape").split("\n"):
         stamp = _DMESG_TIME.match(line)
         yield _event(line, boot + float(stamp[1]) if stamp else 0.0)
-
-
-def is_root() -> bool:
-    """Whether this process may see all of the kernel's log."""
-    return os.geteuid() == 0

@@ -85,7 +85,7 @@ def _foot(report: Report, room: int, *, colour: bool) -> Iterable[str]:
     for problem in report.problems:
         yield from _coloured(_wrap(f"Not read: {problem}", room, ""), YELLOW, colour=colour)
     for loss in report.lost:
-        line = f"There were more: {loss}."
+        line = f"There may be more: {loss}."
         yield from _coloured(_wrap(line, room, ""), YELLOW, colour=colour)
     if report.lost and AUDIT_LOG not in report.sources:
         yield from _wrap("To lose none: apt install auditd", room, "")

@@ -22,7 +22,7 @@ def since_boot(host: Host) -> Iterator[Finding]:
     if counts:
         total = sum(counts.values())
         who = reading.listed([f"{name}: {count}" for name, count in counts.items()])
-        more = "; there were more, but messages were lost" if log.lost else ""
+        more = "; there may be more, as messages were lost" if log.lost else ""
         yield Finding(
             "note",
             f"AppArmor refused {total} action{'' if total == 1 else 's'} of containers since boot.",

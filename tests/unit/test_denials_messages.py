@@ -155,7 +155,7 @@ CASES = (
     ),
     Case(
         PVE8,
-        f'operation="pivotroot" class="mount" {P} name="/new/" pid=80 comm="runc" srcname="/new/o/"',
+        f'operation="pivotroot" class="mount" {P} name="/new/" pid=8 comm="runc" srcname="/new/o/"',
         "make /new/ its root (pivot_root)",
         "pivot_root oldroot=/new/o/ /new/,",
     ),
@@ -343,24 +343,34 @@ def test_auditd_enriched_and_dbus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "loss"),
     [
-        ("kauditd_printk_skb: 12 callbacks suppressed", "12 audit messages"),
-        ("audit: audit_lost=7 audit_rate_limit=5 audit_backlog_limit=64", "lost 7 audit"),
-        ("audit: rate limit exceeded", "rate limit was exceeded"),
-        ("audit: kauditd hold queue overflow", "queue or rate limit"),
-        ("Missed 31 kernel messages", "missed 31 kernel"),
+        ("kauditd_printk_skb: 12 callbacks suppressed", ("left out", 12)),
+        ("audit: audit_lost=7 audit_rate_limit=5 audit_backlog_limit=64", ("lost", 7)),
+        ("audit: rate limit exceeded", ("limit", 0)),
+        ("audit: kauditd hold queue overflow", ("limit", 0)),
+        ("Missed 31 kernel messages", ("missed", 31)),
     ],
 )
-def test_what_says_that_messages_are_missing(text: str, expected: str) -> None:
-    assert expected in (message.tells_of_loss(text) or "")
+def test_what_says_that_messages_are_missing(text: str, loss: tuple[str, int]) -> None:
+    assert message.tells_of_loss(text) == loss
 
 
 @pytest.mark.parametrize(
     "text", ["audit: initializing netlink subsys", "net_ratelimit: 3 callbacks suppressed"]
 )
-def test_what_does_not(text: str) -> None:
+def test_what_says_nothing_of_that(text: str) -> None:
     assert message.tells_of_loss(text) is None
+
+
+def test_losses_are_summed_up_as_the_kernel_counts_them() -> None:
+    out, lost = (message.Loss("left out", 3), message.Loss("lost", 3))
+    losses = [out, lost, out, message.Loss("lost", 9), message.Loss("limit")]
+    assert message.losses_in_words(losses) == [
+        "the kernel left out 6 audit messages (rate limit of printk)",
+        "the kernel lost 9 audit messages (audit_lost)",
+        "the kernel's audit queue or rate limit was exceeded",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -427,7 +437,9 @@ def test_deny_rules_for_mounts(rule: str, *, denied: bool) -> None:
 
 def test_deny_rules_of_a_text_and_its_includes() -> None:
     files = {"/etc/apparmor.d/a": "  audit deny /b w,\n", "/abs": "deny /c r,\ninclude <a>\n"}
-    text = '# deny /no w,\ninclude <a>\ninclude if exists <gone>\ninclude "/abs"\n  deny /a w, # x\n'
+    text = (
+        '# deny /no w,\ninclude <a>\ninclude if exists <gone>\ninclude "/abs"\n  deny /a w, # x\n'
+    )
     rules = aare.deny_rules(aare.expand(text, "top", files.get))
     assert [(rule.text, rule.path, rule.audited) for rule in rules] == [
         ("deny /a w,", "top", False),
