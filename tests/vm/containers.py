@@ -1,0 +1,66 @@
+"""Containers of the Proxmox stand-in, as tests see them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tests.vm.harness.channel import Result
+from tests.vm.harness.machine import Machine
+
+JSON = "/etc/pve/phoenix_lxc_configs.json"
+OUR_HOOKSCRIPT = "local:snippets/phoenix-apparmor.py"
+# What a whole start of a container may take on an emulated machine with others beside it, seconds.
+START = 240.0
+
+
+def conf_path(ctid: int) -> str:
+    return f"/etc/pve/lxc/{ctid}.conf"
+
+
+def create(
+    vm: Machine,
+    ctid: int,
+    *,
+    root: str = "busybox",
+    unprivileged: bool = True,
+    hookscript: str | None = OUR_HOOKSCRIPT,
+    more: str = "",
+) -> None:
+    """A stopped container. root: busybox, or with the big roots trixie or bookworm."""
+    lines = ["arch: amd64", f"hostname: ct{ctid}", f"rootfs: standin:{root}"]
+    lines += ["ostype: busybox"] if root == "busybox" else []
+    lines += ["unprivileged: 1"] if unprivileged else []
+    lines += [f"hookscript: {hookscript}"] if hookscript else []
+    # As after a rewrite by Proxmox: sorted keys, then what the test adds.
+    vm.write(conf_path(ctid), "\n".join(sorted(lines)) + "\n" + more, 0o640)
+
+
+def assign(vm: Machine, assignments: Mapping[int, str | None]) -> None:
+    """Writes the JSON: CTID -> apparmor_profile; None: the container without the key."""
+    entries = {
+        str(ctid): {"name": f"ct{ctid}"} | ({"apparmor_profile": name} if name else {})
+        for ctid, name in assignments.items()
+    }
+    vm.write(JSON, json.dumps({"lxc_configs": entries}, indent=1), 0o640)
+
+
+def pct(vm: Machine, *arguments: str | int, check: bool = True) -> Result:
+    return vm.run("pct", *map(str, arguments), timeout=START, check=check)
+
+
+def label(vm: Machine, ctid: int) -> str:
+    """What the host's kernel says the container's init is confined by."""
+    script = f'cat "/proc/$(lxc-info -n {ctid} -p -H)/attr/current"'
+    return vm.sh(script).stdout.strip()
+
+
+def init(vm: Machine, ctid: int) -> int:
+    """Process id of the container's init as the host sees it; -1: it does not run."""
+    found = vm.sh(f"lxc-info -n {ctid} -p -H", check=False).stdout.strip()
+    return int(found) if found else -1
+
+
+def journal(vm: Machine) -> str:
+    """What our package wrote to the journal."""
+    return vm.run("journalctl", "-t", "phoenix-apparmor", "-o", "cat", "--no-pager").stdout
