@@ -62,13 +62,17 @@ def _profile(
         notes.append(
             Note(
                 f"{waiting} waits: what the package ships now is not in force.",
-                f"See: diff -u {file.path} {waiting}; take it: mv {waiting} {file.path} && "
-                "phoenix-apparmor reload",
+                f"See it: diff -u {_both(file.path, waiting)}; "
+                f"take it: mv {_both(waiting, file.path)}; then: phoenix-apparmor reload",
             )
         )
     if mode is not None and mode not in loading.ENFORCING:
         notes.append(
-            Note(f"it is in {mode} mode: it stops nothing.", f"aa-enforce {file.path}"),
+            Note(
+                f"it is in {mode} mode: it stops nothing.",
+                f'Take "complain" out of its flags in {file.path} (or rm '
+                f"{paths.APPARMOR_D}/force-complain/{file.name}), then: phoenix-apparmor reload",
+            ),
         )
     off = bool(notes)
     if text == "unknown" and mode is not None:
@@ -111,13 +115,23 @@ def compare(
         missing = not host.has_program("apparmor_parser")
         return ("unknown" if missing else "broken"), [Note(error.what, error.hint)]
     if listing is not None and mode is None:
-        return "not loaded", [Note("the kernel does not have it.", "phoenix-apparmor reload")]
+        return "not loaded", [
+            Note("the kernel does not have it.", "Load it: phoenix-apparmor reload")
+        ]
     if listing is None or not _has_hash(host, file.name):
         return "unknown", []
     if loading.is_loaded(host, file.name, policy):
         return "same", []
-    why = "the kernel runs another text than the file's."
-    return "differs", [Note(why, "phoenix-apparmor reload")]
+    # A text edited since, a newer parser, or a stale cache (see loading.load).
+    why = "the kernel does not run what this file compiles to now."
+    return "differs", [Note(why, "Load it: phoenix-apparmor reload")]
+
+
+def _both(first: str, second: str) -> str:
+    """Two paths, of which one begins with the other, as short as bash reads them."""
+    if second.startswith(first):
+        return f"{first}{{,{second.removeprefix(first)}}}"
+    return f"{second}{{{first.removeprefix(second)},}}"
 
 
 def _has_hash(host: Host, name: str) -> bool:

@@ -1,5 +1,7 @@
 """The report as text for people: aligned columns, the notes below. Pure: no I/O."""
 
+import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -90,19 +92,15 @@ def _line(cells: Sequence[Cell], widths: Sequence[int], *, colour: bool) -> str:
 def text(report: Report, room: int = 80, *, colour: bool = False) -> str:
     """All of the report, lines of at most room columns but for commands to paste."""
     lines = [*_paragraphs(report.trouble, "", room, colour=colour)]
-    if lines:
-        lines.append("")
-    lines += _container_lines(report, room, colour=colour)
-    if report.profiles:
-        lines += ["", *_profile_lines(report.profiles, room, colour=colour)]
+    parts = [lines, [*_container_lines(report, room, colour=colour)]]
+    parts.append([*_profile_lines(report.profiles, room, colour=colour)])
     notes: list[str] = []
     for where, note in _gathered(report.containers):
         notes += _paragraphs([note], where, room, colour=colour)
     for profile in report.profiles:
         notes += _paragraphs(profile.notes, f"{profile.name}: ", room, colour=colour)
-    if notes:
-        lines += ["", *notes]
-    return "".join(f"{line}\n" for line in [*lines, "", *_summary(report, room)])
+    parts += [notes, [*_summary(report, room)]]
+    return "\n".join("".join(f"{line}\n" for line in part) for part in parts if part)
 
 
 def _gathered(containers: Sequence[Container]) -> Iterable[tuple[str, Note]]:
@@ -124,7 +122,7 @@ def _gathered(containers: Sequence[Container]) -> Iterable[tuple[str, Note]]:
 
 def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str]:
     if not report.containers:
-        return ["No containers."]
+        return []
     cluster = any(c.node for c in report.containers)
     columns = [Column("CTID"), Column("NAME", shrinks=True)]
     columns += [Column("NODE", shrinks=True)] if cluster else []
@@ -160,6 +158,8 @@ def _verdict_colour(c: Container) -> str:
 
 
 def _profile_lines(profiles: Sequence[Profile], room: int, *, colour: bool) -> Iterable[str]:
+    if not profiles:
+        return []
     columns = [
         Column("PROFILE", shrinks=True),
         Column("FILE"),
@@ -199,12 +199,12 @@ def _paragraphs(notes: Sequence[Note], where: str, room: int, *, colour: bool) -
             what = [f"\x1b[{RED}m{line}\x1b[0m" for line in what]
         yield from what
         if note.hint:
-            yield from _wrap(note.hint, room - 2, "  ")
+            # A command, after ": " up to ";", stays in one line, to be pasted.
+            kept = re.sub(r"(?<=: )[^;]+", lambda m: m[0].replace(" ", "\xa0"), note.hint)
+            yield from (line.replace("\xa0", " ") for line in _wrap(kept, room, "  "))
 
 
 def _wrap(text: str, room: int, indent: str) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(
         text,
         room,
@@ -221,7 +221,7 @@ def _summary(report: Report, room: int) -> Iterable[str]:
         verdicts[c.verdict] = verdicts.get(c.verdict, 0) + 1
     total = len(report.containers)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    text = f"{total} container{'' if total == 1 else 's'}{': ' if counts else ''}{counts}."
+    text = f"{total} container{'' if total == 1 else 's'}: {counts}." if total else "No containers."
     if report.elsewhere:
         count = len(report.elsewhere)
         text += f" {count} more in the JSON {'is' if count == 1 else 'are'} not here."

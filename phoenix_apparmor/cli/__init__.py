@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PhoenixError as error:
         sys.stderr.write(f"{error}\n")
         return error.status
+    except PermissionError as error:
+        sys.stderr.write(f"cannot read {error.filename}: {error.strerror}.\nRun it as root.\n")
+        return 1
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

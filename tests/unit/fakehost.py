@@ -109,6 +109,13 @@ class FakeHost:
         with unix.open("a") as file:
             file.write(f"0000: 00000002 00000000 00010000 0001 01 99 @/var/lib/lxc/{ctid}/command\n")
 
+    def load(self, *names: str) -> None:
+        """Loads profiles into the fake kernel, as apparmor_parser -r does."""
+        for name in names:
+            path = self.path(f"/etc/apparmor.d/{name}")
+            done = self.run("apparmor_parser", "--base", str(path.parent), "-r", str(path))
+            assert done.status == 0, done
+
     def failed(self, *ctids: str) -> None:
         """Containers whose last start failed, as systemd lists their units."""
         self.path("/run/systemd/system").mkdir(parents=True)
