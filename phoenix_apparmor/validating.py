@@ -119,8 +119,8 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
     cause = error.__cause__
     if isinstance(cause, json.JSONDecodeError):
         lines = Lines(cause.doc)
-        place = lines.place(cause.pos, cause.pos + 1)
-        said, hint = syntax_hint(cause)
+        said, hint, pos = syntax_hint(cause)
+        place = lines.place(pos, pos + 1)
         return Finding("error", place, "", "", said, hint, lines.line(place.line))
     if isinstance(cause, UnicodeDecodeError):
         begin = len(text[: cause.start].decode("utf-8-sig"))
@@ -132,23 +132,21 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
     return Finding("error", Place(1, 1, 1), ".", "", error.what, hint, Lines(decoded).line(1))
 
 
-def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str]:
-    """What is wrong at a syntax error, in words that are the same for each Python, and the way out.
+def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str, int]:
+    """What is wrong at a syntax error, the way out, and where: the same for each Python.
 
-    Python 3.13 names a trailing comma, 3.11 says "Expecting property name".
+    Python 3.13 names a trailing comma and points at it, 3.11 says "Expecting property name"
+    and points behind it.
     """
     rest = error.doc[error.pos : error.pos + 2]
     before = error.doc[: error.pos].rstrip()
     closing = ("}", "]")
     after = error.doc[error.pos + 1 :].lstrip()
     trailing = rest[:1] == "," and after.startswith(closing)
-    cases = (
+    behind = rest.startswith(closing) and before.endswith(",")
+    cases: tuple[tuple[bool, str, str], ...] = (
         (not rest, "the text ends too early.", "A } or ] is missing, or the file was cut off."),
-        (
-            trailing or (rest.startswith(closing) and before.endswith(",")),
-            "a comma before a closing bracket.",
-            "Take that comma out.",
-        ),
+        (trailing or behind, "a comma before a closing bracket.", "Take that comma out."),
         (rest.startswith(("#", "//", "/*")), "JSON has no comments.", "Take it out."),
         (rest.startswith("'"), "JSON has double quotes only.", "Write \"…\" instead of '…'."),
         (
@@ -162,10 +160,11 @@ def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str]:
             "One closing bracket too many?",
         ),
     )
+    place = len(before) - 1 if behind else error.pos
     for applies, what, hint in cases:
         if applies:
-            return what, hint
-    return f"{error.msg.removesuffix(' at')}.", ""
+            return what, hint, place
+    return f"{error.msg.removesuffix(' at')}.", "", place
 
 
 def _twice(document: Any, where: _Where) -> Iterator[Finding]:

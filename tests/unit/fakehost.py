@@ -107,7 +107,7 @@ class FakeHost:
         unix = self.path("/proc/net/unix")
         unix.parent.mkdir(parents=True, exist_ok=True)
         with unix.open("a") as file:
-            file.write(f"0000: 00000002 00000000 00010000 0001 01 99 @/var/lib/lxc/{ctid}/command\n")
+            file.write(f"0: 00000002 00000000 00010000 0001 01 9 @/var/lib/lxc/{ctid}/command\n")
 
     def load(self, *names: str) -> None:
         """Loads profiles into the fake kernel, as apparmor_parser -r does."""

@@ -1,0 +1,338 @@
+"""validate: the real command, whole outputs in golden files; positions against json itself."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phoenix_apparmor import assignments, lookup, positions, validating
+from phoenix_apparmor.errors import PhoenixError
+from tests.unit.fakehost import PYTHON, REPO, FakeHost
+from tests.unit.golden import assert_golden
+from tests.unit.test_status import on_terminal, validated
+
+JSON = "/etc/pve/phoenix_lxc_configs.json"
+GOOD = '{"lxc_configs": {"950": {}, "951": {"apparmor_profile": "lxc-nvidia-gpu-docker"}}}'
+
+WRONG = """\
+{
+    "lxc_configs": {
+        "950": {"name": "a", "apparmor_profile": "lxc_nvidia_gpu_base"},
+        "951": {"apparmor_profile": "lxc-nvidia-gpu-dokcer", "apparmor-profile": 3},
+        "9x": {},
+        "952": {"apparmor_profile": 7, "apparmor_policy_namespace": "no"},
+\t"953": {"name": "ü日本", "apparmor_profile": "/etc/apparmor.d/lxc-nvidia-gpu-base"},
+        "954": {"apparmor_profile": "unconfined", "apparmor_profile": "lxc-nvidia-gpu-base"},
+        "955": [],
+        "955": {"apparmor_profile": "Unconfined"},
+        "956": {"apparmor_profile": "lxc-a\\nlxc.mount.entry: /"},
+        "957": {"apparmor_profile": "%s"}
+    }
+}
+""" % ("lxc-" + "x" * 300)
+
+SYNTAX: dict[str, str | bytes] = {
+    "comma-before-bracket": '{\n  "lxc_configs": {\n    "950": {},\n  }\n}\n',
+    "comma-missing": '{\n  "lxc_configs": {\n    "950": {}\n    "951": {}\n  }\n}\n',
+    "cut-off": '{\n  "lxc_configs": {\n    "950": {}\n',
+    "comment": '{\n  // containers\n  "lxc_configs": {}\n}\n',
+    "single-quotes": "{'lxc_configs': {}}\n",
+    "one-bracket-too-many": '{"lxc_configs": {}}}\n',
+    "no-lxc-configs": '{"lxc_config": {}}\n',
+    "not-utf-8": b'{\n  "lxc_configs": {"950": {"name": "caf\xe9"}}\n}\n',
+    "empty": "",
+    "newline-in-string": '{"lxc_configs": {"950": {"name": "a\nb"}}}\n',
+}
+
+
+def write(tmp_path: Path, text: str | bytes, name: str = "x.json") -> str:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def test_right(host: FakeHost) -> None:
+    host.json(GOOD)
+    host.profile("lxc-nvidia-gpu-base")
+    host.profile("lxc-nvidia-gpu-docker")
+    done = host.cli("validate")
+    assert done == (0, f"{JSON}: right; 2 containers.\n", "")
+
+
+def test_every_error_with_its_place(host: FakeHost, tmp_path: Path) -> None:
+    file = write(tmp_path, WRONG)
+    done = host.cli("validate", file)
+    assert_golden("validate-wrong.txt", done.out, tmp_path)
+    assert (done.status, done.err) == (1, "")
+
+
+def test_json(host: FakeHost, tmp_path: Path) -> None:
+    file = write(tmp_path, WRONG)
+    done = host.cli("validate", "--json", file)
+    document = validated("validate", done.out)
+    assert done.status == 1
+    first = document["findings"][0]
+    assert (first["line"], first["column"]) == (3, 50)
+    assert first["path"] == '.lxc_configs["950"].apparmor_profile'
+    assert first["value"] == '"lxc_nvidia_gpu_base"'
+    assert first["hint"] == 'Did you mean "lxc-nvidia-gpu-base"?'
+
+
+def test_syntax_errors(host: FakeHost, tmp_path: Path) -> None:
+    """Line, caret and the way out; the words are the same on Python 3.11 and 3.13."""
+    files = [write(tmp_path, text, f"{name}.json") for name, text in SYNTAX.items()]
+    done = host.cli("validate", *files)
+    assert_golden("validate-syntax.txt", done.out, tmp_path)
+    assert done.status == 1
+
+
+def test_profile_that_this_host_does_not_have(host: FakeHost) -> None:
+    """Only for the JSON in use: of another file nobody knows for which host it is."""
+    host.profile("lxc-nvidia-gpu-base")
+    host.profile("lxc-site")
+    path = host.assign(c950="lxc-nvidia-gpu-base", c951="lxc-sote", c952="lxc-site")
+    done = host.cli("validate")
+    assert "warning" in done.out and 'this host has no profile "lxc-sote"' in done.out
+    assert 'Did you mean "lxc-site"?' in done.out
+    assert f"{JSON}: 0 errors, 1 warning." in done.out
+    assert done.status == 0
+    assert host.cli("validate", "--strict").status == 1
+    assert host.cli("validate", str(path)).out == f"{path}: right; 3 containers.\n"
+
+
+def test_standard_input(host: FakeHost, tmp_path: Path) -> None:
+    file = write(tmp_path, SYNTAX["comment"])
+    done = host.run(
+        "/bin/sh", "-c", f"{PYTHON} -m phoenix_apparmor validate - <{file}", PYTHONPATH=str(REPO)
+    )
+    assert done.out.startswith("<stdin>:2:3: error: JSON has no comments.\n")
+    assert done.status == 1
+
+
+def test_several_files_for_pre_commit(host: FakeHost, tmp_path: Path) -> None:
+    good, bad = write(tmp_path, GOOD, "good.json"), write(tmp_path, "[]", "bad.json")
+    done = host.cli("validate", good, bad)
+    assert done.status == 1
+    assert f"{good}: right; 2 containers.\n" in done.out
+    assert f"{bad}:1:1: error: " in done.out
+
+
+FULL = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "properties": {
+        "lxc_configs": {
+            "additionalProperties": {
+                "additionalProperties": False,
+                "properties": {"apparmor_profile": {"type": "string"}, "cores": {"minimum": 1}},
+            }
+        }
+    },
+}
+
+
+def test_full_schema_gives_warnings(host: FakeHost, tmp_path: Path) -> None:
+    text = '{"lxc_configs": {\n  "950": {"cores": 0},\n  "951": {"x": 1}\n}}\n'
+    schema = write(tmp_path, json.dumps(FULL), "full.schema.json")
+    file = write(tmp_path, text)
+    assert host.cli("validate", file).out == f"{file}: right; 2 containers.\n"
+    done = host.cli("validate", file, "--schema", schema)
+    assert_golden("validate-full-schema.txt", done.out, tmp_path)
+    assert done.status == 0
+    # the document's own $schema, relative to it
+    own = write(tmp_path, '{"$schema": "./full.schema.json", ' + text[1:], "own.json")
+    assert "2 warnings" in host.cli("validate", own).out
+    gone = write(tmp_path, '{"$schema": "./gone.json", ' + text[1:], "gone.json")
+    assert "right" in host.cli("validate", gone).out
+
+
+def test_real_file_and_its_full_schema(host: FakeHost) -> None:
+    """Where the shared samples are: a real file breaks its own schema and is right for us."""
+    samples = REPO.parent / "shared/samples"
+    if not samples.exists():
+        pytest.skip("no shared samples here")
+    file = str(samples / "phoenix_lxc_configs.json")
+    schema = str(samples / "phoenix_lxc_configs.schema.json")
+    assert host.cli("validate", file).out == f"{file}: right; 15 containers.\n"
+    assert "0 errors, 4 warnings." in host.cli("validate", file, "--schema", schema).out
+    underscores = str(samples / "phoenix_lxc_configs.underscore-names.json")
+    done = host.cli("validate", underscores)
+    assert "15 errors" in done.out and 'Rename it to "lxc-phoenix-v1".' in done.out
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ('{"$ref": "http://127.0.0.1:9/x.json"}', 'refers to "http://127.0.0.1:9/x.json"'),
+        ('{"type": 7}', "it is no JSON schema"),
+        ("[]", "it is no object"),
+        ("{", "is no JSON"),
+        (None, "No such file"),
+    ],
+)
+def test_schema_that_cannot_be_used(
+    host: FakeHost, tmp_path: Path, schema: str | None, said: str
+) -> None:
+    name = str(tmp_path / "none") if schema is None else write(tmp_path, schema, "s.json")
+    done = host.cli("validate", write(tmp_path, GOOD), "--schema", name)
+    assert done.status == 1 and said in done.err and "Traceback" not in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(0o666, "others than root may write it (mode 0666)"), (None, "there is no /etc/pve/")],
+)
+def test_json_in_use_that_is_not_used(host: FakeHost, mode: int | None, said: str) -> None:
+    if mode is not None:
+        host.json(GOOD).chmod(mode)
+    done = host.cli("validate")
+    assert done.status == 1 and said in done.err
+
+
+def test_one_long_line_is_shown_around_its_place(host: FakeHost, tmp_path: Path) -> None:
+    entries: dict[str, Any] = {str(100 + n): {"name": "x" * 20} for n in range(200)}
+    entries["250"]["apparmor_profile"] = "nvidia"
+    done = host.cli("validate", write(tmp_path, json.dumps({"lxc_configs": entries})))
+    _, source, mark, *_ = done.out.splitlines()
+    assert len(source) <= 80
+    begin, end = mark.index("^"), mark.rindex("^")
+    assert source[begin : end + 1] == '"nvidia"'
+
+
+def test_colour_on_a_terminal_only(host: FakeHost, tmp_path: Path) -> None:
+    file = write(tmp_path, WRONG)
+    assert "\x1b[31merror\x1b[0m" in on_terminal(host, "validate", file)
+    assert "\x1b" not in on_terminal(host, "validate", file, NO_COLOR="1")
+    assert "\x1b" not in host.cli("validate", file).out
+
+
+def test_control_characters_do_not_reach_the_terminal(host: FakeHost, tmp_path: Path) -> None:
+    text = json.dumps({"lxc_configs": {"950": {"apparmor_profile": "\x1b[2J\x07"}}})
+    raw = '{"lxc_configs": {"950": {"apparmor_profile": "\x9b2J"}}}'
+    for file in (write(tmp_path, text, "a.json"), write(tmp_path, raw, "b.json")):
+        done = host.cli("validate", file)
+        assert done.status == 1
+        assert "\x1b" not in done.out and "\x9b" not in done.out
+
+
+MUTANTS = [
+    "",
+    '"',
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\\",
+    "\n",
+    "7",
+    "é",
+    "\ufeff",
+    "null",
+    '"950": {},',
+]
+
+
+def test_same_verdict_as_the_start() -> None:
+    """validate finds an error in just the entries that the start refuses, and in no others."""
+    schema = lookup.schema()
+    chance = random.Random(6)
+    seen = set()
+    for _ in range(1500):
+        text = WRONG if chance.random() < 0.5 else GOOD
+        for _ in range(chance.randint(0, 3)):
+            at = chance.randrange(len(text))
+            text = text[:at] + chance.choice(MUTANTS) + text[at + chance.randint(0, 2) :]
+        data = text.encode()
+        found = [f for f in validating.findings(data, schema) if f.severity == "error"]
+        try:
+            parsed = assignments.parse(data, schema)
+        except PhoenixError:
+            assert len(found) == 1
+            seen.add("unreadable")
+            continue
+        bad = {positions.jq_path(("lxc_configs", c)) for c, a in parsed.items() if a.problem}
+        assert bad == {entry_of(f.path) for f in found if f.path != ".lxc_configs"}
+        seen.add("bad" if bad else "good")
+    assert seen == {"unreadable", "bad", "good"}
+
+
+def entry_of(path: str) -> str:
+    """The path of the container's entry that a path is in."""
+    rest = path.removeprefix(".lxc_configs")
+    if rest.startswith("["):
+        # a JSON string in brackets
+        _, end = json.JSONDecoder().raw_decode(rest[1:])
+        return f".lxc_configs{rest[: end + 2]}"
+    return ".lxc_configs." + rest[1:].split(".")[0].split("[")[0]
+
+
+def values(document: Any, path: positions.Path = ()) -> dict[positions.Path, Any]:
+    result = {path: document}
+    if isinstance(document, dict):
+        for key, value in document.items():
+            result |= values(value, (*path, key))
+    if isinstance(document, list):
+        for index, value in enumerate(document):
+            result |= values(value, (*path, index))
+    return result
+
+
+def some_document(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.choice("snblod" if depth < 4 else "snbl")
+    strings = ["", "a", 'q"u', "back\\slash", "é日", "{[,]}:", "\n", "x" * 9]
+    if kind == "o":
+        keys = chance.sample(strings, chance.randint(0, 4))
+        return {key: some_document(chance, depth + 1) for key in keys}
+    if kind == "d":
+        return [some_document(chance, depth + 1) for _ in range(chance.randint(0, 4))]
+    return {"s": chance.choice(strings), "n": -1.5e3, "b": True, "l": None}[kind]
+
+
+def test_positions_against_json() -> None:
+    """What stands at each place is just the value that json finds by its path."""
+    chance = random.Random(7)
+    for _ in range(300):
+        document = some_document(chance)
+        indent = chance.choice([None, 1, "\t"])
+        text = json.dumps(document, indent=indent, ensure_ascii=chance.random() < 0.5)
+        found = positions.spans(text)
+        expected = values(document)
+        assert found.keys() == expected.keys()
+        for path, (span,) in found.items():
+            assert json.loads(text[span.value : span.value_end]) == expected[path]
+            if path and isinstance(path[-1], str):
+                assert json.loads(text[span.name : span.name_end]) == path[-1]
+
+
+def test_deep_document(host: FakeHost, tmp_path: Path) -> None:
+    """As deep as json takes it, and deeper: an answer, no traceback."""
+    for depth in (200, 100_000):
+        nested = "[" * depth + "]" * depth
+        file = write(tmp_path, '{"lxc_configs": {"950": {"x": ' + nested + "}}}")
+        done = host.cli("validate", file)
+        assert "Traceback" not in done.err
+        assert done.status == (0 if depth == 200 else 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("lxc_nvidia_gpu_base", "lxc-nvidia-gpu-base"),
+        ("LXC-NVIDIA-GPU-DOCKER", "lxc-nvidia-gpu-docker"),
+        ("lxc-nvidia-gpu-dokcer", "lxc-nvidia-gpu-docker"),
+        ("nvidia-gpu-base", "lxc-nvidia-gpu-base"),
+        ("/etc/apparmor.d/lxc-nvidia-gpu-base", "lxc-nvidia-gpu-base"),
+        ("unconfind", "unconfined"),
+        ("Generated", "generated"),
+        ("lxc-nvidia-gpu-base", ""),
+        ("docker-default", ""),
+        ("", ""),
+    ],
+)
+def test_did_you_mean(wrong: str, meant: str) -> None:
+    expected = f'Did you mean "{meant}"?' if meant else ""
+    assert validating.did_you_mean(wrong, validating.SHIPPED) == expected
