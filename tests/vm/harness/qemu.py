@@ -120,9 +120,11 @@ class Qemu:
             *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
         ]  # fmt: skip
         with self._log.open("w") as log:
+            # A test run that is killed takes its machine with it: an orphan costs half a core.
             self.process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+                ["setpriv", "--pdeathsig", "KILL", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
         self._qmp = self._connect()
         self._lines = self._qmp.makefile("r")
         self._lines.readline()  # its greeting
