@@ -6,6 +6,7 @@ import sys
 
 from phoenix_apparmor import kernel, loading, lookup, paths, profiles
 from phoenix_apparmor.cli.common import Subparsers
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
 
 
@@ -17,7 +18,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         description="Loads the profiles in /etc/apparmor.d that differ from what the kernel has: "
         "ours, a site's own that use our abstractions, and all that a container is assigned. "
         "Running containers keep their label and get the new rules. Nothing is ever unloaded.",
+        epilog="example: phoenix-apparmor reload --dry-run",
     )
+    parser.add_argument("profiles", metavar="PROFILE", nargs="*", help="only these (all of them)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be loaded")
     parser.set_defaults(run=run)
 
@@ -29,7 +32,14 @@ def run(host: Host, args: argparse.Namespace) -> int:
         return 0
     assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
-    files = profiles.ours(host, wanted)
+    files = profiles.ours(host, wanted | frozenset(args.profiles))
+    for name in args.profiles:
+        if name not in [file.name for file in files]:
+            raise PhoenixError(
+                f"no file in {paths.APPARMOR_D} holds a profile {name}.",
+                hint="What there is: phoenix-apparmor status",
+            )
+    files = [file for file in files if not args.profiles or file.name in args.profiles]
     if not files:
         print(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0

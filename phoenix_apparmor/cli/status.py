@@ -31,8 +31,8 @@ exit status: 0 nothing is off, 2 something is, 1 error
 examples:
   phoenix-apparmor status
   phoenix-apparmor status 952 953
-  phoenix-apparmor status --prometheus --output /var/lib/prometheus/node-exporter/pa.prom
-  phoenix-apparmor status --json | jq -r '.containers[] | select(.verdict != "ok") | .ctid'
+  phoenix-apparmor status --prometheus --output /tmp/phoenix-apparmor.prom
+  phoenix-apparmor status --json | jq -r '.containers[] | .ctid + " " + .verdict'
 """
 
 
@@ -41,8 +41,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "status",
         help="show what is assigned, configured and enforced",
-        description="Shows for each container the profile that is assigned, that its .conf has "
-        "and that the kernel enforces now; and for each profile its file and what the kernel has.",
+        description="Shows for each container the profile that is assigned, that its .conf has\n"
+        "and that the kernel enforces now; and for each profile its file and what the\n"
+        "kernel has.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

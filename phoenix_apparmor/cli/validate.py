@@ -21,9 +21,9 @@ SCHEMA_VERSION = 1
 SHOWN = 76
 
 EPILOG = """\
-Errors are what would keep a container from starting. Warnings are names that this host does
-not have, keys that look mistyped, and breaches of the full schema (--schema, or the file that
-the document's own "$schema" names).
+Errors are what would keep a container from starting. Warnings are names that
+this host does not have, keys that look mistyped, and breaches of the full
+schema (--schema, or the file that the document's own "$schema" names).
 
 exit status: 0 no error (warnings alone are no error), 1 an error, 64 wrong usage
 
@@ -39,8 +39,8 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "validate",
         help="check the AppArmor part of phoenix_lxc_configs.json",
-        description="Checks the AppArmor part of the JSON that this host uses, or of FILEs "
-        "(- is standard input), and shows each error with its line and column.",
+        description="Checks the AppArmor part of the JSON that this host uses, or of FILEs (- is\n"
+        "standard input), and shows each error with its line and column.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
