@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 from phoenix_apparmor import ctconf, paths
 from phoenix_apparmor.cli.status import has_colour, room
-from phoenix_apparmor.denials import groups, source, text
-from phoenix_apparmor.denials.closing import Closed
-from phoenix_apparmor.denials.groups import Report
-from phoenix_apparmor.denials.owner import Owners
 from phoenix_apparmor.host import Host
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
+    from phoenix_apparmor.denials.groups import Report
 
 EPILOG = """\
 TIME: "2026-11-23 10:00", "10:00", today, yesterday, 2h, 30min, @SECONDS.
@@ -46,6 +43,8 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 whether there were denials or not; 1 if the kernel's log cannot be read."""
+    from phoenix_apparmor.denials import groups, source, text
+
     since = source.parse_since(args.since, time.time()) if args.since else None
     found = report(host, since, args.ctid)
     if args.json:
@@ -56,14 +55,18 @@ def run(host: Host, args: argparse.Namespace) -> int:
     return 0
 
 
-def report(host: Host, since: float | None = None, ctid: str | None = None) -> Report:
+def report(host: Host, since: float | None = None, ctid: str | None = None) -> "Report":
     """All denials since a time (None: since boot), or those of one container."""
+    from phoenix_apparmor.denials import groups, source
+    from phoenix_apparmor.denials.closing import Closed
+    from phoenix_apparmor.denials.owner import Owners
+
     log = source.read(host, since)
     closed = Closed(host)
     parts, others = groups.group(log.denials, Owners(host), closed)
     if ctid is not None:
         parts, others = groups.only_of(parts, ctid), {}
-    return Report(
+    return groups.Report(
         log.since,
         log.sources,
         log.lost,
@@ -75,7 +78,7 @@ def report(host: Host, since: float | None = None, ctid: str | None = None) -> R
     )
 
 
-def names(host: Host, found: Report) -> dict[str, str]:
+def names(host: Host, found: "Report") -> dict[str, str]:
     """CTID -> host name of the containers of a report that have one."""
     result = {}
     for ctid in {part.owner.ctid for part in found.groups if part.owner.ctid}:

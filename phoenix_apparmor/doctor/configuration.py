@@ -18,7 +18,7 @@ def one_file(host: Host) -> Iterator[Finding]:
             "note" if same else "warning",
             f"there are two JSON files; {there[0]} counts, {there[1]} is never read.",
             "their content is the same" if same else "their content differs",
-            f"{'' if same else f'diff -u {there[1]} {there[0]}; '}rm {there[1]}",
+            f"{'' if same else f'diff -u {there[1]} {there[0]} ; '}rm {there[1]}",
         )
 
 
@@ -59,5 +59,5 @@ def content(host: Host) -> Iterator[Finding]:
                 "warning" if assignment.name else "error",
                 f"CT {ctid}: {assignment.problem}; {last}.",
                 known.source,
-                f"correct it, which this checks: phoenix-apparmor validate {known.source}",
+                f"phoenix-apparmor validate {known.source} # says what is wrong",
             )

@@ -132,7 +132,7 @@ def features(host: Host) -> Iterator[Finding]:
                 "are refused inside.",
                 seen,
                 f"echo '{rules}' >>{paths.APPARMOR_D}/local/{profile} && phoenix-apparmor reload "
-                "(for all containers under it)",
+                "# for all containers under it",
             )
 
 
@@ -174,5 +174,8 @@ def verdicts(host: Host) -> Iterator[Finding]:
             "error" if weak or container.verdict == "refused" else "warning",
             f"CT {container.ctid}: {container.verdict}: {note.what}",
             f"its init runs as {label}" if label else "phoenix-apparmor status",
-            note.hint,
+            # what status says right below, doctor says in a check of its own
+            note.hint
+            if "pct" in note.hint or "phoenix" in note.hint
+            else f"phoenix-apparmor status {container.ctid}",
         )

@@ -44,8 +44,7 @@ def nodes(host: Host) -> Iterator[Finding]:
             "warning",
             f"{node} is not on the host; {reading.cts(ctids)} should have it.",
             f"{node} is missing",
-            "nvidia-smi && nvidia-modprobe -u -c 0 (makes the nodes; at boot: "
-            "systemctl enable nvidia-persistenced)",
+            "nvidia-modprobe -u -c 0 && nvidia-smi # at boot: systemctl enable nvidia-persistenced",
         )
 
 
@@ -59,7 +58,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
             "note",
             f"{reading.cts(without)}: assigned a GPU profile, but no NVIDIA node is configured.",
             "neither dev0: nor lxc.mount.entry names one",
-            f"to give it one: pct set {without[0]} --dev0 /dev/nvidia0 --dev1 /dev/nvidiactl "
+            f"pct set {without[0]} --dev0 /dev/nvidia0 --dev1 /dev/nvidiactl "
             "--dev2 /dev/nvidia-uvm",
         )
 
@@ -97,7 +96,7 @@ def majors(host: Host) -> Iterator[Finding]:
             "change with the order in which drivers load; dev0: does not.",
             f"{conf.path}: lxc.cgroup2.devices.allow: c {stale[0] if stale else allowed[0]}:…, "
             f"against {DEVICES}",
-            f"pct set {conf.ctid} {devices} ; then take the lxc.cgroup2.devices.allow and "
+            f"pct set {conf.ctid} {devices} # then take the lxc.cgroup2.devices.allow and "
             f"lxc.mount.entry lines of NVIDIA out of {conf.path}",
         )
 

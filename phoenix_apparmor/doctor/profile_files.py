@@ -32,7 +32,7 @@ def present(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
                 f"no file in {paths.APPARMOR_D} holds it",
-                "correct the name in the JSON, or put the profile there, then: " + RELOAD,
+                RELOAD + " # after you put the profile there, or corrected its name in the JSON",
             )
 
 
@@ -61,7 +61,7 @@ def loaded(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {file.name} is in {mode} mode: it stops nothing.",
                 f"{paths.KERNEL_PROFILES} says {file.name} ({mode})",
-                f"take {mode} out of the flags in {file.path}, then: {RELOAD}",
+                f"{RELOAD} # after you took {mode} out of the flags in {file.path}",
             )
 
 
@@ -147,7 +147,7 @@ def deprecated(host: Host) -> Iterator[Finding]:
             "warning",
             f"the deprecated profile {DEPRECATED} is in use by {reading.cts(users)}.",
             "their .conf or the JSON names it",
-            'assign "lxc-nvidia-gpu-base" in the JSON, then: phoenix-apparmor apply --all',
+            'phoenix-apparmor apply --all # after you assigned "lxc-nvidia-gpu-base" in the JSON',
         )
     path = f"{paths.APPARMOR_D}/{DEPRECATED}"
     if host.exists(path):
@@ -156,7 +156,7 @@ def deprecated(host: Host) -> Iterator[Finding]:
             f"the deprecated profile {DEPRECATED} is still there.",
             f"{path} is there",
             # it stays in the kernel till the next boot: unloading would free what runs under it
-            f"rm {path}" + (" when nothing uses it any more" if users else ""),
+            f"rm {path}" + (" # when nothing uses it any more" if users else ""),
         )
 
 

@@ -194,8 +194,5 @@ def versions(host: Host) -> Iterator[Finding]:
             "lxc-pve is too old for current Docker: under the generated profile runc fails with "
             '"open sysctl net.ipv4.ip_unprivileged_port_start: permission denied".',
             f"lxc-pve {found['lxc-pve']}; Proxmox VE {pve} has the fix from {fixed} on",
-            f"apt update && apt install lxc-pve (or assign those containers {DOCKER_HINT})",
+            "apt update && apt install lxc-pve",
         )
-
-
-DOCKER_HINT = '"lxc-nvidia-gpu-docker"'
