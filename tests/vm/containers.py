@@ -55,6 +55,19 @@ def label(vm: Machine, ctid: int) -> str:
     return vm.sh(script).stdout.strip()
 
 
+def stacked(label: str, profile: str, ctid: int) -> bool:
+    """Whether a label is the profile, stacked on the container's own policy namespace."""
+    begin = f"{profile}//&:lxc-{ctid}_<-var-lib-lxc>:"
+    return label.startswith(begin) and label.endswith(" (enforce)")
+
+
+def expect_label(vm: Machine, ctid: int, profile: str) -> None:
+    """Fails unless the container runs under the profile, plain or stacked, enforced."""
+    found = label(vm, ctid)
+    good = found == f"{profile} (enforce)" or stacked(found, profile, ctid)
+    assert good, f"CT {ctid} is under {found}, not under {profile}"
+
+
 def init(vm: Machine, ctid: int) -> int:
     """Process id of the container's init as the host sees it; -1: it does not run."""
     found = vm.sh(f"lxc-info -n {ctid} -p -H", check=False).stdout.strip()
