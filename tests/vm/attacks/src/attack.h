@@ -1,0 +1,56 @@
+/* What root in a container tries, one row a trick. See main.c for how rows run. */
+#ifndef ATTACK_H
+#define ATTACK_H
+
+enum verdict { STOPPED, HARM, NOT_HERE };
+
+struct result {
+	enum verdict verdict;
+	char detail[160];
+};
+
+struct row;
+/* A way to reach a kernel file system: a descriptor of its root, or -1 with errno. */
+typedef int way_fn(const struct row *row);
+/* What is done with it; fills in the result. */
+typedef void deed_fn(const struct row *row, int root, struct result *result);
+
+struct row {
+	const char *name;
+	way_fn *way;       /* NULL: the deed needs none */
+	const char *what;  /* file system type or source path, for the way */
+	const char *where; /* target of a mount, for the way */
+	deed_fn *deed;
+	const char *path; /* file, relative to the way's root */
+	const char *value;
+};
+
+extern const struct row rows[];
+
+/* result.c */
+void harm(struct result *result, const char *format, ...);
+void stopped(struct result *result, const char *format, ...);
+void not_here(struct result *result, const char *format, ...);
+/* The verdict that an errno stands for: refused, or not offered by this kernel. */
+void failed(struct result *result, const char *doing, int error);
+int read_text(int root, const char *path, char *text, int size);
+void make_target(const char *path);
+int own_user_namespace(void);
+
+/* ways.c: old mounts, new mounts, and roundabout paths */
+way_fn at_place, at_path, by_mount, by_mount_over, by_remount, by_umount, by_umount_mount;
+way_fn by_bind, by_rbind, by_move, by_fsmount, by_fsmount_moved, by_fsmount_bound;
+way_fn by_opentree, by_opentree_moved, by_lazy_umount, by_overlay;
+way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename;
+
+/* deeds.c: what is done to a file */
+deed_fn change, change_last, trigger, nonsense, same, leak, visible, make_dir, make_file, rename_node, bind_format;
+deed_fn by_uring, by_reopen, by_race, by_hardlink;
+
+/* escapes.c: what needs no file system */
+deed_fn change_profile, exec_profile, load_policy, make_namespace, agent_option;
+deed_fn read_disk, read_mem, kernel_log, handle, module_load, module_unload, kexec, set_clock;
+deed_fn raw_io, other_cgroup, bpf_program;
+int probe(void);
+
+#endif

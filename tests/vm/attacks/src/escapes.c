@@ -1,0 +1,364 @@
+/* Tricks that need no file system: labels, policy, devices, kernel calls. */
+#define _GNU_SOURCE
+#include "attack.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/mount.h>
+#include <linux/reboot.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/io.h>
+#include <sys/klog.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LABEL "/proc/self/attr/current"
+
+static void label(char *text, int size)
+{
+	if (read_text(AT_FDCWD, LABEL, text, size) < 0)
+		snprintf(text, size, "unknown");
+	text[strcspn(text, "\n")] = '\0';
+}
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int done;
+
+	if (fd < 0)
+		return -1;
+	done = write(fd, text, strlen(text));
+	close(fd);
+	return done < 0 ? -1 : 0;
+}
+
+/* Whether a file with one of the kernel's own names can be made: under a profile that
+ * denies by name it cannot, and with the profile left it can. Within a policy namespace
+ * the label alone does not tell, because the outer profile does not show there. */
+static int held(void)
+{
+	const char *name = "/tmp/core_pattern";
+	int fd = open(name, O_CREAT | O_WRONLY, 0600);
+
+	if (fd < 0)
+		return 1;
+	close(fd);
+	unlink(name);
+	return 0;
+}
+
+/* What a program that was executed after the attempt finds: printed for judge(). */
+int probe(void)
+{
+	char now[160];
+
+	label(now, sizeof(now));
+	printf("%d%s", held(), now);
+	return 0;
+}
+
+static void judge(int held_before, const char *before, int held_after, const char *after,
+		  int error, struct result *result)
+{
+	if (held_before && held_after)
+		error ? failed(result, "write", error)
+		      : stopped(result, "still denied by name, as %s", after);
+	else if (!held_before && !strcmp(before, after) && strcmp(after, "unconfined"))
+		error ? failed(result, "write", error) : stopped(result, "still %s", after);
+	else if (!held_before && strcmp(before, "unconfined") && strstr(after, before))
+		stopped(result, "stacked: %s", after);
+	else
+		harm(result, "is %s", after);
+}
+
+/* row->what: the attribute file, row->value: the command */
+void change_profile(const struct row *row, int root, struct result *result)
+{
+	char before[160], after[160];
+	int held_before = held();
+	int error = 0;
+
+	label(before, sizeof(before));
+	if (put(row->what, row->value))
+		error = errno;
+	label(after, sizeof(after));
+	judge(held_before, before, held(), after, error, result);
+	(void)root;
+}
+
+/* The change that comes with the next execve. */
+void exec_profile(const struct row *row, int root, struct result *result)
+{
+	char before[160], after[160] = "";
+	int channel[2], length, error = 0;
+	int held_before = held();
+	pid_t child;
+
+	label(before, sizeof(before));
+	if (put(row->what, row->value))
+		error = errno;
+	if (pipe(channel)) {
+		failed(result, "pipe", errno);
+		return;
+	}
+	child = fork();
+	if (child == 0) {
+		dup2(channel[1], 1);
+		execl("/proc/self/exe", "attack", "--probe", NULL);
+		_exit(1);
+	}
+	close(channel[1]);
+	waitpid(child, NULL, 0);
+	length = read(channel[0], after, sizeof(after) - 1);
+	after[length > 0 ? length : 0] = '\0';
+	if (!after[0])
+		stopped(result, "execve refused");
+	else
+		judge(held_before, before, after[0] == '1', after + 1, error, result);
+	(void)root;
+}
+
+/* /attack.policy: a compiled profile named attack-policy, put there by the test, which
+ * also looks on the host for what was loaded, and removes it. The kernel lets a user
+ * namespace load policy into a policy namespace that it owns, and into no other. */
+void load_policy(const struct row *row, int root, struct result *result)
+{
+	static char policy[1 << 16];
+	int file = open("/attack.policy", O_RDONLY);
+	int length = file < 0 ? -1 : read(file, policy, sizeof(policy));
+	int fd;
+
+	if (length <= 0) {
+		not_here(result, "no /attack.policy");
+		return;
+	}
+	if (row->value)
+		length = snprintf(policy, sizeof(policy), "%s", row->value);
+	fd = openat(root, row->path, O_WRONLY);
+	if (fd < 0) {
+		failed(result, "open", errno);
+		return;
+	}
+	if (write(fd, policy, length) >= 0 || errno == ENOENT)
+		own_user_namespace()
+			? not_here(result, "into the container's own policy namespace")
+			: harm(result, "the kernel took it");
+	else
+		failed(result, "write", errno);
+	close(fd);
+}
+
+void make_namespace(const struct row *row, int root, struct result *result)
+{
+	make_dir(row, root, result);
+}
+
+/* cgroup v1 runs a program of the host's choosing, which here a mount option chooses,
+ * when a group is left empty. Harm once notify_on_release is on. */
+void agent_option(const struct row *row, int root, struct result *result)
+{
+	int context = syscall(SYS_fsopen, "cgroup", 0);
+
+	if (context < 0 ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "none", NULL, 0) ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "name", "attack", 0) ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "release_agent", "/bin/true", 0) ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
+		failed(result, "fsconfig", errno);
+		return;
+	}
+	root = syscall(SYS_fsmount, context, 0, 0);
+	if (root < 0) {
+		failed(result, "fsmount", errno);
+		return;
+	}
+	if (mkdirat(root, "attack", 0755) && errno != EEXIST) {
+		failed(result, "mkdir", errno);
+		return;
+	}
+	change(row, root, result);
+	unlinkat(root, "attack", AT_REMOVEDIR);
+}
+
+static void read_node(const char *path, mode_t kind, dev_t device, struct result *result)
+{
+	char bytes[512];
+	int fd;
+
+	unlink(path);
+	if (mknod(path, kind | 0600, device)) {
+		failed(result, "mknod", errno);
+		return;
+	}
+	fd = open(path, O_RDONLY);
+	unlink(path);
+	if (fd < 0)
+		failed(result, "open", errno);
+	else if (read(fd, bytes, sizeof(bytes)) <= 0)
+		failed(result, "read", errno);
+	else
+		harm(result, "read %zu bytes", sizeof(bytes));
+}
+
+/* The disk with the host's root: the first line of /proc/partitions. */
+void read_disk(const struct row *row, int root, struct result *result)
+{
+	FILE *table = fopen("/proc/partitions", "r");
+	char line[160];
+	unsigned major_number, minor_number;
+
+	while (table && fgets(line, sizeof(line), table))
+		if (sscanf(line, "%u %u", &major_number, &minor_number) == 2) {
+			read_node(row->path, S_IFBLK, makedev(major_number, minor_number), result);
+			return;
+		}
+	not_here(result, "no disk");
+	(void)root;
+}
+
+void read_mem(const struct row *row, int root, struct result *result)
+{
+	read_node(row->path, S_IFCHR, makedev(1, atoi(row->value)), result);
+	(void)root;
+}
+
+void kernel_log(const struct row *row, int root, struct result *result)
+{
+	char text[256];
+	int length = klogctl(3, text, sizeof(text));
+
+	if (length <= 0)
+		failed(result, "syslog", errno);
+	else
+		harm(result, "read %d bytes of the host's kernel log", length);
+	(void)row;
+	(void)root;
+}
+
+/* A file handle made up from inode number 2, the root of an ext file system. */
+void handle(const struct row *row, int root, struct result *result)
+{
+	struct {
+		struct file_handle head;
+		unsigned bytes[2];
+	} top = {.head = {.handle_bytes = 8, .handle_type = 1}, .bytes = {2, 0}};
+	int mounted = open("/", O_RDONLY | O_DIRECTORY);
+	int fd = open_by_handle_at(mounted, &top.head, O_RDONLY | O_DIRECTORY);
+	struct stat here, there;
+
+	if (fd < 0)
+		failed(result, "open_by_handle_at", errno);
+	else if (fstat(fd, &there) || stat("/", &here) || here.st_ino == there.st_ino)
+		not_here(result, "the container has a file system of its own");
+	else
+		harm(result, "opened the root of the host's file system");
+	(void)row;
+	(void)root;
+}
+
+static void refused_unless(long value, int expected, const char *doing, struct result *result)
+{
+	if (value == 0 || errno == expected)
+		harm(result, "%s: permitted", doing);
+	else
+		failed(result, doing, errno);
+}
+
+void module_load(const struct row *row, int root, struct result *result)
+{
+	refused_unless(syscall(SYS_init_module, "no module", 9, ""), ENOEXEC, "init_module", result);
+	(void)row;
+	(void)root;
+}
+
+void module_unload(const struct row *row, int root, struct result *result)
+{
+	errno = 0;
+	if (syscall(SYS_delete_module, "attack_none", O_NONBLOCK) == 0 || errno == ENOENT)
+		harm(result, "delete_module: permitted");
+	else
+		failed(result, "delete_module", errno);
+	(void)row;
+	(void)root;
+}
+
+/* Unloads a crash kernel, of which there is none. */
+void kexec(const struct row *row, int root, struct result *result)
+{
+	refused_unless(syscall(SYS_kexec_load, 0, 0, NULL, 0), EBUSY, "kexec_load", result);
+	(void)row;
+	(void)root;
+}
+
+/* The time that it is already. */
+void set_clock(const struct row *row, int root, struct result *result)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	refused_unless(clock_settime(CLOCK_REALTIME, &now), 0, "clock_settime", result);
+	(void)row;
+	(void)root;
+}
+
+void raw_io(const struct row *row, int root, struct result *result)
+{
+	refused_unless(iopl(3), 0, "iopl", result);
+	(void)row;
+	(void)root;
+}
+
+/* Limits of a cgroup that is not below this container's own. */
+void other_cgroup(const struct row *row, int root, struct result *result)
+{
+	DIR *groups;
+	struct dirent *entry;
+	int seen = 0;
+
+	groups = fdopendir(openat(root, ".", O_RDONLY | O_DIRECTORY));
+	while (groups && (entry = readdir(groups)))
+		seen |= !strcmp(entry->d_name, row->path);
+	if (!seen) {
+		stopped(result, "only the own cgroups are there");
+		return;
+	}
+	make_dir(&(struct row){.path = row->value}, root, result);
+}
+
+/* A program for kernel probes that may write to any process: bpf_probe_write_user. */
+void bpf_program(const struct row *row, int root, struct result *result)
+{
+	struct bpf_insn program[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1, .imm = 0},
+		{.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .src_reg = BPF_REG_1, .off = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10},
+		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = 8},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_probe_write_user},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_KPROBE,
+		.insns = (unsigned long)program,
+		.insn_cnt = sizeof(program) / sizeof(program[0]),
+		.license = (unsigned long)"GPL",
+	};
+	int fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+
+	if (fd < 0)
+		failed(result, "bpf", errno);
+	else
+		harm(result, "loaded a program that may write to any process");
+	(void)row;
+	(void)root;
+}
