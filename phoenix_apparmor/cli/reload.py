@@ -3,11 +3,14 @@
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from phoenix_apparmor import kernel, loading, lookup, paths, profiles
-from phoenix_apparmor.cli.common import Subparsers
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -32,14 +35,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         return 0
     assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
-    files = profiles.ours(host, wanted | frozenset(args.profiles))
-    for name in args.profiles:
-        if name not in [file.name for file in files]:
-            raise PhoenixError(
-                f"no file in {paths.APPARMOR_D} holds a profile {name}.",
-                hint="What there is: phoenix-apparmor status",
-            )
-    files = [file for file in files if not args.profiles or file.name in args.profiles]
+    files = _named(host, args.profiles) if args.profiles else profiles.ours(host, wanted)
     if not files:
         print(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0
@@ -63,3 +59,16 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if unchanged and not done and not failed:
         print(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
     return 1 if failed else 0
+
+
+def _named(host: Host, names: list[str]) -> list[profiles.ProfileFile]:
+    files = []
+    for name in sorted(set(names)):
+        file = profiles.find(host, name)
+        if file is None:
+            raise PhoenixError(
+                f"no file in {paths.APPARMOR_D} holds a profile {name}.",
+                hint="What there is: phoenix-apparmor status",
+            )
+        files.append(file)
+    return files

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,6 +149,16 @@ class FakeHost:
     def run(
         self, *command: str, timeout: float = 60, user: int | None = None, **environment: str
     ) -> Done:
+        return self.execute(command, environment, timeout=timeout, user=user)
+
+    def execute(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        timeout: float = 60,
+        user: int | None = None,
+    ) -> Done:
         done = subprocess.run(
             command,
             env={**self.environment, **environment},
@@ -166,15 +176,8 @@ class FakeHost:
 
     def cli(self, *arguments: str, **environment: str) -> Done:
         """The real command line, from the source tree."""
-        return self.run(
-            PYTHON,
-            "-m",
-            "phoenix_apparmor",
-            "--root",
-            str(self.root),
-            *arguments,
-            **{"PYTHONPATH": str(REPO), **environment},
-        )
+        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(self.root), *arguments]
+        return self.execute(command, {"PYTHONPATH": str(REPO), **environment})
 
     def hook_file(self, name: str) -> str:
         """hooks/NAME as it is shipped, but with the source tree on its path."""
@@ -189,21 +192,13 @@ class FakeHost:
 
     def hook(self, ctid: str, phase: str = "pre-start", **environment: str) -> Done:
         """The hookscript as Proxmox calls it."""
-        return self.run(
-            self.hook_file("hookscript"),
-            ctid,
-            phase,
-            **{"PHOENIX_APPARMOR_ROOT": str(self.root), **environment},
-        )
+        command = [self.hook_file("hookscript"), ctid, phase]
+        return self.execute(command, {"PHOENIX_APPARMOR_ROOT": str(self.root), **environment})
 
     def unit(self, step: str, ctid: str, **environment: str) -> Done:
         """What the drop-in of the unit calls."""
-        return self.run(
-            self.hook_file("unit"),
-            step,
-            ctid,
-            **{"PHOENIX_APPARMOR_ROOT": str(self.root), **environment},
-        )
+        command = [self.hook_file("unit"), step, ctid]
+        return self.execute(command, {"PHOENIX_APPARMOR_ROOT": str(self.root), **environment})
 
 
 class Journal:
@@ -216,7 +211,7 @@ class Journal:
         self.socket.bind(os.fspath(path))
 
     def entries(self) -> list[dict[str, str]]:
-        result = []
+        result: list[dict[str, str]] = []
         while True:
             try:
                 data = self.socket.recv(1 << 16)

@@ -1,0 +1,148 @@
+"""What the documents say is there; man pages without a warning; completion in a real bash."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.fakehost import REPO, FakeHost
+
+VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials")
+MAN = sorted((REPO / "debian/man").glob("*.scd"))
+
+
+def program(name: str) -> str:
+    found: str | None = shutil.which(name)
+    assert found is not None, f"apt install {name}"
+    return found
+
+
+def manual(source: Path, folder: Path) -> Path:
+    target = folder / source.stem
+    with source.open() as text:
+        done = subprocess.run([program("scdoc")], stdin=text, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    target.write_bytes(done.stdout)
+    return target
+
+
+@pytest.mark.parametrize("source", MAN, ids=[path.stem for path in MAN])
+def test_manual_has_no_warning(source: Path, tmp_path: Path) -> None:
+    """As lintian calls man."""
+    page = manual(source, tmp_path)
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
+    command = ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    # and man does warn, here
+    page.write_text(page.read_text() + "\n.XY unknown\n")
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert b"XY" in done.stderr
+
+
+def options(help_text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_text))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_manual_and_completion_agree(host: FakeHost, verb: str) -> None:
+    """Each verb has an example in --help; its options are in the man page and complete."""
+    done = host.cli(verb, "--help", COLUMNS="80")
+    assert done.status == 0
+    assert re.search(rf"examples?:\s+phoenix-apparmor {verb}", done.out)
+    usage = done.out.split("\n\n")[0]
+    taken = options(usage)
+    page = (REPO / "debian/man/phoenix-apparmor.8.scd").read_text()
+    synopsis = re.search(rf"^\*{verb}\*.*$", page, re.MULTILINE)
+    assert synopsis, verb
+    assert options(synopsis[0]) == taken
+    assert set(complete(host, f"phoenix-apparmor {verb} --")) == taken | {"--help"}
+
+
+def test_verbs_are_all_documented(host: FakeHost) -> None:
+    listed = re.findall(r"^    ([a-z]+) {2,}\S", host.cli("--help").out, re.MULTILINE)
+    assert tuple(listed) == VERBS
+    assert complete(host, "phoenix-apparmor ") == list(VERBS)
+
+
+def complete(host: FakeHost, line: str, root: str | None = None) -> list[str]:
+    """What bash offers at the end of a line."""
+    words = line.split(" ")
+    script = f"""
+        . /usr/share/bash-completion/bash_completion
+        . {REPO}/debian/bash-completion
+        COMP_WORDS=({" ".join(f"'{word}'" for word in words)})
+        COMP_CWORD={len(words) - 1}
+        COMP_LINE='{line}'
+        COMP_POINT={len(line)}
+        _phoenix_apparmor
+        [[ ${{#COMPREPLY[@]}} -eq 0 ]] || printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = host.run("/bin/bash", "--norc", "-c", script,
+                    PHOENIX_APPARMOR_ROOT=str(host.root) if root is None else root)  # fmt: skip
+    assert (done.status, done.err) == (0, "")
+    return done.out.splitlines()
+
+
+def test_ctids_complete(host: FakeHost) -> None:
+    for ctid in ("100", "950", "952"):
+        host.conf(ctid)
+    for verb in ("status", "apply", "attach", "detach", "denials"):
+        assert complete(host, f"phoenix-apparmor {verb} 9") == ["950", "952"]
+    assert complete(host, "phoenix-apparmor status 100 95") == ["950", "952"]
+    assert complete(host, "phoenix-apparmor doctor ") == []
+    line = f"phoenix-apparmor --root {host.root} status 1"
+    assert complete(host, line, root="") == ["100"]
+
+
+def test_profiles_complete(host: FakeHost) -> None:
+    for name in ("lxc-nvidia-gpu-base", "lxc-site", "lxc-site.dpkg-dist", "lxc-old~", "usr.bin.x"):
+        host.profile(name)
+    assert complete(host, "phoenix-apparmor reload ") == ["lxc-nvidia-gpu-base", "lxc-site"]
+    assert complete(host, "phoenix-apparmor reload lxc-s") == ["lxc-site"]
+
+
+def test_nothing_to_complete(host: FakeHost) -> None:
+    """No container, no folder: nothing, rather than a pattern."""
+    assert complete(host, "phoenix-apparmor status ") == []
+    host.path("/etc/pve/lxc").rmdir()
+    assert complete(host, "phoenix-apparmor status ") == []
+    assert complete(host, "phoenix-apparmor reload ") == []
+
+
+def test_storages_and_files_complete(host: FakeHost, tmp_path: Path) -> None:
+    host.write(
+        "/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\nzfspool: fast\n\tpool x\n"
+    )
+    assert complete(host, "phoenix-apparmor attach --storage ") == ["local", "fast"]
+    (tmp_path / "a.json").touch()
+    (tmp_path / "a.txt").touch()
+    assert complete(host, f"phoenix-apparmor validate {tmp_path}/a") == [f"{tmp_path}/a.json"]
+
+
+def test_completion_in_an_interactive_bash(host: FakeHost) -> None:
+    """Tabs in a bash on a terminal, as a person types them."""
+    for ctid in ("950", "952"):
+        host.conf(ctid)
+    rc = host.write(
+        "/rc",
+        f". /usr/share/bash-completion/bash_completion\n. {REPO}/debian/bash-completion\n"
+        "PS1='> '\nbind 'set enable-bracketed-paste off'\nbind 'set show-all-if-ambiguous on'\n",
+    )
+    shell = f"PHOENIX_APPARMOR_ROOT={host.root} TERM=dumb bash --rcfile {rc} -i"
+    keys = "{ sleep 1; printf 'phoenix-apparmor sta\\t9\\t'; sleep 1; printf '\\003'; sleep .3; "
+    keys += "printf 'exit\\n'; }"
+    done = host.run("/bin/sh", "-c", f'{keys} | script -qec "{shell}" /dev/null')
+    assert "phoenix-apparmor status " in done.out
+    assert re.search(r"950\s+952", done.out)
+
+
+def test_completion_passes_shellcheck() -> None:
+    done = subprocess.run(
+        [program("shellcheck"), "-s", "bash", str(REPO / "debian/bash-completion")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
