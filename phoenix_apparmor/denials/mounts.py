@@ -45,7 +45,7 @@ def read(denial: Denial) -> Mount:
     note = ""
     options = f" options=({','.join(words)})" if words else ""
     if "remount" in flags:
-        others = ", ".join(word for word in words if word not in ("remount", "bind"))
+        others = ", ".join(word for word in words if word not in ("remount", "bind", "silent"))
         said = f"remount {on} ({others})"
         rule = f"mount -> {literal(target)},"
         note = ("The rule allows any mount there: AppArmor 3.0 matches no narrower one "
@@ -71,6 +71,7 @@ def read(denial: Denial) -> Mount:
         # a device or a server is worth naming, the arbitrary word of a tmpfs is not
         device = f" {literal(source)}" if "/" in source else ""
         said = f"mount {readable(fstype) or 'something'} on {on}"
+        said += " read-only" if "ro" in flags else ""
         said += f" from {readable(source)}" if device else ""
         kind = f" fstype={literal(fstype)}" if fstype else ""
         rule = f"mount{kind}{options}{device} -> {literal(target)},"

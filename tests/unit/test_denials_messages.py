@@ -148,6 +148,22 @@ CASES = (
         "mount fstype=nfs options=(rw) 10.0.0.1:/export -> /mnt/,",
     ),
     Case(
+        TRIXIE,
+        f'operation="mount" class="mount" info="failed flags match" error=-13 {P} name="/run/s/" '
+        'pid=611 comm="mount" fstype="sysfs" srcname="none" flags="ro, silent"',
+        "mount sysfs on /run/s/ read-only",
+        "mount fstype=sysfs options=(ro,silent) -> /run/s/,",
+        hole="own interface",
+    ),
+    Case(
+        TRIXIE,
+        f'operation="change_profile" class="file" {P} name="unconfined" pid=604 comm="sh" '
+        'target="unconfined"',
+        "change to profile unconfined",
+        "change_profile -> unconfined,",
+        hole="leaves its profile",
+    ),
+    Case(
         BOOKWORM,
         f'operation="umount" {P} name="/x/" pid=80 comm="umount"',
         "unmount /x/",

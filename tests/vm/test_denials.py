@@ -1,0 +1,163 @@
+"""denials: real attacks by root in a container, and what the command says of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.vm.containers import assign, create, pct
+from tests.vm.harness.machine import Machine
+
+BASE = "lxc-nvidia-gpu-base"
+LOCAL = f"/etc/apparmor.d/local/{BASE}"
+PARAMETER = "/sys/module/apparmor/parameters/audit"
+CTID = 970
+OWN = 971
+
+
+@pytest.fixture(scope="module")
+def running(vm: Machine) -> Iterator[Machine]:
+    """A privileged container under our profile: no user namespace helps against its root."""
+    create(vm, CTID, unprivileged=False)
+    create(vm, OWN)
+    assign(vm, {CTID: BASE, OWN: "generated"})
+    pct(vm, "start", CTID)
+    yield vm
+    pct(vm, "stop", CTID)
+
+
+@pytest.fixture
+def all_logged(running: Machine) -> Iterator[Machine]:
+    """As the last line of denials says to do."""
+    out = running.sh("phoenix-apparmor denials").stdout
+    running.sh(next(line for line in out.splitlines() if line.startswith("  echo -n noquiet >")))
+    yield running
+    out = running.sh("phoenix-apparmor denials").stdout
+    running.sh(next(line for line in out.splitlines() if line.startswith("  echo -n normal >")))
+    assert running.read(PARAMETER).strip() == "normal"
+
+
+def now(vm: Machine) -> str:
+    """A time for --since; the second behind it has only what is done from now on."""
+    time.sleep(3)
+    return f"@{vm.run('date', '+%s').stdout.strip()}"
+
+
+def inside(vm: Machine, script: str, ctid: int = CTID) -> int:
+    """Exit status of a script of root in the container."""
+    return vm.run("lxc-attach", "-n", str(ctid), "--", "sh", "-c", script, check=False).rc
+
+
+def denials(vm: Machine, since: str, *arguments: str) -> list[dict[str, Any]]:
+    vm.sh("journalctl --sync")
+    out = vm.run("phoenix-apparmor", "denials", "--json", "--since", since, *arguments).stdout
+    found: list[dict[str, Any]] = json.loads(out)["denials"]
+    return found
+
+
+def the(found: list[dict[str, Any]], tried_to: str) -> dict[str, Any]:
+    (match,) = [denial for denial in found if denial["tried_to"] == tried_to]
+    return match
+
+
+def test_explicit_denies_are_silent_as_the_last_line_says(running: Machine) -> None:
+    since = now(running)
+    assert inside(running, "echo h >/proc/sysrq-trigger") != 0
+    assert denials(running, since) == []
+    out = running.run("phoenix-apparmor", "denials", "--since", since).stdout
+    assert out.startswith("No denial of a container since ")
+    assert "leaves no message" in " ".join(out.split())
+    assert out.endswith(f"  echo -n noquiet >{PARAMETER}\n")
+
+
+def test_a_write_to_the_kernel_by_a_process_that_lives(all_logged: Machine) -> None:
+    vm = all_logged
+    since = now(vm)
+    # LXC binds these over with read-only mounts, which root in the container takes away.
+    attack = (
+        "umount /proc/sysrq-trigger; umount /proc/sys; echo h >/proc/sysrq-trigger; "
+        "echo x >/proc/sys/kernel/core_pattern; echo >/tmp/done; sleep 1000"
+    )
+    vm.sh(f"setsid lxc-attach -n {CTID} -- sh -c '{attack}' >/dev/null 2>&1 &")
+    for _ in range(60):
+        if inside(vm, "test -e /tmp/done") == 0:
+            break
+        time.sleep(1)
+    name = 'a "b'
+    assert inside(vm, f"mkdir -p '/tmp/{name}'; echo >'/tmp/{name}/sysrq-trigger'") != 0
+    found = denials(vm, since, str(CTID))
+    write = the(found, "write /proc/sysrq-trigger")
+    assert (write["ctid"], write["ctid_known_by"]) == (str(CTID), "process")
+    assert (write["profile"], write["operation"], write["count"]) == (BASE, "open", 1)
+    assert write["rule_is_futile"] is True
+    assert "/etc/apparmor.d/abstractions/phoenix/" in write["warning"]
+    assert the(found, "write /proc/sys/kernel/core_pattern")["rule_is_futile"] is True
+    # a name with a quote: the kernel writes it as hex
+    assert the(found, f"write /tmp/{name}/sysrq-trigger")["rule_is_futile"] is True
+
+
+# What root tries; the words for it; what the warning says; whether the rule then allows it.
+ATTEMPTS = (
+    ("mount -o bind /proc /run/b", "bind-mount /proc/ on /run/b/", "out of reach", True),
+    ("mount -o remount,nosuid /run/r", "remount /run/r/ (rw, nosuid, relatime)", None, True),
+    ("mount -t sysfs none /run/s", "mount sysfs on /run/s/", "own interface", True),
+    (
+        "echo -n 'changeprofile unconfined' >/proc/self/attr/current",
+        "change to profile unconfined",
+        "leaves its profile",
+        False,
+    ),
+)
+
+
+def test_attempts_in_words_and_the_rule_that_allows_them(running: Machine) -> None:
+    vm = running
+    assert inside(vm, "mkdir -p /run/b /run/r /run/s; mount -t tmpfs none /run/r") == 0
+    since = now(vm)
+    for attempt, *_ in ATTEMPTS:
+        assert inside(vm, attempt) != 0, attempt
+    found = denials(vm, since)
+    rules = []
+    for attempt, words, warning, allows in ATTEMPTS:
+        denial = the(found, words)
+        assert (denial["ctid"], denial["ctid_known_by"]) == (str(CTID), "only"), attempt
+        assert (denial["warning"] is None) == (warning is None), denial
+        assert (warning or "") in (denial["warning"] or "")
+        assert denial["rule_file"] == LOCAL
+        rules += [denial["rule"]] if allows else []
+    vm.write(LOCAL, "".join(f"{rule}\n" for rule in rules))
+    vm.run("phoenix-apparmor", "reload", timeout=300)
+    for attempt, words, _, allows in ATTEMPTS:
+        if allows:
+            assert inside(vm, attempt) == 0, f"{words}: {rules}"
+    vm.sh(f"rm {LOCAL}")
+    vm.run("phoenix-apparmor", "reload", timeout=300)
+    assert inside(vm, ATTEMPTS[0][0]) != 0
+
+
+def test_proxmox_own_profile_names_its_container(running: Machine) -> None:
+    vm = running
+    pct(vm, "start", OWN)
+    since = now(vm)
+    assert inside(vm, "mkdir -p /run/s; mount -t sysfs none /run/s", OWN) != 0
+    denial = the(denials(vm, since, str(OWN)), "mount sysfs on /run/s/")
+    assert (denial["ctid"], denial["ctid_known_by"]) == (str(OWN), "name")
+    assert denial["rule_file"] == f"/etc/pve/lxc/{OWN}.conf"
+    assert denial["rule"].startswith("lxc.apparmor.raw: mount fstype=sysfs")
+    out = vm.run("phoenix-apparmor", "denials", str(OWN), "--since", since).stdout
+    assert out.startswith(f"CT {OWN} (ct{OWN}), profile lxc-{OWN}_</var/lib/lxc>\n")
+    pct(vm, "stop", OWN)
+
+
+def test_doctor_on_a_real_host(running: Machine) -> None:
+    """Every check can be made there, and what it finds is what this VM is."""
+    result = running.run("phoenix-apparmor", "doctor", "--json", timeout=300, check=False)
+    found = json.loads(result.stdout)["findings"]
+    off = {(f["check"], f["severity"]) for f in found if f["severity"] != "note"}
+    # The stand-in of Proxmox is no package.
+    assert off == {("versions", "unknown")}, found
+    assert result.rc == 2
