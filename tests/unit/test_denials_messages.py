@@ -1,5 +1,7 @@
 """Kernel messages as kernels write them -> words, rule and warning. Pure."""
 
+import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -462,3 +464,26 @@ def test_deny_rules_of_a_text_and_its_includes() -> None:
         ("deny /b w,", "/etc/apparmor.d/a", True),
         ("deny /c r,", "/abs", False),
     ]
+
+
+def test_the_parser_takes_every_rule(tmp_path: Path) -> None:
+    names = ("/a b", "/a*b", "/a[1]", "/{x,y}", "/q?", "/x=y", "/#c", "/@{x}")
+    rules = [case.rule for case in CASES if case.rule]
+    rules += [act_of(parsed(f'operation="open" name="{n}" denied_mask="r"')).rule for n in names]
+    rules.append(act_of(parsed('operation="open" name=2FFF0A226D denied_mask="rw"')).rule)
+    # Known to AppArmor 4 only, and said so.
+    rules = [rule for rule in rules if not rule.startswith(("userns", "mqueue"))]
+    assert len(rules) > 30
+    profile = tmp_path / "profile"
+    profile.write_text("profile x {\n" + "".join(f"  {rule}\n" for rule in rules) + "}\n")
+    command = ["/usr/sbin/apparmor_parser", "-QKS", "--config-file=/dev/null", str(profile)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, b"error" in done.stderr) == (0, False), done.stderr.decode()
+
+
+def test_the_parser_refuses_what_is_no_rule(tmp_path: Path) -> None:
+    """So that the test above means something."""
+    profile = tmp_path / "profile"
+    profile.write_text('profile x {\n  "/a b r,\n}\n')
+    command = ["/usr/sbin/apparmor_parser", "-QKS", "--config-file=/dev/null", str(profile)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
