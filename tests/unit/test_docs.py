@@ -1,5 +1,6 @@
 """What the documents say is there; man pages without a warning; completion in a real bash."""
 
+import ast
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import pytest
 from tests.unit.fakehost import REPO, FakeHost
 
 VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials")
+README = (REPO / "README.md").read_text()
+MEASURED = REPO / "tests/vm/attacks/measured.md"
 MAN = sorted((REPO / "debian/man").glob("*.scd"))
 
 
@@ -146,3 +149,59 @@ def test_completion_passes_shellcheck() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def templates() -> set[str]:
+    """All texts of the package's code, … where a value is put in."""
+    found = set()
+    for path in (REPO / "phoenix_apparmor").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+                found.add("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def said_by(message: str, texts: set[str]) -> bool:
+    """Whether one of the texts has the message, or is its beginning; … in either is anything."""
+    pattern = ".*".join(map(re.escape, message.split("…")))
+    return any(
+        re.search(pattern, text)
+        or ("…" in text and re.match(".+".join(map(re.escape, text.split("…"))), message))
+        for text in texts
+        if len(text.replace("…", "")) > 12
+    )
+
+
+def test_messages_of_the_readme_are_in_the_code() -> None:
+    """What the reader looks for is what the code says; other programs' are marked."""
+    rows = re.findall(
+        r"^\| (.*?) \| .* \|$", README.partition("## Troubleshooting")[2], re.MULTILINE
+    )
+    ours = [row for row in rows if not re.search(r"\((LXC|Proxmox|Docker|apt)\)$", row)]
+    messages = [message for row in ours for message in re.findall(r"`([^`]+)`", row)]
+    assert len(messages) > 12
+    texts = templates()
+    assert [message for message in messages if not said_by(message, texts)] == []
+    assert not said_by("profile … is on fire in …", texts)
+
+
+def test_commands_of_the_documents_are_there(host: FakeHost) -> None:
+    """Every phoenix-apparmor VERB --OPTION in the README and the man pages."""
+    pages = [README, *(path.read_text().replace("\\", "") for path in MAN)]
+    pattern = r"(?:`|^ {4}|^\t?# |&& |\*)phoenix-apparmor ([a-z]+)([^`\n#;|&]*)"
+    calls = {call for page in pages for call in re.findall(pattern, page, re.MULTILINE)}
+    assert len(calls) > 10
+    taken = {verb: options(host.cli(verb, "--help").out) for verb in VERBS}
+    for verb, rest in calls:
+        assert options(rest) <= taken[verb], (verb, rest)
+
+
+def test_measured_security_is_in_the_readme() -> None:
+    """The README has the table that the attacks wrote, unchanged."""
+    begin, end = (f"<!-- {word} of tests/vm/attacks/measured.md -->\n" for word in ("begin", "end"))
+    shown = README.partition(begin)[2].partition(end)[0]
+    assert begin in README and end in README
+    assert shown.strip() == (MEASURED.read_text().strip() if MEASURED.exists() else "")
