@@ -46,7 +46,7 @@ def copy_sources(target: Path) -> None:
     # Left-overs of a build in the tree, and of running it.
     junk = shutil.ignore_patterns(
         *("__pycache__", ".*_cache", ".debhelper", "*.substvars", "*.log", "*.debhelper"),
-        *("files", "*-stamp", "*.8"),
+        *("files", "*-stamp", "*.5", "*.8"),
     )
     for name in SOURCES:
         source = TREE / name

@@ -31,8 +31,8 @@ def variant(
     )
     change(tree)
     result = folder / f"phoenix-apparmor_{version}_all.deb"
-    build = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, result]
-    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    build = ("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build")
+    subprocess.run([*build, tree, result], check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
     return result
 

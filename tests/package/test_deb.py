@@ -1,12 +1,13 @@
 """The built package, read with python-debian."""
 
 import hashlib
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from debian.changelog import Changelog
-from debian.deb822 import Deb822, Packages
+from debian.deb822 import Deb822, PkgRelation
 from debian.debfile import DebFile
 
 import phoenix_apparmor
@@ -20,15 +21,14 @@ EXECUTABLE = {
 }
 # Beside the Python modules, the profiles and the man pages.
 OTHERS = EXECUTABLE | {
+    "/usr/lib/systemd/system/phoenix-apparmor-metrics.service",
+    "/usr/lib/systemd/system/phoenix-apparmor-metrics.timer",
     "/usr/lib/systemd/system/pve-container-debug@.service.d/50-phoenix-apparmor.conf",
     "/usr/lib/systemd/system/pve-container@.service.d/50-phoenix-apparmor.conf",
+    "/usr/share/bash-completion/completions/phoenix-apparmor",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
     "/usr/share/phoenix-apparmor/phoenix_lxc_configs.schema.json",
-}
-OPTIONAL = {
-    "/usr/share/bash-completion/completions/phoenix-apparmor",
-    "/usr/share/doc/phoenix-apparmor/README.md.gz",
 }
 MODULES = "/usr/lib/python3/dist-packages/phoenix_apparmor"
 
@@ -44,37 +44,57 @@ def profiles_in_tree() -> set[str]:
     return {"/etc/apparmor.d/" + str(path.relative_to(TREE / "profiles")) for path in found}
 
 
-def control_lines(deb: DebFile, name: str) -> list[str]:
-    return deb.control.get_content(name, encoding="utf-8").splitlines()
+def control(deb: DebFile, name: str) -> str:
+    """The text of a control file: "conffiles", "postinst"."""
+    text = deb.control.get_content(name, encoding="utf-8")
+    assert text is not None
+    return text
+
+
+def content(deb: DebFile, path: str) -> bytes:
+    """A shipped file."""
+    found = deb.data.get_content(path.lstrip("/"))
+    assert isinstance(found, bytes)
+    return found
+
+
+def members(deb: DebFile) -> list[tarfile.TarInfo]:
+    return list(deb.data.tgz())
+
+
+def conffiles(deb: DebFile) -> set[str]:
+    return set(control(deb, "conffiles").splitlines())
 
 
 def test_version_is_the_same_everywhere(deb: DebFile) -> None:
     changelog = Changelog((TREE / "debian/changelog").read_text())
     assert str(changelog.version) == phoenix_apparmor.__version__
     assert deb.debcontrol()["Version"] == phoenix_apparmor.__version__
-    assert deb.changelog().version == changelog.version
+    shipped = deb.changelog()
+    assert shipped is not None
+    assert shipped.version == changelog.version
 
 
 def test_all_profiles_and_nothing_else_are_conffiles(deb: DebFile) -> None:
-    assert set(control_lines(deb, "conffiles")) == profiles_in_tree()
+    assert conffiles(deb) == profiles_in_tree()
 
 
 def test_conffiles_are_what_is_in_the_tree(deb: DebFile) -> None:
-    for path in control_lines(deb, "conffiles"):
-        shipped = deb.data.get_content(path.lstrip("/"))
+    for path in conffiles(deb):
+        shipped = content(deb, path)
         assert shipped == (TREE / "profiles" / path.removeprefix("/etc/apparmor.d/")).read_bytes()
 
 
 def test_md5sums_fit_and_cover_all_other_files(deb: DebFile) -> None:
     sums = deb.md5sums(encoding="utf-8")
-    files = {m.name.removeprefix("./") for m in deb.data.tgz() if m.isfile()}
-    assert set(sums) == files - {path.lstrip("/") for path in control_lines(deb, "conffiles")}
+    files = {m.name.removeprefix("./") for m in members(deb) if m.isfile()}
+    assert set(sums) == files - {path.lstrip("/") for path in conffiles(deb)}
     for path, md5 in sums.items():
-        assert hashlib.md5(deb.data.get_content(path)).hexdigest() == md5
+        assert hashlib.md5(content(deb, path)).hexdigest() == md5
 
 
 def test_modes_and_owners(deb: DebFile) -> None:
-    for member in deb.data.tgz():
+    for member in members(deb):
         assert (member.uname, member.gname) == ("root", "root"), member.name
         if member.isfile():
             path = member.name.removeprefix(".")
@@ -84,18 +104,17 @@ def test_modes_and_owners(deb: DebFile) -> None:
 
 
 def test_no_stray_files(deb: DebFile) -> None:
-    files = {m.name.removeprefix(".") for m in deb.data.tgz() if not m.isdir()}
+    files = {m.name.removeprefix(".") for m in members(deb) if not m.isdir()}
     modules = {
         f"{MODULES}/{path.relative_to(TREE / 'phoenix_apparmor')}"
         for path in TREE.glob("phoenix_apparmor/**/*")
         if path.suffix in {".py", ".json"}
     }
     metadata = {path for path in files if path.startswith(f"{MODULES}-") and "dist-info" in path}
-    manuals = {path for path in files if path.startswith("/usr/share/man/man8/phoenix-apparmor")}
-    assert manuals
+    pages = [path.stem for path in TREE.glob("debian/man/*.scd")]
+    manuals = {f"/usr/share/man/man{page[-1]}/{page}.gz" for page in pages}
     assert metadata
-    rest = files - metadata - manuals - OPTIONAL
-    assert rest == OTHERS | modules | profiles_in_tree()
+    assert files - metadata == OTHERS | manuals | modules | profiles_in_tree()
 
 
 def test_schema_is_where_the_design_says(deb: DebFile) -> None:
@@ -108,24 +127,29 @@ def test_schema_is_where_the_design_says(deb: DebFile) -> None:
 
 
 def test_dependencies(deb: DebFile) -> None:
-    relations = Packages(deb.debcontrol()).relations
-    depends = {alternative[0]["name"] for alternative in relations["depends"]}
-    assert depends == {"apparmor", "python3", "python3-debian", "python3-jsonschema"}
-    recommended = [{name["name"] for name in any_of} for any_of in relations["recommends"]]
-    assert {"lxc-pve", "liblxc-common"} in recommended
-    assert relations["enhances"][0][0]["name"] == "pve-container"
+    fields = deb.debcontrol()
+    depends = relations(fields["Depends"])
+    assert depends == [{"apparmor"}, {"python3"}, {"python3-debian"}, {"python3-jsonschema"}]
+    assert {"lxc-pve", "liblxc-common"} in relations(fields["Recommends"])
+    assert relations(fields["Enhances"]) == [{"pve-container"}]
+
+
+def relations(field: str) -> list[set[str]]:
+    """The names of each group of alternatives."""
+    parsed = PkgRelation.parse_relations(field)
+    return sorted(({str(one["name"]) for one in any_of} for any_of in parsed), key=sorted)
 
 
 def test_native_and_for_all_architectures(deb: DebFile) -> None:
-    control: Deb822 = deb.debcontrol()
-    assert control["Architecture"] == "all"
-    assert "-" not in control["Version"]
+    fields: Deb822 = deb.debcontrol()
+    assert fields["Architecture"] == "all"
+    assert "-" not in fields["Version"]
 
 
 def test_maintainer_scripts_never_unload(deb: DebFile) -> None:
     """A running container whose profile is unloaded is unconfined, and stays so."""
     for name in ("preinst", "postinst", "prerm", "postrm"):
-        text = deb.control.get_content(name, encoding="utf-8")
+        text = control(deb, name)
         assert "apparmor_parser" not in text, name
         assert "remove_unknown" not in text, name
         # debhelper's own parts are in by now
@@ -133,5 +157,5 @@ def test_maintainer_scripts_never_unload(deb: DebFile) -> None:
 
 
 def test_byte_compiled_before_the_first_use(deb: DebFile) -> None:
-    text = deb.control.get_content("postinst", encoding="utf-8")
+    text = control(deb, "postinst")
     assert text.index("py3compile") < text.index("/maintscript configure")

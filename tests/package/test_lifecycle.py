@@ -230,10 +230,10 @@ def test_systemd_learns_of_the_drop_ins(bare: Chroot, v1: Path) -> None:
     """Without it a container that reboots from inside comes up under "generated"."""
     bare.write("/usr/bin/systemctl", '#!/bin/sh\necho "$*" >> /run/systemctl-calls\n')
     bare.run("chmod +x /usr/bin/systemctl; mkdir -p /run/systemd/system")
-    install(bare, v1)
-    assert bare.read("/run/systemctl-calls") == "daemon-reload\n"
-    dpkg(bare, "--remove", "phoenix-apparmor")
-    assert bare.read("/run/systemctl-calls") == "daemon-reload\n" * 2
+    for change in (lambda: install(bare, v1), lambda: dpkg(bare, "--remove", "phoenix-apparmor")):
+        bare.write("/run/systemctl-calls", "")
+        change()
+        assert "daemon-reload\n" in bare.read("/run/systemctl-calls")
 
 
 def test_new_lxc_abstractions_reload(installed: Chroot) -> None:

@@ -44,8 +44,7 @@ class Repository(NamedTuple):
     keys: Path
 
     def publish(self, deb: Path, key: str = "fleet@example.org") -> None:
-        command = [TREE / "debian/make-repository", self.folder, self.url, key, deb]
-        self.gpg(*command)
+        self.gpg(TREE / "debian/make-repository", self.folder, self.url, key, deb)
 
     def gpg(self, *command: str | Path) -> None:
         environment = {**CLEAN_ENV, "GNUPGHOME": str(self.keys)}

@@ -23,8 +23,8 @@ OTHER = {
 def test_two_builds_are_the_same(tmp_path: Path) -> None:
     dsc = built_dsc()
     tree = tmp_path / "phoenix-apparmor"
-    unpack = ["dpkg-source", "--no-check", "--extract", dsc, tree]
-    subprocess.run(unpack, check=True, capture_output=True)
+    unpack = ("dpkg-source", "--no-check", "--extract")
+    subprocess.run([*unpack, dsc, tree], check=True, capture_output=True)
     for path in tree.rglob("*"):
         if path.is_file():
             subprocess.run(["touch", "-d", "2030-01-01", path], check=True)
