@@ -13,6 +13,8 @@ from debian.debfile import DebFile
 import phoenix_apparmor
 from tests.build import TREE
 
+pytestmark = pytest.mark.slow
+
 EXECUTABLE = {
     "/usr/libexec/phoenix-apparmor/hookscript",
     "/usr/libexec/phoenix-apparmor/maintscript",

@@ -13,6 +13,8 @@ from debian.deb822 import Deb822
 from tests.build import TREE, copy_sources
 from tests.pypi import pypi_venv
 
+pytestmark = pytest.mark.slow
+
 DEBIANIZE = "from setuptools import setup; setup()"
 NEWEST = ("stdeb==0.11.0", "setuptools==78.1.1")
 
