@@ -29,7 +29,7 @@ def test_two_builds_are_the_same(tmp_path: Path) -> None:
         if path.is_file():
             subprocess.run(["touch", "-d", "2030-01-01", path], check=True)
     subprocess.run(
-        ["sh", "-c", "umask 002; exec dpkg-buildpackage --no-sign --build=binary,source"],
+        ["sh", "-c", "umask 002; exec dpkg-buildpackage --no-sign --no-check-builddeps"],
         cwd=tree,
         env={**CLEAN_ENV, **OTHER},
         check=True,
