@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor import ctconf, paths
-from phoenix_apparmor.cli.status import has_colour, room
+from phoenix_apparmor.cli.status import Progress, has_colour, room
 from phoenix_apparmor.host import Host
 
 if TYPE_CHECKING:
@@ -46,7 +46,12 @@ def run(host: Host, args: argparse.Namespace) -> int:
     from phoenix_apparmor.denials import groups, source, text
 
     since = source.parse_since(args.since, time.time()) if args.since else None
-    found = report(host, since, args.ctid)
+    progress = Progress(sys.stderr)
+    progress.say("reading the kernel's log")
+    try:
+        found = report(host, since, args.ctid)
+    finally:
+        progress.clear()
     if args.json:
         out = json.dumps(groups.as_json(found), indent=2, sort_keys=True) + "\n"
     else:
