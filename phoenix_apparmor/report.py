@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import ctconf
 from phoenix_apparmor.assignments import Assignment
-from phoenix_apparmor.errors import PhoenixError
 
 SCHEMA_VERSION = 1
 # How Proxmox' own profile is called wherever there is no profile line.
@@ -21,6 +20,10 @@ Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not mana
 VERDICTS: tuple[Verdict, ...] = (
     "ok", "restart pending", "drift", "refused", "down", "not managed", "not here",
 )  # fmt: skip
+ENFORCING = ("enforce", "kill")
+# "mixed": of a stack, where a profile inside is in another mode than the outer one, which
+# the table of profiles shows.
+HOLDING = (*ENFORCING, "mixed")
 OFF = ("restart pending", "drift", "refused")
 
 # Of the file's text and the policy in the kernel.
@@ -123,11 +126,6 @@ def honest(assigned: str) -> str:
     return GENERATED if Assignment(assigned).profile is None else assigned
 
 
-def note_of(error: PhoenixError) -> Note:
-    """An error as a note."""
-    return Note(error.what, error.hint)
-
-
 def split_label(label: str) -> tuple[str, str]:
     """(name, mode) of a label; mode "" for unconfined, which has none."""
     name, separator, mode = label.rpartition(" (")
@@ -140,7 +138,7 @@ def short_label(label: str, ctid: str) -> str:
     outer = name.partition("//&")[0]
     # LXC (lsm/apparmor.c, apparmor_profile_full) calls a generated profile lxc-NAME_<PATH>.
     shown = GENERATED if outer.startswith(f"lxc-{ctid}_<") else outer
-    return shown if mode in ("", "enforce", "kill") else f"{shown} ({mode})"
+    return shown if mode in ("", *HOLDING) else f"{shown} ({mode})"
 
 
 def label_fits(label: str, profile: str | None, ctid: str) -> bool:
@@ -153,9 +151,9 @@ def label_fits(label: str, profile: str | None, ctid: str) -> bool:
         short = short_label(label, ctid)
         return short == GENERATED or short.startswith(LXC_DEFAULT)
     name, mode = split_label(label)
-    if mode not in ("enforce", "kill"):
-        return False
-    return name == profile or name.startswith(ctconf.stacked_label(profile, ctid))
+    if name.startswith(ctconf.stacked_label(profile, ctid)):
+        return mode in HOLDING
+    return name == profile and mode in ENFORCING
 
 
 def judge(
@@ -187,7 +185,7 @@ def judge(
         fits = label_fits(label, assignment.profile, ctid)
         verdict = ("ok" if conf_right else "drift") if fits else "restart pending"
         if not fits:
-            weak = split_label(label)[1] not in ("enforce", "kill")
+            weak = split_label(label)[1] not in HOLDING
             verdict = "drift" if weak else verdict
             notes[:] = [_label_note(ctid, label, assignment, weak=weak), *_problem(assignment)]
     elif blocks and not running:

@@ -268,6 +268,8 @@ def test_generated_where_another_profile_runs(quiet: FakeHost) -> None:
         ("unconfined", "drift"),
         (f"{BASE}//&:lxc-950_<-var-lib-lxc>:docker-default (enforce)", "ok"),
         (f"{BASE}//&:lxc-950_<-var-lib-lxc>:unconfined (enforce)", "ok"),
+        (f"{BASE}//&:lxc-950_<-var-lib-lxc>:inner (mixed)", "ok"),
+        (f"{BASE}//&:lxc-950_<-var-lib-lxc>:inner (complain)", "drift"),
         # in another container's namespace
         (f"{BASE}//&:lxc-951_<-var-lib-lxc>:unconfined (enforce)", "restart pending"),
         (f"{BASE}//child (enforce)", "restart pending"),
