@@ -138,6 +138,16 @@ def test_fine_one_of_a_mixed_host(mixed: FakeHost) -> None:
     assert (done.status, done.err) == (0, "")
 
 
+def test_only_a_profile_is_off(quiet: FakeHost) -> None:
+    """All containers run as assigned, but the kernel has an older text: that is degraded."""
+    quiet.profile(BASE, "  # edited and not loaded")
+    done = quiet.cli("status", "--json")
+    document = validated("status", done.out)
+    assert {c["verdict"] for c in document["containers"]} == {"ok", "down", "not managed"}
+    assert [p["text"] for p in document["profiles"]] == ["differs", "same"]
+    assert (document["fine"], done.status) == (False, 2)
+
+
 def test_no_containers(host: FakeHost) -> None:
     host.json({})
     done = host.cli("status")
