@@ -12,6 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from phoenix_apparmor import loading, tables
+from phoenix_apparmor.host import Host
 from tests.unit import test_denials
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
@@ -318,7 +320,17 @@ def test_what_cannot_be_known_is_unknown(quiet: FakeHost) -> None:
         path.unlink()
     found = validated("status", quiet.cli("status", "--json").out)
     assert {p["text"] for p in found["profiles"]} == {"unknown"}
+    assert "profile_current{" not in quiet.cli("status", "--prometheus").out
     assert found["fine"] is True
+
+
+def test_file_of_two_profiles_is_the_same_text_either_way(host: FakeHost) -> None:
+    """The kernel hashes what was written at once: a profile, or the whole file from the cache."""
+    first, second = (loading.BEGIN_OF_PROFILE + name for name in (b"lxc-a ...", b"lxc-b ..."))
+    for held, same in ((second, True), (first + second, True), (second + b"x", False)):
+        folder = "/sys/kernel/security/apparmor/policy/profiles/lxc-b.7"
+        host.write(f"{folder}/raw_sha256", hashlib.sha256(held).hexdigest() + "\n")
+        assert loading.is_loaded(Host(str(host.root)), "lxc-b", first + second) is same
 
 
 def test_thousand_containers(quiet: FakeHost) -> None:
@@ -387,6 +399,10 @@ def test_names_that_would_break_a_table(quiet: FakeHost) -> None:
     assert "\x1b" not in out and "\t" not in out
     assert "\\x1b[31mred" in out
     assert "容器容器容器" in out
+    # a wide character takes two columns
+    row = next(line for line in out.splitlines() if line.startswith("960"))
+    head = out.splitlines()[0]
+    assert tables.width(row.partition(" down")[0]) == head.index(" VERDICT")
 
 
 def test_reads_only(quiet: FakeHost) -> None:
