@@ -154,7 +154,7 @@ def test_removal_detaches_and_reinstalling_attaches_again(bare: Chroot, v1: Path
 
 
 def test_removal_stops_before_it_would_brick_a_container(bare: Chroot, v1: Path) -> None:
-    make_proxmox(bare, {"950": f"{OUR_HOOK}\n"})
+    make_proxmox(bare, {"950": f"arch: amd64\n{OUR_HOOK}\n"})
     install(bare, v1)
     bare.run("touch /run/pct-fails")
     status, out = dpkg(bare, "--remove", "phoenix-apparmor", check=False)
@@ -172,7 +172,8 @@ def test_removal_stops_before_it_would_brick_a_container(bare: Chroot, v1: Path)
 
 def test_half_a_removal_attaches_again(bare: Chroot, v1: Path) -> None:
     """One container is detached, the next one cannot be: dpkg takes the removal back."""
-    make_proxmox(bare, {"950": f"{OUR_HOOK}\n", "951": f"{OUR_HOOK}\n"})
+    conf = f"arch: amd64\n{OUR_HOOK}\n"
+    make_proxmox(bare, {"950": conf, "951": conf})
     install(bare, v1)
     bare.run("sed -i '2i [ $2 = 950 ] || [ $3 != --delete ] || exit 255' /usr/sbin/pct")
     assert dpkg(bare, "--remove", "phoenix-apparmor", check=False)[0] == 1
