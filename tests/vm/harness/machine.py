@@ -16,7 +16,7 @@ from types import TracebackType
 from . import cache, qemu
 from .channel import Channel, ChannelClosed, ChannelSilent, Result
 from .errors import CommandFailed, VmError
-from .image import HERE, command, image
+from .image import command, image
 
 BOOT_TIMEOUT = 600.0
 RESUME_TIMEOUT = 120.0
@@ -184,7 +184,7 @@ def booted(suite: str) -> Snapshot:
     """The suite's VM, just booted, without our package (about a minute when not in the cache)."""
     base = image(suite)
     accelerator = qemu.accelerator(base)
-    key = cache.digest(base.name, qemu.version(), *accelerator.arguments, HERE / "qemu.py")
+    key = cache.digest(base.name, qemu.version(), *qemu.hardware(accelerator))
 
     def make(folder: Path) -> None:
         cache.say(f"booting {suite} ({accelerator.name})")

@@ -18,12 +18,13 @@ INSTALL_TIMEOUT = 300.0
 
 def proxmox(suite: str) -> Snapshot:
     """A host with the Proxmox stand-in, without our package."""
+    return derived("proxmox", booted(suite), cache.digest(STANDIN), install_proxmox)
 
-    def prepare(machine: Machine) -> None:
-        machine.push(STANDIN, "/usr/local/lib/phoenix-test/proxmox")
-        machine.sh("cd /usr/local/lib/phoenix-test/proxmox && ./install")
 
-    return derived("proxmox", booted(suite), cache.digest(STANDIN), prepare)
+def install_proxmox(machine: Machine) -> None:
+    """Makes a VM look like a Proxmox host."""
+    machine.push(STANDIN, "/usr/local/lib/phoenix-test/proxmox")
+    machine.sh("cd /usr/local/lib/phoenix-test/proxmox && ./install")
 
 
 def install(machine: Machine, deb: Path) -> str:

@@ -85,6 +85,18 @@ def _try_kvm(image: Path, folder: Path) -> None:
         (folder / "works").touch()
 
 
+def hardware(accelerator: Accelerator) -> Sequence[str]:
+    """The machine's parts; a saved VM resumes only on the same ones."""
+    return (
+        "-nodefaults", "-no-user-config", "-machine", "q35", *accelerator.arguments,
+        "-m", str(MEMORY), "-display", "none", "-no-reboot", "-nic", "none", "-append", APPEND,
+        "-device", "virtio-blk-pci,drive=root,serial=root",
+        "-device", "virtio-blk-pci,drive=roots,serial=roots",
+        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=phoenix",
+        "-device", "virtio-rng-pci", "-rtc", "base=utc",
+    )  # fmt: skip
+
+
 class Qemu:
     """A running QEMU. `folder` takes its sockets and logs; the disk is written to."""
 
@@ -101,22 +113,14 @@ class Qemu:
         self.agent_socket = folder / "agent"
         self._log = folder / "qemu.log"
         self._control = folder / "qmp"
-        arguments: Sequence[str] = [
-            PROGRAM, "-nodefaults", "-no-user-config", "-machine", "q35", *accelerator.arguments,
-            "-m", str(MEMORY), "-display", "none", "-no-reboot", "-nic", "none",
+        arguments = [
+            PROGRAM, *hardware(accelerator),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
-            "-append", APPEND,
             "-drive", f"file={disk},format=qcow2,if=none,id=root,cache=unsafe",
-            "-device", "virtio-blk-pci,drive=root,serial=root",
             "-drive", f"file={roots},format=qcow2,if=none,id=roots,readonly=on,cache=unsafe",
-            "-device", "virtio-blk-pci,drive=roots,serial=roots",
             "-serial", f"file:{self.console}",
-            "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
-            "-device", "virtserialport,chardev=agent,name=phoenix",
-            "-device", "virtio-rng-pci",
             "-qmp", f"unix:{self._control},server=on,wait=off",
-            "-rtc", "base=utc",
             *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
         ]  # fmt: skip
         with self._log.open("w") as log:

@@ -1,0 +1,115 @@
+"""tests/demo: four containers of an example JSON start in a throw-away VM, as on Proxmox."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.build import built_deb
+from tests.vm.containers import JSON, assign, conf_path, create, init, label, pct, stacked
+from tests.vm.harness.errors import VmError
+from tests.vm.harness.machine import Machine, booted
+from tests.vm.harness.prepared import install, install_proxmox
+
+SUITE = "trixie"
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+BAD = "lxc_phoenix_v1"
+ASSIGNED = {950: None, 952: DOCKER, 955: "unconfined", 960: BAD}
+
+BEGAN = time.monotonic()
+
+
+class Row(NamedTuple):
+    """What became of one container; log: what its refused start said."""
+
+    ctid: int
+    assigned: str
+    enforced: str
+    log: str
+    right: bool
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - BEGAN:3.0f} s] {text}", flush=True)
+
+
+def main() -> int:
+    say("Building the Debian package")
+    deb = built_deb()
+    say(f"Starting a throw-away virtual machine: Debian {SUITE} with a real kernel, AppArmor, LXC")
+    say("(made once, in about two minutes, and kept for the next time)")
+    try:
+        with Machine.resume(booted(SUITE)) as vm:
+            return show(vm, deb.name, lambda: install(vm, deb))
+    except VmError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def show(vm: Machine, deb: str, install_package: Callable[[], str]) -> int:
+    say("Making it look like a Proxmox host: pct, /etc/pve, the units of containers")
+    install_proxmox(vm)
+    say(f"apt-get install {deb}")
+    printed = install_package()
+    for line in printed.splitlines():
+        if "lxc-nvidia-gpu" in line:
+            print(f"        {line}")
+    for ctid in ASSIGNED:
+        create(vm, ctid)
+    assign(vm, ASSIGNED)
+    print("        /etc/pve/phoenix_lxc_configs.json of that host:")
+    print("".join(f"        {line}\n" for line in vm.read(JSON).splitlines()), end="")
+    rows = [start(vm, ctid, assigned) for ctid, assigned in ASSIGNED.items()]
+    print(report(rows))
+    wrong = [str(row.ctid) for row in rows if not row.right]
+    if wrong:
+        print(f"That is not right: CT {', '.join(wrong)}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def start(vm: Machine, ctid: int, assigned: str | None) -> Row:
+    say(f"pct start {ctid}")
+    started = pct(vm, "start", ctid, check=False)
+    name = assigned or "(absent)"
+    if started.rc:
+        log = f"{started.stdout}{started.stderr}".strip()
+        refused = init(vm, ctid) == -1 and "lxc.apparmor" not in vm.read(conf_path(ctid))
+        return Row(ctid, name, "- not started", log, refused and assigned == BAD and BAD in log)
+    enforced = label(vm, ctid)
+    right = {
+        None: enforced == f"{BASE} (enforce)",
+        DOCKER: stacked(enforced, DOCKER, ctid),
+        "unconfined": enforced.startswith(f"lxc-{ctid}_</var/lib/lxc>"),
+    }
+    return Row(ctid, name, enforced, "", right.get(assigned, False))
+
+
+def report(rows: list[Row]) -> str:
+    widths = (11, max(len(row.assigned) for row in rows) + 2)
+    table = [("CONTAINER", "ASSIGNED", "ENFORCED BY THE KERNEL (label of the container's init)")]
+    table += [(str(row.ctid), row.assigned, row.enforced) for row in rows]
+    lines = [f"{a:<{widths[0]}}{b:<{widths[1]}}{c}" for a, b, c in table]
+    logs = [f"What the refused start of {row.ctid} said in its task log:\n{indent(row.log)}"
+            for row in rows if row.log]  # fmt: skip
+    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(logs) + "\n\n" + EXPLANATION
+
+
+def indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+EXPLANATION = f"""\
+Nobody edited the containers' configuration: at each start the hookscript read the JSON, put the
+AppArmor line into CTID.conf and into what LXC reads, and made sure that the profile is loaded.
+950 has no apparmor_profile and got the default, {BASE}. 952 runs Docker's profile,
+stacked (//&) on a policy namespace of its own so that Docker inside can load its own. 955 says
+"unconfined", which on Proxmox is Proxmox' own generated profile. 960 names no usable profile: it
+does not start, rather than start with less.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
