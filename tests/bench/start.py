@@ -24,7 +24,8 @@ RUNS = os.environ.get("RUNS", "60")
 
 SHELL = r"""
 json=$1/etc/pve/phoenix_lxc_configs.json ctid=$2 conf=$1/etc/pve/lxc/$2.conf
-profile=$(jq -r --arg c "$ctid" '.lxc_configs[$c].apparmor_profile // "lxc-nvidia-gpu-base"' "$json")
+profile=$(jq -r --arg c "$ctid" \
+    '.lxc_configs[$c].apparmor_profile // "lxc-nvidia-gpu-base"' "$json")
 if [ "$profile" = unconfined ]; then
     sed -i '/^lxc.apparmor.profile:/d' "$conf"
 elif grep -q '^lxc.apparmor.profile:' "$conf"; then
@@ -93,7 +94,7 @@ def main() -> int:
     size = large.path("/etc/pve/phoenix_lxc_configs.json").stat().st_size
     print(f"hookscript / python3 -I -c pass   {hook_small / bare:7.2f}   (at most 1.8)")
     print(f"hookscript / shell pipeline       {hook_small / shell:7.2f}   (at most 0.75)")
-    print(f"10,000 ({size / 1e6:.0f} MB) / 15 containers  {hook_large / hook_small:7.2f}   (at most 1.2)")
+    print(f"10,000 ({size / 1e6:.0f} MB) / 15 ct {hook_large / hook_small:7.2f}   (at most 1.2)")
     print(f"peak memory, 10,000 containers    {int(memory) / 1024:7.1f} MiB (under 20 MB)")
     for host in (small, large):
         shutil.rmtree(host.root)

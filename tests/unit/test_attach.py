@@ -73,7 +73,9 @@ def test_not_managed_is_not_attached(host: FakeHost) -> None:
 
 
 def test_dry_runs(host: FakeHost) -> None:
-    assert f"CT 950: would set hookscript: {VOLUME}\n" in host.cli("attach", "--all", "--dry-run").out
+    assert (
+        f"CT 950: would set hookscript: {VOLUME}\n" in host.cli("attach", "--all", "--dry-run").out
+    )
     out = host.cli("detach", "--all", "--dry-run").out
     assert out == f"CT 952: would remove hookscript: {VOLUME}\n"
     assert calls(host) == []

@@ -83,7 +83,10 @@ CASES = {
         b"a: 1\r\nlxc.apparmor.profile: o\r\nb: 2\r\n",
         b"a: 1\r\nlxc.apparmor.profile: @\r\nb: 2\r\n",
     ),
-    "CRLF, new line": (b"a: 1\r\n\r\n[snap]\r\n", b"a: 1\r\nlxc.apparmor.profile: @\r\n\r\n[snap]\r\n"),
+    "CRLF, new line": (
+        b"a: 1\r\n\r\n[snap]\r\n",
+        b"a: 1\r\nlxc.apparmor.profile: @\r\n\r\n[snap]\r\n",
+    ),
     "no final newline": (b"a: 1\nlxc.apparmor.profile: o", b"a: 1\nlxc.apparmor.profile: @"),
     "no final newline, new line": (b"a: 1", b"a: 1\nlxc.apparmor.profile: @"),
     "other line ends are no line ends": (

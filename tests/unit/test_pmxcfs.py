@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import Done, FakeHost
 
 BASE = "lxc-nvidia-gpu-base"
 OLD = b"arch: amd64\nlxc.apparmor.profile: lxc-old\n"
@@ -64,7 +64,9 @@ def test_writes(host: FakeHost, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["hook", "apply"])
 def test_no_quorum(host: FakeHost, command: str) -> None:
-    run = (lambda: host.hook("952")) if command == "hook" else (lambda: host.cli("apply", "952"))
+    def run() -> Done:
+        return host.hook("952") if command == "hook" else host.cli("apply", "952")
+
     host.environment["PMXCFS_NO_QUORUM"] = "1"
     done = run()
     assert done.status == 1

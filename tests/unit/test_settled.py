@@ -80,7 +80,9 @@ def test_what_changed_is_put_right(host: FakeHost, change: Callable[[FakeHost], 
     change(host)
     if states(host) == before:
         pytest.skip("does not apply to this assignment")
-    if change is stray_block and b"unconfined" in host.read("/var/lib/phoenix-apparmor/assignments"):
+    if change is stray_block and b"unconfined" in host.read(
+        "/var/lib/phoenix-apparmor/assignments"
+    ):
         pytest.skip("a container without a profile line never has the block")
     assert host.hook("952").status == 0
     assert states(host) == before

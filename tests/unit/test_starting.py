@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from tests.unit.fakehost import PVE_GENERATED, FakeHost, Journal
+from tests.unit.fakehost import PVE_GENERATED, Done, FakeHost, Journal
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
@@ -356,19 +356,22 @@ def namespace(host: FakeHost) -> bool:
 @pytest.mark.parametrize("way", ["hookscript", "unit"])
 def test_profile_with_the_marker_is_stacked(host: FakeHost, way: str) -> None:
     host.assign(c952=DOCKER)
-    start = host.hook if way == "hookscript" else lambda ctid: host.unit("pre-start", ctid)
-    assert start("952").status == 0
+
+    def start() -> Done:
+        return host.hook("952") if way == "hookscript" else host.unit("pre-start", "952")
+
+    assert start().status == 0
     assert stacked(host)
     assert namespace(host)
     if way == "hookscript":
         assert host.read("/etc/pve/lxc/952.conf").endswith(b": lxc-nvidia-gpu-docker\n")
     host.path("/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>").rmdir()
     before = host.read("/var/lib/lxc/952/config")
-    assert start("952").status == 0
+    assert start().status == 0
     assert namespace(host), "made again at each start"
     assert host.read("/var/lib/lxc/952/config") == before
     host.assign(c952=BASE)
-    start("952")
+    start()
     assert not stacked(host)
 
 

@@ -18,6 +18,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", choices=SUITES, help="only this suite's VMs")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group: known to pytest-xdist, if that is there")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whatever has a VM is slow."""
+    if "suite" in getattr(item, "fixturenames", ()):
+        item.add_marker("slow")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that uses `suite` (so: any VM) runs on both suites, each suite in one worker."""
     if "suite" in metafunc.fixturenames:

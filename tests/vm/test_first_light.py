@@ -85,7 +85,7 @@ def test_a_name_that_cannot_be_used_is_refused(vm: Machine, name: str) -> None:
     refused = pct(vm, "start", 953, check=False)
     assert refused.rc == 255
     assert "CT 953: " in refused.stderr
-    assert name.split("\n")[0] in refused.stderr
+    assert name.split("\n", maxsplit=1)[0] in refused.stderr
     assert "hookscript error for 953 on pre-start" in refused.stderr
     assert len(refused.stderr.splitlines()) == 3, "reason, way out, and Proxmox' own line"
     assert "CT 953: " in journal(vm)

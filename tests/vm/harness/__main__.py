@@ -13,15 +13,23 @@ from .image import SUITES
 from .machine import Machine, Snapshot, booted
 from .prepared import installed, proxmox
 
-STAGES = {"booted": booted, "proxmox": proxmox, "installed": installed}
+STAGES: dict[str, Callable[[str], Snapshot]] = {
+    "booted": booted,
+    "proxmox": proxmox,
+    "installed": installed,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.vm.harness", description=__doc__)
     parser.add_argument("verb", choices=("build", "run", "shell"))
     parser.add_argument("suite", choices=SUITES)
-    parser.add_argument("--stage", choices=STAGES, default="installed",
-                        help="what the VM has: only Debian, the Proxmox stand-in, our package")  # fmt: skip
+    parser.add_argument(
+        "--stage",
+        choices=STAGES,
+        default="installed",
+        help="what the VM has: only Debian, the Proxmox stand-in, our package",
+    )
     parser.add_argument("--roots", action="store_true", help="with the big container roots")
     parser.add_argument("command", nargs="*", help="for run: a command line for bash")
     options = parser.parse_args()

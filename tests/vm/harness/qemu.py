@@ -150,7 +150,9 @@ class Qemu:
 
     def command(self, name: str, **arguments: Any) -> Any:
         """A command of QEMU's control protocol (QMP); its answer's `return`."""
-        request = {"execute": name, **({"arguments": arguments} if arguments else {})}
+        request: dict[str, Any] = {"execute": name}
+        if arguments:
+            request["arguments"] = arguments
         self._qmp.sendall(json.dumps(request).encode() + b"\n")
         while line := self._lines.readline():
             answer = json.loads(line)
@@ -194,4 +196,6 @@ class Qemu:
         """What its logs say, for an error message."""
         state = self.process.poll()
         how = "runs" if state is None else f"ended with {state}"
-        return f"QEMU {how}; its log:\n{tail(self._log, 10)}\nthe VM's console:\n{tail(self.console)}"
+        return (
+            f"QEMU {how}; its log:\n{tail(self._log, 10)}\nthe VM's console:\n{tail(self.console)}"
+        )
