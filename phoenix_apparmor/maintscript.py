@@ -60,6 +60,12 @@ def detach_all(host: Host) -> None:
     A container that names a hookscript that is gone does not start any more: so this
     raises PhoenixError, which keeps the package installed, when one cannot be changed.
     """
+    if host.exists(paths.PVE_MODULE) and not host.exists(paths.CONF_FOLDER):
+        raise PhoenixError(
+            f"{paths.CONF_FOLDER} is not there, so nobody knows which containers name "
+            "our hookscript; phoenix-apparmor stays.",
+            hint="Start the cluster's file system and remove it again: systemctl start pve-cluster",
+        )
     record = dict(_detached(host))
     failed = []
     for ctid, volume in _attached(host):

@@ -170,6 +170,17 @@ def test_removal_stops_before_it_would_brick_a_container(bare: Chroot, v1: Path)
     assert OUR_HOOK not in bare.read("/etc/pve/lxc/950.conf")
 
 
+def test_removal_waits_for_pmxcfs(bare: Chroot, v1: Path) -> None:
+    """Without it no container is seen, and each one that names the hookscript would be bricked."""
+    bare.write("/usr/share/perl5/PVE/LXC.pm", "")
+    install(bare, v1)
+    status, out = dpkg(bare, "--remove", "phoenix-apparmor", check=False)
+    assert status == 1
+    assert "systemctl start pve-cluster" in out
+    bare.run("mkdir -p /etc/pve/lxc")
+    dpkg(bare, "--remove", "phoenix-apparmor")
+
+
 def test_half_a_removal_attaches_again(bare: Chroot, v1: Path) -> None:
     """One container is detached, the next one cannot be: dpkg takes the removal back."""
     conf = f"arch: amd64\n{OUR_HOOK}\n"
