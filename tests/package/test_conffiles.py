@@ -153,12 +153,12 @@ def test_killed_at_the_prompt(installed: Chroot, v2: Path) -> None:
     edit(installed)
     script = f"""
         mkfifo /run/answer
-        dpkg -i {installed.put(v2)} < /run/answer & pid=$!
+        dpkg -i {installed.put(v2)} < /run/answer > /run/said 2>&1 & pid=$!
         exec 3> /run/answer
-        for _ in $(seq 100); do [ ! -e {PROFILE}.dpkg-new ] || break; sleep 0.1; done
-        sleep 0.5
+        for _ in $(seq 600); do ! grep -q '^[*][*][*] lxc-' /run/said || break; sleep 0.1; done
         kill -9 $pid
         wait $pid || true
+        cat /run/said
     """
     assert "*** lxc-nvidia-gpu-base" in installed.run(script).out
     dpkg(installed, "--force-confold", "--configure", "-a")
