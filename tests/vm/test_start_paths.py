@@ -1,0 +1,240 @@
+"""Every way to start a container, and every reason not to: issue 3 on real units and real LXC."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.vm.containers import (
+    OUR_HOOKSCRIPT,
+    assign,
+    conf_path,
+    create,
+    expect_label,
+    init,
+    journal,
+    label,
+    pct,
+)
+from tests.vm.harness.machine import Machine
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+UNITS = "/etc/systemd/system"
+# A profile that confines little: for tests of who gets which, cheap to compile.
+RULES = (
+    "  file,\n  mount,\n  umount,\n  pivot_root,\n  capability,\n  network,\n  signal,\n  ptrace,\n"
+)
+FLAGS = "attach_disconnected,mediate_deleted"
+
+
+def write_profile(vm: Machine, name: str, flags: str = FLAGS, rules: str = RULES) -> None:
+    text = f"abi <abi/3.0>,\nprofile {name} flags=({flags}) {{\n{rules}}}\n"
+    vm.write(f"/etc/apparmor.d/{name}", text)
+
+
+def wait_for_new_init(vm: Machine, ctid: int, old: int) -> None:
+    """Until the container runs again with another init."""
+    end = time.monotonic() + 120
+    while init(vm, ctid) in (old, -1):
+        assert time.monotonic() < end, vm.sh(f"journalctl -u pve-container@{ctid}").stdout
+        time.sleep(0.5)
+
+
+def reboot_from_inside(vm: Machine, ctid: int) -> None:
+    old = init(vm, ctid)
+    vm.sh(f"lxc-attach -n {ctid} -- reboot -f", check=False)
+    wait_for_new_init(vm, ctid, old)
+
+
+def systemctl_restart(vm: Machine, ctid: int) -> None:
+    old = init(vm, ctid)
+    vm.sh(f"systemctl restart pve-container@{ctid}")
+    wait_for_new_init(vm, ctid, old)
+
+
+def with_debug(vm: Machine, ctid: int) -> None:
+    pct(vm, "stop", ctid)
+    pct(vm, "start", ctid, "--debug")
+    units = vm.sh("systemctl list-units --no-legend 'pve-container*'").stdout
+    assert f"pve-container-debug@{ctid}.service" in units
+
+
+@pytest.mark.parametrize("hookscript", [OUR_HOOKSCRIPT, None], ids=["hookscript", "drop-in-only"])
+def test_each_way_to_start_counts_the_assignment_of_that_moment(
+    vm: Machine, hookscript: str | None
+) -> None:
+    ctid = 200 if hookscript else 201
+    create(vm, ctid, hookscript=hookscript)
+    write_profile(vm, "lxc-other")
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: pct(vm, "start", ctid),
+        lambda: pct(vm, "reboot", ctid),
+        lambda: reboot_from_inside(vm, ctid),
+        lambda: systemctl_restart(vm, ctid),
+        lambda: with_debug(vm, ctid),
+    )
+    for number, way in enumerate(ways):
+        name = (BASE, "lxc-other")[number % 2]
+        assign(vm, {ctid: name})
+        way()
+        expect_label(vm, ctid, name)
+    # .conf belongs to whoever holds Proxmox' lock: the hookscript, not the drop-in.
+    assert ("lxc.apparmor" in vm.read(conf_path(ctid))) == bool(hookscript)
+    pct(vm, "stop", ctid)
+
+
+def test_a_policy_namespace_lasts_as_long_as_its_container(vm: Machine) -> None:
+    namespace = "/sys/kernel/security/apparmor/policy/namespaces/lxc-202_<-var-lib-lxc>"
+    create(vm, 202)
+    assign(vm, {202: DOCKER})
+    pct(vm, "start", 202)
+    vm.run("test", "-d", namespace)
+    reboot_from_inside(vm, 202)
+    expect_label(vm, 202, DOCKER)
+    assert vm.run("lxc-attach", "-n", "202", "--", "true").rc == 0, "its namespace is gone"
+    pct(vm, "stop", 202)
+    vm.run("systemctl", "stop", "pve-container@202")  # waits for ExecStopPost, pct stop does not
+    assert vm.run("test", "-d", namespace, check=False).rc == 1
+
+
+def test_the_admin_can_except_one_container_from_the_drop_in(vm: Machine) -> None:
+    folder = f"{UNITS}/pve-container@203.service.d"
+    vm.write(f"{folder}/90-off.conf", "[Service]\nExecStartPre=\n")
+    vm.run("systemctl", "daemon-reload")
+    create(vm, 203, hookscript=None)
+    assign(vm, {203: BASE})
+    pct(vm, "start", 203)
+    assert label(vm, 203).startswith("lxc-203_</var/lib/lxc>")
+    pct(vm, "stop", 203)
+    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Machine) -> None:
+    create(vm, 204, hookscript=None)
+    assign(vm, {204: "lxc_phoenix_v1"})
+    refused = pct(vm, "start", 204, check=False)
+    assert refused.rc == 255
+    warned = [line for line in refused.stderr.splitlines() if line.startswith("WARN: ")]
+    assert "CT 204" in warned[0]
+    assert "lxc_phoenix_v1" in warned[0]
+    assert len(warned) == 2, "the reason and the way out"
+    assert "CT 204" in journal(vm)
+    assert init(vm, 204) == -1
+    assign(vm, {204: BASE})
+    good = pct(vm, "start", 204)
+    assert good.stderr == "", "a success is silent"
+    expect_label(vm, 204, BASE)
+
+    # The same on a reboot from inside: nobody reads a task log there, so status must tell.
+    write_profile(vm, "lxc-broken", rules="  nonsense\n")
+    assign(vm, {204: "lxc-broken"})
+    vm.sh("lxc-attach -n 204 -- reboot -f", check=False)
+    end = time.monotonic() + 120
+    while vm.run("systemctl", "is-failed", "pve-container@204", check=False).rc:
+        assert time.monotonic() < end, "its unit did not fail"
+        time.sleep(1)
+    assert init(vm, 204) == -1
+    status = vm.run("phoenix-apparmor", "status", "204", check=False)
+    assert status.rc in (1, 2)
+    assert "204" in status.stdout
+    vm.sh("rm /etc/apparmor.d/lxc-broken")
+    assign(vm, {204: BASE})
+    pct(vm, "start", 204)
+    expect_label(vm, 204, BASE)
+    pct(vm, "stop", 204)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        ("rm /etc/apparmor.d/lxc-t", "neither in the kernel nor in a file"),
+        ("sed -i s/file,/nonsense/ /etc/apparmor.d/lxc-t", "nonsense|syntax|compile|pars"),
+        ("ln -s ../lxc-t /etc/apparmor.d/disable/lxc-t", "switched off"),
+        ("sed -i s/flags=(/flags=(complain,/ /etc/apparmor.d/lxc-t", "complain"),
+    ],
+    ids=["no-file", "does-not-compile", "disabled", "complain"],
+)
+def test_a_profile_that_cannot_be_enforced_stops_the_start(
+    vm: Machine, prepare: str, reason: str
+) -> None:
+    vm.sh("mkdir -p /etc/apparmor.d/disable; rm -f /etc/apparmor.d/disable/lxc-t")
+    # No start before has loaded it: each refused one left the kernel alone, or in complain mode.
+    write_profile(vm, "lxc-t")
+    vm.sh(prepare)
+    create(vm, 205)
+    assign(vm, {205: "lxc-t"})
+    refused = pct(vm, "start", 205, check=False)
+    assert refused.rc == 255
+    first, second, last = refused.stderr.splitlines()
+    assert first.startswith("CT 205: "), first
+    assert re.search(reason, first), first
+    assert second
+    assert last.startswith("hookscript error for 205 on pre-start")
+    assert init(vm, 205) == -1
+    vm.sh("rm -f /etc/apparmor.d/lxc-t /etc/apparmor.d/disable/lxc-t")
+
+
+def test_another_label_after_the_start_is_told(vm: Machine) -> None:
+    """Somebody's own drop-in puts another profile in after ours."""
+    folder = f"{UNITS}/pve-container@206.service.d"
+    edit = "sed -i /apparmor.profile/s/=.*/=lxc-container-default-cgns/ /var/lib/lxc/206/config"
+    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={edit}\n")
+    vm.run("systemctl", "daemon-reload")
+    create(vm, 206)
+    assign(vm, {206: BASE})
+    started = pct(vm, "start", 206)
+    assert label(vm, 206) == "lxc-container-default-cgns (enforce)"
+    said = 'CT 206: runs under "lxc-container-default-cgns (enforce)", but lxc-nvidia-gpu-base'
+    assert said in started.stderr
+    assert said in journal(vm)
+    pct(vm, "stop", 206)
+    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+def test_fifty_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machine) -> None:
+    vm = fresh_vm
+    ctids = range(300, 350)
+    write_profile(vm, "lxc-other")
+    # Fifty at once on one emulated processor: a host's seconds are minutes here.
+    for unit in ("pve-container@", "pve-container-debug@"):
+        vm.write(f"{UNITS}/{unit}.service.d/90-slow.conf", "[Service]\nTimeoutStartSec=900\n")
+    vm.run("systemctl", "daemon-reload")
+    for ctid in ctids:
+        create(vm, ctid)
+    wanted = {ctid: (BASE, "lxc-other")[ctid % 2] for ctid in ctids}
+    assign(vm, wanted)
+    script = f"""
+        cd /root
+        for ctid in {" ".join(map(str, ctids))}; do
+            pct start $ctid >start.$ctid 2>&1 || echo "$ctid did not start" >>failed &
+        done
+        starts=$(jobs -p)
+        while [ -d /root ] && [ ! -e done ]; do
+            phoenix-apparmor reload >>beside 2>&1 || echo "reload: $?" >>failed
+            phoenix-apparmor apply --all >>beside 2>&1 || echo "apply: $?" >>failed
+        done &
+        wait $starts
+        touch done
+        wait
+        cat failed start.* 2>/dev/null || true
+    """
+    told = vm.sh(script, timeout=1800).stdout
+    labels = vm.sh(
+        f'for c in {" ".join(map(str, ctids))}; do echo "$c '
+        '$(cat /proc/$(lxc-info -n $c -p -H)/attr/current 2>&1)"; done'
+    ).stdout.splitlines()
+    assert labels == [f"{ctid} {name} (enforce)" for ctid, name in wanted.items()], told
+    assert "did not start" not in told
+    assert "reload:" not in told, told
+    assert "apply:" not in told, told
+    for ctid, name in wanted.items():
+        lines = vm.read(conf_path(ctid)).splitlines()
+        assert lines.count(f"lxc.apparmor.profile: {name}") == 1, lines
+        assert f"hookscript: {OUR_HOOKSCRIPT}" in lines
+        assert len(lines) == 7, lines
+    left = vm.sh("ls -A /etc/pve/lxc /var/lib/lxc/3*").stdout
+    assert "phoenix-apparmor." not in left, "a temporary file was left"
