@@ -43,7 +43,7 @@ OPERATION_WORDS = {
     "mknod": "make the node",
     "truncate": "truncate",
     "symlink": "make the link",
-    "link": "make a hard link of",
+    "link": "make the hard link",
     "rename_src": "rename",
     "rename_dest": "rename something to",
     "chmod": "change the mode of",

@@ -35,6 +35,57 @@ class Case(NamedTuple):
 CASES = (
     Case(
         BOOKWORM,
+        f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
+        'peer="unconfined"',
+        "be looked into by a process under unconfined",
+        "ptrace (readby) peer=unconfined,",
+    ),
+    Case(
+        PVE9,
+        f'operation="signal" class="signal" {P} pid=12 comm="x" requested_mask="receive" '
+        'denied_mask="receive" signal=term peer="unconfined"',
+        "get signal term from a process under unconfined",
+        "signal (receive) set=(term) peer=unconfined,",
+    ),
+    Case(
+        PVE9,
+        f'operation="create" class="net" {P} pid=12 comm="sh" family="unix" sock_type="dgram" '
+        'protocol=0 requested_mask="create" denied_mask="create" addr=none',
+        "create a unix socket",
+        "unix (create) type=dgram,",
+    ),
+    Case(
+        PVE8,
+        f'operation="exec" class="file" info="profile transition not found" error=-13 {P} '
+        'name="/usr/bin/man" pid=1 comm="sh" requested_mask="x" denied_mask="x" fsuid=0 ouid=0',
+        "execute /usr/bin/man",
+        "",
+        note="The kernel says: profile transition not found.",
+    ),
+    Case(PVE9, f'operation="sysctl" {P} pid=12 comm="x"', "do sysctl", ""),
+    Case(
+        TRIXIE,
+        f'operation="link" class="file" {P} name="/new" pid=1 comm="ln" requested_mask="l" '
+        'denied_mask="l" fsuid=0 ouid=0 target="/old"',
+        "make the hard link /new to /old",
+        "link /new -> /old,",
+    ),
+    Case(
+        TRIXIE,
+        f'operation="open" class="file" {P} name="/log" pid=1 comm="sh" requested_mask="a" '
+        'denied_mask="a" fsuid=0 ouid=0 target="/other"',
+        "append to /log",
+        "/log a,",
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="file_mmap" {P} name="/x" pid=1 comm="sh" requested_mask="wam::" '
+        'denied_mask="wam::" fsuid=0 ouid=0',
+        "write and append to and map as code /x",
+        "/x wm,",
+    ),
+    Case(
+        BOOKWORM,
         f'operation="open" {P} name="/proc/sysrq-trigger" pid=4711 comm="sh" requested_mask="w" '
         'denied_mask="w" fsuid=100000 ouid=0',
         "write /proc/sysrq-trigger",
@@ -214,7 +265,7 @@ CASES = (
         'requested="userns_create" denied="userns_create" target="unprivileged_userns"',
         "create a user namespace",
         "userns create,",
-        note="AppArmor 3.0",
+        note="AppArmor 3.0 (PVE 8) does not know this rule",
     ),
     Case(
         BOOKWORM,
@@ -451,6 +502,13 @@ def test_deny_rules_for_files(rule: str, mask: str, *, denied: bool) -> None:
 def test_deny_rules_for_mounts(rule: str, *, denied: bool) -> None:
     flags = frozenset(("rw", "nosuid"))
     assert aare.denies_mount(deny(rule), "proc", flags, "proc", "/mnt/") is denied
+
+
+def test_includes_end() -> None:
+    """A chain of includes is followed eight deep, whatever a file says."""
+    files = {f"/etc/apparmor.d/{n}": f"include <{n + 1}>\ndeny /{n} r,\n" for n in range(20)}
+    rules = aare.deny_rules(aare.expand("include <0>\n", "top", files.get))
+    assert [rule.text for rule in rules] == [f"deny /{n} r," for n in range(8)]
 
 
 def test_deny_rules_of_a_text_and_its_includes() -> None:
