@@ -1,0 +1,126 @@
+"""Kernel messages about all but files and mounts, and what denials says of them."""
+
+from tests.unit.denials_cases import BOOKWORM, PVE8, PVE9, TRIXIE, Case, P
+
+CASES = (
+    Case(
+        BOOKWORM,
+        f'operation="umount" {P} name="/x/" pid=80 comm="umount"',
+        "unmount /x/",
+        "umount /x/,",
+    ),
+    Case(
+        PVE8,
+        f'operation="pivotroot" class="mount" {P} name="/new/" pid=8 comm="runc" srcname="/new/o/"',
+        "make /new/ its root (pivot_root)",
+        "pivot_root oldroot=/new/o/ /new/,",
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="ptrace" {P} pid=12 comm="ps" requested_mask="read" denied_mask="read" '
+        'peer="unconfined"',
+        "look into a process under unconfined",
+        "ptrace (read) peer=unconfined,",
+        hole="outside of itself",
+    ),
+    Case(
+        TRIXIE,
+        f'operation="ptrace" class="ptrace" {P} pid=12 comm="gdb" requested_mask="trace" '
+        'denied_mask="trace" peer="lxc-nvidia-gpu-base//child"',
+        "trace a process under lxc-nvidia-gpu-base//child",
+        "ptrace (trace) peer=lxc-nvidia-gpu-base//child,",
+    ),
+    Case(
+        PVE9,
+        'operation="signal" class="signal" profile="lxc-nvidia-gpu-docker" pid=12 comm="runc" '
+        'requested_mask="send" denied_mask="send" signal=kill '
+        'peer="lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default"',
+        "send signal kill to a process under "
+        "lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",
+        "signal (send) set=(kill) "
+        'peer="lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",',
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="capable" {P} pid=12 comm="modprobe" capability=16  capname="sys_module"',
+        "use the capability sys_module",
+        "capability sys_module,",
+    ),
+    Case(
+        PVE9,
+        f'operation="userns_create" class="namespace" {P} pid=12 comm="unshare" '
+        'requested="userns_create" denied="userns_create" target="unprivileged_userns"',
+        "create a user namespace",
+        "userns create,",
+        note="AppArmor 3.0 (PVE 8) does not know this rule",
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="change_profile" info="change_profile not permitted" error=-13 {P} '
+        'name="unconfined" pid=12 comm="sh"',
+        "change to profile unconfined",
+        "change_profile -> unconfined,",
+        hole="leaves its profile",
+    ),
+    Case(
+        TRIXIE,
+        'operation="change_onexec" class="file" info="label not found" error=-2 '
+        'profile="/usr/bin/lxc-start" name="lxc-gone" pid=12 comm="lxc-start"',
+        "change to profile lxc-gone",
+        "",
+        note="phoenix-apparmor reload",
+    ),
+    Case(
+        TRIXIE,
+        'operation="change_onexec" class="file" profile="/usr/bin/lxc-start" '
+        'name="lxc_phoenix_v1" pid=12 comm="lxc-start"',
+        "change to profile lxc_phoenix_v1",
+        "",
+        note='begins with "lxc-"',
+    ),
+    Case(
+        PVE8,
+        f'operation="profile_load" info="not policy admin" error=-13 {P} '
+        'name="docker-default" pid=12 comm="apparmor_parser"',
+        "load the AppArmor profile docker-default",
+        "",
+        note="policy namespace",
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="create" {P} pid=12 comm="ping" family="inet" sock_type="raw" protocol=1 '
+        'requested_mask="create" denied_mask="create"',
+        "create a socket: inet raw",
+        "network inet raw,",
+    ),
+    Case(
+        PVE9,
+        f'operation="connect" class="net" {P} pid=12 comm="sh" family="unix" sock_type="stream" '
+        'protocol=0 requested_mask="send receive connect" denied_mask="send connect" addr=none '
+        'peer_addr="@/tmp/dbus" peer="unconfined"',
+        "connect a unix socket @/tmp/dbus of unconfined",
+        "unix (send, connect) type=stream peer=(label=unconfined),",
+        hole="talks to processes outside",
+    ),
+    Case(
+        PVE9,
+        f'operation="mqueue_create" class="posix_mqueue" {P} name="/q" pid=12 comm="x" '
+        'requested="create" denied="create" class="posix_mqueue" fsuid=0 ouid=0',
+        "use the message queue /q",
+        "mqueue (create) /q,",
+        note="AppArmor 3.0",
+    ),
+    Case(
+        PVE9,
+        f'operation="uring_sqpoll" class="io_uring" {P} pid=12 comm="x" requested="sqpoll" '
+        'denied="sqpoll"',
+        "use io_uring (uring_sqpoll)",
+        "",
+    ),
+    Case(
+        PVE9,
+        f'operation="new_in_2030" class="future" {P} name="/x" pid=12 comm="x"',
+        "do new_in_2030 /x",
+        "",
+    ),
+)

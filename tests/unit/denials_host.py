@@ -1,0 +1,117 @@
+"""A host whose kernel refused something, for denials."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tests.unit.fakehost import FakeHost
+
+BOOT = 1764000000
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+
+
+def denied(body: str, second: float = 100, serial: int = 0) -> str:
+    """A message as the kernel prints it, so many seconds after boot."""
+    number = serial or abs(int(second * 10))
+    stamp = f"{BOOT + second:.3f}:{number}"
+    return f'audit: type=1400 audit({stamp}): apparmor="DENIED" {body}'
+
+
+def mount(profile: str, second: float, pid: int = 4712) -> str:
+    return denied(
+        'operation="mount" class="mount" info="failed mntpnt match" error=-13 '
+        f'profile="{profile}" name="/run/x/" pid={pid} comm="mount" fstype="sysfs" '
+        'srcname="sysfs"',
+        second,
+    )
+
+
+def file(profile: str, name: str, second: float, pid: int = 4711, mask: str = "w") -> str:
+    return denied(
+        f'operation="open" class="file" profile="{profile}" name="{name}" pid={pid} comm="sh" '
+        f'requested_mask="{mask}" denied_mask="{mask}" fsuid=100000 ouid=0',
+        second,
+    )
+
+
+def journal(host: FakeHost, messages: Sequence[str | dict[str, Any]]) -> None:
+    """What journalctl answers."""
+    entries = [
+        {"MESSAGE": m, "__REALTIME_TIMESTAMP": f"{BOOT + 500}000000", "_TRANSPORT": "kernel"}
+        if isinstance(m, str)
+        else m
+        for m in messages
+    ]
+    host.write("/fake/journal.json", "".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def make_host(host: FakeHost) -> FakeHost:
+    host.environment["TZ"] = "UTC"
+    host.write("/proc/stat", f"cpu  1 2 3\nbtime {BOOT}\n")
+    host.path("/var/log/journal").mkdir(parents=True)
+    host.write(
+        "/etc/apparmor.d/abstractions/phoenix/kernel-files",
+        "# Files\n  deny /proc/sysrq-trigger w,\n  deny /{,**/}core_pattern wklx,\n"
+        "  deny mount fstype={tracefs,bpf},\n",
+    )
+    for name in (BASE, DOCKER):
+        host.write(
+            f"/etc/apparmor.d/{name}",
+            f"profile {name} {{\n  include <abstractions/phoenix/kernel-files>\n"
+            f"  include if exists <local/{name}>\n}}\n",
+        )
+    return host
+
+
+def process(host: FakeHost, pid: int, group: str, second: float) -> None:
+    """A live process that began so many seconds after boot."""
+    host.write(f"/proc/{pid}/cgroup", f"0::{group}\n")
+    words = ["S", *"0" * 18, str(int(second * 100)), "0"]
+    host.write(f"/proc/{pid}/stat", f"{pid} (a b) c) {' '.join(words)}\n")
+
+
+def everything(host: FakeHost) -> None:
+    """Something of each kind."""
+    host.conf("950", "hostname: vllm\n")
+    host.conf("952", "hostname: docker\n")
+    host.runtime("952", b"lxc.apparmor.profile = lxc-nvidia-gpu-docker\n")
+    process(host, 4711, "/lxc/950/ns/init.scope", 50)
+    journal(
+        host,
+        [
+            file(BASE, "/proc/sysrq-trigger", 100),
+            file(BASE, "/proc/sysrq-trigger", 160),
+            mount(DOCKER, 200),
+            mount(DOCKER, 260.5, pid=4800),
+            denied(
+                'operation="open" class="file" namespace="root//lxc-952_<-var-lib-lxc>" '
+                'profile="docker-default" name=2F612062 pid=9 comm="cat" requested_mask="r" '
+                'denied_mask="r" fsuid=0 ouid=0',
+                300,
+            ),
+            denied(
+                'operation="mount" class="mount" info="failed flags match" error=-13 '
+                'profile="lxc-101_</var/lib/lxc>" name="/dev/shm/" pid=4178 comm="(sd-mkdcreds)" '
+                'fstype="ramfs" srcname="ramfs" flags="rw, nosuid"',
+                310,
+            ),
+            denied(
+                'operation="ptrace" class="ptrace" profile="lxc-other" pid=9 comm="ps" '
+                'requested_mask="read" denied_mask="read" peer="unconfined"',
+                320,
+            ),
+            denied(
+                'operation="change_onexec" class="file" profile="/usr/bin/lxc-start" '
+                'name="lxc_phoenix_v1" pid=12 comm="lxc-start"',
+                330,
+            ),
+            denied('operation="open" profile="/usr/bin/man" name="/x" denied_mask="r"', 340),
+            file(BASE, "/before-boot", -100),
+            "kauditd_printk_skb: 12 callbacks suppressed",
+            "kauditd_printk_skb: 30 callbacks suppressed",
+            "audit: audit_lost=7 audit_rate_limit=5 audit_backlog_limit=64",
+            "audit: rate limit exceeded",
+            "usb 1-1: new device",
+        ],
+    )

@@ -1,0 +1,233 @@
+"""What can be wrong with containers, Proxmox and GPUs, and what doctor says of it."""
+
+from tests.unit.doctor_host import (
+    BASE,
+    CONF,
+    DOCKER,
+    DROP_IN,
+    HOOKSCRIPT,
+    SNIPPET,
+    UNIT_FOLDER,
+    Case,
+    append,
+    conf,
+    dpkg,
+    instead,
+    journal,
+    masked,
+    no_devices,
+    running,
+)
+
+CASES = {
+    "pending": Case(
+        lambda host: append(
+            host, "/etc/pve/lxc/950.conf", "\n[pve:pending]\nlxc.apparmor.profile: x\n"
+        ),
+        "sections",
+        "warning",
+        ("replaces all its lxc lines", "[pve:pending]"),
+    ),
+    "snapshot": Case(
+        lambda host: append(
+            host, "/etc/pve/lxc/950.conf", "\n[before]\nlxc.apparmor.profile = x\n"
+        ),
+        "sections",
+        "note",
+        ("snapshot before has profile x",),
+    ),
+    "dead key": Case(
+        conf("lxc.aa_profile: unconfined\n"),
+        "profile-lines",
+        "error",
+        ("lxc.aa_profile", "phoenix-apparmor apply 950"),
+        ("containers",),
+    ),
+    "twice": Case(
+        conf(f"lxc.apparmor.profile: {DOCKER}\n"),
+        "profile-lines",
+        "warning",
+        ("2 profile lines", f"{DOCKER}, {BASE}"),
+        ("containers",),
+    ),
+    "unconfined": Case(
+        instead("lxc.apparmor.profile: unconfined\n"),
+        "profile-lines",
+        "error",
+        ("nothing holds root", "apply 950"),
+        ("containers",),
+    ),
+    "empty": Case(
+        instead("lxc.apparmor.profile:\n"),
+        "profile-lines",
+        "warning",
+        ("lxc-container-default-cgns",),
+        ("containers",),
+    ),
+    "comment behind the value": Case(
+        instead(f"lxc.apparmor.profile: {BASE} # gpu\n"),
+        "profile-lines",
+        "error",
+        ("comments too",),
+        ("containers",),
+    ),
+    "nesting under base": Case(
+        conf("features: nesting=1\n"),
+        "features",
+        "note",
+        ("overrides nesting=1", "do not work", DOCKER),
+    ),
+    "nesting under docker": Case(
+        lambda host: (
+            host.assign(c950=DOCKER),
+            instead(f"features: nesting=1,keyctl=1\nlxc.apparmor.profile: {DOCKER}\n")(host),
+        ),
+        "features",
+        "note",
+        ("has what Docker",),
+    ),
+    "fuse": Case(conf("features: fuse=1\n"), "features", "note", ("allow FUSE anyway",)),
+    "mount=": Case(
+        conf("features: mount=nfs;cifs\n"),
+        "features",
+        "warning",
+        (
+            "mount=nfs;cifs",
+            f"'mount fstype=nfs, mount fstype=cifs,' >>/etc/apparmor.d/local/{BASE}",
+        ),
+    ),
+    "raw lines": Case(
+        conf("lxc.apparmor.raw: mount,\n"), "apparmor-lines", "warning", ("does nothing", "mount,")
+    ),
+    "allow_nesting": Case(
+        conf("lxc.apparmor.allow_nesting = 1\n"), "apparmor-lines", "warning", ("/dev/.lxc",)
+    ),
+    "runs unconfined": Case(
+        running("unconfined"), "containers", "error", ("unconfined", "pct reboot 950")
+    ),
+    "runs under another": Case(
+        running("lxc-950_</var/lib/lxc> (enforce)"),
+        "containers",
+        "warning",
+        ("restart pending", "pct reboot 950"),
+    ),
+    "hookscript gone": Case(
+        lambda host: host.path(HOOKSCRIPT).unlink(),
+        "hookscript",
+        "error",
+        ("is missing", "--reinstall phoenix-apparmor"),
+    ),
+    "hookscript not executable": Case(
+        lambda host: host.path(HOOKSCRIPT).chmod(0o644),
+        "hookscript",
+        "error",
+        ("is not executable",),
+    ),
+    "snippet gone": Case(
+        lambda host: host.path(SNIPPET).unlink(),
+        "hookscript",
+        "error",
+        ("CT 950 cannot start", f"ln -sfn {HOOKSCRIPT} {SNIPPET}"),
+    ),
+    "no snippets": Case(
+        lambda host: host.write(
+            "/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent iso\n"
+        ),
+        "hookscript",
+        "error",
+        ("does not hold snippets", "pvesm set local --content iso,snippets"),
+    ),
+    "no such storage": Case(
+        lambda host: host.conf("950", CONF.replace("local:", "gone:")),
+        "hookscript",
+        "error",
+        ('no storage "gone"', "phoenix-apparmor attach 950"),
+    ),
+    "not attached": Case(
+        lambda host: host.conf(
+            "950", CONF.replace("hookscript: local:snippets/phoenix-apparmor.py\n", "")
+        ),
+        "attached",
+        "note",
+        ("CT 950 is in the JSON", "attach --all"),
+    ),
+    "drop-in gone": Case(
+        lambda host: host.path(f"{UNIT_FOLDER}/{DROP_IN}").unlink(),
+        "drop-in",
+        "error",
+        ("missing", "--reinstall phoenix-apparmor"),
+    ),
+    "drop-in masked": Case(
+        masked(f"/etc/systemd/system/pve-container@.service.d/{DROP_IN}"),
+        "drop-in",
+        "warning",
+        ("masked", "-> /dev/null", "systemctl daemon-reload"),
+    ),
+    "drop-in off for one": Case(
+        lambda host: host.write(
+            "/etc/systemd/system/pve-container@950.service.d/90-off.conf",
+            "[Service]\nExecStartPre =\n",
+        ),
+        "drop-in",
+        "warning",
+        ("CT 950 is started without us", "90-off.conf"),
+    ),
+    "lxc-pve old on 9": Case(
+        lambda host: dpkg(host, "6.0.5-1"),
+        "versions",
+        "warning",
+        ("VE 9 has the fix from 6.0.5-2",),
+    ),
+    "lxc-pve old on 8": Case(
+        lambda host: dpkg(host, "5.0.2-2", "5.2.1"), "versions", "warning", ("VE 8", "6.0.0-2")
+    ),
+    "lxc-pve unknown": Case(
+        lambda host: dpkg(host, ""), "versions", "unknown", ("cannot tell the version of lxc-pve",)
+    ),
+    "node absent": Case(
+        lambda host: host.path("/dev/nvidia-uvm").unlink(),
+        "gpu-nodes",
+        "warning",
+        ("/dev/nvidia-uvm is not on the host; CT 950", "nvidia-modprobe"),
+    ),
+    "node not given": Case(
+        lambda host: host.conf("950", CONF.replace("dev2: /dev/nvidia-uvm\n", "")),
+        "gpu-nodes",
+        "warning",
+        ("CUDA does not start", "pct set 950 --dev2 /dev/nvidia-uvm"),
+    ),
+    "no GPU": Case(no_devices(""), "gpu-configured", "note", ("no NVIDIA node", "--dev0")),
+    "stale major": Case(
+        no_devices(
+            "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 508:0 rwm\n"
+            + "".join(
+                f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
+                for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
+            )
+        ),
+        "gpu-majors",
+        "warning",
+        (
+            "508 is nobody's now; 510 (nvidia-uvm) is not allowed",
+            "pct set 950 --dev0 /dev/nvidia-uvm --dev1 /dev/nvidia0 --dev2 /dev/nvidiactl",
+        ),
+    ),
+    "driver not loaded": Case(
+        lambda host: (
+            conf("lxc.cgroup2.devices.allow: c 195:* rwm\n")(host),
+            host.write("/proc/devices", "Character devices:\n  1 mem\n\nBlock devices:\n"),
+        ),
+        "gpu-majors",
+        "unknown",
+        ("its driver is not loaded", "modprobe nvidia"),
+    ),
+    "denials": Case(
+        journal, "denials", "note", ("refused 1 action ", BASE, "phoenix-apparmor denials")
+    ),
+    "no log": Case(
+        lambda host: host.path("/var/log/journal").rmdir(),
+        "denials",
+        "unknown",
+        ("cannot tell what the kernel refused", "Operation not permitted"),
+    ),
+}

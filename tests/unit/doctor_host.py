@@ -1,0 +1,200 @@
+"""A sound Proxmox host for doctor, and ways to spoil it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jsonschema
+
+from tests.unit.fakehost import REPO, FakeHost
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+CONF = f"""arch: amd64
+dev0: /dev/nvidia0,gid=44
+dev1: /dev/nvidiactl
+dev2: /dev/nvidia-uvm
+features: keyctl=1
+hookscript: local:snippets/phoenix-apparmor.py
+hostname: vllm
+lxc.apparmor.profile: {BASE}
+"""
+DEVICES = """Character devices:
+  1 mem
+195 nvidia
+510 nvidia-uvm
+511 nvidia-caps
+
+Block devices:
+259 blkext
+"""
+DROP_IN = "50-phoenix-apparmor.conf"
+UNIT_FOLDER = "/usr/lib/systemd/system/pve-container@.service.d"
+SCHEMA = REPO / "phoenix_apparmor/doctor.schema.json"
+SNIPPET = "/var/lib/vz/snippets/phoenix-apparmor.py"
+HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
+JSON = "/etc/pve/phoenix_lxc_configs.json"
+SECOND_JSON = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+SIX = ("6.0.5-2", "6.1.10")
+
+
+def dpkg(host: FakeHost, lxc_pve: str = SIX[0], pve_container: str = SIX[1]) -> None:
+    """What dpkg has installed; our profiles as they are now are those it shipped."""
+    conffiles = "".join(
+        f" /etc/apparmor.d/{name} "
+        f"{hashlib.md5(host.read(f'/etc/apparmor.d/{name}'), usedforsecurity=False).hexdigest()}\n"
+        for name in (BASE, DOCKER)
+    )
+    packages = {"phoenix-apparmor": "3.0", "lxc-pve": lxc_pve, "pve-container": pve_container}
+    text = "".join(
+        f"Package: {name}\nStatus: install ok installed\nMaintainer: x <x@example.org>\n"
+        f"Architecture: all\nVersion: {version}\nDescription: x\n"
+        + (f"Conffiles:\n{conffiles}" if name == "phoenix-apparmor" else "")
+        + "\n"
+        for name, version in packages.items()
+        if version
+    )
+    host.write("/var/lib/dpkg/status", text)
+    host.path("/var/lib/dpkg/info").mkdir(exist_ok=True)
+
+
+def make_sound(host: FakeHost) -> FakeHost:
+    """A Proxmox host on which all is well."""
+    host.environment["TZ"] = "UTC"
+    host.proxmox()
+    host.write("/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent snippets,iso\n")
+    host.write("/etc/apparmor.d/tunables/global", "include <tunables/home>\n")
+    host.write("/etc/apparmor.d/tunables/home", "@{HOME}=@{HOMEDIRS}/*/ /root/\n@{HOMEDIRS}=/h/\n")
+    for name in (BASE, DOCKER):
+        host.profile(name)
+    dpkg(host)
+    host.assign(c950=BASE)
+    host.conf("950", CONF)
+    host.write(HOOKSCRIPT, "#!/bin/sh\n").chmod(0o755)
+    link = host.path(SNIPPET)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(HOOKSCRIPT)
+    for unit in ("pve-container@.service", "pve-container-debug@.service"):
+        host.write(f"/usr/lib/systemd/system/{unit}.d/{DROP_IN}", "[Service]\n")
+    host.write("/proc/devices", DEVICES)
+    for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        host.write(f"/dev/{node}", "")
+    host.write("/proc/stat", "btime 1764000000\n")
+    host.write("/proc/net/unix", "Num RefCount Protocol Flags Type St Inode Path\n")
+    host.path("/var/log/journal").mkdir(parents=True)
+    assert host.cli("reload").status == 0
+    return host
+
+
+def diagnose(host: FakeHost) -> list[dict[str, Any]]:
+    done = host.cli("doctor", "--json")
+    assert done.err == "", done.err
+    document = json.loads(done.out)
+    jsonschema.Draft7Validator(json.loads(SCHEMA.read_bytes())).validate(document)
+    findings: list[dict[str, Any]] = document["findings"]
+    off = any(finding["severity"] != "note" for finding in findings)
+    assert done.status == (2 if off else 0)
+    assert document["fine"] is not off
+    return findings
+
+
+class Case(NamedTuple):
+    """spoil makes the host bad; then just this check says this (words in it), and no other.
+
+    besides: checks that also have to do with it.
+    """
+
+    spoil: Callable[[FakeHost], object]
+    check: str
+    severity: str
+    words: tuple[str, ...]
+    besides: tuple[str, ...] = ()
+
+
+def append(host: FakeHost, name: str, text: str) -> None:
+    host.write(name, host.read(name) + text.encode())
+
+
+def conf(text: str) -> Callable[[FakeHost], object]:
+    """Lines in front of the profile line of CT 950."""
+    line = f"lxc.apparmor.profile: {BASE}\n"
+    return lambda host: host.conf("950", CONF.replace(line, text + line))
+
+
+def instead(text: str) -> Callable[[FakeHost], object]:
+    """Other lines instead of the profile line of CT 950."""
+    line = f"lxc.apparmor.profile: {BASE}\n"
+    return lambda host: host.conf("950", CONF.replace(line, text))
+
+
+def no_devices(text: str) -> Callable[[FakeHost], object]:
+    """CT 950 without dev0:, with these lines instead."""
+    plain = "".join(line for line in CONF.splitlines(True) if not line.startswith("dev"))
+    return lambda host: host.conf("950", plain + text)
+
+
+def kernel_off(host: FakeHost) -> None:
+    host.kernel(None)
+    host.write("/sys/module/apparmor/parameters/enabled", "N\n")
+
+
+def not_mounted(host: FakeHost) -> None:
+    host.kernel(None)
+    host.write("/sys/module/apparmor/parameters/enabled", "Y\n")
+
+
+def masked(name: str) -> Callable[[FakeHost], object]:
+    def make(host: FakeHost) -> None:
+        path = host.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to("/dev/null")
+
+    return make
+
+
+def complain(host: FakeHost) -> None:
+    host.profile(BASE, flags="flags=(complain) ")
+    dpkg(host)
+    host.cli("reload")
+
+
+def stale(host: FakeHost) -> None:
+    host.profile(BASE, "  # another text")
+    dpkg(host)
+
+
+def broken(host: FakeHost) -> None:
+    host.profile(BASE, "  SYNTAX ERROR")
+    dpkg(host)
+
+
+def deprecated(host: FakeHost) -> None:
+    host.profile("lxc-phoenix-nvidia-gpu")
+    host.cli("reload")
+    host.assign(c950="lxc-phoenix-nvidia-gpu")
+    instead("lxc.apparmor.profile: lxc-phoenix-nvidia-gpu\n")(host)
+
+
+def running(label: str) -> Callable[[FakeHost], object]:
+    return lambda host: host.running("950", label)
+
+
+def two(text: str) -> Callable[[FakeHost], object]:
+    def make(host: FakeHost) -> None:
+        host.write(SECOND_JSON, text or host.read(JSON))
+
+    return make
+
+
+def journal(host: FakeHost) -> None:
+    body = (
+        'audit: type=1400 audit(1764000100.1:1): apparmor="DENIED" operation="open" '
+        f'profile="{BASE}" name="/x" pid=1 comm="c" denied_mask="r"'
+    )
+    host.write("/fake/journal.json", json.dumps({"MESSAGE": body}) + "\n")
+
+
+def edit(host: FakeHost) -> None:
+    append(host, f"/etc/apparmor.d/{BASE}", "# edited\n")
+    host.cli("reload")
