@@ -14,7 +14,7 @@ import pytest
 
 from phoenix_apparmor import loading
 from phoenix_apparmor.host import Host
-from tests.unit import test_denials
+from tests.unit import denials_host
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
 
@@ -204,11 +204,11 @@ def test_prometheus(mixed: FakeHost) -> None:
 def test_denials_are_counted(quiet: FakeHost) -> None:
     """By container and profile, from the kernel's log; without a log there is no such metric."""
     assert "_denials" not in quiet.cli("status", "--prometheus").out
-    quiet.write("/proc/stat", f"btime {test_denials.BOOT}\n")
+    quiet.write("/proc/stat", f"btime {denials_host.BOOT}\n")
     quiet.path("/var/log/journal").mkdir(parents=True)
     own = "lxc-955_</var/lib/lxc>"
-    messages = [test_denials.mount(own, n) for n in (1, 2, 3)] + [test_denials.mount("lxc-x", 4)]
-    test_denials.journal(quiet, messages)
+    messages = [denials_host.mount(own, n) for n in (1, 2, 3)] + [denials_host.mount("lxc-x", 4)]
+    denials_host.journal(quiet, messages)
     out = quiet.cli("status", "--prometheus").out
     assert f'phoenix_apparmor_denials{{ctid="955",profile="{own}"}} 3\n' in out
     assert 'phoenix_apparmor_denials{ctid="",profile="lxc-x"} 1\n' in out
