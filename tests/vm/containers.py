@@ -13,6 +13,13 @@ OUR_HOOKSCRIPT = "local:snippets/phoenix-apparmor.py"
 # What a whole start of a container may take on an emulated machine with others beside it, seconds.
 START = 240.0
 
+UNITS = "/etc/systemd/system"
+# A profile that confines little: for tests of who gets which, cheap to compile.
+RULES = (
+    "  file,\n  mount,\n  umount,\n  pivot_root,\n  capability,\n  network,\n  signal,\n  ptrace,\n"
+)
+FLAGS = "attach_disconnected,mediate_deleted"
+
 
 def conf_path(ctid: int) -> str:
     return f"/etc/pve/lxc/{ctid}.conf"
@@ -77,3 +84,15 @@ def init(vm: Machine, ctid: int) -> int:
 def journal(vm: Machine) -> str:
     """What our package wrote to the journal."""
     return vm.run("journalctl", "-t", "phoenix-apparmor", "-o", "cat", "--no-pager").stdout
+
+
+def be_patient(vm: Machine) -> None:
+    """A host's seconds are minutes on a busy emulated processor: no limit of the units fits."""
+    for unit in ("pve-container@", "pve-container-debug@"):
+        vm.write(f"{UNITS}/{unit}.service.d/90-slow.conf", "[Service]\nTimeoutStartSec=900\n")
+    vm.run("systemctl", "daemon-reload")
+
+
+def write_profile(vm: Machine, name: str, flags: str = FLAGS, rules: str = RULES) -> None:
+    text = f"abi <abi/3.0>,\nprofile {name} flags=({flags}) {{\n{rules}}}\n"
+    vm.write(f"/etc/apparmor.d/{name}", text)
