@@ -13,11 +13,6 @@ from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed, proxmox
 from tests.vm.harness.roots import roots
 
-# Not seen passing as a whole yet: the machine they were tried on was overloaded, and they ran
-# into time limits.
-collect_ignore = ["test_start_paths.py", "test_status.py"]
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", choices=SUITES, help="only this suite's VMs")
 

@@ -151,7 +151,7 @@ def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Mach
         ("rm /etc/apparmor.d/lxc-t", "neither in the kernel nor in a file"),
         ("sed -i s/file,/nonsense/ /etc/apparmor.d/lxc-t", "nonsense|syntax|compile|pars"),
         ("ln -s ../lxc-t /etc/apparmor.d/disable/lxc-t", "switched off"),
-        ("sed -i s/flags=(/flags=(complain,/ /etc/apparmor.d/lxc-t", "complain"),
+        ("sed -i 's/flags=(/flags=(complain,/' /etc/apparmor.d/lxc-t", "complain"),
     ],
     ids=["no-file", "does-not-compile", "disabled", "complain"],
 )

@@ -1,0 +1,57 @@
+"""Many starts at once, reload and apply beside them: no torn file, no lost edit, no wrong label."""
+
+from __future__ import annotations
+
+from tests.vm.containers import (
+    OUR_HOOKSCRIPT,
+    assign,
+    be_patient,
+    conf_path,
+    create,
+    write_profile,
+)
+from tests.vm.harness.machine import Machine
+
+BASE = "lxc-nvidia-gpu-base"
+
+
+def test_fifty_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machine) -> None:
+    vm = fresh_vm
+    ctids = range(300, 350)
+    write_profile(vm, "lxc-other")
+    be_patient(vm)
+    for ctid in ctids:
+        create(vm, ctid)
+    wanted = {ctid: (BASE, "lxc-other")[ctid % 2] for ctid in ctids}
+    assign(vm, wanted)
+    script = f"""
+        cd /root
+        for ctid in {" ".join(map(str, ctids))}; do
+            pct start $ctid >start.$ctid 2>&1 || echo "$ctid did not start" >>failed &
+        done
+        starts=$(jobs -p)
+        while [ -d /root ] && [ ! -e done ]; do
+            phoenix-apparmor reload >>beside 2>&1 || echo "reload: $?" >>failed
+            phoenix-apparmor apply --all >>beside 2>&1 || echo "apply: $?" >>failed
+        done &
+        wait $starts
+        touch done
+        wait
+        cat failed start.* 2>/dev/null || true
+    """
+    told = vm.sh(script, timeout=1800).stdout
+    labels = vm.sh(
+        f'for c in {" ".join(map(str, ctids))}; do echo "$c '
+        '$(cat /proc/$(lxc-info -n $c -p -H)/attr/current 2>&1)"; done'
+    ).stdout.splitlines()
+    assert labels == [f"{ctid} {name} (enforce)" for ctid, name in wanted.items()], told
+    assert "did not start" not in told
+    assert "reload:" not in told, told
+    assert "apply:" not in told, told
+    for ctid, name in wanted.items():
+        lines = vm.read(conf_path(ctid)).splitlines()
+        assert lines.count(f"lxc.apparmor.profile: {name}") == 1, lines
+        assert f"hookscript: {OUR_HOOKSCRIPT}" in lines
+        assert len(lines) == 7, lines
+    left = vm.sh("ls -A /etc/pve/lxc /var/lib/lxc/3*").stdout
+    assert "phoenix-apparmor." not in left, "a temporary file was left"
