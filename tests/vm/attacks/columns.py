@@ -1,0 +1,52 @@
+"""Who attacks: root in privileged and unprivileged containers under six confinements."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+
+
+class Column(NamedTuple):
+    """A container that runs the program."""
+
+    ctid: int
+    key: str
+    title: str
+    unprivileged: bool
+    assigned: str | None = None  # by the JSON; None: not managed by us
+    more: str = ""  # lines of its .conf
+    label: str = ""  # how its label begins, as the host's kernel says it
+
+    @property
+    def ours(self) -> bool:
+        return self.assigned is not None
+
+
+def _kind(first: int, word: str, unprivileged: bool) -> tuple[Column, ...]:
+    default = "lxc-container-default-cgns"
+
+    def column(
+        number: int, key: str, title: str, assigned: str | None, more: str, label: str
+    ) -> Column:
+        ctid = first + number
+        return Column(ctid, f"{word}-{key}", title, unprivileged, assigned, more, label)
+
+    generated = f"lxc-{first + 3}_</var/lib/lxc>"
+    nesting = f"lxc-{first + 4}_</var/lib/lxc>"
+    return (
+        column(0, "base", BASE, BASE, "", BASE),
+        column(1, "docker", DOCKER, DOCKER, "", DOCKER),
+        column(
+            2, "default", "LXC's default", None, f"lxc.apparmor.profile: {default}\n", default
+        ),
+        column(3, "generated", "generated", None, "", generated),
+        column(4, "nesting", "generated, nesting", None, "features: nesting=1\n", nesting),
+        column(5, "unconfined", "unconfined", None, "lxc.apparmor.profile: unconfined\n", "unconf"),
+    )
+
+
+COLUMNS = _kind(400, "privileged", unprivileged=False) + _kind(
+    410, "unprivileged", unprivileged=True
+)

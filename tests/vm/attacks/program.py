@@ -1,0 +1,55 @@
+"""The attack program: built here without libraries, run as root in a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.vm.harness import cache
+from tests.vm.harness.image import command
+from tests.vm.harness.machine import Machine
+
+SOURCES = Path(__file__).parent / "src"
+# A profile of its own, which the rows on policy try to load.
+POLICY = "profile attack-policy { }"
+# The seconds that all rows may take: each has ten, and nearly all need a fraction of one.
+ALL_ROWS = 1200.0
+
+
+def binary() -> Path:
+    """The compiled program, static: it runs in any container."""
+
+    def make(folder: Path) -> None:
+        sources = sorted(str(path) for path in SOURCES.glob("*.c"))
+        flags = ("-O1", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
+        command("gcc", *flags, "-o", str(folder / "attack"), *sources)
+
+    return cache.entry("attack", cache.digest(SOURCES), make) / "attack"
+
+
+def push(vm: Machine) -> None:
+    """Puts the program and the compiled policy onto the host, for put() to copy."""
+    vm.push(binary(), "/root/attack")
+    vm.write("/root/attack-policy", POLICY)
+    vm.sh("apparmor_parser -QTKS /root/attack-policy >/root/attack.policy")
+
+
+def put(vm: Machine, ctid: int, *, unprivileged: bool) -> None:
+    """Makes /attack and /attack.policy appear in a container that is not running."""
+    upper = f"/var/lib/standin/{ctid}/upper"
+    owner = 100000 if unprivileged else 0
+    vm.sh(
+        f"mkdir -p {upper} && cp /root/attack /root/attack.policy {upper} "
+        f"&& chown -R {owner}:{owner} /var/lib/standin/{ctid}"
+    )
+
+
+def results(text: str) -> dict[str, str]:
+    """Row -> harm, stopped, or n/a, from what the program printed."""
+    lines = [line.split("\t") for line in text.splitlines()]
+    return {parts[0]: parts[1] for parts in lines if len(parts) == 3}
+
+
+def row_names() -> list[str]:
+    """Every row of the program, in its order."""
+    rows = (SOURCES / "rows.c").read_text().partition("const struct row rows[]")[2]
+    return [line.split('"')[1] for line in rows.splitlines() if line.startswith('\t{"')]

@@ -1,0 +1,118 @@
+"""A policy namespace of a container's own: what root loads into it changes nothing outside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vm.attacks.program import push, put
+from tests.vm.containers import assign, create, expect_label, label, pct
+from tests.vm.harness.channel import Result
+from tests.vm.harness.machine import Machine
+
+PROFILE = "lxc-nvidia-gpu-docker"
+HOST = "/sys/kernel/security/apparmor/policy"
+INSIDE = "/sys/kernel/security/apparmor"
+# Everything is allowed, under the name of the container's own profile on the host.
+ALL = (
+    f"abi <abi/3.0>,\nprofile {PROFILE} flags=(attach_disconnected) {{\n  capability,\n  network,\n"
+    "  file,\n  mount,\n  umount,\n  pivot_root,\n  signal,\n  ptrace,\n  unix,\n  dbus,\n"
+    "  change_profile,\n}\n"
+)
+ATTACKER, OTHER = 420, 421
+
+
+def namespace(ctid: int) -> str:
+    return f"lxc-{ctid}_<-var-lib-lxc>"
+
+
+def loaded(vm: Machine, where: str) -> list[str]:
+    """Names of the profiles in a folder of policy (without the kernel's running number)."""
+    names = vm.sh(f'ls "{where}/profiles"').stdout.split()
+    return sorted(name.rpartition(".")[0] for name in names)
+
+
+def inside(vm: Machine, ctid: int, script: str) -> Result:
+    argv = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "sh", "-c", script)
+    return vm.run(*argv, check=False)
+
+
+@pytest.fixture(scope="module")
+def pair(vm: Machine) -> Iterator[Machine]:
+    """Two running containers with the same profile, each in a namespace of its own."""
+    push(vm)
+    vm.write("/root/all", ALL)
+    vm.sh("apparmor_parser -QTKS /root/all >/root/all.policy")
+    assign(vm, {ATTACKER: PROFILE, OTHER: PROFILE})
+    for ctid in (ATTACKER, OTHER):
+        create(vm, ctid)
+        put(vm, ctid, unprivileged=True)
+        vm.sh(f"cp /root/all.policy /var/lib/standin/{ctid}/upper/")
+        pct(vm, "start", ctid)
+        expect_label(vm, ctid, PROFILE)
+    yield vm
+    for ctid in (ATTACKER, OTHER):
+        pct(vm, "stop", ctid)
+
+
+def test_policy_goes_into_the_containers_own_namespace(pair: Machine) -> None:
+    before = loaded(pair, HOST)
+    done = inside(pair, ATTACKER, f"cat /attack.policy >{INSIDE}/.load")
+    assert done.rc == 0, done.output
+    assert loaded(pair, f"{HOST}/namespaces/{namespace(ATTACKER)}") == ["attack-policy"]
+    assert loaded(pair, f"{HOST}/namespaces/{namespace(OTHER)}") == []
+    assert loaded(pair, HOST) == before
+    seen = inside(pair, OTHER, f"cat {INSIDE}/profiles")
+    assert "attack-policy" not in seen.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [PROFILE, f":root:{PROFILE}", f":{namespace(OTHER)}:", f":{namespace(ATTACKER)}:", "unconfined"],
+)
+def test_nothing_of_the_host_or_the_neighbour_can_be_removed(pair: Machine, name: str) -> None:
+    inside(pair, OTHER, f"cat /attack.policy >{INSIDE}/.load")
+    before = loaded(pair, HOST), loaded(pair, f"{HOST}/namespaces/{namespace(OTHER)}")
+    assert "attack-policy" in before[1]
+    inside(pair, ATTACKER, f"printf '%s' '{name}' >{INSIDE}/.remove")
+    after = loaded(pair, HOST), loaded(pair, f"{HOST}/namespaces/{namespace(OTHER)}")
+    assert after == before
+    expect_label(pair, ATTACKER, PROFILE)
+    expect_label(pair, OTHER, PROFILE)
+
+
+def test_own_policy_does_not_weaken_the_profile_outside(pair: Machine) -> None:
+    done = inside(pair, ATTACKER, f"cat /all.policy >{INSIDE}/.replace")
+    assert done.rc == 0, done.output
+    # The program says first whether files with the kernel's names are still denied.
+    script = f"printf 'changeprofile {PROFILE}' >/proc/self/attr/current && exec /attack --probe"
+    told = inside(pair, ATTACKER, script).output
+    assert told == f"1{PROFILE} (enforce)", "it runs under its own profile and under the host's"
+    # and without the profile outside they are not: the check can fail
+    vm = pair
+    vm.sh("cp /root/attack /tmp/probe")
+    assert vm.run("/tmp/probe", "--probe").stdout.startswith("0")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f":{namespace(OTHER)}:unconfined",
+        f":root//{namespace(OTHER)}:unconfined",
+        f"&:{namespace(OTHER)}:unconfined",
+        ":root:unconfined",
+        "unconfined",
+    ],
+)
+def test_the_neighbours_namespace_cannot_be_entered(pair: Machine, target: str) -> None:
+    script = (
+        f"printf '%s' 'changeprofile {target}' >/proc/self/attr/current; "
+        "echo $$; exec sleep 60"
+    )
+    pair.sh(
+        f"lxc-attach -n {ATTACKER} --clear-env -- sh -c {script!r} >/tmp/attached 2>&1 & sleep 3"
+    )
+    found = pair.sh("cat /proc/$(pgrep -n -x sleep)/attr/current; pkill -x sleep").stdout.strip()
+    assert found.startswith(f"{PROFILE}//&:{namespace(ATTACKER)}:"), found
+    assert label(pair, OTHER).startswith(f"{PROFILE}//&:{namespace(OTHER)}:")
