@@ -22,6 +22,10 @@ PACKAGES = (
     "dbus",
     "apparmor",
     "docker.io",
+    "docker-compose",
+    "iptables",
+    "podman",
+    "netavark",
     "iproute2",
     "python3-minimal",
     "busybox-static",
@@ -29,8 +33,8 @@ PACKAGES = (
     "util-linux",
     "kmod",
 )
-# Debian 13 has Docker's command in a package of its own.
-MORE = {"trixie": ("docker-cli",), "bookworm": ()}
+# Debian 13 has Docker's command and BuildKit's in packages of their own.
+MORE = {"trixie": ("docker-cli", "docker-buildx"), "bookworm": ()}
 
 MASKED = (
     "apt-daily.timer",
