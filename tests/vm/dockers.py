@@ -1,0 +1,49 @@
+"""Docker in a booted container, as tests see it."""
+
+from __future__ import annotations
+
+import time
+
+from tests.vm.booting import inside
+from tests.vm.harness.machine import Machine
+
+DOCKER = "lxc-nvidia-gpu-docker"
+LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
+# What the host's kernel says, of a CTID and what is inside its policy namespace.
+STACKED = f"{DOCKER}//&:lxc-{{}}_<-var-lib-lxc>:{{}} (enforce)"
+
+# A Proxmox host has loaded these for its firewall and its bridges; a container cannot.
+MODULES = (
+    "modprobe -a bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE "
+    "xt_conntrack xt_addrtype xt_nat xt_tcpudp ip_tables"
+)
+# An image of busybox, without a network to pull one from.
+START = """\
+systemctl unmask docker.service docker.socket containerd.service 2>/dev/null
+timeout 150 systemctl start docker || journalctl -u docker -u containerd -n 20 -o cat
+mkdir -p /root/img/bin && cp /bin/busybox /root/img/bin/
+for applet in sh cat ls touch sleep wget httpd mkdir echo; do
+    ln -sf busybox /root/img/bin/$applet
+done
+tar -c -C /root/img . | docker import - bb >/dev/null
+docker info --format '{{.Driver}} {{.SecurityOptions}}'
+"""
+# Told apart from all else that runs by how long it sleeps.
+NESTED = "docker run -d --rm --name nested {} bb sleep {} >/dev/null"
+
+
+def start_docker(vm: Machine, ctid: int) -> str:
+    """Starts it as the service that it is, makes the image bb; storage driver and security."""
+    vm.sh(MODULES)
+    return inside(vm, ctid, START, timeout=240).splitlines()[-1]
+
+
+def nested(vm: Machine, ctid: int, arguments: str = "") -> str:
+    """The label of a process in a nested container, read on the host."""
+    seconds = time.monotonic_ns() // 1000
+    said = inside(vm, ctid, NESTED.format(arguments, seconds))
+    try:
+        found = vm.sh(f"cat /proc/$(pgrep -xf 'sleep {seconds}')/attr/current", check=False)
+        return found.stdout.strip() or said + found.stderr
+    finally:
+        inside(vm, ctid, "docker kill nested")

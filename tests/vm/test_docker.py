@@ -1,0 +1,132 @@
+"""Docker inside a container under lxc-nvidia-gpu-docker, as Debian ships and starts it.
+
+One container is booted and all is done in it: Debian 13 (BuildKit, compose 2), unprivileged, with a
+policy namespace. tests/vm/test_docker_more.py has the other kinds of containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.build import TREE
+from tests.vm.booting import Boot, boot, denials, inside, make
+from tests.vm.containers import assign, conf_path, label
+from tests.vm.dockers import DOCKER, LOCAL, STACKED, nested, start_docker
+from tests.vm.harness.machine import Machine
+
+CTID = 952
+CONFINED = "docker-default (enforce)"
+BUILD = """\
+mkdir -p /root/b; printf 'FROM bb\\nRUN echo built >/built\\n' >/root/b/Dockerfile
+export DOCKER_BUILDKIT={kit}
+docker build -q -t b{kit} /root/b >/dev/null && docker run --rm b{kit} /bin/cat /built
+"""
+NETWORK = """\
+docker network create n1 >/dev/null
+docker run -d --name web --network n1 -p 8080:80 bb /bin/sh -c \
+    'mkdir /www; echo hello >/www/index.html; httpd -f -p 80 -h /www' >/dev/null
+docker run --rm --network n1 bb wget -T 20 -qO- http://web/
+docker run --rm bb wget -T 20 -qO- http://172.17.0.1:8080/
+busybox wget -T 20 -qO- http://127.0.0.1:8080/
+"""
+COMPOSE = """\
+printf 'services:\\n  a:\\n    image: bb\\n    command: [/bin/echo, composed]\\n' >/root/compose.yaml
+docker compose -f /root/compose.yaml up
+"""
+DATA_ROOT = """\
+systemctl stop docker docker.socket
+mkdir -p /etc/docker; echo '{"data-root": "/docker"}' >/etc/docker/daemon.json
+timeout 90 systemctl start docker
+tar -c -C /root/img . | docker import - bb >/dev/null
+docker info --format '{{.DockerRootDir}}'
+"""
+PODMAN = """\
+tar -c -C /root/img . | podman import -q - pbb >/dev/null
+podman run --rm --network none pbb /bin/echo podman runs
+"""
+
+
+@pytest.fixture(scope="module")
+def booted(roots_vm: Machine) -> Boot:
+    make(roots_vm, CTID, "trixie", unprivileged=True)
+    assign(roots_vm, {CTID: DOCKER})
+    return boot(roots_vm, CTID)
+
+
+@pytest.fixture(scope="module")
+def vm(roots_vm: Machine, booted: Boot) -> Iterator[Machine]:
+    """With dockerd, and an image bb. At the end: nothing was denied that was to work."""
+    assert booted.state
+    since = roots_vm.sh("date +%s").stdout.strip()
+    info = start_docker(roots_vm, CTID)
+    assert "overlay2" in info
+    assert "name=apparmor" in info
+    yield roots_vm
+    assert "docker-default" not in denials(roots_vm, since).replace(f"{DOCKER}//", "")
+
+
+def run(vm: Machine, *arguments: str) -> list[str]:
+    """What a nested container prints."""
+    return inside(vm, CTID, f"docker run --rm {' '.join(arguments)}").splitlines()
+
+
+def test_it_boots_cleanly(roots_vm: Machine, booted: Boot) -> None:
+    assert booted == Boot("running", "", "")
+    assert label(roots_vm, CTID) == STACKED.format(CTID, "unconfined")
+    assert f"\nlxc.apparmor.profile: {DOCKER}\n" in roots_vm.read(conf_path(CTID))
+
+
+def test_docker_default_is_enforced_as_the_host_sees_it(vm: Machine) -> None:
+    assert nested(vm, CTID) == STACKED.format(CTID, "docker-default")
+
+
+def test_run(vm: Machine) -> None:
+    assert run(vm, "bb cat /proc/self/attr/current") == [CONFINED]
+    found = run(
+        vm,
+        "--read-only --security-opt no-new-privileges",
+        "bb sh -c 'touch /x; cat /proc/self/attr/current'",
+    )
+    assert found == [CONFINED, "touch: /x: Read-only file system"]
+
+
+def test_privileged_is_still_below_the_outer_profile(vm: Machine) -> None:
+    assert nested(vm, CTID, "--privileged") == STACKED.format(CTID, "unconfined")
+
+
+def test_volumes_of_the_whole_system(vm: Machine) -> None:
+    script = "cat /h/etc/debian_version /p/1/comm; ls -d /s/class/net/lo"
+    found = run(vm, f"-v /:/h -v /proc:/p -v /sys:/s:ro bb sh -c '{script}'")
+    assert found[0].startswith("13")
+    assert found[1:] == ["systemd", "/s/class/net/lo"]
+
+
+@pytest.mark.parametrize("kit", [0, 1], ids=["classic", "buildkit"])
+def test_build(vm: Machine, kit: int) -> None:
+    assert "built" in inside(vm, CTID, BUILD.format(kit=kit)).splitlines()
+
+
+def test_bridge_and_published_port(vm: Machine) -> None:
+    assert inside(vm, CTID, NETWORK, timeout=240).splitlines() == ["hello"] * 3
+
+
+def test_compose(vm: Machine) -> None:
+    said = inside(vm, CTID, COMPOSE)
+    assert "| composed" in said, said
+
+
+def test_other_folders_with_the_readmes_lines(vm: Machine) -> None:
+    """Docker's data-root elsewhere, and podman: refused, and with the lines they work."""
+    section = (TREE / "README.md").read_text().split("\n## Docker inside\n")[1]
+    lines = [x.strip() for x in section.splitlines() if x.startswith("    mount -> ")]
+    assert len(lines) == 2
+    assert "/docker" in inside(vm, CTID, DATA_ROOT, timeout=240).splitlines()
+    if vm.suite != "bookworm":  # AppArmor 3.0: CVE-2016-1585, see abstractions/phoenix/mounts
+        assert "permission denied" in "".join(run(vm, "bb echo runs"))
+        assert "permission denied" in inside(vm, CTID, PODMAN).lower()
+    vm.write(LOCAL, "\n".join(lines) + "\n")
+    vm.run("phoenix-apparmor", "reload", DOCKER, timeout=300)
+    assert run(vm, "bb cat /proc/self/attr/current") == [CONFINED]
+    assert "podman runs" in inside(vm, CTID, PODMAN).splitlines()
