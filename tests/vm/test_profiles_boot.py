@@ -1,0 +1,48 @@
+"""systemd boots cleanly in a container under our profiles: running, nothing failed or denied."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm.booting import boot, destroy, make
+from tests.vm.containers import assign, expect_label
+from tests.vm.harness.machine import Machine
+
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+
+
+# lxc-nvidia-gpu-docker with a Debian 13 root boots in test_docker.py, in both ways.
+@pytest.mark.parametrize(
+    ("root", "unprivileged", "profile"),
+    [
+        ("trixie", True, BASE),
+        ("trixie", False, BASE),
+        ("bookworm", True, BASE),
+        ("bookworm", False, BASE),
+        ("bookworm", True, DOCKER),
+        ("bookworm", False, DOCKER),
+    ],
+)
+def test_boots_cleanly(roots_vm: Machine, root: str, unprivileged: bool, profile: str) -> None:
+    make(roots_vm, 961, root, unprivileged=unprivileged)
+    assign(roots_vm, {961: profile})
+    try:
+        found = boot(roots_vm, 961)
+        expect_label(roots_vm, 961, profile)
+    finally:
+        destroy(roots_vm, 961)
+    assert (found.state, found.failed, found.denials) == ("running", "", "")
+
+
+def test_the_check_can_fail(roots_vm: Machine) -> None:
+    """LXC's own default profile: the same container has failed units, and denials."""
+    make(roots_vm, 962, "trixie", unprivileged=True)
+    assign(roots_vm, {962: "lxc-container-default-cgns"})
+    try:
+        found = boot(roots_vm, 962)
+    finally:
+        destroy(roots_vm, 962)
+    assert found.state == "degraded"
+    assert found.failed
+    assert found.denials
