@@ -76,10 +76,16 @@ def boot(vm: Machine, ctid: int) -> Boot:
 
 
 def denials(vm: Machine, since: str) -> str:
-    """AppArmor's denials in the kernel log since a time (seconds since 1970)."""
+    """AppArmor's denials in the kernel log since a time (seconds since 1970).
+
+    But for one of Linux 6.1's own: it refuses every confined process to lock a socket (Debian bug
+    1050256); systemd's PrivateNetwork= does, and goes on without.
+    """
     time.sleep(0.5)
     script = f"journalctl -k --no-pager -o cat --since @{since} | grep -a 'apparmor=\"DENIED\"'"
-    return vm.sh(script, check=False).stdout
+    found = vm.sh(script, check=False).stdout.splitlines(keepends=True)
+    kernels_own = ('operation="file_lock"', 'family="unix"')
+    return "".join(line for line in found if not all(word in line for word in kernels_own))
 
 
 def inside(vm: Machine, ctid: int, script: str, timeout: float = 120.0) -> str:

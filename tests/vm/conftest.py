@@ -33,7 +33,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = metafunc.config.getoption("--suite", default=None)
         suites = [chosen] if chosen else list(SUITES)
         marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in suites]
-        metafunc.parametrize("suite", marked, scope="session")
+        metafunc.parametrize("suite", marked, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def suite(request: pytest.FixtureRequest) -> str:
+    """A fixture, not a plain parameter: pytest 7 puts tests that have further parameters into
+    another order then, and each module's VM is made anew in between."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="session")
