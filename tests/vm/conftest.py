@@ -13,6 +13,7 @@ from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed, proxmox
 from tests.vm.harness.roots import roots
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", choices=SUITES, help="only this suite's VMs")
 

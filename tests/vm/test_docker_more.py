@@ -1,8 +1,10 @@
-"""Docker in other kinds of containers, with Debian 12 (systemd 252, Docker 20.10)."""
+"""Docker in other kinds of containers, mostly with Debian 12 (systemd 252, Docker 20.10)."""
 
 from __future__ import annotations
 
-from tests.vm.booting import Boot, boot, destroy, inside, make
+import pytest
+
+from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
 from tests.vm.dockers import DOCKER, STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
@@ -12,22 +14,35 @@ CTID = 955
 TEMPLATE = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
 )
-# The apparmor package is not there: a whiteout hides its parser.
-NO_PARSER = "d=/var/lib/standin/{}/upper/usr/sbin; mkdir -p $d && mknod $d/apparmor_parser c 0 0"
+# The apparmor package is not there: whiteouts hide its parser and its unit.
+NO_PARSER = """\
+cd /var/lib/standin/{}/upper; mkdir -p usr/sbin usr/lib/systemd/system
+mknod usr/sbin/apparmor_parser c 0 0; mknod usr/lib/systemd/system/apparmor.service c 0 0
+chown -R 100000:100000 usr
+"""
 
 
-def test_unprivileged_with_securityfs_of_the_template_and_no_apparmor_inside(
-    roots_vm: Machine,
+@pytest.mark.parametrize(
+    ("root", "parser", "inner"),
+    [("bookworm", True, "docker-default"), ("trixie", False, "unconfined")],
+    ids=["with apparmor", "without"],
+)
+def test_unprivileged_with_securityfs_of_the_template(
+    roots_vm: Machine, root: str, parser: bool, inner: str
 ) -> None:
+    """Without the apparmor package inside Docker runs, and only the outer profile holds.
+
+    (Docker 20.10 refuses to run then, as it does on any host; the README says what to do.)
+    """
     vm = roots_vm
-    make(vm, CTID, "bookworm", unprivileged=True, more=TEMPLATE)
-    vm.sh(NO_PARSER.format(CTID))
+    make(vm, CTID, root, unprivileged=True, more=TEMPLATE)
+    if not parser:
+        vm.sh(NO_PARSER.format(CTID))
     assign(vm, {CTID: DOCKER})
     try:
         assert boot(vm, CTID) == Boot("running", "", "")
-        assert "No such file" in inside(vm, CTID, "ls /usr/sbin/apparmor_parser")
         assert "overlay2" in start_docker(vm, CTID)
-        assert nested(vm, CTID) == STACKED.format(CTID, "unconfined")
+        assert nested(vm, CTID) == STACKED.format(CTID, inner)
     finally:
         destroy(vm, CTID)
 

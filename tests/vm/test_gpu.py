@@ -41,7 +41,7 @@ MOUNTS = "".join(
     f"lxc.mount.entry: /dev/{node} dev/{node} none bind,create=file 0 0\n" for node in NODES
 ) + ("lxc.mount.entry: /usr host none bind,ro,create=dir 0 0\n")
 PYTHON = (
-    *("/usr/bin/env", "PYTHONHOME=/host", "/host/lib64/ld-linux-x86-64.so.2"),
+    *("/usr/bin/env", "PYTHONHOME=/host", "/host/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
     *("--library-path", "/host/lib/x86_64-linux-gnu", "/host/bin/python3", "-IS", "-c"),
 )
 PROBE = f"""\
