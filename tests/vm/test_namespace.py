@@ -69,7 +69,13 @@ def test_policy_goes_into_the_containers_own_namespace(pair: Machine) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [PROFILE, f":root:{PROFILE}", f":{namespace(OTHER)}:", f":{namespace(ATTACKER)}:", "unconfined"],
+    [
+        PROFILE,
+        f":root:{PROFILE}",
+        f":{namespace(OTHER)}:",
+        f":{namespace(ATTACKER)}:",
+        "unconfined",
+    ],
 )
 def test_nothing_of_the_host_or_the_neighbour_can_be_removed(pair: Machine, name: str) -> None:
     inside(pair, OTHER, f"cat /attack.policy >{INSIDE}/.load")
@@ -107,8 +113,7 @@ def test_own_policy_does_not_weaken_the_profile_outside(pair: Machine) -> None:
 )
 def test_the_neighbours_namespace_cannot_be_entered(pair: Machine, target: str) -> None:
     script = (
-        f"printf '%s' 'changeprofile {target}' >/proc/self/attr/current; "
-        "echo $$; exec sleep 60"
+        f"printf '%s' 'changeprofile {target}' >/proc/self/attr/current; echo $$; exec sleep 60"
     )
     pair.sh(
         f"lxc-attach -n {ATTACKER} --clear-env -- sh -c {script!r} >/tmp/attached 2>&1 & sleep 3"

@@ -38,9 +38,7 @@ def _kind(first: int, word: str, unprivileged: bool) -> tuple[Column, ...]:
     return (
         column(0, "base", BASE, BASE, "", BASE),
         column(1, "docker", DOCKER, DOCKER, "", DOCKER),
-        column(
-            2, "default", "LXC's default", None, f"lxc.apparmor.profile: {default}\n", default
-        ),
+        column(2, "default", "LXC's default", None, f"lxc.apparmor.profile: {default}\n", default),
         column(3, "generated", "generated", None, "", generated),
         column(4, "nesting", "generated, nesting", None, "features: nesting=1\n", nesting),
         column(5, "unconfined", "unconfined", None, "lxc.apparmor.profile: unconfined\n", "unconf"),

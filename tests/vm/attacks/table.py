@@ -59,7 +59,7 @@ def _cell(by_suite: Mapping[str, str]) -> str:
         return "**harm**"
     if harmed:
         return f"**harm** ({', '.join(RELEASE[suite] for suite in harmed)})"
-    return "–" if "-" in by_suite.values() else ""
+    return "-" if "-" in by_suite.values() else ""
 
 
 def _count(measured: Measured, column: Column, names: list[str]) -> int:
@@ -71,7 +71,9 @@ def render(measured: Mapping[str, Measured]) -> str:
     names = row_names()
     promised = [name for name in names if not name.startswith(BEYOND)]
     beyond = [name for name in names if name.startswith(BEYOND)]
-    text = f"Of {len(promised)} tricks of root inside a container, so many did harm to the host:\n\n"
+    text = (
+        f"Of {len(promised)} tricks of root inside a container, so many did harm to the host:\n\n"
+    )
     text += "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
     text += "|---|---|---|---|---|\n"
     half = len(COLUMNS) // 2
@@ -83,15 +85,15 @@ def render(measured: Mapping[str, Measured]) -> str:
         text += f"| {title} | {' | '.join(counts)} |\n"
     worst = max(_count(measured[s], c, beyond) for s in SUITES for c in COLUMNS[:2])
     text += (
-        f"\n{len(beyond)} more are beyond any AppArmor profile of these releases, because the kernel\n"
-        "asks AppArmor nothing about the system calls in question (`open_tree`, `fsmount`, `bpf`)\n"
-        f"or gives it only a file name like any other: up to {worst} of them do harm from a\n"
-        "*privileged* container under our profiles too, and from an unprivileged one none. They are\n"
-        "the last rows of the table. **Make containers unprivileged.**\n\n"
+        f"\n{len(beyond)} more are beyond any AppArmor profile of these releases, because the\n"
+        "kernel asks AppArmor nothing about the system calls in question (`open_tree`, `fsmount`,\n"
+        f"`bpf`) or gives it only a file name like any other: up to {worst} of them do harm from\n"
+        "a *privileged* container under our profiles too, and from an unprivileged one none. They\n"
+        "are the last rows of the table. **Make containers unprivileged.**\n\n"
     )
     text += "<details><summary>Each trick under each profile</summary>\n\n"
     text += (
-        "**harm**: it worked, seen by its effect (12, 13: only on that Debian). –: stopped.\n"
+        "**harm**: it worked, seen by its effect (12, 13: only on that Debian). -: stopped.\n"
         "Empty: the kernel or the container does not offer it.\n\n"
     )
     short = {"base": "base", "docker": "docker", "default": "LXC", "generated": "generated",
