@@ -16,6 +16,7 @@ from tests.unit.doctor_host import (
     journal,
     masked,
     no_devices,
+    privileged,
     running,
 )
 
@@ -101,6 +102,21 @@ CASES = {
     ),
     "allow_nesting": Case(
         conf("lxc.apparmor.allow_nesting = 1\n"), "apparmor-lines", "warning", ("/dev/.lxc",)
+    ),
+    "privileged": Case(
+        privileged(), "other-locks", "note", ("CT 950 is privileged", "--unprivileged 1 --force")
+    ),
+    "privileged with all capabilities": Case(
+        privileged("lxc.cap.drop:\n"), "other-locks", "warning", ("mac_admin", "lxc.cap.drop")
+    ),
+    "privileged without seccomp": Case(
+        privileged("lxc.seccomp.profile =\n"), "other-locks", "warning", ("load a module",)
+    ),
+    "privileged with all devices": Case(
+        privileged("lxc.cgroup2.devices.allow: a\n"),
+        "other-locks",
+        "warning",
+        ("every device", "the host's disks"),
     ),
     "runs unconfined": Case(
         running("unconfined"), "containers", "error", ("unconfined", "pct reboot 950")

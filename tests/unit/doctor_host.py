@@ -18,6 +18,7 @@ dev2: /dev/nvidia-uvm
 features: keyctl=1
 hookscript: local:snippets/phoenix-apparmor.py
 hostname: vllm
+unprivileged: 1
 lxc.apparmor.profile: {BASE}
 """
 DEVICES = """Character devices:
@@ -126,6 +127,11 @@ def instead(text: str) -> Callable[[FakeHost], object]:
     """Other lines instead of the profile line of CT 950."""
     line = f"lxc.apparmor.profile: {BASE}\n"
     return lambda host: host.conf("950", CONF.replace(line, text))
+
+
+def privileged(text: str = "") -> Callable[[FakeHost], object]:
+    """CT 950 without a user namespace, with these lines."""
+    return lambda host: host.conf("950", CONF.replace("unprivileged: 1\n", "") + text)
 
 
 def no_devices(text: str) -> Callable[[FakeHost], object]:

@@ -34,7 +34,7 @@ def host(host: FakeHost) -> FakeHost:
 
 def test_all_is_well(host: FakeHost) -> None:
     done = host.cli("doctor")
-    assert done == (0, "27 checks, nothing is off.\n", "")
+    assert done == (0, "28 checks, nothing is off.\n", "")
     assert diagnose(host) == []
 
 
@@ -90,6 +90,7 @@ FINE = {
         host, "/etc/pve/lxc/950.conf", f"\n[snap]\nlxc.apparmor.profile: {BASE}\n"
     ),
     "a container that is not ours": lambda host: host.conf("951", "features: nesting=1\n"),
+    "all capabilities over itself": conf("lxc.cap.drop:\nlxc.cgroup2.devices.allow: a\n"),
     "it runs as assigned": lambda host: host.running("950", f"{BASE} (enforce)"),
     "leftovers of others": lambda host: host.write("/etc/apparmor.d/man.dpkg-dist", "x"),
     "another name with our ending": lambda host: host.write("/etc/apparmor.d/lxc-x.bak", "x"),
