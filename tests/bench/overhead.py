@@ -1,0 +1,97 @@
+"""What a profile costs inside a container, beside Proxmox' generated one. Prints ratios.
+
+In a VM with a real kernel, in turn and several times over: open, stat, exec and mount loops in
+containers that differ in their profile only. Needs root; best on a machine that does nothing else.
+
+    /usr/bin/python3 -m tests.bench.overhead [--suite SUITE] [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from tests.vm.containers import assign, create, label, pct
+from tests.vm.harness import cache
+from tests.vm.harness.image import SUITES, command
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import installed
+
+SOURCE = Path(__file__).with_name("loops.c")
+# How often in one measurement: about half a second each in an emulated machine.
+LOOPS = {"open": 1500, "stat": 3000, "exec": 100, "mount": 300}
+# CTID, its title, the assigned profile, lines of its .conf
+GENERATED, NESTING = "generated", "generated, nesting=1"
+KINDS = (
+    (970, GENERATED, "generated", ""),
+    (971, NESTING, "generated", "features: nesting=1\n"),
+    (972, "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-base", ""),
+    (973, "lxc-nvidia-gpu-docker", "lxc-nvidia-gpu-docker", ""),
+)
+
+# title -> loop -> nanoseconds of each round
+Times = dict[str, dict[str, list[int]]]
+
+
+def program() -> Path:
+    def make(folder: Path) -> None:
+        flags = ("-O1", "-Wall", "-Wextra", "-Werror", "-static")
+        command("gcc", *flags, "-o", str(folder / "loops"), str(SOURCE))
+
+    return cache.entry("loops", cache.digest(SOURCE), make) / "loops"
+
+
+def measure(vm: Machine, rounds: int) -> Times:
+    vm.push(program(), "/root/loops")
+    assign(vm, {ctid: assigned for ctid, _, assigned, _ in KINDS})
+    for ctid, title, _, more in KINDS:
+        create(vm, ctid, more=more)
+        vm.sh(
+            f"mkdir -p /var/lib/standin/{ctid}/upper; cp /root/loops /var/lib/standin/{ctid}/upper;"
+            f" chown -R 100000:100000 /var/lib/standin/{ctid}"
+        )
+        pct(vm, "start", ctid)
+        print(f"CT {ctid} {title}: {label(vm, ctid)}", flush=True)
+    times: Times = defaultdict(lambda: defaultdict(list))
+    for _ in range(rounds):
+        for loop, count in LOOPS.items():
+            for ctid, title, _, _ in KINDS:
+                out = vm.run(
+                    "lxc-attach", "-n", str(ctid), "--clear-env", "--", "/loops", loop, str(count)
+                ).stdout
+                times[title][loop].append(int(out))
+    return times
+
+
+def report(times: Times) -> str:
+    """Medians, and each of ours beside the same round of generated."""
+    lines = [f"{'microseconds (median)':30}" + "".join(f"{loop:>9}" for loop in LOOPS)]
+    for title, by_loop in times.items():
+        medians = (statistics.median(by_loop[loop]) / 1000 for loop in LOOPS)
+        lines.append(f"{title:30}" + "".join(f"{value:9.1f}" for value in medians))
+    for base in (GENERATED, NESTING):
+        for title in (title for title in times if title not in (GENERATED, NESTING)):
+            cells = []
+            for loop in LOOPS:
+                pairs = zip(times[title][loop], times[base][loop], strict=True)
+                cells.append(f"{statistics.median(a / b for a, b in pairs):9.2f}")
+            lines.append(f"{title} / {base}")
+            lines.append(f"{'':30}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", choices=SUITES, default="trixie")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    with Machine.resume(installed(options.suite)) as vm:
+        print(report(measure(vm, options.rounds)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
