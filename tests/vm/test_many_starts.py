@@ -26,6 +26,7 @@ def test_fifty_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machin
     assign(vm, wanted)
     script = f"""
         cd /root
+        export STANDIN_START_SECONDS=1500
         for ctid in {" ".join(map(str, ctids))}; do
             pct start $ctid >start.$ctid 2>&1 || echo "$ctid did not start" >>failed &
         done
