@@ -18,7 +18,7 @@
 
 /* Short and long, of the container's own files and of the kernel's. */
 static const char *const paths[] = {
-	"/etc/hostname", "/bin/busybox", "/proc/self/status", "/proc/sys/kernel/hostname",
+	"/etc/inittab", "/bin/busybox", "/proc/self/status", "/proc/sys/kernel/hostname",
 	"/sys/fs/cgroup/cgroup.procs", "/dev/null",
 	TARGET "-folder/with/a/longer/path/as/in/node_modules/or/in/a/python/package/file.py",
 };

@@ -52,7 +52,11 @@ class Boot:
 
 
 # Where overlay file systems may be: a container's root is one here, and none on a Proxmox host.
-STORES = {"docker": "var/lib/docker", "elsewhere": "docker", "containers": "var/lib/containers"}
+STORES = {
+    "docker": "var/lib/docker",
+    "elsewhere": "data/docker",
+    "containers": "var/lib/containers",
+}
 
 
 def make(vm: Machine, ctid: int, root: str, *, unprivileged: bool, more: str = "") -> None:

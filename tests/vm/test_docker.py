@@ -37,7 +37,7 @@ docker compose -f /root/compose.yaml up
 """
 DATA_ROOT = """\
 systemctl stop docker docker.socket
-mkdir -p /etc/docker; echo '{"data-root": "/docker"}' >/etc/docker/daemon.json
+mkdir -p /etc/docker; echo '{"data-root": "/data/docker"}' >/etc/docker/daemon.json
 timeout 90 systemctl start docker
 tar -c -C /root/img . | docker import - bb >/dev/null
 docker info --format '{{.DockerRootDir}}'
@@ -123,7 +123,7 @@ def test_other_folders_with_the_readmes_lines(vm: Machine) -> None:
     section = (TREE / "README.md").read_text().split("\n## Docker inside\n")[1]
     lines = [x.strip() for x in section.splitlines() if x.startswith("    mount ")]
     assert len(lines) == 3
-    assert "/docker" in inside(vm, CTID, DATA_ROOT, timeout=240).splitlines()
+    assert "/data/docker" in inside(vm, CTID, DATA_ROOT, timeout=240).splitlines()
     if vm.suite != "bookworm":  # AppArmor 3.0: CVE-2016-1585, see abstractions/phoenix/mounts
         assert "permission denied" in "".join(run(vm, "bb echo runs"))
         assert "permission denied" in inside(vm, CTID, PODMAN).lower()

@@ -1,4 +1,8 @@
-"""Who attacks: root in privileged and unprivileged containers under six confinements."""
+"""Who attacks: root in privileged and unprivileged containers under six confinements.
+
+And in one with no confinement of any kind, which shows that a trick that LXC's other locks stop
+everywhere else (devices, capabilities, system calls) is one that works.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,20 @@ from typing import NamedTuple
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
+# As in the templates that mount it, and a folder that an admin shares: more to try.
+MOUNTS = (
+    "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
+    "lxc.mount.entry: /var/lib/standin attack-host none bind,create=dir 0 0\n"
+)
+NOTHING = """\
+lxc.apparmor.profile: unconfined
+lxc.cap.drop:
+lxc.seccomp.profile:
+lxc.cgroup2.devices.allow: a
+lxc.namespace.clone: mnt pid uts ipc net
+lxc.mount.auto:
+lxc.mount.auto: proc:rw sys:rw
+"""
 
 
 class Column(NamedTuple):
@@ -31,7 +49,7 @@ def _kind(first: int, word: str, unprivileged: bool) -> tuple[Column, ...]:
         number: int, key: str, title: str, assigned: str | None, more: str, label: str
     ) -> Column:
         ctid = first + number
-        return Column(ctid, f"{word}-{key}", title, unprivileged, assigned, more, label)
+        return Column(ctid, f"{word}-{key}", title, unprivileged, assigned, more + MOUNTS, label)
 
     generated = f"lxc-{first + 3}_</var/lib/lxc>"
     nesting = f"lxc-{first + 4}_</var/lib/lxc>"
@@ -48,3 +66,7 @@ def _kind(first: int, word: str, unprivileged: bool) -> tuple[Column, ...]:
 COLUMNS = _kind(400, "privileged", unprivileged=False) + _kind(
     410, "unprivileged", unprivileged=True
 )
+BARE = Column(
+    420, "privileged-bare", "unconfined, no other lock", False, None, NOTHING + MOUNTS, "unconf"
+)
+ALL = (*COLUMNS, BARE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.vm.harness.image import SUITES
 
-from .columns import COLUMNS, Column
+from .columns import ALL, BARE, COLUMNS, Column
 from .program import row_names
 
 HERE = Path(__file__).parent
@@ -33,9 +33,9 @@ def path(suite: str) -> Path:
 
 def dump(measured: Measured) -> str:
     """The text of measured-SUITE.tsv."""
-    head = "row\t" + "\t".join(column.key for column in COLUMNS)
+    head = "row\t" + "\t".join(column.key for column in ALL)
     lines = [
-        name + "\t" + "\t".join(measured[column.key][name] for column in COLUMNS)
+        name + "\t" + "\t".join(measured[column.key][name] for column in ALL)
         for name in row_names()
     ]
     return "\n".join([head, *lines]) + "\n"
@@ -53,63 +53,69 @@ def load(suite: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _cell(by_suite: Mapping[str, str]) -> str:
-    harmed = [suite for suite, letter in by_suite.items() if letter == "H"]
-    if len(harmed) == len(by_suite):
-        return "**harm**"
-    if harmed:
-        return f"**harm** ({', '.join(RELEASE[suite] for suite in harmed)})"
-    return "-" if "-" in by_suite.values() else ""
+def render(measured: Mapping[str, Measured]) -> str:
+    """The README's section; measured: suite -> what was measured there."""
+    return _summary(measured) + _details(measured)
 
 
 def _count(measured: Measured, column: Column, names: list[str]) -> int:
     return sum(measured[column.key][name] == "H" for name in names)
 
 
-def render(measured: Mapping[str, Measured]) -> str:
-    """The README's section; measured: suite -> what was measured there."""
-    names = row_names()
-    promised = [name for name in names if not name.startswith(BEYOND)]
-    beyond = [name for name in names if name.startswith(BEYOND)]
+def _summary(measured: Mapping[str, Measured]) -> str:
+    promised = [name for name in row_names() if not name.startswith(BEYOND)]
+    beyond = [name for name in row_names() if name.startswith(BEYOND)]
     text = (
         f"Of {len(promised)} tricks of root inside a container, so many did harm to the host:\n\n"
+        "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
+        "|---|---|---|---|---|\n"
     )
-    text += "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
-    text += "|---|---|---|---|---|\n"
     half = len(COLUMNS) // 2
-    pairs = list(zip(COLUMNS[:half], COLUMNS[half:], strict=True))
-    for pair in pairs:
-        counts = [str(_count(measured[suite], column, promised)) for column in pair
-                  for suite in SUITES]  # fmt: skip
+    for pair in zip(COLUMNS[:half], COLUMNS[half:], strict=True):
+        counts = (_count(measured[suite], column, promised) for column in pair for suite in SUITES)
         title = f"**{pair[0].title}**" if pair[0].ours else pair[0].title
-        text += f"| {title} | {' | '.join(counts)} |\n"
-    worst = max(_count(measured[s], c, beyond) for s in SUITES for c in COLUMNS[:2])
-    text += (
-        f"\n{len(beyond)} more are beyond any AppArmor profile of these releases, because the\n"
-        "kernel asks AppArmor nothing about the system calls in question (`open_tree`, `fsmount`,\n"
-        f"`bpf`) or gives it only a file name like any other: up to {worst} of them do harm from\n"
-        "a *privileged* container under our profiles too, and from an unprivileged one none. They\n"
-        "are the last rows of the table. **Make containers unprivileged.**\n\n"
+        text += f"| {title} | {' | '.join(map(str, counts))} |\n"
+    bare = (_count(measured[suite], BARE, promised) for suite in SUITES)
+    text += f"| {BARE.title} | {' | '.join(map(str, bare))} | | |\n"
+    worst = max(_count(measured[s], c, beyond) for s in SUITES for c in COLUMNS if c.ours)
+    return text + (
+        f"\n{len(beyond)} more are beyond any AppArmor profile of these releases: the kernel asks\n"
+        "AppArmor nothing about the system calls in question (`open_tree`, `fsmount`, `bpf`), or\n"
+        "gives it only a file name like any other, or (Linux 6.1) takes `sys_admin` for `syslog`.\n"
+        f"Up to {worst} of them do harm from a *privileged* container under our profiles too, and\n"
+        "from an unprivileged one none. **Make containers unprivileged**; `doctor` names those\n"
+        "that are not.\n\n"
     )
-    text += "<details><summary>Each trick under each profile</summary>\n\n"
-    text += (
-        "**harm**: it worked, seen by its effect (12, 13: only on that Debian). -: stopped.\n"
-        "Empty: the kernel or the container does not offer it.\n\n"
+
+
+def _details(measured: Mapping[str, Measured]) -> str:
+    """Every trick; those with the same outcome everywhere share a line."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in row_names():
+        cells = tuple(_cell([measured[suite][column.key][name] for suite in SUITES])
+                      for column in ALL)  # fmt: skip
+        groups.setdefault((*cells, str(name.startswith(BEYOND))), []).append(name)
+    text = (
+        "<details><summary>Each trick under each profile</summary>\n\n"
+        "H: harm, seen by its effect, and undone (H12, H13: only on that Debian). -: stopped.\n"
+        "Empty: not offered by the kernel or the container. The tricks are in\n"
+        "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
+        "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined, and\n"
+        "unconfined with no other lock of LXC's either.\n\n"
     )
-    short = {"base": "base", "docker": "docker", "default": "LXC", "generated": "generated",
-             "nesting": "nesting", "unconfined": "unconfined"}  # fmt: skip
-    heads = [short[column.key.partition("-")[2]] for column in COLUMNS]
-    text += "| | " + " | ".join(
-        f"{'un' if c.unprivileged else ''}priv.: {h}" for c, h in zip(COLUMNS, heads, strict=True)
-    )
-    text += " |\n|---" + "|---" * len(COLUMNS) + "|\n"
-    for name in names:
-        cells = [
-            _cell({suite: measured[suite][column.key][name] for suite in SUITES})
-            for column in COLUMNS
-        ]
-        text += f"| {name} | {' | '.join(cells)} |\n"
+    heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
+    text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
+    for cells, names in groups.items():
+        text += f"| {', '.join(names)} | {' | '.join(cells[:-1])} |\n"
     return text + "\n</details>\n"
+
+
+def _cell(letters: list[str]) -> str:
+    """One cell from the letters of SUITES."""
+    harmed = [RELEASE[s] for s, letter in zip(SUITES, letters, strict=True) if letter == "H"]
+    if harmed:
+        return f"H{'' if len(harmed) == len(SUITES) else harmed[0]}"
+    return "-" if "-" in letters else ""
 
 
 def main() -> None:

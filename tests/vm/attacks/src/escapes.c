@@ -8,6 +8,7 @@
 #include <linux/bpf.h>
 #include <linux/mount.h>
 #include <linux/reboot.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,10 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Not <sys/mount.h>: it clashes with <linux/mount.h> in glibc before 2.37. */
+int mount(const char *source, const char *target, const char *type, unsigned long flags,
+	  const void *data);
 
 #define LABEL "/proc/self/attr/current"
 
@@ -41,19 +46,25 @@ static int put(const char *path, const char *text)
 	return done < 0 ? -1 : 0;
 }
 
-/* Whether a file with one of the kernel's own names can be made: under a profile that
- * denies by name it cannot, and with the profile left it can. Within a policy namespace
- * the label alone does not tell, because the outer profile does not show there. */
+/* Whether a profile of LXC's kind still holds. Each denies to make files in this folder, by their
+ * path: on a tmpfs of one's own in that place only the profile can refuse. Within a policy
+ * namespace the label does not tell, because the profile outside does not show there. */
 static int held(void)
 {
-	const char *name = "/tmp/core_pattern";
-	int fd = open(name, O_CREAT | O_WRONLY, 0600);
+	pid_t child = fork();
+	int status = 0;
 
-	if (fd < 0)
-		return 1;
-	close(fd);
-	unlink(name);
-	return 0;
+	if (child == 0) {
+		if (unshare(CLONE_NEWNS))
+			_exit(1);
+		mount(NULL, "/", NULL, RECURSIVE_PRIVATE, NULL);
+		if (mount("none", "/sys", "tmpfs", 0, NULL))
+			_exit(1);
+		make_target("/sys/firmware/efi/efivars");
+		_exit(open("/sys/firmware/efi/efivars/attack", O_CREAT | O_WRONLY, 0600) < 0);
+	}
+	waitpid(child, &status, 0);
+	return !WIFEXITED(status) || WEXITSTATUS(status);
 }
 
 /* What a program that was executed after the attempt finds: printed for judge(). */
@@ -66,15 +77,15 @@ int probe(void)
 	return 0;
 }
 
+/* Harm: the profile no longer holds, or it is another one. Whoever never had one is free. */
 static void judge(int held_before, const char *before, int held_after, const char *after,
 		  int error, struct result *result)
 {
-	if (held_before && held_after)
-		error ? failed(result, "write", error)
-		      : stopped(result, "still denied by name, as %s", after);
-	else if (!held_before && !strcmp(before, after) && strcmp(after, "unconfined"))
-		error ? failed(result, "write", error) : stopped(result, "still %s", after);
-	else if (!held_before && strcmp(before, "unconfined") && strstr(after, before))
+	if (!held_before || !held_after)
+		harm(result, "free, as %s", after);
+	else if (!strcmp(before, after))
+		error ? failed(result, "write", error) : stopped(result, "still held, as %s", after);
+	else if (strstr(after, before))
 		stopped(result, "stacked: %s", after);
 	else
 		harm(result, "is %s", after);
@@ -148,7 +159,8 @@ void load_policy(const struct row *row, int root, struct result *result)
 		failed(result, "open", errno);
 		return;
 	}
-	if (write(fd, policy, length) >= 0 || errno == ENOENT)
+	/* ENOENT: nothing to remove; EEXIST: it is there already. */
+	if (write(fd, policy, length) >= 0 || errno == ENOENT || errno == EEXIST)
 		own_user_namespace()
 			? not_here(result, "into the container's own policy namespace")
 			: harm(result, "the kernel took it");
@@ -170,7 +182,7 @@ void agent_option(const struct row *row, int root, struct result *result)
 
 	if (context < 0 ||
 	    syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "none", NULL, 0) ||
-	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "name", "attack", 0) ||
+	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "name", "attack-option", 0) ||
 	    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "release_agent", "/bin/true", 0) ||
 	    syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
 		failed(result, "fsconfig", errno);
@@ -244,21 +256,22 @@ void kernel_log(const struct row *row, int root, struct result *result)
 	(void)root;
 }
 
-/* A file handle made up from inode number 2, the root of an ext file system. */
+/* A file handle made up from inode number 2, the root of an ext file system; /attack-host is a
+ * folder of the host's that an admin has given to the container. */
 void handle(const struct row *row, int root, struct result *result)
 {
 	struct {
 		struct file_handle head;
 		unsigned bytes[2];
 	} top = {.head = {.handle_bytes = 8, .handle_type = 1}, .bytes = {2, 0}};
-	int mounted = open("/", O_RDONLY | O_DIRECTORY);
+	int mounted = open("/attack-host", O_RDONLY | O_DIRECTORY);
 	int fd = open_by_handle_at(mounted, &top.head, O_RDONLY | O_DIRECTORY);
 	struct stat here, there;
 
 	if (fd < 0)
 		failed(result, "open_by_handle_at", errno);
-	else if (fstat(fd, &there) || stat("/", &here) || here.st_ino == there.st_ino)
-		not_here(result, "the container has a file system of its own");
+	else if (fstat(fd, &there) || fstat(mounted, &here) || here.st_dev != there.st_dev)
+		stopped(result, "not the host's file system");
 	else
 		harm(result, "opened the root of the host's file system");
 	(void)row;

@@ -25,7 +25,6 @@
 /* Not <sys/mount.h>: it clashes with <linux/mount.h> in glibc before 2.37. */
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
 	  const void *data);
-#define RECURSIVE_PRIVATE 0x44000UL /* MS_REC | MS_PRIVATE */
 #define RECURSIVE 0x8000	    /* AT_RECURSIVE */
 
 /* LXC mounts /proc/sys and /sys of a privileged container read-only. Root inside takes

@@ -187,11 +187,11 @@ const struct row rows[] = {
 	{"configfs", by_mount, "configfs", "/mnt/attack", visible, ".", 0},
 	{"devtmpfs", by_mount, "devtmpfs", "/mnt/attack", rename_node, "full", "attack"},
 	{"devtmpfs-create", by_mount, "devtmpfs", "/mnt/attack", make_file, "attack", 0},
-	{"pstore", by_mount, "pstore", "/mnt/attack", make_file, "attack", 0},
+	{"pstore", by_mount, "pstore", "/mnt/attack", visible, ".", 0},
 	{"efivarfs", by_mount, "efivarfs", "/mnt/attack", visible, ".", 0},
 
 	/* cgroups */
-	{"release-agent", by_mount, "cgroup", "/mnt/attack", change, "release_agent", "/attack"},
+	{"release-agent", by_mount_named, "cgroup", "/mnt/attack", change, "release_agent", "/attack"},
 	{"release-agent-option", NULL, 0, 0, agent_option, "attack/notify_on_release", "1"},
 	{"cgroup-host", by_mount, "cgroup2", "/mnt/attack", other_cgroup, "system.slice", "attack"},
 	{"cgroup-host-detached", by_fsmount, "cgroup2", 0, other_cgroup, "system.slice", "attack"},
@@ -202,7 +202,6 @@ const struct row rows[] = {
 	{"mem", NULL, 0, 0, read_mem, "/tmp/attack-mem", "1"},
 	{"port", NULL, 0, 0, read_mem, "/tmp/attack-port", "4"},
 	{"kmsg", NULL, 0, 0, read_mem, "/tmp/attack-kmsg", "11"},
-	{"kernel-log", NULL, 0, 0, kernel_log, 0, 0},
 	{"file-handle", NULL, 0, 0, handle, 0, 0},
 	{"module-load", NULL, 0, 0, module_load, 0, 0},
 	{"module-unload", NULL, 0, 0, module_unload, 0, 0},
@@ -211,7 +210,8 @@ const struct row rows[] = {
 	{"raw-io", NULL, 0, 0, raw_io, 0, 0},
 
 	/* What no AppArmor profile of these releases stops in a privileged container: nothing asks
-	 * it about open_tree(2), fsmount(2), and bpf(2), and the files have names like any other. */
+	 * it about open_tree(2), fsmount(2), and bpf(2), the files have names like any other, and
+	 * Linux 6.1 takes sys_admin for syslog. */
 	{"beyond-proc-tree-renamed", by_mkdir_rename, "/proc/sys/kernel", "/mnt/attack-base/sbin", change,
 	 "modprobe", "/attack"},
 	{"beyond-sys-tree-moved", by_opentree_moved, "/sys/module/printk", "/mnt/attack", change,
@@ -222,5 +222,6 @@ const struct row rows[] = {
 	{"beyond-devtmpfs-detached", by_fsmount, "devtmpfs", 0, rename_node, "full", "attack"},
 	{"beyond-devtmpfs-moved-in", by_fsmount_moved, "devtmpfs", "/mnt/attack", rename_node, "full", "attack"},
 	{"beyond-bpf", NULL, 0, 0, bpf_program, 0, 0},
+	{"beyond-kernel-log", NULL, 0, 0, kernel_log, 0, 0},
 	{NULL},
 };

@@ -1,0 +1,107 @@
+"""No way out: root inside tries everything in attacks/, under our profiles and under others."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.vm.attacks import table
+from tests.vm.attacks.columns import ALL, BARE, COLUMNS, Column
+from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
+from tests.vm.containers import assign, create, label, pct
+from tests.vm.harness import cache
+from tests.vm.harness.machine import Machine
+
+# Rows that harm nowhere, also with no lock at all, and why.
+NOWHERE = {
+    "proc-hardlink": "Linux links only within one mount",
+    "proc-overlay": "Linux takes no /proc as a layer",
+    "proc-userns": "the proc of a user namespace owns nothing of the host's",
+    "sys-uevent-helper": "not in Debian's kernels",
+    "sys-mount-var": "the same",
+    "sys-detached-helper": "the same",
+    "efivarfs": "this machine has no EFI",
+    "port": "not in Debian's kernels",
+    "lxc-nesting-proc": "generated with nesting denies it at this path: bound it is not denied",
+    "lxc-nesting-trigger": "the same",
+    "lxc-nesting-sys": "the same",
+}
+NOWHERE_ON: dict[str, dict[str, str]] = {
+    "trixie": {},
+    "bookworm": {"lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it"},
+}
+
+Measured = dict[str, dict[str, str]]
+OURS = [column for column in COLUMNS if column.ours]
+# Settings of the host's kernel that rows aim at.
+HOST = """\
+cd /proc/sys/kernel
+grep -H . core_pattern modprobe panic poweroff_cmd sysrq randomize_va_space
+grep -H . ../vm/panic_on_oom ../vm/overcommit_ratio ../fs/suid_dumpable
+grep -H . ../fs/protected_symlinks ../fs/file-max
+cd /sys
+grep -sH . module/printk/parameters/time kernel/uevent_helper kernel/rcu_expedited || true
+cd /sys/kernel/security/apparmor/policy
+ls -d profiles/attack* namespaces/attack* 2>/dev/null || true
+ls /dev/full
+"""
+# What a policy row without any lock leaves.
+FORGET = "printf attack-policy >/sys/kernel/security/apparmor/.remove"
+
+
+def attack(vm: Machine, column: Column) -> dict[str, str]:
+    """All rows in a new container; row -> harm, stopped or n/a."""
+    ctid = column.ctid
+    create(vm, ctid, unprivileged=column.unprivileged, hookscript=None, more=column.more)
+    put(vm, ctid, unprivileged=column.unprivileged)
+    pct(vm, "start", ctid)
+    assert label(vm, ctid).startswith(column.label), label(vm, ctid)
+    told = vm.run("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/attack", timeout=ALL_ROWS)
+    print(f"{vm.suite}, {column.key}:\n{told.stdout}{told.stderr}")
+    found = results(told.stdout)
+    assert list(found) == row_names(), "a row is missing: the container went down?"
+    pct(vm, "stop", ctid)
+    return {name: table.LETTERS[word] for name, word in found.items()}
+
+
+@pytest.fixture(scope="module")
+def measured(vm: Machine) -> Measured:
+    """Every row under every column, on a real kernel."""
+    push(vm)
+    assign(vm, {column.ctid: column.assigned for column in OURS})
+    found = {}
+    for column in ALL:
+        before = vm.sh(HOST).stdout
+        found[column.key] = attack(vm, column)
+        after = vm.sh(HOST).stdout
+        if column is not BARE:
+            assert after == before, f"{column.key} changed the host"
+        vm.sh(FORGET, check=False)
+    # To keep: cp this to tests/vm/attacks, then python3 -m tests.vm.attacks.table
+    (cache.folder() / table.path(vm.suite).name).write_text(table.dump(found))
+    return found
+
+
+@pytest.mark.parametrize("column", OURS, ids=lambda column: column.key)
+def test_no_harm_under_our_profiles(measured: Measured, column: Column) -> None:
+    harmed = [name for name, letter in measured[column.key].items() if letter == "H"]
+    if not column.unprivileged:
+        # Beyond any profile, and the README says so; an unprivileged container stops these too.
+        harmed = [name for name in harmed if not name.startswith(table.BEYOND)]
+    assert harmed == []
+
+
+def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
+    """Under some other confinement or none it does harm, or it is known why it cannot."""
+    others = [measured[column.key] for column in ALL if not column.ours]
+    never = {name for name in row_names() if all(column[name] != "H" for column in others)}
+    assert never == set(NOWHERE) | set(NOWHERE_ON[vm.suite])
+
+
+def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> None:
+    shown = table.load(vm.suite)
+    for column in ALL:
+        for name, letter in measured[column.key].items():
+            if shown[column.key].get(name) != letter:
+                print(f"{column.key} {name}: {letter}, shown {shown[column.key].get(name)}")
+    ours = [column.key for column in OURS]
+    assert {key: shown[key] for key in ours} == {key: measured[key] for key in ours}
