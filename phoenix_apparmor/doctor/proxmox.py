@@ -8,6 +8,7 @@ from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
+SYSTEMCTL_SECONDS = 10
 DPKG_SECONDS = 30
 DROP_IN = "50-phoenix-apparmor.conf"
 UNITS = ("pve-container@.service", "pve-container-debug@.service")
@@ -136,6 +137,35 @@ def drop_in(host: Host) -> Iterator[Finding]:
                 f"rm {override} && systemctl daemon-reload",
             )
     yield from _single_containers(host)
+    yield from _unread(host)
+
+
+def _unread(host: Host) -> Iterator[Finding]:
+    """Files of running containers' units that changed since systemd read them.
+
+    systemctl show names only units that are loaded; each block of its output is one.
+    """
+    if not host.exists("/run/systemd/system") or not host.has_program("systemctl"):
+        return
+    patterns = [unit.replace("@.", "@*.") for unit in UNITS]
+    command = ["systemctl", "show", "--property=Id,NeedDaemonReload", *patterns]
+    ran = host.run(command, timeout=SYSTEMCTL_SECONDS)
+    blocks = [block.split("\n") for block in ran.out.decode("utf-8", "replace").split("\n\n")]
+    units = sorted(
+        line.removeprefix("Id=")
+        for block in blocks
+        if "NeedDaemonReload=yes" in block
+        for line in block
+        if line.startswith("Id=")
+    )
+    if units:
+        yield Finding(
+            "warning",
+            "systemd has not read the units of running containers since their files changed: a "
+            "reboot from inside still goes by the old ones.",
+            f"NeedDaemonReload=yes: {reading.listed(units)}",
+            "systemctl daemon-reload",
+        )
 
 
 def _single_containers(host: Host) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from tests.unit.doctor_host import (
     no_devices,
     privileged,
     running,
+    unread,
 )
 
 CASES = {
@@ -187,6 +188,12 @@ CASES = {
         "drop-in",
         "warning",
         ("CT 950 is started without us", "90-off.conf"),
+    ),
+    "drop-in not read": Case(
+        unread,
+        "drop-in",
+        "warning",
+        ("has not read", "yes: pve-container@950.service", "systemctl daemon-reload"),
     ),
     "lxc-pve old on 9": Case(
         lambda host: dpkg(host, "6.0.5-1"),

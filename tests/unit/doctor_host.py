@@ -201,6 +201,16 @@ def journal(host: FakeHost) -> None:
     host.write("/fake/journal.json", json.dumps({"MESSAGE": body}) + "\n")
 
 
+def unread(host: FakeHost) -> None:
+    """As systemctl show prints units: a block each."""
+    host.path("/run/systemd/system").mkdir(parents=True)
+    host.write(
+        "/fake/show",
+        "Id=pve-container@951.service\nNeedDaemonReload=no\n\n"
+        "Id=pve-container@950.service\nNeedDaemonReload=yes\n",
+    )
+
+
 def edit(host: FakeHost) -> None:
     append(host, f"/etc/apparmor.d/{BASE}", "# edited\n")
     host.cli("reload")
