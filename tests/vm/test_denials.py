@@ -184,3 +184,14 @@ def test_doctor_on_a_real_host(running: Machine) -> None:
     # The stand-in of Proxmox is no package.
     assert off == {("versions", "unknown")}, found
     assert result.rc == 2
+
+
+def test_doctor_sees_what_systemd_has_not_read(running: Machine) -> None:
+    vm = running
+    check = "from phoenix_apparmor.doctor.proxmox import *; print(*drop_in(Host()))"
+    vm.sh("touch /usr/lib/systemd/system/pve-container@.service.d/50-phoenix-apparmor.conf")
+    found = vm.run("python3", "-c", check).stdout
+    assert "has not read" in found
+    assert f"NeedDaemonReload=yes: pve-container@{CTID}.service" in found
+    vm.run("systemctl", "daemon-reload")
+    assert vm.run("python3", "-c", check).stdout.strip() == ""
