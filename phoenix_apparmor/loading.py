@@ -5,6 +5,7 @@ keeps its label and gives it the new rules at once.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -14,8 +15,6 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.profiles import ProfileFile
 
 LOAD_SECONDS = 120
-# At a container's start: the unit's drop-in has 30 s for all it does.
-START_SECONDS = 20
 ENFORCING = ("enforce", "kill")
 # A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
 BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
@@ -101,18 +100,24 @@ def load(host: Host, file: ProfileFile, *, timeout: float = LOAD_SECONDS) -> Non
         )
 
 
-def ensure_enforced(host: Host, name: str) -> str | None:
+def seconds_left(until: float) -> float:
+    """Until a time of time.monotonic(), but never nothing: who comes late gets an honest try."""
+    return max(1.0, until - time.monotonic())
+
+
+def ensure_enforced(host: Host, name: str, until: float) -> str | None:
     """Makes sure that the kernel enforces a profile; its mode before, None if it was not loaded.
 
+    until: time.monotonic() of the end of the start's patience.
     Raises PhoenixError, with the way out, where a container under it would run under less
     than the profile says: then it must not start.
     """
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
-        with host.lock(paths.LOADING_LOCK, wait=START_SECONDS):
+        with host.lock(paths.LOADING_LOCK, wait=seconds_left(until) / 2):
             if _mode(host, name) is None:
-                _load_for_start(host, name)
+                _load_for_start(host, name, until)
         _refuse_unless_enforcing(name, _mode(host, name))
         return None
     _refuse_unless_enforcing(name, mode)
@@ -130,7 +135,7 @@ def _mode(host: Host, name: str) -> str | None:
     return kernel.mode_of(loaded, name)
 
 
-def _load_for_start(host: Host, name: str) -> None:
+def _load_for_start(host: Host, name: str, until: float) -> None:
     file = profiles.find(host, name)
     if file is None:
         raise PhoenixError(
@@ -144,7 +149,7 @@ def _load_for_start(host: Host, name: str) -> None:
             f"profile {name} is switched off by {link}.",
             hint=f"To use it: rm {link} && phoenix-apparmor reload",
         )
-    load(host, file, timeout=START_SECONDS)
+    load(host, file, timeout=seconds_left(until))
 
 
 def _refuse_unless_enforcing(name: str, mode: str | None) -> None:

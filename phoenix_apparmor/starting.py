@@ -7,6 +7,7 @@ runs, and lxc-start reads nothing else. So both files are made right, .conf for 
 start and the runtime configuration for this one.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,11 @@ from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
-GENERATOR_SECONDS = 15
 LXC_INFO_SECONDS = 10
 
 # Proxmox' own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).
-REGENERATE = """
-use strict; use warnings; use PVE::LXC; use PVE::LXC::Config;
+REGENERATE = """use strict; use warnings; use PVE::LXC; use PVE::LXC::Config;
 my ($vmid, $profile) = @ARGV;
 my $conf = PVE::LXC::Config->load_config($vmid);
 my @lxc = grep { $_->[0] !~ /^lxc\\.(apparmor\\.profile|aa_profile)$/ } @{$conf->{lxc} // []};
@@ -31,6 +30,10 @@ PVE::LXC::update_lxc_config($vmid, $conf);
 """
 
 Where = Literal["hookscript", "unit"]
+
+# What we may take for a whole start, seconds. Proxmox sets the hookscript no limit, and fifty
+# starts at once on a small host need minutes; the unit has its drop-in's TimeoutStartSec=30s.
+PATIENCE: dict[Where, float] = {"hookscript": 300, "unit": 25}
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
                 ctid=ctid,
             )
         )
-    changes = _make_it_so(host, ctid, assignment, where, conf, warnings)
+    until = time.monotonic() + PATIENCE[where]
+    changes = _make_it_so(host, ctid, assignment, where, conf, warnings, until)
     return Prepared(assignment, tuple(changes), tuple(warnings))
 
 
@@ -112,11 +116,12 @@ def _make_it_so(
     where: Where,
     conf: bytes | None,
     warnings: list[PhoenixError],
+    until: float,
 ) -> list[str]:
     """Kernel first, so that a refused start has changed nothing; the runtime configuration last."""
     profile = assignment.profile
     changes = []
-    if profile is not None and loading.ensure_enforced(host, profile) is None:
+    if profile is not None and loading.ensure_enforced(host, profile, until) is None:
         changes.append(f"loaded profile {profile}")
     if where == "hookscript":
         if conf is None:
@@ -137,7 +142,7 @@ def _make_it_so(
                 ctid=ctid,
             )
         )
-    if set_runtime(host, ctid, assignment):
+    if set_runtime(host, ctid, assignment, until):
         changes.append("corrected the runtime configuration")
     return changes
 
@@ -164,12 +169,13 @@ def is_proxmox(host: Host) -> bool:
     return host.exists(paths.PVE_MODULE)
 
 
-def set_runtime(host: Host, ctid: str, assignment: Assignment) -> bool:
+def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> bool:
     """Makes the runtime configuration be as it should for the assignment.
 
     Returns whether its profile was another one. On Proxmox its own generator writes it (with
     a profile line it leaves out allow_nesting and raw, which an edit of one line would
-    leave), elsewhere the file is the admin's and only the line is edited.
+    leave), elsewhere the file is the admin's and only the line is edited. until:
+    time.monotonic() of the end of the start's patience.
     """
     name = paths.runtime(ctid)
     old = host.read_if_there(name)
@@ -179,7 +185,7 @@ def set_runtime(host: Host, ctid: str, assignment: Assignment) -> bool:
     expected = "generated" if profile is None and is_proxmox(host) else profile
     changed = old is None or not ctconf.runtime_says(old, expected)
     if changed and is_proxmox(host):
-        _regenerate(host, ctid, profile)
+        _regenerate(host, ctid, profile, until)
         old = host.read(name)
         if not ctconf.runtime_says(old, expected):
             raise PhoenixError(
@@ -215,9 +221,10 @@ def gets_namespace(host: Host, assignment: Assignment, runtime: bytes) -> bool:
     return file is not None and file.wants_namespace
 
 
-def _regenerate(host: Host, ctid: str, profile: str | None) -> None:
-    command = ["perl", "-e", REGENERATE, ctid, *([] if profile is None else [profile])]
-    ran = host.run(command, timeout=GENERATOR_SECONDS)
+def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> None:
+    program = " ".join(REGENERATE.split())  # one line, so that an error's hint can be pasted
+    command = ["perl", "-e", program, ctid, *([] if profile is None else [profile])]
+    ran = host.run(command, timeout=loading.seconds_left(until))
     if ran.status != 0:
         raise PhoenixError(
             f"Proxmox could not write {paths.runtime(ctid)}: {ran.err.strip()[-300:]}",

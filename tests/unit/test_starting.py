@@ -1,11 +1,18 @@
 """The hookscript and the unit's drop-in on a fake host: every start ends right, or does not."""
 
 import os
+import re
+import shlex
 import stat
+import time
 
 import pytest
 
-from tests.unit.fakehost import PVE_GENERATED, Done, FakeHost, Journal
+from phoenix_apparmor import starting
+from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from tests.unit.fakehost import PVE_GENERATED, REPO, Done, FakeHost, Journal
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
@@ -94,6 +101,31 @@ def test_generator_failure_aborts(host: FakeHost) -> None:
     assert done.status == 1
     assert "unable to parse config" in done.err
     assert "pct config 952" in done.err
+
+
+def test_a_generator_that_hangs_is_ended_and_can_be_tried_by_hand(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.proxmox()
+    host.runtime("950")
+    host.write("/fake-generator-hangs", "")
+    for name, value in host.environment.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    with pytest.raises(PhoenixError, match="perl did not end within") as refusal:
+        starting.set_runtime(Host(str(host.root)), "950", Assignment("lxc-x"), began + 1)
+    assert time.monotonic() - began < 30
+    command = refusal.value.hint.removeprefix("Try it by hand: ")
+    assert shlex.split(command)[0] == "perl"
+    assert "\\n" not in command
+
+
+def test_the_unit_gives_up_before_systemd_does() -> None:
+    drop_in = (REPO / "hooks/pve-container.conf").read_text()
+    limit = re.search(r"^TimeoutStartSec=(\d+)s$", drop_in, re.MULTILINE)
+    assert limit
+    assert starting.PATIENCE["unit"] < int(limit[1])
+    assert starting.PATIENCE["hookscript"] > starting.PATIENCE["unit"]
 
 
 def test_the_unit_leaves_conf_alone_and_is_silent(host: FakeHost, journal: Journal) -> None:

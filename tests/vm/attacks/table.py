@@ -7,6 +7,7 @@ measured-SUITE.tsv: a line a row, its name and a letter a column: H harm, - stop
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def _details(measured: Mapping[str, Measured]) -> str:
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
     text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
     for cells, names in groups.items():
-        text += f"| {', '.join(names)} | {' | '.join(cells[:-1])} |\n"
+        # Lines of a length that a person, and lintian, can take.
+        for some in textwrap.wrap(", ".join(names), 300, break_on_hyphens=False):
+            text += f"| {some.rstrip(',')} | {' | '.join(cells[:-1])} |\n"
     return text + "\n</details>\n"
 
 
