@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
@@ -13,9 +14,14 @@ METRICS = "phoenix-apparmor-metrics"
 FOLDER = "/var/lib/prometheus/node-exporter"
 
 
-def verdicts(vm: Machine) -> dict[str, str]:
+def status(vm: Machine) -> dict[str, Any]:
     out = vm.run("phoenix-apparmor", "status", "--json", check=False).stdout
-    return {c["ctid"]: c["verdict"] for c in json.loads(out)["containers"]}
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def verdicts(vm: Machine) -> dict[str, str]:
+    return {c["ctid"]: c["verdict"] for c in status(vm)["containers"]}
 
 
 def test_verdicts_follow_what_happens(fresh_vm: Machine) -> None:
@@ -31,13 +37,11 @@ def test_verdicts_follow_what_happens(fresh_vm: Machine) -> None:
     assert verdicts(vm) == down
     for ctid in (950, 952, 955):
         pct(vm, "start", ctid)
-    shown = vm.run("phoenix-apparmor", "status")
-    assert shown.rc == 0
-    assert verdicts(vm) == down | {"950": "ok", "952": "ok", "955": "ok"}
-    states = json.loads(vm.run("phoenix-apparmor", "status", "--json").stdout)["profiles"]
-    assert [(p["name"], p["conffile"], p["mode"], p["text"]) for p in states] == [
-        (name, "as shipped", "enforce", "same") for name in (BASE, DOCKER)
-    ]
+    shown = json.loads(vm.run("phoenix-apparmor", "status", "--json").stdout)  # exit status 0
+    found = {c["ctid"]: c["verdict"] for c in shown["containers"]}
+    assert found == down | {"950": "ok", "952": "ok", "955": "ok"}
+    states = [(p["name"], p["conffile"], p["mode"], p["text"]) for p in shown["profiles"]]
+    assert states == [(name, "as shipped", "enforce", "same") for name in (BASE, DOCKER)]
     # the JSON changes under running containers
     assign(vm, {950: DOCKER, 952: DOCKER, 955: BASE, 957: "lxc-not-there"})
     assert pct(vm, "start", 957, check=False).rc != 0
