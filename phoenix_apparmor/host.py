@@ -194,13 +194,16 @@ class Lock:
         except OSError as error:
             raise _write_error(self._path, error) from error
         end = time.monotonic() + self._wait
+        pause = 0.02
         while True:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= end:
                     return self
-                time.sleep(0.02)
+                # Ever more seldom: fifty that wait must not take the time of the one that works.
+                time.sleep(min(pause, max(0.0, end - time.monotonic())))
+                pause = min(pause * 1.5, 0.5)
             else:
                 self.held = True
                 return self

@@ -79,7 +79,9 @@ def distrust(seen: os.stat_result) -> str:
     return ""
 
 
-def assignment_of(host: Host, ctid: str) -> tuple[Assignment | None, Known | None]:
+def assignment_of(
+    host: Host, ctid: str, *, wait: float = 10
+) -> tuple[Assignment | None, Known | None]:
     """The container's assignment, and all that is known where that had to be found out.
 
     Known is None on the quick way: the copy is current and only the one line was read.
@@ -89,14 +91,18 @@ def assignment_of(host: Host, ctid: str) -> tuple[Assignment | None, Known | Non
     if found and lastgood.is_current(copy, *found) and not distrust(found[1]):
         line = lastgood.line_of(copy, ctid)
         return (None if line is None else assignments.read_line(line)), None
-    known = everyone(host)
+    known = everyone(host, wait=wait)
     return known.of(ctid), known
 
 
-def everyone(host: Host, *, save: bool = True) -> Known:
-    """What all containers are assigned now; a changed JSON is validated, and remembered if save."""
+def everyone(host: Host, *, save: bool = True, wait: float = 10) -> Known:
+    """What all containers are assigned now; a changed JSON is validated, and remembered if save.
+
+    Of many at once the first one validates, which costs most by far. wait: seconds that the
+    others give it before each does it for itself.
+    """
     try:
-        with host.lock(paths.ASSIGNMENTS_LOCK, wait=10):
+        with host.lock(paths.ASSIGNMENTS_LOCK, wait=wait):
             return _read_now(host, save)
     except PhoenixError:
         # No lock on a read-only or full /run: the answer is the same, only slower.

@@ -63,8 +63,9 @@ def prepare(host: Host, ctid: str, where: Where) -> Prepared:
 
 
 def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
+    until = time.monotonic() + PATIENCE[where]
     conf = host.read_if_there(paths.conf(ctid))
-    assignment, known = lookup.assignment_of(host, ctid)
+    assignment, known = lookup.assignment_of(host, ctid, wait=PATIENCE[where] / 3)
     trouble = known.trouble if known is not None else None
     if trouble is not None and known is not None and not known.ever:
         if where == "hookscript" or _has_our_hookscript(conf):
@@ -94,7 +95,6 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
                 ctid=ctid,
             )
         )
-    until = time.monotonic() + PATIENCE[where]
     changes = _make_it_so(host, ctid, assignment, where, conf, warnings, until)
     return Prepared(assignment, tuple(changes), tuple(warnings))
 

