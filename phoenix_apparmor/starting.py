@@ -16,7 +16,7 @@ from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
-LXC_INFO_SECONDS = 10
+LXC_INFO_SECONDS = 30
 
 # Proxmox' own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).

@@ -40,7 +40,15 @@ class Snapshot:
 class Machine:
     """A running VM. Use as a context manager, or call close()."""
 
-    def __init__(self, suite: str, disk: Path, roots: Path | None, state: Path | None) -> None:
+    def __init__(
+        self,
+        suite: str,
+        disk: Path,
+        roots: Path | None,
+        state: Path | None,
+        append: str = "",
+        accelerator: qemu.Accelerator | None = None,
+    ) -> None:
         base = image(suite)
         self.suite = suite
         self._folder = Path(tempfile.mkdtemp(prefix=f"vm-{suite}."))
@@ -49,7 +57,13 @@ class Machine:
         command("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
                 str(self.disk))  # fmt: skip
         self._qemu = qemu.Qemu(
-            self._folder, base, self.disk, roots or empty_roots(), qemu.accelerator(base), state
+            self._folder,
+            base,
+            self.disk,
+            roots or empty_roots(),
+            accelerator or qemu.accelerator(base),
+            state,
+            append,
         )
         try:
             self._channel = Channel(self._qemu.agent_socket)
@@ -71,6 +85,14 @@ class Machine:
     def resume(cls, snapshot: Snapshot, roots: Path | None = None) -> Machine:
         """A VM that goes on where the snapshot stands; any number at the same time."""
         return cls(snapshot.suite, snapshot.folder / "disk.qcow2", roots, snapshot.folder / "state")
+
+    @classmethod
+    def boot(
+        cls, snapshot: Snapshot, append: str = "", accelerator: qemu.Accelerator | None = None
+    ) -> Machine:
+        """A VM that boots anew from the snapshot's disk; append: to the kernel's command line."""
+        disk = snapshot.folder / "disk.qcow2"
+        return cls(snapshot.suite, disk, None, None, append, accelerator)
 
     def run(
         self,

@@ -39,6 +39,10 @@ TCG = Accelerator(
     "tcg", ("-accel", "tcg,thread=single,tb-size=512", "-cpu", "Nehalem", "-smp", "1")
 )
 
+# The guest's clock goes by instructions (one a nanosecond): slower, and what a program costs is
+# the same number on every machine, busy or not.
+COUNTING = Accelerator("counting", (*TCG.arguments, "-icount", "shift=0,sleep=off"))
+
 
 def version() -> str:
     done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True)
@@ -85,11 +89,12 @@ def _try_kvm(image: Path, folder: Path) -> None:
         (folder / "works").touch()
 
 
-def hardware(accelerator: Accelerator) -> Sequence[str]:
-    """The machine's parts; a saved VM resumes only on the same ones."""
+def hardware(accelerator: Accelerator, more: str = "") -> Sequence[str]:
+    """The machine's parts; a saved VM resumes only on the same ones. more: to the kernel's line."""
     return (
         "-nodefaults", "-no-user-config", "-machine", "q35", *accelerator.arguments,
-        "-m", str(MEMORY), "-display", "none", "-no-reboot", "-nic", "none", "-append", APPEND,
+        "-m", str(MEMORY), "-display", "none", "-no-reboot", "-nic", "none",
+        "-append", f"{APPEND} {more}".strip(),
         "-device", "virtio-blk-pci,drive=root,serial=root",
         "-device", "virtio-blk-pci,drive=roots,serial=roots",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=phoenix",
@@ -108,13 +113,14 @@ class Qemu:
         roots: Path,
         accelerator: Accelerator,
         incoming: Path | None = None,
+        append: str = "",
     ) -> None:
         self.console = folder / "console.log"
         self.agent_socket = folder / "agent"
         self._log = folder / "qemu.log"
         self._control = folder / "qmp"
         arguments = [
-            PROGRAM, *hardware(accelerator),
+            PROGRAM, *hardware(accelerator, append),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-drive", f"file={disk},format=qcow2,if=none,id=root,cache=unsafe",
             "-drive", f"file={roots},format=qcow2,if=none,id=roots,readonly=on,cache=unsafe",
