@@ -29,10 +29,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test that uses `suite` (so: any VM) runs on both suites, each suite in one worker."""
+    """Every test that uses `suite` (so: any VM) runs on both suites, each suite in one worker.
+
+    A module whose ONLY_SUITES names one shows what does not depend on the release.
+    """
     if "suite" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--suite", default=None)
-        suites = [chosen] if chosen else list(SUITES)
+        wanted = getattr(metafunc.module, "ONLY_SUITES", SUITES)
+        suites = [suite for suite in wanted if chosen in (None, suite)]
         marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in suites]
         metafunc.parametrize("suite", marked, indirect=True)
 

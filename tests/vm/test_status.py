@@ -8,6 +8,7 @@ from typing import Any
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
 
+ONLY_SUITES = ("bookworm",)
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
 METRICS = "phoenix-apparmor-metrics"
