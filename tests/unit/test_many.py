@@ -6,11 +6,11 @@ import time
 
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
-CTIDS = [str(ctid) for ctid in range(900, 930)]
+CTIDS = [str(ctid) for ctid in range(900, 950)]
 PROFILES = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker", "lxc-site")
 
 
-def test_thirty_starts_at_once(host: FakeHost) -> None:
+def test_fifty_starts_at_once(host: FakeHost) -> None:
     """No torn file, no lost edit, no wrong profile; the profiles start out not loaded."""
     for name in PROFILES:
         host.profile(name)
