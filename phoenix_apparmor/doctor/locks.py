@@ -10,9 +10,9 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.doctor.reading import Conf
 from phoenix_apparmor.host import Host
 
+# Into a new container: the old one stays until the new one is seen to work.
 UNPRIVILEGED = (
-    "pct stop {0} ; vzdump {0} --dumpdir /var/lib/vz/dump ; "
-    "pct restore {0} /var/lib/vz/dump/vzdump-lxc-{0}-*.tar* --unprivileged 1 --force"
+    "vzdump {0} --mode stop ; pct restore NEW_CTID ARCHIVE --unprivileged 1 --storage STORAGE"
 )
 # Clearing a list (an empty value) gives the container what LXC's common.conf takes from it.
 CLEARED = {

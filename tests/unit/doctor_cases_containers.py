@@ -105,7 +105,7 @@ CASES = {
         conf("lxc.apparmor.allow_nesting = 1\n"), "apparmor-lines", "warning", ("/dev/.lxc",)
     ),
     "privileged": Case(
-        privileged(), "other-locks", "note", ("CT 950 is privileged", "--unprivileged 1 --force")
+        privileged(), "other-locks", "note", ("CT 950 is privileged", "ARCHIVE --unprivileged 1")
     ),
     "privileged with all capabilities": Case(
         privileged("lxc.cap.drop:\n"), "other-locks", "warning", ("mac_admin", "lxc.cap.drop")

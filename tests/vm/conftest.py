@@ -31,7 +31,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that uses `suite` (so: any VM) runs on both suites, each suite in one worker.
 
-    A module whose ONLY_SUITES names one shows what does not depend on the release.
+    A module's ONLY_SUITES leaves out others, where the release makes no difference to it.
     """
     if "suite" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--suite", default=None)
