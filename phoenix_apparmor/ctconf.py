@@ -1,29 +1,20 @@
-r"""Text of a container's two configuration files: pure functions, no I/O.
+r"""Text of /etc/pve/lxc/CTID.conf: pure functions, no I/O.
 
-/etc/pve/lxc/CTID.conf is read as Proxmox reads it (PVE::LXC::Config, the parser of
-``lxc.*`` lines): lines end at ``\n`` only; the main section ends at the first
-``[header]``; a line is ``lxc.key: value`` or ``lxc.key = value``; of several lines with
-one key the last one wins; there are no trailing comments.
+It is read as Proxmox reads it (PVE::LXC::Config, the parser of ``lxc.*`` lines): lines end
+at ``\n`` only; the main section ends at the first ``[header]``; a line is
+``lxc.key: value`` or ``lxc.key = value``; of several lines with one key the last one wins;
+there are no trailing comments.
 
-/var/lib/lxc/CTID/config is read as LXC reads it: ``key = value`` only, ``#`` comments.
-
-Both are bytes here, so that whatever else is in them stays as it is. The start of a
-container is a hot path: this module imports nothing (``re`` alone costs as much as half
-an interpreter's start).
+It is bytes here, so that whatever else is in it stays as it is. The start of a container is
+a hot path: this module imports nothing (``re`` alone costs as much as half an
+interpreter's start).
 """
 
 PROFILE_KEY = b"lxc.apparmor.profile"
 # LXC 2's name of it. Proxmox passes it on, and LXC then refuses to start.
 DEAD_KEY = b"lxc.aa_profile"
 
-STACK_BEGIN = b"# phoenix-apparmor: policy namespace for the container (begin)"
-STACK_END = b"# phoenix-apparmor: policy namespace for the container (end)"
-
-SECURITYFS_ENTRY = (
-    b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
-)
-
-_BLANK = b" \t\r\f\v"
+BLANK = b" \t\r\f\v"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _LXC_KEY = _LETTERS + b"0123456789_-."
 _HEADER = _LETTERS + b"0123456789_-"
@@ -34,7 +25,7 @@ def header_name(line: bytes) -> bytes | None:
 
     Proxmox: ``^\[([a-z][a-z0-9_\-]+)\]\s*$`` without regard to case, or ``[pve:pending]``.
     """
-    line = line.rstrip(_BLANK).lower()
+    line = line.rstrip(BLANK).lower()
     if not line.startswith(b"[") or not line.endswith(b"]"):
         return None
     name = line[1:-1]
@@ -57,10 +48,10 @@ def lxc_setting(line: bytes) -> tuple[bytes, bytes] | None:
     if len(key) == 4:
         return None
     if not rest.startswith(b":"):
-        rest = rest.lstrip(_BLANK)
+        rest = rest.lstrip(BLANK)
         if not rest.startswith(b"="):
             return None
-    return key, rest[1:].strip(_BLANK)
+    return key, rest[1:].strip(BLANK)
 
 
 def main_section(lines: list[bytes]) -> int:
@@ -113,13 +104,13 @@ def set_conf_profile(text: bytes, profile: str | None) -> bytes:
         lines[place] = wanted + _line_end(lines[place])
     for number, _, _ in reversed(found):
         if wanted is None or number != place:
-            _remove_line(lines, number)
+            remove_line(lines, number)
     if wanted is not None and place is None:
-        _insert_line(lines, _place_of_new_line(lines), wanted)
+        insert_line(lines, _place_of_new_line(lines), wanted)
     return b"\n".join(lines)
 
 
-def _remove_line(lines: list[bytes], number: int) -> None:
+def remove_line(lines: list[bytes], number: int) -> None:
     """Takes one line out; the newline before an unterminated last line stays."""
     if number == len(lines) - 1:
         lines[number] = b""
@@ -127,7 +118,7 @@ def _remove_line(lines: list[bytes], number: int) -> None:
         del lines[number]
 
 
-def _insert_line(lines: list[bytes], place: int, line: bytes) -> None:
+def insert_line(lines: list[bytes], place: int, line: bytes) -> None:
     """Puts a line before lines[place], with the line ending that the file has."""
     crlf = any(other.endswith(b"\r") for other in lines[:-1])
     at_open_end = place == len(lines)
@@ -145,7 +136,7 @@ def _place_of_new_line(lines: list[bytes]) -> int:
     if last is None:
         # No lxc line yet: the end of the section, above the blank lines that close it.
         last = end - 1
-        while last >= 0 and not lines[last].strip(_BLANK):
+        while last >= 0 and not lines[last].strip(BLANK):
             last -= 1
     return last + 1
 
@@ -163,7 +154,7 @@ def conf_value(text: bytes, key: bytes) -> str | None:
     lines = text.split(b"\n")
     for number in range(main_section(lines)):
         if lines[number].startswith(key + b":"):
-            value = as_text(lines[number][len(key) + 1 :].strip(_BLANK))
+            value = as_text(lines[number][len(key) + 1 :].strip(BLANK))
     return value
 
 
@@ -172,112 +163,8 @@ def remove_conf_option(text: bytes, key: bytes) -> bytes:
     lines = text.split(b"\n")
     for number in reversed(range(main_section(lines))):
         if lines[number].startswith(key + b":"):
-            _remove_line(lines, number)
+            remove_line(lines, number)
     return b"\n".join(lines)
-
-
-def runtime_setting(line: bytes) -> tuple[bytes, bytes] | None:
-    """(key, value) of a line of LXC's own configuration, or None."""
-    line = line.strip(_BLANK)
-    if line.startswith(b"#") or b"=" not in line:
-        return None
-    key, _, value = line.partition(b"=")
-    return key.rstrip(_BLANK), value.strip(_BLANK)
-
-
-def runtime_profiles(text: bytes) -> list[str]:
-    """Values of the profile lines outside the part that is ours (see stack), the dead key too."""
-    lines = unstack(text).split(b"\n")
-    return [as_text(value) for _, _, value in _runtime_profile_lines(lines)]
-
-
-def runtime_says(text: bytes, profile: str | None) -> bool:
-    """Whether there is one profile line, outside our part, with this value (None: no line)."""
-    found = _runtime_profile_lines(unstack(text).split(b"\n"))
-    if profile is None:
-        return not found
-    return len(found) == 1 and found[0][1:] == (PROFILE_KEY, as_bytes(profile))
-
-
-def _runtime_profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
-    found = []
-    for number, line in enumerate(lines):
-        setting = runtime_setting(line)
-        if setting is not None and setting[0] in (PROFILE_KEY, DEAD_KEY):
-            found.append((number, *setting))
-    return found
-
-
-def is_unprivileged(text: bytes) -> bool:
-    """Whether a runtime configuration maps user ids."""
-    settings = (runtime_setting(line) for line in text.split(b"\n"))
-    return any(setting is not None and setting[0] == b"lxc.idmap" for setting in settings)
-
-
-def set_runtime_profile(text: bytes, profile: str | None) -> bytes:
-    """LXC's configuration with exactly this profile (None: no line), for hosts without Proxmox."""
-    text = unstack(text)
-    if runtime_says(text, profile):
-        return text
-    lines = text.split(b"\n")
-    found = _runtime_profile_lines(lines)
-    place = found[-1][0] if found and profile is not None else None
-    for number, _, _ in reversed(found):
-        if number != place:
-            _remove_line(lines, number)
-    if profile is not None:
-        line = PROFILE_KEY + b" = " + as_bytes(profile)
-        if place is not None:
-            lines[place - len(found) + 1] = line
-        else:
-            _insert_line(lines, len(lines) - 1 if lines[-1] == b"" else len(lines), line)
-    return b"\n".join(lines)
-
-
-def namespace_of(ctid: str) -> str:
-    """The AppArmor policy namespace of a container: the name LXC gives its own ones.
-
-    LXC (lsm/apparmor.c, apparmor_namespace) makes it of the name and the path
-    /var/lib/lxc, with ``/`` replaced by ``-``.
-    """
-    return f"lxc-{ctid}_<-var-lib-lxc>"
-
-
-def stacked_label(profile: str, ctid: str) -> str:
-    """The label of a container whose own policy namespace is stacked below profile."""
-    return f"{profile}//&:{namespace_of(ctid)}:"
-
-
-def stack(text: bytes, profile: str, ctid: str) -> bytes:
-    """Runtime configuration under the stacked label, in a marked block at its end.
-
-    Its lines come last and LXC takes the last profile, so that the plain line above stays
-    what Proxmox generated. allow_nesting brings the unmasked proc and sysfs without which
-    the kernel lets no user namespace mount proc; /sys/kernel/security is how the
-    container's tools reach the policy namespace.
-    """
-    block = (
-        STACK_BEGIN,
-        PROFILE_KEY + b" = " + as_bytes(stacked_label(profile, ctid)),
-        b"lxc.apparmor.allow_nesting = 1",
-        SECURITYFS_ENTRY,
-        STACK_END,
-    )
-    text = unstack(text)
-    if text and not text.endswith(b"\n"):
-        text += b"\n"
-    return text + b"\n".join(block) + b"\n"
-
-
-def unstack(text: bytes) -> bytes:
-    """text without the block of stack."""
-    begin = text.find(STACK_BEGIN)
-    if begin < 0:
-        return text
-    end = text.find(STACK_END, begin)
-    # A block without its end was cut by somebody's edit: ours reached to the end of the file.
-    rest = b"" if end < 0 else text[end + len(STACK_END) :].removeprefix(b"\n")
-    return unstack(text[:begin] + rest)
 
 
 def as_text(value: bytes) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from phoenix_apparmor import comparing, ctconf, kernel, lookup, paths, report, starting
+from phoenix_apparmor import comparing, ctconf, kernel, lookup, lxcconf, paths, report, starting
 from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.comparing import Progress
 from phoenix_apparmor.errors import PhoenixError
@@ -214,7 +214,7 @@ def _in_conf(conf: bytes) -> str:
 def _in_runtime(host: Host, ctid: str) -> str | None:
     """Without Proxmox, LXC's own configuration is where the profile is written."""
     try:
-        values = ctconf.runtime_profiles(host.read(paths.runtime(ctid)))
+        values = lxcconf.profiles(host.read(paths.runtime(ctid)))
     except OSError:
         return None
     return values[-1] if values else report.GENERATED
@@ -222,7 +222,7 @@ def _in_runtime(host: Host, ctid: str) -> str | None:
 
 def _lxc_name(host: Host, ctid: str) -> str | None:
     text = host.read_if_there(paths.runtime(ctid)) or b""
-    for setting in map(ctconf.runtime_setting, text.split(b"\n")):
+    for setting in map(lxcconf.setting_of, text.split(b"\n")):
         if setting is not None and setting[0] == b"lxc.uts.name":
             return ctconf.as_text(setting[1])
     return None

@@ -14,7 +14,8 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.profiles import ProfileFile
 
-LOAD_SECONDS = 120
+# A compile is 0.3 s of a processor, of which a host that starts fifty containers leaves little.
+LOAD_SECONDS = 600
 ENFORCING = ("enforce", "kill")
 # A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
 BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
@@ -105,23 +106,24 @@ def seconds_left(until: float) -> float:
     return max(1.0, until - time.monotonic())
 
 
-def ensure_enforced(host: Host, name: str, until: float) -> str | None:
-    """Makes sure that the kernel enforces a profile; its mode before, None if it was not loaded.
+def ensure_enforced(host: Host, name: str, until: float) -> bool:
+    """Makes sure that the kernel enforces a profile; whether it had to be loaded here.
 
     until: time.monotonic() of the end of the start's patience.
     Raises PhoenixError, with the way out, where a container under it would run under less
     than the profile says: then it must not start.
     """
+    loads = False
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
         with host.lock(paths.LOADING_LOCK, wait=seconds_left(until) / 2):
-            if _mode(host, name) is None:
+            loads = _mode(host, name) is None
+            if loads:
                 _load_for_start(host, name, until)
-        _refuse_unless_enforcing(name, _mode(host, name))
-        return None
+        mode = _mode(host, name)
     _refuse_unless_enforcing(name, mode)
-    return mode
+    return loads
 
 
 def _mode(host: Host, name: str) -> str | None:

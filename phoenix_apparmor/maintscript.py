@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from phoenix_apparmor import attaching, conffiles, ctconf, paths
+from phoenix_apparmor import attaching, conffiles, ctconf, lxcconf, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
@@ -203,7 +203,7 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
         setting = ctconf.lxc_setting
     else:
         files = [paths.runtime(container) for container in host.names("/var/lib/lxc")]
-        setting = ctconf.runtime_setting
+        setting = lxcconf.setting_of
     for file in files:
         lines = (host.read_if_there(file) or b"").split(b"\n")
         if (ctconf.PROFILE_KEY, name) in map(setting, lines):

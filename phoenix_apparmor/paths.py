@@ -22,6 +22,10 @@ NO_LINE = ("unconfined", "generated")
 # The comment in a profile file that asks for a policy namespace for each of its containers.
 NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace\n"
 
+# The one that asks for our seccomp policy for each of its privileged containers.
+SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp\n"
+SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
+
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
 SNIPPET = "phoenix-apparmor.py"
 PVE_MODULE = "/usr/share/perl5/PVE/LXC.pm"

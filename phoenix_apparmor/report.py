@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import ctconf
+from phoenix_apparmor import ctconf, lxcconf
 from phoenix_apparmor.assignments import Assignment
 
 SCHEMA_VERSION = 1
@@ -151,7 +151,7 @@ def label_fits(label: str, profile: str | None, ctid: str) -> bool:
         short = short_label(label, ctid)
         return short == GENERATED or short.startswith(LXC_DEFAULT)
     name, mode = split_label(label)
-    if name.startswith(ctconf.stacked_label(profile, ctid)):
+    if name.startswith(lxcconf.stacked_label(profile, ctid)):
         return mode in HOLDING
     return name == profile and mode in ENFORCING
 

@@ -5,7 +5,7 @@ this module imports only what has no imports of its own, and answers False to ev
 of the ordinary. starting.prepare then finds out what it is; it alone decides and acts.
 """
 
-from phoenix_apparmor import ctconf, kernel, lastgood, paths
+from phoenix_apparmor import ctconf, kernel, lastgood, lxcconf, paths
 from phoenix_apparmor.host import Host
 
 TYPE_CHECKING = False
@@ -33,14 +33,14 @@ def _is_settled(host: Host, ctid: str) -> bool:
     runtime = host.read(paths.runtime(ctid))
     if name in paths.NO_LINE:
         generated = "generated" if host.exists(paths.PVE_MODULE) else None
-        return ctconf.conf_says(conf, None) and ctconf.runtime_says(runtime, generated)
+        return ctconf.conf_says(conf, None) and lxcconf.says(runtime, generated)
     if not name.startswith("lxc-") or " " in name:
         return False
     return (
         ctconf.conf_says(conf, name)
-        and ctconf.runtime_says(runtime, name)
+        and lxcconf.says(runtime, name)
         and kernel.mode_of(host.read(paths.KERNEL_PROFILES), name) == "enforce"
-        and _has_its_namespace(host, ctid, name, runtime)
+        and _has_our_lines(host, ctid, name, runtime)
     )
 
 
@@ -53,13 +53,14 @@ def _trusted_json(host: Host) -> "tuple[str, os.stat_result] | None":
     return None
 
 
-def _has_its_namespace(host: Host, ctid: str, name: str, runtime: bytes) -> bool:
-    """Whether a container that gets a policy namespace has it, and one that does not has none."""
-    stacked = ctconf.STACK_BEGIN in runtime
-    if paths.NAMESPACE_MARKER not in host.read(f"{paths.APPARMOR_D}/{name}"):
-        return not stacked
-    if not ctconf.is_unprivileged(runtime):
-        return not stacked
-    return runtime == ctconf.stack(runtime, name, ctid) and host.exists(
-        kernel.namespace_path(ctconf.namespace_of(ctid))
-    )
+def _has_our_lines(host: Host, ctid: str, name: str, runtime: bytes) -> bool:
+    """Whether the lines that we add are just those that its profile asks for."""
+    profile = host.read(f"{paths.APPARMOR_D}/{name}")
+    if lxcconf.is_unprivileged(runtime):
+        if paths.NAMESPACE_MARKER in profile:
+            return runtime == lxcconf.stack(runtime, name, ctid) and host.exists(
+                kernel.namespace_path(lxcconf.namespace_of(ctid))
+            )
+    elif paths.SECCOMP_MARKER in profile and not lxcconf.has_seccomp(runtime):
+        return runtime == lxcconf.with_seccomp(runtime) and host.exists(paths.SECCOMP)
+    return lxcconf.BEGIN not in runtime

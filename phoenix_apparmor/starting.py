@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from phoenix_apparmor import ctconf, kernel, loading, lookup, paths, profiles
+from phoenix_apparmor import ctconf, kernel, loading, lookup, lxcconf, paths, profiles
 from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -121,7 +121,7 @@ def _make_it_so(
     """Kernel first, so that a refused start has changed nothing; the runtime configuration last."""
     profile = assignment.profile
     changes = []
-    if profile is not None and loading.ensure_enforced(host, profile, until) is None:
+    if profile is not None and loading.ensure_enforced(host, profile, until):
         changes.append(f"loaded profile {profile}")
     if where == "hookscript":
         if conf is None:
@@ -183,42 +183,56 @@ def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> 
         return False  # lxc-start has nothing to start either, and says so
     profile = assignment.profile
     expected = "generated" if profile is None and is_proxmox(host) else profile
-    changed = old is None or not ctconf.runtime_says(old, expected)
+    changed = old is None or not lxcconf.says(old, expected)
     if changed and is_proxmox(host):
         _regenerate(host, ctid, profile, until)
         old = host.read(name)
-        if not ctconf.runtime_says(old, expected):
+        if not lxcconf.says(old, expected):
             raise PhoenixError(
                 f"Proxmox did not put profile {expected} into {name}.",
                 hint=f"See what else sets one there: grep apparmor {name} {paths.conf(ctid)}",
             )
-    new = ctconf.set_runtime_profile(old or b"", expected)
-    if profile is not None and gets_namespace(host, assignment, new):
-        try:
-            kernel.make_namespace(host, ctconf.namespace_of(ctid))
-        except OSError as error:
-            raise PhoenixError(
-                f"its policy namespace cannot be made: {error.strerror}.",
-                hint='To do without it: "apparmor_policy_namespace": false in its JSON entry.',
-            ) from error
-        new = ctconf.stack(new, profile, ctid)
+    new = _with_our_lines(host, ctid, assignment, lxcconf.set_profile(old or b"", expected))
     if new != old:
         host.replace(name, new)
     return changed
 
 
-def gets_namespace(host: Host, assignment: Assignment, runtime: bytes) -> bool:
-    """Whether the container is started with a policy namespace of its own.
+def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: bytes) -> bytes:
+    """The runtime configuration with what its profile file asks for beside the label.
 
-    Its profile asks for it, the container is not excepted, and it has a user namespace (only
-    that can own a policy namespace: in a privileged container it would serve nothing).
+    A policy namespace, unless the container is excepted or has no user namespace (only that
+    can own one). Our seccomp policy in a container without a user namespace, unless its
+    .conf names one itself.
     """
-    if assignment.profile is None or not assignment.policy_namespace:
-        return False
-    if not ctconf.is_unprivileged(runtime) or not host.exists(paths.NAMESPACES):
-        return False
-    file = profiles.find(host, assignment.profile)
-    return file is not None and file.wants_namespace
+    profile = assignment.profile
+    file = profiles.find(host, profile) if profile is not None else None
+    if profile is None or file is None:
+        return runtime
+    if lxcconf.is_unprivileged(runtime):
+        wanted = file.wants_namespace and assignment.policy_namespace
+        if wanted and host.exists(paths.NAMESPACES):
+            return _stacked(host, ctid, profile, runtime)
+    elif file.wants_seccomp and not lxcconf.has_seccomp(runtime):
+        if not host.exists(paths.SECCOMP):
+            raise PhoenixError(
+                f"{paths.SECCOMP} is missing, which guards a privileged container.",
+                hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
+                "phoenix-apparmor",
+            )
+        return lxcconf.with_seccomp(runtime)
+    return runtime
+
+
+def _stacked(host: Host, ctid: str, profile: str, runtime: bytes) -> bytes:
+    try:
+        kernel.make_namespace(host, lxcconf.namespace_of(ctid))
+    except OSError as error:
+        raise PhoenixError(
+            f"its policy namespace cannot be made: {error.strerror}.",
+            hint='To do without it: "apparmor_policy_namespace": false in its JSON entry.',
+        ) from error
+    return lxcconf.stack(runtime, profile, ctid)
 
 
 def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> None:
@@ -248,7 +262,7 @@ def label_is(label: str, profile: str | None, ctid: str) -> bool:
     if profile is None:
         return label != "unconfined"
     return label in (f"{profile} (enforce)", f"{profile} (kill)") or (
-        label.startswith(stacked := ctconf.stacked_label(profile, ctid))
+        label.startswith(stacked := lxcconf.stacked_label(profile, ctid))
         and not label.removeprefix(stacked).endswith("(complain)")
     )
 
@@ -274,7 +288,7 @@ def release(host: Host, ctid: str) -> bool:
     Only with no process left: the kernel would remove it under a running container as well,
     into which nobody could enter any more.
     """
-    namespace = ctconf.namespace_of(ctid)
+    namespace = lxcconf.namespace_of(ctid)
     if not host.exists(kernel.namespace_path(namespace)):
         return False
     for group in (f"/sys/fs/cgroup/lxc/{ctid}", f"/sys/fs/cgroup/lxc.payload.{ctid}"):

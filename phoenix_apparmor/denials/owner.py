@@ -4,7 +4,7 @@ import os
 import re
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, paths
+from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.source import boot_time
 from phoenix_apparmor.host import Host
@@ -97,7 +97,7 @@ class Owners:
                     text = self._host.read(paths.runtime(name))
                 except OSError:
                     continue
-                values = ctconf.runtime_profiles(text)
+                values = lxcconf.profiles(text)
                 if values:
                     users.setdefault(values[-1].split("//")[0], []).append(name)
             self._users = {key: tuple(sorted(value, key=_order)) for key, value in users.items()}

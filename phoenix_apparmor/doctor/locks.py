@@ -1,10 +1,11 @@
 """Checks of what holds a container beside its profile: the user namespace, devices, capabilities.
 
-What a profile cannot stop in a privileged container was measured: README, "Security measured".
+What is left to root in a privileged container was measured: README, "Security measured".
 """
 
 from collections.abc import Iterator
 
+from phoenix_apparmor import paths
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.doctor.reading import Conf
@@ -14,10 +15,11 @@ from phoenix_apparmor.host import Host
 UNPRIVILEGED = (
     "vzdump {0} --mode stop ; pct restore NEW_CTID ARCHIVE --unprivileged 1 --storage STORAGE"
 )
+SECCOMP_KEY = "lxc.seccomp.profile"
 # Clearing a list (an empty value) gives the container what LXC's common.conf takes from it.
 CLEARED = {
     "lxc.cap.drop": "all capabilities, mac_admin too, with which root in it loads AppArmor policy",
-    "lxc.seccomp.profile": "all system calls, those that load a module or another kernel too",
+    SECCOMP_KEY: "all system calls, those that load a module or another kernel too",
 }
 DEVICES = "lxc.cgroup2.devices.allow"
 
@@ -31,7 +33,7 @@ def other_locks(host: Host) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"CT {conf.ctid} is privileged: root in it is root of the host, and only its profile "
-            "stands between. A profile cannot stop all.",
+            "and its seccomp policy stand between.",
             f"{conf.path} has no unprivileged: 1",
             UNPRIVILEGED.format(conf.ctid),
         )
@@ -44,6 +46,14 @@ def _opened(conf: Conf) -> Iterator[Finding]:
         if value == "" and key in CLEARED:
             what = f"CT {conf.ctid} is privileged and has {CLEARED[key]}."
             yield Finding("warning", what, f"{conf.path}: {key}: (empty)", mend)
+        elif key == SECCOMP_KEY and value != paths.SECCOMP:
+            yield Finding(
+                "warning",
+                f"CT {conf.ctid} is privileged and has a seccomp policy of its own, so ours does "
+                "not stop what AppArmor is not asked about (open_tree, fsmount, bpf, swapon).",
+                f"{conf.path}: {key}: {value}",
+                f"{mend}, or add to that policy what {paths.SECCOMP} has",
+            )
         elif key == DEVICES and value.split()[:1] == ["a"]:
             yield Finding(
                 "warning",

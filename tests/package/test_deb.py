@@ -44,7 +44,9 @@ def deb(v1: Path) -> Iterator[DebFile]:
 
 def profiles_in_tree() -> set[str]:
     found = [*TREE.glob("profiles/lxc-*"), *TREE.glob("profiles/abstractions/phoenix/*")]
-    return {"/etc/apparmor.d/" + str(path.relative_to(TREE / "profiles")) for path in found}
+    return {"/etc/apparmor.d/" + str(path.relative_to(TREE / "profiles")) for path in found} | {
+        "/etc/phoenix-apparmor/privileged.seccomp"
+    }
 
 
 def control(deb: DebFile, name: str) -> str:

@@ -113,6 +113,12 @@ CASES = {
     "privileged without seccomp": Case(
         privileged("lxc.seccomp.profile =\n"), "other-locks", "warning", ("load a module",)
     ),
+    "privileged with another seccomp policy": Case(
+        privileged("lxc.seccomp.profile: /usr/share/lxc/config/common.seccomp\n"),
+        "other-locks",
+        "warning",
+        ("of its own", "open_tree"),
+    ),
     "privileged with all devices": Case(
         privileged("lxc.cgroup2.devices.allow: a\n"),
         "other-locks",

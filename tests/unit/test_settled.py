@@ -66,7 +66,7 @@ def stray_block(host: FakeHost) -> None:
     if begin >= 0:
         host.runtime("952", text[:begin])
         return
-    host.runtime("952", text + b"# phoenix-apparmor: policy namespace for the container (begin)\n")
+    host.runtime("952", text + b"# phoenix-apparmor: its own lines (begin)\n")
 
 
 def no_namespace(host: FakeHost) -> None:

@@ -12,7 +12,7 @@ from phoenix_apparmor import starting
 from phoenix_apparmor.assignments import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from tests.unit.fakehost import PVE_GENERATED, REPO, Done, FakeHost, Journal
+from tests.unit.fakehost import PVE_GENERATED, REPO, FakeHost, Journal
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
@@ -371,69 +371,6 @@ def test_a_copy_that_somebody_damaged_is_made_anew(host: FakeHost) -> None:
     host.write("/var/lib/phoenix-apparmor/assignments", b"\0" * 99)
     assert host.hook("952").status == 0
     assert b"952 lxc-nvidia" in host.read("/var/lib/phoenix-apparmor/assignments")
-
-
-# The policy namespace
-
-
-def stacked(host: FakeHost) -> bool:
-    return b"//&:lxc-952_<-var-lib-lxc>:" in host.read("/var/lib/lxc/952/config")
-
-
-def namespace(host: FakeHost) -> bool:
-    folder = "/sys/kernel/security/apparmor/policy/namespaces"
-    return host.path(f"{folder}/lxc-952_<-var-lib-lxc>").is_dir()
-
-
-@pytest.mark.parametrize("way", ["hookscript", "unit"])
-def test_profile_with_the_marker_is_stacked(host: FakeHost, way: str) -> None:
-    host.assign(c952=DOCKER)
-
-    def start() -> Done:
-        return host.hook("952") if way == "hookscript" else host.unit("pre-start", "952")
-
-    assert start().status == 0
-    assert stacked(host)
-    assert namespace(host)
-    if way == "hookscript":
-        assert host.read("/etc/pve/lxc/952.conf").endswith(b": lxc-nvidia-gpu-docker\n")
-    host.path("/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>").rmdir()
-    before = host.read("/var/lib/lxc/952/config")
-    assert start().status == 0
-    assert namespace(host), "made again at each start"
-    assert host.read("/var/lib/lxc/952/config") == before
-    host.assign(c952=BASE)
-    start()
-    assert not stacked(host)
-
-
-def test_who_is_not_stacked(host: FakeHost) -> None:
-    host.assign(c952=BASE)
-    host.hook("952")
-    assert not stacked(host)
-    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
-    host.hook("952")
-    assert not stacked(host), "excepted"
-    host.assign(c952=DOCKER)
-    host.runtime("952", b"lxc.apparmor.profile = x\n")
-    host.hook("952")
-    assert not stacked(host), "privileged"
-    assert not namespace(host)
-    host.runtime("952")
-    host.hook("952")
-    assert stacked(host)
-
-
-def test_the_namespace_goes_when_no_process_is_left(host: FakeHost) -> None:
-    host.assign(c952=DOCKER)
-    host.hook("952")
-    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 1\nfrozen 0\n")
-    assert host.unit("post-stop", "952").status == 0
-    assert namespace(host)
-    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 0\nfrozen 0\n")
-    assert host.unit("post-stop", "952") == (0, "", "")
-    assert not namespace(host)
-    assert host.unit("post-stop", "952").status == 0
 
 
 # After the start

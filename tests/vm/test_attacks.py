@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vm.attacks import table
-from tests.vm.attacks.columns import ALL, BARE, COLUMNS, Column
+from tests.vm.attacks.columns import ALL, ALONE, BARE, COLUMNS, Column
 from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness import cache
@@ -29,6 +29,20 @@ NOWHERE_ON: dict[str, dict[str, str]] = {
     "trixie": {},
     "bookworm": {"lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it"},
 }
+
+# What AppArmor is asked nothing about, or too little; our seccomp policy stops it.
+SECCOMP = {
+    "proc-tree-renamed",
+    "sys-tree-moved",
+    "sys-tree-parameters",
+    "sys-tree-power",
+    "devtmpfs-detached",
+    "devtmpfs-moved-in",
+    "bpf-trace",
+    "perf",
+    "swap",
+}
+SECCOMP_ON: dict[str, set[str]] = {"trixie": set(), "bookworm": {"kernel-log"}}
 
 Measured = dict[str, dict[str, str]]
 OURS = [column for column in COLUMNS if column.ours]
@@ -67,7 +81,7 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
 def measured(vm: Machine) -> Measured:
     """Every row under every column, on a real kernel."""
     push(vm)
-    assign(vm, {column.ctid: column.assigned for column in OURS})
+    assign(vm, {column.ctid: column.assigned for column in (*OURS, ALONE)})
     found = {}
     for column in ALL:
         before = vm.sh(HOST).stdout
@@ -84,15 +98,18 @@ def measured(vm: Machine) -> Measured:
 @pytest.mark.parametrize("column", OURS, ids=[column.key for column in OURS])
 def test_no_harm_under_our_profiles(measured: Measured, column: Column) -> None:
     harmed = [name for name, letter in measured[column.key].items() if letter == "H"]
-    if not column.unprivileged:
-        # Beyond any profile, and the README says so; an unprivileged container stops these too.
-        harmed = [name for name in harmed if not name.startswith(table.BEYOND)]
     assert harmed == []
+
+
+def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:
+    """Without our seccomp policy only what AppArmor is not asked about does harm."""
+    harmed = {name for name, letter in measured[ALONE.key].items() if letter == "H"}
+    assert harmed == SECCOMP | SECCOMP_ON[vm.suite]
 
 
 def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
     """Under some other confinement or none it does harm, or it is known why it cannot."""
-    others = [measured[column.key] for column in ALL if not column.ours]
+    others = [measured[column.key] for column in ALL if column not in OURS]
     never = {name for name in row_names() if all(column[name] != "H" for column in others)}
     assert never == set(NOWHERE) | set(NOWHERE_ON[vm.suite])
 
@@ -103,5 +120,5 @@ def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> 
         for name, letter in measured[column.key].items():
             if shown[column.key].get(name) != letter:
                 print(f"{column.key} {name}: {letter}, shown {shown[column.key].get(name)}")
-    ours = [column.key for column in OURS]
+    ours = [column.key for column in (*OURS, ALONE)]
     assert {key: shown[key] for key in ours} == {key: measured[key] for key in ours}

@@ -1,7 +1,8 @@
 """Who attacks: root in privileged and unprivileged containers under six confinements.
 
 And in one with no confinement of any kind, which shows that a trick that LXC's other locks stop
-everywhere else (devices, capabilities, system calls) is one that works.
+everywhere else (devices, capabilities, system calls) is one that works; and in one with our
+profile but not its seccomp policy, which shows what needs the latter.
 """
 
 from __future__ import annotations
@@ -69,4 +70,14 @@ COLUMNS = _kind(400, "privileged", unprivileged=False) + _kind(
 BARE = Column(
     420, "privileged-bare", "unconfined, no other lock", False, None, NOTHING + MOUNTS, "unconf"
 )
-ALL = (*COLUMNS, BARE)
+# What the profile stops by itself: its container has LXC's own seccomp policy, as anybody's has.
+ALONE = Column(
+    421,
+    "privileged-alone",
+    f"{DOCKER}, without its seccomp policy",
+    False,
+    DOCKER,
+    "lxc.seccomp.profile: /usr/share/lxc/config/common.seccomp\n" + MOUNTS,
+    DOCKER,
+)
+ALL = (*COLUMNS, BARE, ALONE)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.vm.harness.image import SUITES
 
-from .columns import ALL, BARE, COLUMNS, Column
+from .columns import ALL, ALONE, BARE, COLUMNS, Column
 from .program import row_names
 
 HERE = Path(__file__).parent
@@ -21,8 +21,6 @@ README = HERE.parents[2] / "README.md"
 MARK = "<!-- {} of tests/vm/attacks/measured.md -->\n"
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
 RELEASE = {"trixie": "13", "bookworm": "12"}
-# No profile stops these in a privileged container (see src/rows.c): shown, but not promised.
-BEYOND = "beyond-"
 
 # Column key -> row -> H, - or .
 Measured = Mapping[str, Mapping[str, str]]
@@ -59,34 +57,26 @@ def render(measured: Mapping[str, Measured]) -> str:
     return _summary(measured) + _details(measured)
 
 
-def _count(measured: Measured, column: Column, names: list[str]) -> int:
-    return sum(measured[column.key][name] == "H" for name in names)
+def _count(measured: Measured, column: Column) -> int:
+    return sum(letter == "H" for letter in measured[column.key].values())
 
 
 def _summary(measured: Mapping[str, Measured]) -> str:
-    promised = [name for name in row_names() if not name.startswith(BEYOND)]
-    beyond = [name for name in row_names() if name.startswith(BEYOND)]
     text = (
-        f"Of {len(promised)} tricks of root inside a container, so many did harm to the host:\n\n"
+        f"Of {len(row_names())} tricks of root inside a container, so many did harm to the host:"
+        "\n\n"
         "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
         "|---|---|---|---|---|\n"
     )
     half = len(COLUMNS) // 2
     for pair in zip(COLUMNS[:half], COLUMNS[half:], strict=True):
-        counts = (_count(measured[suite], column, promised) for column in pair for suite in SUITES)
+        counts = (_count(measured[suite], column) for column in pair for suite in SUITES)
         title = f"**{pair[0].title}**" if pair[0].ours else pair[0].title
         text += f"| {title} | {' | '.join(map(str, counts))} |\n"
-    bare = (_count(measured[suite], BARE, promised) for suite in SUITES)
-    text += f"| {BARE.title} | {' | '.join(map(str, bare))} | | |\n"
-    worst = max(_count(measured[s], c, beyond) for s in SUITES for c in COLUMNS if c.ours)
-    return text + (
-        f"\n{len(beyond)} more are beyond any AppArmor profile of these releases: the kernel asks\n"
-        "AppArmor nothing about the system calls in question (`open_tree`, `fsmount`, `bpf`), or\n"
-        "gives it only a file name like any other, or (Linux 6.1) takes `sys_admin` for `syslog`.\n"
-        f"Up to {worst} of them do harm from a *privileged* container under our profiles too, and\n"
-        "from an unprivileged one none. **Make containers unprivileged**; `doctor` names those\n"
-        "that are not.\n\n"
-    )
+    for column in (ALONE, BARE):
+        counts = (_count(measured[suite], column) for suite in SUITES)
+        text += f"| {column.title} | {' | '.join(map(str, counts))} | | |\n"
+    return text + "\n"
 
 
 def _details(measured: Mapping[str, Measured]) -> str:
@@ -95,21 +85,22 @@ def _details(measured: Mapping[str, Measured]) -> str:
     for name in row_names():
         cells = tuple(_cell([measured[suite][column.key][name] for suite in SUITES])
                       for column in ALL)  # fmt: skip
-        groups.setdefault((*cells, str(name.startswith(BEYOND))), []).append(name)
+        groups.setdefault(cells, []).append(name)
     text = (
         "<details><summary>Each trick under each profile</summary>\n\n"
         "H: harm, seen by its effect, and undone (H12, H13: only on that Debian). -: stopped.\n"
         "Empty: not offered by the kernel or the container. The tricks are in\n"
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
-        "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined, and\n"
-        "unconfined with no other lock of LXC's either.\n\n"
+        "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
+        "bare: unconfined with no other lock of LXC's either; alone: docker without its seccomp\n"
+        "policy.\n\n"
     )
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
     text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
     for cells, names in groups.items():
         # Lines of a length that a person, and lintian, can take.
         for some in textwrap.wrap(", ".join(names), 300, break_on_hyphens=False):
-            text += f"| {some.rstrip(',')} | {' | '.join(cells[:-1])} |\n"
+            text += f"| {some.rstrip(',')} | {' | '.join(cells)} |\n"
     return text + "\n</details>\n"
 
 

@@ -51,8 +51,11 @@ deed_fn by_uring, by_reopen, by_race, by_hardlink;
 
 /* escapes.c: what needs no file system */
 deed_fn change_profile, exec_profile, load_policy, make_namespace, agent_option;
-deed_fn read_disk, read_mem, kernel_log, handle, module_load, module_unload, kexec, set_clock;
-deed_fn raw_io, other_cgroup, bpf_program;
+deed_fn read_disk, read_mem, handle, module_load, module_unload, kexec, set_clock;
+deed_fn raw_io, other_cgroup;
 int probe(void);
+
+/* calls.c: single system calls */
+deed_fn bpf_trace, perf, swap, kernel_log;
 
 #endif

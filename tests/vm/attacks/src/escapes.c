@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <linux/mount.h>
 #include <linux/reboot.h>
 #include <sched.h>
@@ -13,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
-#include <sys/klog.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -243,19 +241,6 @@ void read_mem(const struct row *row, int root, struct result *result)
 	(void)root;
 }
 
-void kernel_log(const struct row *row, int root, struct result *result)
-{
-	char text[256];
-	int length = klogctl(3, text, sizeof(text));
-
-	if (length <= 0)
-		failed(result, "syslog", errno);
-	else
-		harm(result, "read %d bytes of the host's kernel log", length);
-	(void)row;
-	(void)root;
-}
-
 /* A file handle made up from inode number 2, the root of an ext file system; /attack-host is a
  * folder of the host's that an admin has given to the container. */
 void handle(const struct row *row, int root, struct result *result)
@@ -345,33 +330,4 @@ void other_cgroup(const struct row *row, int root, struct result *result)
 		return;
 	}
 	make_dir(&(struct row){.path = row->value}, root, result);
-}
-
-/* A program for kernel probes that may write to any process: bpf_probe_write_user. */
-void bpf_program(const struct row *row, int root, struct result *result)
-{
-	struct bpf_insn program[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1, .imm = 0},
-		{.code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .src_reg = BPF_REG_1, .off = -8},
-		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10},
-		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -8},
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = 8},
-		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_probe_write_user},
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_KPROBE,
-		.insns = (unsigned long)program,
-		.insn_cnt = sizeof(program) / sizeof(program[0]),
-		.license = (unsigned long)"GPL",
-	};
-	int fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
-
-	if (fd < 0)
-		failed(result, "bpf", errno);
-	else
-		harm(result, "loaded a program that may write to any process");
-	(void)row;
-	(void)root;
 }

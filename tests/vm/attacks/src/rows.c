@@ -209,19 +209,22 @@ const struct row rows[] = {
 	{"clock", NULL, 0, 0, set_clock, 0, 0},
 	{"raw-io", NULL, 0, 0, raw_io, 0, 0},
 
-	/* What no AppArmor profile of these releases stops in a privileged container: nothing asks
-	 * it about open_tree(2), fsmount(2), and bpf(2), the files have names like any other, and
-	 * Linux 6.1 takes sys_admin for syslog. */
-	{"beyond-proc-tree-renamed", by_mkdir_rename, "/proc/sys/kernel", "/mnt/attack-base/sbin", change,
+	/* What no AppArmor profile of these releases stops in a privileged container, so that our
+	 * seccomp policy has to: nothing asks AppArmor about open_tree(2), fsmount(2), bpf(2),
+	 * perf_event_open(2) and swapon(2), the files have names like any other, and Linux 6.1
+	 * takes sys_admin for syslog(2). */
+	{"proc-tree-renamed", by_mkdir_rename, "/proc/sys/kernel", "/mnt/attack-base/sbin", change,
 	 "modprobe", "/attack"},
-	{"beyond-sys-tree-moved", by_opentree_moved, "/sys/module/printk", "/mnt/attack", change,
+	{"sys-tree-moved", by_opentree_moved, "/sys/module/printk", "/mnt/attack", change,
 	 "parameters/time", "N"},
-	{"beyond-sys-tree-parameters", by_opentree_moved, "/sys/module/printk/parameters", "/mnt/attack", change,
+	{"sys-tree-parameters", by_opentree_moved, "/sys/module/printk/parameters", "/mnt/attack", change,
 	 "time", "N"},
-	{"beyond-sys-tree-power", by_opentree_moved, "/sys/power", "/mnt/attack", nonsense, "state", "attack"},
-	{"beyond-devtmpfs-detached", by_fsmount, "devtmpfs", 0, rename_node, "full", "attack"},
-	{"beyond-devtmpfs-moved-in", by_fsmount_moved, "devtmpfs", "/mnt/attack", rename_node, "full", "attack"},
-	{"beyond-bpf", NULL, 0, 0, bpf_program, 0, 0},
-	{"beyond-kernel-log", NULL, 0, 0, kernel_log, 0, 0},
+	{"sys-tree-power", by_opentree_moved, "/sys/power", "/mnt/attack", nonsense, "state", "attack"},
+	{"devtmpfs-detached", by_fsmount, "devtmpfs", 0, rename_node, "full", "attack"},
+	{"devtmpfs-moved-in", by_fsmount_moved, "devtmpfs", "/mnt/attack", rename_node, "full", "attack"},
+	{"bpf-trace", NULL, 0, 0, bpf_trace, 0, 0},
+	{"perf", NULL, 0, 0, perf, 0, 0},
+	{"swap", NULL, 0, 0, swap, "/attack-host/swap", 0},
+	{"kernel-log", NULL, 0, 0, kernel_log, 0, 0},
 	{NULL},
 };

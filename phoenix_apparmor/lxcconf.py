@@ -1,0 +1,141 @@
+"""Text of /var/lib/lxc/CTID/config, the only one that lxc-start reads: pure functions, no I/O.
+
+It is read as LXC reads it: ``key = value`` only, ``#`` comments, the last one wins. The hot
+path's limits are those of ctconf.
+"""
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.ctconf import (
+    BLANK,
+    DEAD_KEY,
+    PROFILE_KEY,
+    as_bytes,
+    as_text,
+    insert_line,
+    remove_line,
+)
+
+BEGIN = b"# phoenix-apparmor: its own lines (begin)"
+END = b"# phoenix-apparmor: its own lines (end)"
+
+SECURITYFS_ENTRY = (
+    b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
+)
+SECCOMP_KEY = b"lxc.seccomp.profile"
+
+
+def setting_of(line: bytes) -> tuple[bytes, bytes] | None:
+    """(key, value) of a line of LXC's own configuration, or None."""
+    line = line.strip(BLANK)
+    if line.startswith(b"#") or b"=" not in line:
+        return None
+    key, _, value = line.partition(b"=")
+    return key.rstrip(BLANK), value.strip(BLANK)
+
+
+def profiles(text: bytes) -> list[str]:
+    """Values of the profile lines outside the part that is ours (see below), the dead key too."""
+    lines = without_our_lines(text).split(b"\n")
+    return [as_text(value) for _, _, value in _profile_lines(lines)]
+
+
+def says(text: bytes, profile: str | None) -> bool:
+    """Whether there is one profile line, outside our part, with this value (None: no line)."""
+    found = _profile_lines(without_our_lines(text).split(b"\n"))
+    if profile is None:
+        return not found
+    return len(found) == 1 and found[0][1:] == (PROFILE_KEY, as_bytes(profile))
+
+
+def _profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
+    found = []
+    for number, line in enumerate(lines):
+        setting = setting_of(line)
+        if setting is not None and setting[0] in (PROFILE_KEY, DEAD_KEY):
+            found.append((number, *setting))
+    return found
+
+
+def is_unprivileged(text: bytes) -> bool:
+    """Whether a runtime configuration maps user ids."""
+    settings = (setting_of(line) for line in text.split(b"\n"))
+    return any(setting is not None and setting[0] == b"lxc.idmap" for setting in settings)
+
+
+def set_profile(text: bytes, profile: str | None) -> bytes:
+    """LXC's configuration with exactly this profile (None: no line), for hosts without Proxmox."""
+    text = without_our_lines(text)
+    if says(text, profile):
+        return text
+    lines = text.split(b"\n")
+    found = _profile_lines(lines)
+    place = found[-1][0] if found and profile is not None else None
+    for number, _, _ in reversed(found):
+        if number != place:
+            remove_line(lines, number)
+    if profile is not None:
+        line = PROFILE_KEY + b" = " + as_bytes(profile)
+        if place is not None:
+            lines[place - len(found) + 1] = line
+        else:
+            insert_line(lines, len(lines) - 1 if lines[-1] == b"" else len(lines), line)
+    return b"\n".join(lines)
+
+
+def namespace_of(ctid: str) -> str:
+    """The AppArmor policy namespace of a container: the name LXC gives its own ones.
+
+    LXC (lsm/apparmor.c, apparmor_namespace) makes it of the name and the path
+    /var/lib/lxc, with ``/`` replaced by ``-``.
+    """
+    return f"lxc-{ctid}_<-var-lib-lxc>"
+
+
+def stacked_label(profile: str, ctid: str) -> str:
+    """The label of a container whose own policy namespace is stacked below profile."""
+    return f"{profile}//&:{namespace_of(ctid)}:"
+
+
+def stack(text: bytes, profile: str, ctid: str) -> bytes:
+    """Runtime configuration under the stacked label.
+
+    The plain line above stays what Proxmox generated. allow_nesting brings the unmasked proc
+    and sysfs without which the kernel lets no user namespace mount proc; /sys/kernel/security
+    is how the container's tools reach the policy namespace.
+    """
+    return _with_our_lines(
+        text,
+        PROFILE_KEY + b" = " + as_bytes(stacked_label(profile, ctid)),
+        b"lxc.apparmor.allow_nesting = 1",
+        SECURITYFS_ENTRY,
+    )
+
+
+def has_seccomp(text: bytes) -> bool:
+    """Whether the admin chose a seccomp policy (LXC's own comes from an included file)."""
+    lines = without_our_lines(text).split(b"\n")
+    return any((setting_of(line) or (b"",))[0] == SECCOMP_KEY for line in lines)
+
+
+def with_seccomp(text: bytes) -> bytes:
+    """Runtime configuration of a privileged container, with our seccomp policy for LXC's."""
+    return _with_our_lines(text, SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP))
+
+
+def _with_our_lines(text: bytes, *lines: bytes) -> bytes:
+    """text and our lines in a marked block at its end, as LXC takes the last of several."""
+    text = without_our_lines(text)
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    return text + b"\n".join((BEGIN, *lines, END)) + b"\n"
+
+
+def without_our_lines(text: bytes) -> bytes:
+    """text without the block of our own lines."""
+    begin = text.find(BEGIN)
+    if begin < 0:
+        return text
+    end = text.find(END, begin)
+    # A block without its end was cut by somebody's edit: ours reached to the end of the file.
+    rest = b"" if end < 0 else text[end + len(END) :].removeprefix(b"\n")
+    return without_our_lines(text[:begin] + rest)
