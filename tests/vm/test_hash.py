@@ -30,11 +30,12 @@ def texts(vm: Machine) -> dict[str, str]:
 
 def test_same_after_each_way_to_load(vm: Machine) -> None:
     """No false alarm: compiled or from the cache, one profile in the file or two."""
+    # Ours would be compiled eight times, each time for six seconds of an emulated processor.
+    vm.sh("cd /etc/apparmor.d && mkdir /root/ours && mv lxc-nvidia-gpu-* /root/ours")
     vm.write("/etc/apparmor.d/lxc-site-one", file(profile("lxc-site-one")))
     two = file(profile("lxc-site-a"), profile("lxc-site-b", "network"))
     vm.write("/etc/apparmor.d/lxc-site-two", two)
-    ours = {"lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"}
-    same = dict.fromkeys(ours | {"lxc-site-one", "lxc-site-a", "lxc-site-b"}, "same")
+    same = dict.fromkeys(("lxc-site-one", "lxc-site-a", "lxc-site-b"), "same")
     for way in (
         "phoenix-apparmor reload",
         "systemctl reload apparmor",

@@ -45,3 +45,15 @@ def test_the_check_can_fail(roots_vm: Machine) -> None:
     assert found.state == "degraded"
     assert found.failed
     assert found.denials
+
+
+def test_our_seccomp_policy_has_all_of_lxcs(roots_vm: Machine) -> None:
+    """A privileged container loses nothing of what this release's LXC denies."""
+
+    def rules(path: str) -> set[str]:
+        lines = roots_vm.read(path).splitlines()[2:]
+        return {line.split("#")[0].strip() for line in lines} - {"", "[all]"}
+
+    theirs = rules("/usr/share/lxc/config/common.seccomp")
+    assert len(theirs) > 4
+    assert theirs <= rules("/etc/phoenix-apparmor/privileged.seccomp")

@@ -64,8 +64,9 @@ def with_debug(vm: Machine, ctid: int) -> None:
 def test_each_way_to_start_counts_the_assignment_of_that_moment(
     vm: Machine, hookscript: str | None
 ) -> None:
+    """And our seccomp policy is where the profile asks for it, in a privileged container."""
     ctid = 200 if hookscript else 201
-    create(vm, ctid, hookscript=hookscript)
+    create(vm, ctid, hookscript=hookscript, unprivileged=bool(hookscript))
     write_profile(vm, "lxc-other")
     ways: tuple[Callable[[], object], ...] = (
         lambda: pct(vm, "start", ctid),
@@ -79,6 +80,8 @@ def test_each_way_to_start_counts_the_assignment_of_that_moment(
         assign(vm, {ctid: name})
         way()
         expect_label(vm, ctid, name)
+        guarded = "privileged.seccomp" in vm.read(f"/var/lib/lxc/{ctid}/config")
+        assert guarded == (not hookscript and name == BASE)
     # .conf belongs to whoever holds Proxmox' lock: the hookscript, not the drop-in.
     assert ("lxc.apparmor" in vm.read(conf_path(ctid))) == bool(hookscript)
     pct(vm, "stop", ctid)

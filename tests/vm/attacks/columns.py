@@ -80,4 +80,4 @@ ALONE = Column(
     "lxc.seccomp.profile: /usr/share/lxc/config/common.seccomp\n" + MOUNTS,
     DOCKER,
 )
-ALL = (*COLUMNS, BARE, ALONE)
+ALL = (*COLUMNS, ALONE, BARE)

@@ -12,6 +12,7 @@ from .machine import Machine, Snapshot, booted, derived
 
 STANDIN = HERE.parent / "proxmox"
 DEB = "/root/phoenix-apparmor.deb"
+INSTALL_LOG = "/root/phoenix-apparmor.log"
 # apt unpacks and configures, python compiles, the profiles are compiled: all emulated.
 INSTALL_TIMEOUT = 300.0
 
@@ -38,6 +39,6 @@ def installed(suite: str, deb: Path | None = None) -> Snapshot:
     package = deb or built_deb()
 
     def prepare(machine: Machine) -> None:
-        install(machine, package)
+        machine.write(INSTALL_LOG, install(machine, package))
 
     return derived("installed", proxmox(suite), cache.digest(package), prepare)
