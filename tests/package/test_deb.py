@@ -42,11 +42,14 @@ def deb(v1: Path) -> Iterator[DebFile]:
         yield opened
 
 
-def profiles_in_tree() -> set[str]:
-    found = [*TREE.glob("profiles/lxc-*"), *TREE.glob("profiles/abstractions/phoenix/*")]
-    return {"/etc/apparmor.d/" + str(path.relative_to(TREE / "profiles")) for path in found} | {
-        "/etc/phoenix-apparmor/privileged.seccomp"
-    }
+def profiles_in_tree() -> dict[str, Path]:
+    """Where each profile, abstraction and seccomp policy is shipped -> its file in the tree."""
+    folder = TREE / "profiles"
+    found = [*folder.glob("lxc-*"), *folder.glob("abstractions/phoenix/*")]
+    shipped = {f"/etc/apparmor.d/{path.relative_to(folder)}": path for path in found}
+    for path in folder.glob("*.seccomp"):
+        shipped[f"/etc/phoenix-apparmor/{path.name}"] = path
+    return shipped
 
 
 def control(deb: DebFile, name: str) -> str:
@@ -81,13 +84,12 @@ def test_version_is_the_same_everywhere(deb: DebFile) -> None:
 
 
 def test_all_profiles_and_nothing_else_are_conffiles(deb: DebFile) -> None:
-    assert conffiles(deb) == profiles_in_tree()
+    assert conffiles(deb) == set(profiles_in_tree())
 
 
 def test_conffiles_are_what_is_in_the_tree(deb: DebFile) -> None:
-    for path in conffiles(deb):
-        shipped = content(deb, path)
-        assert shipped == (TREE / "profiles" / path.removeprefix("/etc/apparmor.d/")).read_bytes()
+    for path, source in profiles_in_tree().items():
+        assert content(deb, path) == source.read_bytes()
 
 
 def test_md5sums_fit_and_cover_all_other_files(deb: DebFile) -> None:
@@ -119,7 +121,7 @@ def test_no_stray_files(deb: DebFile) -> None:
     pages = [path.stem for path in TREE.glob("debian/man/*.scd")]
     manuals = {f"/usr/share/man/man{page[-1]}/{page}.gz" for page in pages}
     assert metadata
-    assert files - metadata == OTHERS | manuals | modules | profiles_in_tree()
+    assert files - metadata == OTHERS | manuals | modules | set(profiles_in_tree())
 
 
 def test_schema_is_where_the_design_says(deb: DebFile) -> None:
