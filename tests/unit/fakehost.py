@@ -6,6 +6,7 @@ Proxmox' own commands are stand-ins (tests/vm has the real ones).
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -146,10 +147,8 @@ class FakeHost:
         lines[2] = b" ".join(words)
         path.write_bytes(b"\n".join(lines))
 
-    def run(
-        self, *command: str, timeout: float = 60, user: int | None = None, **environment: str
-    ) -> Done:
-        return self.execute(command, environment, timeout=timeout, user=user)
+    def run(self, *command: str, timeout: float = 60, **environment: str) -> Done:
+        return self.execute(command, environment, timeout=timeout)
 
     def execute(
         self,
@@ -178,6 +177,17 @@ class FakeHost:
         """The real command line, from the source tree."""
         command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(self.root), *arguments]
         return self.execute(command, {"PYTHONPATH": str(REPO), **environment})
+
+    def cli_as_nobody(self, *arguments: str) -> Done:
+        """The command line for a user who may not do anything.
+
+        From a copy of the package: the source tree can be in root's home, which is closed.
+        """
+        self.root.chmod(0o755)
+        copy = self.path("/fake/python/phoenix_apparmor")
+        shutil.copytree(REPO / "phoenix_apparmor", copy, dirs_exist_ok=True)
+        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(self.root), *arguments]
+        return self.execute(command, {"PYTHONPATH": str(copy.parent)}, user=65534)
 
     def hook_file(self, name: str) -> str:
         """hooks/NAME as it is shipped, but with the source tree on its path."""

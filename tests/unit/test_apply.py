@@ -120,22 +120,12 @@ def test_no_json_at_all(host: FakeHost) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by root's files")
 def test_without_rights(host: FakeHost) -> None:
-    os.chmod(host.root, 0o755)
     host.path("/etc/pve/phoenix_lxc_configs.json").chmod(0o644)
-    done = host.run(
-        "/usr/bin/python3", "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "950",
-        user=65534, PYTHONPATH=host.environment.get("PYTHONPATH", "") or str(_repo()),
-    )  # fmt: skip
+    done = host.cli_as_nobody("apply", "950")
     assert done.status == 1
     assert "Run it as root." in done.err
     assert "Traceback" not in done.err
     assert confs(host)["950.conf"] == CONF
-
-
-def _repo() -> str:
-    from tests.unit.fakehost import REPO
-
-    return str(REPO)
 
 
 def test_many_containers(host: FakeHost) -> None:

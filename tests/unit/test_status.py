@@ -421,11 +421,7 @@ def test_reads_only(quiet: FakeHost) -> None:
 def test_as_another_user(quiet: FakeHost) -> None:
     """/etc/pve is root's: who may not read it is told so, without a traceback."""
     quiet.path("/etc/pve").chmod(0o700)
-    quiet.root.chmod(0o755)
-    done = quiet.run(
-        PYTHON, "-m", "phoenix_apparmor", "--root", str(quiet.root), "status",
-        user=65534, PYTHONPATH=str(REPO),
-    )  # fmt: skip
+    done = quiet.cli_as_nobody("status")
     assert done.status == 1
     assert "Traceback" not in done.err
     assert "Run it as root." in done.err
