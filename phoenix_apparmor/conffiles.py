@@ -8,6 +8,7 @@ import difflib
 import hashlib
 from typing import Literal, NamedTuple
 
+from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
@@ -38,6 +39,14 @@ class Conffile(NamedTuple):
     def held_back(self) -> bool:
         """Whether what the package ships now is not what is in force."""
         return bool(self.waiting)
+
+
+def place_of_own(path: str) -> str:
+    """Where a site's own text goes that would else be an edit of this conffile of ours."""
+    folder, _, name = path.rpartition("/")
+    if path == paths.SECCOMP:
+        return "a seccomp policy of your own, which .conf names (lxc.seccomp.profile)"
+    return f"{paths.APPARMOR_D}/local/{name if folder == paths.APPARMOR_D else 'PROFILE'}"
 
 
 def of_package(host: Host, package: str = OURS) -> list[Conffile]:

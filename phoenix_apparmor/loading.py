@@ -14,8 +14,6 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.profiles import ProfileFile
 
-# A compile is 0.3 s of a processor, of which a host that starts fifty containers leaves little.
-LOAD_SECONDS = 600
 ENFORCING = ("enforce", "kill")
 # A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
 BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
@@ -83,7 +81,7 @@ def _split(policy: bytes) -> list[bytes]:
     return [BEGIN_OF_PROFILE + part for part in policy.split(BEGIN_OF_PROFILE)[1:]]
 
 
-def load(host: Host, file: ProfileFile, *, timeout: float = LOAD_SECONDS) -> None:
+def load(host: Host, file: ProfileFile, *, timeout: float = profiles.PARSER_SECONDS) -> None:
     """Loads or replaces one profile, and looks whether the kernel has it. Raises PhoenixError.
 
     The cache is written, so that the next boot and systemctl reload apparmor have it, but not

@@ -142,7 +142,7 @@ def report_held_back(host: Host) -> None:
         names = ", ".join(c.path for c in held)
         raise PhoenixError(
             f"edited, so this version's text is not in force: {names}.",
-            hint=f"Move the edit into {paths.APPARMOR_D}/local/ and take the new text: "
+            hint=f"Move the edit to {conffiles.place_of_own(held[0].path)} and take the new text: "
             f"mv {held[0].waiting} {held[0].path} && phoenix-apparmor reload",
         )
 

@@ -24,6 +24,8 @@ NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace\n"
 
 # The one that asks for our seccomp policy for each of its privileged containers.
 SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp\n"
+# A conffile, as it must outlive the package's removal: LXC reads it at each start, and lxc-attach
+# (pct enter) again while the container runs (lxc attach.c, fetch_seccomp; seen on 5.0 and 6.0).
 SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
 
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"

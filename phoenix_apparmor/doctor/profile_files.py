@@ -122,12 +122,12 @@ def edited(host: Host) -> Iterator[Finding]:
         return
     for file in conffiles.of_package(host):
         if file.state == "modified":
-            local = f"{paths.APPARMOR_D}/local/{file.path.rpartition('/')[2]}"
             yield Finding(
                 "note",
                 f"{file.path} is edited, so upgrades do not replace it.",
                 "its text is not the one that the package shipped",
-                f"move what you added to {local}, which survives upgrades",
+                f"move what you added to {conffiles.place_of_own(file.path)}, "
+                "which survives upgrades",
             )
         elif file.state == "missing":
             yield Finding(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fakehost import FakeHost, Journal
+from tests.unit.status_host import mixed_host, quiet_host
 
 
 @pytest.fixture
@@ -23,3 +24,17 @@ def journal(host: FakeHost) -> Iterator[Journal]:
     journal = Journal(host)
     yield journal
     journal.socket.close()
+
+
+@pytest.fixture
+def quiet(host: FakeHost) -> FakeHost:
+    """A Proxmox host on which all is as it should be."""
+    quiet_host(host)
+    return host
+
+
+@pytest.fixture
+def mixed(host: FakeHost) -> FakeHost:
+    """A host with one of everything that can be off."""
+    mixed_host(host)
+    return host

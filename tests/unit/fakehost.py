@@ -82,6 +82,15 @@ class FakeHost:
         """Assigns profiles: assign(c950="lxc-x")."""
         return self.json({k[1:]: {"apparmor_profile": v} for k, v in profiles.items()})
 
+    def confined(self, ctid: str, *names: str) -> None:
+        """A container of the JSON under the first of these profiles, all loaded; no Proxmox."""
+        self.conf(ctid)
+        self.runtime(ctid)
+        for name in names:
+            self.profile(name)
+        self.kernel(dict.fromkeys(names, "enforce"))
+        self.json({ctid: {"apparmor_profile": names[0]}})
+
     def profile(self, name: str, body: str = "", *, flags: str = "", before: str = "") -> Path:
         return self.write(
             f"/etc/apparmor.d/{name}",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from phoenix_apparmor.conffiles import place_of_own
 from tests.unit import doctor_cases, doctor_cases_containers
 from tests.unit.doctor_host import (
     BASE,
@@ -167,3 +168,10 @@ def test_a_thousand_containers(host: FakeHost) -> None:
     host.path("/dev/nvidia-uvm").unlink()
     (finding,) = diagnose(host)
     assert "and 993 more" in finding["what"] and len(finding["what"]) < 200
+
+
+def test_what_one_would_edit_has_a_place_of_its_own() -> None:
+    local = "/etc/apparmor.d/local"
+    assert place_of_own("/etc/apparmor.d/lxc-nvidia-gpu-base") == f"{local}/lxc-nvidia-gpu-base"
+    assert place_of_own("/etc/apparmor.d/abstractions/phoenix/mounts") == f"{local}/PROFILE"
+    assert "lxc.seccomp.profile" in place_of_own("/etc/phoenix-apparmor/privileged.seccomp")

@@ -41,13 +41,9 @@ def test_fifty_starts_at_once(host: FakeHost) -> None:
         new = host.write("/etc/pve/new.json", content)
         new.rename(host.path("/etc/pve/phoenix_lxc_configs.json"))
         time.sleep(0.05)
-    told = ""
     for process in running:
         out, _ = process.communicate()
         assert process.returncode == 0, out.decode()
-        told += out.decode()
-    for name in PROFILES:
-        assert told.count(f"loaded profile {name}") <= 1, "the first loads it, the others find it"
     for ctid in CTIDS:
         profile = assigned[ctid].encode()
         assert host.read(f"/etc/pve/lxc/{ctid}.conf") == (

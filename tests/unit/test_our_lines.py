@@ -14,14 +14,10 @@ PRIVILEGED = b"".join(x for x in PVE_GENERATED.splitlines(True) if b"idmap" not 
 
 @pytest.fixture
 def host(host: FakeHost) -> FakeHost:
-    """CT 952 of the JSON, its profiles loaded; not on Proxmox."""
-    host.conf("952")
-    host.runtime("952")
+    host.confined("952", BASE, DOCKER, "lxc-other")
     host.profile(BASE, before=SECCOMP_MARKER)
     host.profile(DOCKER, before=NAMESPACE_MARKER)
-    host.profile("lxc-other")
     host.write(SECCOMP, "2\ndenylist\n")
-    host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-other": "enforce"})
     return host
 
 

@@ -8,21 +8,21 @@ from tests.unit.fakehost import FakeHost
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
-MARKER = "# phoenix-apparmor: policy-namespace\n"
+MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 NAMESPACE = "/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>"
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"
 
 
-@pytest.fixture(params=[BASE, DOCKER, "unconfined"])
+@pytest.fixture(params=[BASE, DOCKER, "unconfined", "privileged"])
 def host(host: FakeHost, request: pytest.FixtureRequest) -> FakeHost:
     """CT 952 as it should be, under each kind of assignment, the JSON unchanged for long."""
-    host.conf("952")
-    host.runtime("952")
-    host.profile(BASE)
-    host.profile(DOCKER, before=MARKER)
-    host.kernel({BASE: "enforce", DOCKER: "enforce"})
-    host.assign(c952=request.param)
+    host.confined("952", BASE, DOCKER)
+    host.profile(DOCKER, before=MARKERS)
+    host.write("/etc/phoenix-apparmor/privileged.seccomp", "2\ndenylist\n")
+    if request.param == "privileged":
+        host.runtime("952", b"lxc.uts.name = privileged\n")
+    host.assign(c952=DOCKER if request.param == "privileged" else request.param)
     assert host.hook("952").status == 0
     host.settle()
     assert host.hook("952") == (0, "", "")

@@ -1,10 +1,12 @@
 """The hookscript and the unit's drop-in on a fake host: every start ends right, or does not."""
 
-import os
+import fcntl
 import re
 import shlex
 import stat
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,19 +19,11 @@ from tests.unit.fakehost import PVE_GENERATED, REPO, FakeHost, Journal
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"
 CONF = b"arch: amd64\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n"
-MARKER = "# phoenix-apparmor: policy-namespace\n"
 
 
 @pytest.fixture
 def host(host: FakeHost) -> FakeHost:
-    """CT 952 of the JSON, its profiles loaded; not on Proxmox."""
-    host.conf("952")
-    host.runtime("952")
-    for name in (BASE, "lxc-other"):
-        host.profile(name)
-    host.profile(DOCKER, before=MARKER)
-    host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-other": "enforce", "lxc": "enforce"})
-    host.assign(c952=BASE)
+    host.confined("952", BASE, DOCKER, "lxc-other", "lxc")
     return host
 
 
@@ -189,6 +183,28 @@ def test_not_loaded_is_loaded(host: FakeHost) -> None:
     assert parser_calls(host) == calls, "loaded once"
 
 
+def test_who_waited_for_another_to_load_does_not_say_that_it_did(host: FakeHost) -> None:
+    host.kernel({})
+    name = host.write("/run/lock/phoenix-apparmor/loading.lock", "")
+    command = [host.hook_file("hookscript"), "952", "pre-start"]
+    environment = {**host.environment, "PHOENIX_APPARMOR_ROOT": str(host.root)}
+    with name.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        start = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        while not any(
+            path.is_symlink() and path.readlink() == name
+            for path in Path(f"/proc/{start.pid}/fd").iterdir()
+        ):
+            assert start.poll() is None, "it did not wait"
+            time.sleep(0.02)
+        host.kernel({BASE: "enforce"})
+    out, _ = start.communicate(timeout=60)
+    assert start.returncode == 0
+    assert "profile in .conf" in out
+    assert "loaded profile" not in out
+    assert parser_calls(host) == 0
+
+
 def refused(host: FakeHost, *words: str) -> None:
     """The start is aborted with two lines that name the container and have these words."""
     before = {p: host.read(p) for p in ("/etc/pve/lxc/952.conf", "/var/lib/lxc/952/config")}
@@ -264,113 +280,6 @@ def test_no_conf_on_this_node(host: FakeHost) -> None:
     done = host.hook("952")
     assert done.status == 1
     assert "no container of this node" in done.err
-
-
-# The JSON on a bad day
-
-
-def break_json(host: FakeHost, how: str) -> None:
-    path = host.path("/etc/pve/phoenix_lxc_configs.json")
-    if how == "syntax":
-        host.json('{"lxc_configs": {"952": ')
-    elif how == "types":
-        host.json('{"lxc_configs": [1]}')
-    elif how == "huge":
-        host.json(b'{"lxc_configs": {}}')
-        with path.open("ab") as file:
-            file.truncate(64 << 20)
-    elif how == "world-writable":
-        path.chmod(0o666)
-    elif how == "folder":
-        path.unlink()
-        path.mkdir()
-    elif how == "owner":
-        os.chown(path, 65534, 65534)
-    else:
-        path.unlink()
-
-
-BROKEN = ["syntax", "types", "huge", "world-writable", "folder", "vanished"] + (
-    ["owner"] if os.geteuid() == 0 else []
-)
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_broken_json_uses_the_last_good_assignments_loudly(
-    host: FakeHost, journal: Journal, how: str
-) -> None:
-    assert host.hook("952").status == 0
-    journal.entries()
-    copy = host.read("/var/lib/phoenix-apparmor/assignments")
-    break_json(host, how)
-    done = host.hook("952")
-    assert done.status == 0
-    assert "The last good assignment is used: lxc-nvidia-gpu-base." in done.err
-    assert "phoenix_lxc_configs.json" in done.err
-    assert any("last good" in message for message in journal.messages())
-    assert host.read("/var/lib/phoenix-apparmor/assignments") == copy
-    unit = host.unit("pre-start", "952")
-    assert (unit.status, unit.err) == (0, ""), "what succeeds is silent on stderr there"
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_never_a_good_json(host: FakeHost, how: str) -> None:
-    break_json(host, how)
-    done = host.hook("952")
-    assert done.status == 1
-    assert "nobody knows its profile" in done.err
-    assert len(done.err.splitlines()) == 2
-    assert host.unit("pre-start", "952").status == 0, "without our hookscript it stays as it is"
-    host.conf("952", b"hookscript: local:snippets/phoenix-apparmor.py\n")
-    assert host.unit("pre-start", "952").status == 1
-    host.conf("952", b"hookscript: local:snippets/gpu.sh\n")
-    assert host.unit("pre-start", "952").status == 0
-
-
-def test_one_bad_entry_costs_only_its_own_container(host: FakeHost) -> None:
-    host.conf("953")
-    host.runtime("953")
-    host.hook("952")
-    host.json({"952": {"apparmor_profile": 7}, "953": {}, "954": {"apparmor_profile": ""}})
-    assert host.hook("953").err == ""
-    done = host.hook("952")
-    assert done.status == 0
-    assert "Its last good assignment is used: lxc-nvidia-gpu-base" in done.err
-    host.conf("954")
-    assert host.hook("954").status == 1
-
-
-def test_a_container_that_only_the_broken_json_speaks_of_does_not_start(host: FakeHost) -> None:
-    host.hook("952")
-    host.json('{"lxc_configs": {"952": {}, "953": {"apparmor_profile": "lxc-x"')
-    for ctid in ("953", "954"):
-        host.conf(ctid)
-        host.runtime(ctid)
-    assert host.hook("953").status == 1
-    assert host.hook("954").status == 0, "a typo stops no container that was never managed"
-
-
-def test_the_cluster_file_goes_before_the_local_one(host: FakeHost) -> None:
-    local = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
-    host.write(local, '{"lxc_configs": {"952": {"apparmor_profile": "lxc-other"}}}')
-    host.hook("952")
-    assert b": lxc-nvidia-gpu-base" in host.read("/etc/pve/lxc/952.conf")
-    host.path("/etc/pve/phoenix_lxc_configs.json").unlink()
-    host.hook("952")
-    assert b": lxc-other" in host.read("/etc/pve/lxc/952.conf")
-
-
-def test_a_state_that_cannot_be_written_stops_nothing(host: FakeHost) -> None:
-    host.write("/var/lib/phoenix-apparmor", "no folder\n")
-    assert host.hook("952").status == 0
-    assert b"profile = lxc-nvidia-gpu-base\n" in host.read("/var/lib/lxc/952/config")
-
-
-def test_a_copy_that_somebody_damaged_is_made_anew(host: FakeHost) -> None:
-    host.hook("952")
-    host.write("/var/lib/phoenix-apparmor/assignments", b"\0" * 99)
-    assert host.hook("952").status == 0
-    assert b"952 lxc-nvidia" in host.read("/var/lib/phoenix-apparmor/assignments")
 
 
 # After the start

@@ -1,105 +1,17 @@
 """status: the real command on fake hosts, whole outputs in golden files."""
 
 import hashlib
-import json
-import os
-import pty
 import re
 import time
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
 from phoenix_apparmor import loading
 from phoenix_apparmor.host import Host
-from tests.unit import denials_host
-from tests.unit.fakehost import PYTHON, REPO, FakeHost
+from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
-
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
-LINE = "lxc.apparmor.profile: "
-
-
-def validated(name: str, text: str) -> Any:
-    """A JSON output, checked against the schema that ships."""
-    document = json.loads(text)
-    schema = json.loads((REPO / f"phoenix_apparmor/{name}.schema.json").read_text())
-    jsonschema.Draft7Validator.check_schema(schema)
-    jsonschema.validate(document, schema)
-    return document
-
-
-def container(host: FakeHost, ctid: str, name: str, line: str | None) -> None:
-    host.conf(ctid, f"arch: amd64\nhostname: {name}\n" + (f"{LINE}{line}\n" if line else ""))
-
-
-def quiet_host(host: FakeHost) -> None:
-    """A Proxmox host on which all is as it should be."""
-    host.proxmox()
-    md5s = {}
-    for name in (BASE, DOCKER):
-        path = host.profile(name)
-        md5s[name.replace("-", "_")] = hashlib.md5(path.read_bytes()).hexdigest()
-    host.dpkg(**md5s)
-    host.assign(c950=BASE, c952=DOCKER, c955="unconfined", c960=BASE)
-    host.load(BASE, DOCKER)
-    container(host, "100", "router", None)
-    container(host, "950", "vllm-qwen2.5-7b-awq", BASE)
-    container(host, "952", "qdrant-VSCodeRag", DOCKER)
-    container(host, "955", "ollama-oWUI", None)
-    container(host, "960", "spare", BASE)
-    host.running("100", "lxc-100_</var/lib/lxc> (enforce)", 4000)
-    host.running("950", f"{BASE} (enforce)", 4001)
-    stacked = f"{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined (enforce)"
-    host.running("952", stacked, 4002)
-    host.running(
-        "955", "lxc-955_</var/lib/lxc>//&:lxc-955_<-var-lib-lxc>:unconfined (enforce)", 4003
-    )
-
-
-@pytest.fixture
-def quiet(host: FakeHost) -> FakeHost:
-    quiet_host(host)
-    return host
-
-
-@pytest.fixture
-def mixed(quiet: FakeHost) -> FakeHost:
-    """A host with one of everything that can be off."""
-    host = quiet
-    host.json(
-        {
-            "950": {},
-            "951": {"apparmor_profile": DOCKER},
-            "952": {"apparmor_profile": DOCKER},
-            "953": {"apparmor_profile": "lxc_phoenix_v1"},
-            "954": {"apparmor_profile": "lxc-nowhere"},
-            "955": {"apparmor_profile": "unconfined"},
-            "956": {"apparmor_profile": BASE},
-            "957": {"apparmor_profile": BASE},
-            "958": {"apparmor_profile": "lxc-mine"},
-            "960": {},
-            "961": {},
-            "970": {},
-        }
-    )
-    container(host, "951", "docker", DOCKER)
-    host.running("951", f"{BASE} (enforce)", 4004)
-    container(host, "953", "old-name", None)
-    container(host, "954", "nowhere", "lxc-nowhere")
-    container(host, "956", "escaped", BASE)
-    host.running("956", "unconfined", 4005)
-    host.conf("957", f"hostname: twice\n{LINE}lxc-x\n{LINE}{BASE}\n")
-    container(host, "958", "mine", "lxc-mine")
-    container(host, "961", "failed", BASE)
-    host.failed("961")
-    host.profile("lxc-mine", flags="flags=(complain) ")
-    host.load("lxc-mine")
-    host.profile(DOCKER, "  # edited and not loaded")
-    host.write(f"/etc/apparmor.d/{DOCKER}.dpkg-dist", "new text\n")
-    return host
+from tests.unit.status_host import BASE, DOCKER, LINE, container, validated
 
 
 def test_quiet(quiet: FakeHost) -> None:
@@ -193,52 +105,6 @@ def test_cluster(quiet: FakeHost) -> None:
     assert done.status == 2
     here = quiet.cli("status").out
     assert "there" not in here and "3 more in the JSON are not here." in here
-
-
-def test_prometheus(mixed: FakeHost) -> None:
-    done = mixed.cli("status", "--prometheus")
-    assert_golden("status-mixed.prom", done.out)
-    assert done.status == 2
-
-
-def test_denials_are_counted(quiet: FakeHost) -> None:
-    """By container and profile, from the kernel's log; without a log there is no such metric."""
-    assert "_denials" not in quiet.cli("status", "--prometheus").out
-    quiet.write("/proc/stat", f"btime {denials_host.BOOT}\n")
-    quiet.path("/var/log/journal").mkdir(parents=True)
-    own = "lxc-955_</var/lib/lxc>"
-    messages = [denials_host.mount(own, n) for n in (1, 2, 3)] + [denials_host.mount("lxc-x", 4)]
-    denials_host.journal(quiet, messages)
-    out = quiet.cli("status", "--prometheus").out
-    assert f'phoenix_apparmor_denials{{ctid="955",profile="{own}"}} 3\n' in out
-    assert 'phoenix_apparmor_denials{ctid="",profile="lxc-x"} 1\n' in out
-
-
-def test_prometheus_escapes(host: FakeHost) -> None:
-    host.assign(c100=BASE)
-    host.conf("100", b'hostname: a"b\\c\xff\n')
-    out = host.cli("status", "--prometheus").out
-    assert r'ctid="100",name="a\"b\\c?",verdict="refused"' in out
-
-
-def test_output_is_replaced_as_a_whole(quiet: FakeHost) -> None:
-    folder = quiet.path("/var/lib/prometheus/node-exporter")
-    folder.mkdir(parents=True)
-    file = folder / "phoenix-apparmor.prom"
-    for _ in range(2):
-        before = file.stat().st_ino if file.exists() else None
-        done = quiet.cli("status", "--prometheus", "--output", str(file))
-        assert (done.status, done.out, done.err) == (0, "", "")
-        assert file.read_text().startswith("# HELP phoenix_apparmor_fine ")
-        assert file.stat().st_mode & 0o777 == 0o644
-        assert file.stat().st_ino != before
-    assert [path.name for path in folder.iterdir()] == [file.name]
-
-
-def test_output_that_cannot_be_written(quiet: FakeHost) -> None:
-    done = quiet.cli("status", "--prometheus", "--output", "/nonexistent/x.prom")
-    assert done.status == 1
-    assert done.err.startswith("cannot write /nonexistent/x.prom: No such file or directory.")
 
 
 @pytest.mark.parametrize(
@@ -347,61 +213,6 @@ def test_thousand_containers(quiet: FakeHost) -> None:
     assert len(done.out.splitlines()) < 1030
     assert "1000 containers" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
-
-
-def on_terminal(host: FakeHost, *arguments: str, **environment: str) -> str:
-    """What the command writes to a terminal of 80 columns, both outputs."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        env = {**host.environment, "PYTHONPATH": str(REPO), "TERM": "xterm", **environment}
-        os.chdir("/")
-        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), *arguments]
-        os.execve(PYTHON, command, env)
-    parts = []
-    while True:
-        try:
-            part = os.read(fd, 1 << 16)
-        except OSError:  # EIO: the other end has closed
-            break
-        if not part:
-            break
-        parts.append(part)
-    os.close(fd)
-    os.waitpid(pid, 0)
-    return b"".join(parts).decode()
-
-
-def test_colour_and_progress_on_a_terminal_only(mixed: FakeHost) -> None:
-    shown = on_terminal(mixed, "status", COLUMNS="80")
-    assert "\x1b[32mok\x1b[0m" in shown
-    assert "\x1b[31munconfined\x1b[0m" in shown
-    assert f"compiling {BASE} …" in shown
-    for plain in (
-        on_terminal(mixed, "status", COLUMNS="80", NO_COLOR="1"),
-        on_terminal(mixed, "status", COLUMNS="80", TERM="dumb"),
-    ):
-        assert "\x1b[3" not in plain
-    piped = mixed.cli("status", "--json")
-    assert "\x1b" not in piped.out + piped.err
-    assert "\x1b" not in mixed.cli("status").out
-
-
-def test_wide_terminal_cuts_nothing(mixed: FakeHost) -> None:
-    shown = on_terminal(mixed, "status", COLUMNS="200", NO_COLOR="1")
-    assert "…" not in shown.replace(" …", "")
-    assert "vllm-qwen2.5-7b-awq" in shown
-
-
-def test_names_that_would_break_a_table(quiet: FakeHost) -> None:
-    quiet.conf("950", "hostname: \x1b[31mred\tx\n" + f"{LINE}{BASE}\n")
-    quiet.conf("960", f"hostname: 容器容器容器\n{LINE}{BASE}\n")
-    out = quiet.cli("status").out
-    assert "\x1b" not in out and "\t" not in out
-    assert "\\x1b[31mred" in out
-    assert "容器容器容器" in out
-    # each of the six characters takes two columns
-    row = next(line for line in out.splitlines() if line.startswith("960"))
-    assert row.index(" down") + 6 == out.splitlines()[0].index(" VERDICT")
 
 
 def test_reads_only(quiet: FakeHost) -> None:

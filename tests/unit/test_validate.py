@@ -11,7 +11,7 @@ from phoenix_apparmor import assignments, lookup, positions, validating
 from phoenix_apparmor.errors import PhoenixError
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
-from tests.unit.test_status import on_terminal, validated
+from tests.unit.status_host import on_terminal, validated
 
 JSON = "/etc/pve/phoenix_lxc_configs.json"
 GOOD = '{"lxc_configs": {"950": {}, "951": {"apparmor_profile": "lxc-nvidia-gpu-docker"}}}'

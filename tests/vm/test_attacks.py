@@ -37,6 +37,7 @@ SECCOMP = {
     "sys-tree-parameters",
     "sys-tree-power",
     "devtmpfs-detached",
+    "devtmpfs-32bit",
     "devtmpfs-moved-in",
     "bpf-trace",
     "perf",

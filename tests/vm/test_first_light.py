@@ -92,7 +92,7 @@ def test_a_name_that_cannot_be_used_is_refused(vm: Machine, name: str) -> None:
 
 
 def test_the_package_is_installed_and_removed(fresh_vm: Machine) -> None:
-    """With apt: profiles are loaded, and stay when the package goes, as do containers."""
+    """With apt. Profiles are loaded, and stay when the package goes, as does a label."""
     vm = fresh_vm
     create(vm, 954, hookscript=None)
     assign(vm, {954: None})

@@ -41,7 +41,7 @@ int own_user_namespace(void);
 
 /* ways.c: old mounts, new mounts, and roundabout paths */
 way_fn at_place, at_path, by_mount, by_mount_named, by_mount_over, by_remount, by_umount, by_umount_mount;
-way_fn by_bind, by_rbind, by_move, by_fsmount, by_fsmount_moved, by_fsmount_bound;
+way_fn by_bind, by_rbind, by_move, by_fsmount, by_fsmount_32bit, by_fsmount_moved, by_fsmount_bound;
 way_fn by_opentree, by_opentree_moved, by_lazy_umount, by_overlay;
 way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename;
 

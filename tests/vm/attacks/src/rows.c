@@ -221,6 +221,7 @@ const struct row rows[] = {
 	 "time", "N"},
 	{"sys-tree-power", by_opentree_moved, "/sys/power", "/mnt/attack", nonsense, "state", "attack"},
 	{"devtmpfs-detached", by_fsmount, "devtmpfs", 0, rename_node, "full", "attack"},
+	{"devtmpfs-32bit", by_fsmount_32bit, "devtmpfs", 0, rename_node, "full", "attack"},
 	{"devtmpfs-moved-in", by_fsmount_moved, "devtmpfs", "/mnt/attack", rename_node, "full", "attack"},
 	{"bpf-trace", NULL, 0, 0, bpf_trace, 0, 0},
 	{"perf", NULL, 0, 0, perf, 0, 0},
