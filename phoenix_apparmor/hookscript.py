@@ -15,7 +15,7 @@ from phoenix_apparmor.settled import is_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from phoenix_apparmor.starting import Prepared, Where
+    from phoenix_apparmor.start import Prepared, Where
 
 
 def main(arguments: list[str]) -> int:
@@ -100,7 +100,7 @@ def _start_unit(host: Host, ctid: str) -> int:
 
 
 def _prepare(host: Host, ctid: str, where: "Where") -> "Prepared":
-    from phoenix_apparmor.starting import prepare
+    from phoenix_apparmor.start import prepare
 
     prepared = prepare(host, ctid, where)
     profile = prepared.assignment.name if prepared.assignment is not None else None
@@ -122,14 +122,14 @@ def _tell_pct(host: Host, ctid: str, error: PhoenixError) -> None:
 
 
 def _verify(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.starting import verify
+    from phoenix_apparmor.start import verify
 
     verify(host, ctid)
     return 0
 
 
 def _release(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.starting import release
+    from phoenix_apparmor.start import release
 
     release(host, ctid)
     return 0

@@ -13,9 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from phoenix_apparmor.running import Ran
-
-STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+    from phoenix_apparmor.commands import Ran
 
 # syslog(3) priorities
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -122,16 +120,16 @@ class Host:
     def run(
         self, command: "Sequence[str]", *, timeout: float, stdin: bytes = b"", cwd: str = "/"
     ) -> "Ran":
-        """Runs a program by name; see running.run."""
-        from phoenix_apparmor.running import run
+        """Runs a program by name; see commands.run."""
+        from phoenix_apparmor.commands import run
 
         return run(command, timeout=timeout, stdin=stdin, cwd=cwd)
 
     def has_program(self, name: str) -> bool:
         """Whether run would find the program."""
-        return any(
-            os.access(f"{folder}/{name}", os.X_OK) for folder in program_path().split(":") if folder
-        )
+        from phoenix_apparmor.commands import has_program
+
+        return has_program(name)
 
     def lock(self, name: str, *, wait: float) -> "Lock":
         """See Lock."""
@@ -210,11 +208,6 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
-
-
-def program_path() -> str:
-    """Where programs are looked for: PATH, then the standard folders, as apt resets PATH."""
-    return f"{os.environ.get('PATH', '')}:{STANDARD_PATH}"
 
 
 def _unlink(path: str) -> None:

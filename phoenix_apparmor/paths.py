@@ -11,6 +11,7 @@ ASSIGNMENTS_LOCK = "/run/lock/phoenix-apparmor/assignments.lock"
 LOADING_LOCK = "/run/lock/phoenix-apparmor/loading.lock"
 
 CONF_FOLDER = "/etc/pve/lxc"
+LXC_FOLDER = "/var/lib/lxc"
 APPARMOR_D = "/etc/apparmor.d"
 KERNEL = "/sys/kernel/security/apparmor"
 KERNEL_PROFILES = KERNEL + "/profiles"
@@ -40,7 +41,7 @@ def conf(ctid: str) -> str:
 
 def runtime(ctid: str) -> str:
     """LXC's configuration, the only one that lxc-start reads."""
-    return f"/var/lib/lxc/{ctid}/config"
+    return f"{LXC_FOLDER}/{ctid}/config"
 
 
 def conf_lock(ctid: str) -> str:

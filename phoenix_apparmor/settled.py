@@ -2,7 +2,7 @@
 
 A start on a host where nothing changed should cost little more than the start of Python, so
 this module imports only what has no imports of its own, and answers False to everything out
-of the ordinary. starting.prepare then finds out what it is; it alone decides and acts.
+of the ordinary. start.prepare then finds out what it is; it alone decides and acts.
 """
 
 from phoenix_apparmor import ctconf, kernel, lastgood, lxcconf, paths

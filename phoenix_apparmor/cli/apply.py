@@ -5,13 +5,13 @@ import difflib
 import os
 import sys
 
-from phoenix_apparmor import ctconf, lookup, paths, starting
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import containers, ctconf, paths, start
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.common import (
     Subparsers,
     add_containers,
     check_containers,
-    local_ctids,
     warn_of_trouble,
 )
 from phoenix_apparmor.errors import PhoenixError
@@ -39,7 +39,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     check_containers(args)
     known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
     warn_of_trouble(known)
-    here = local_ctids(host)
+    here = containers.here(host)
     chosen = [ctid for ctid in here if known.of(ctid)] if args.all else args.ctids
     changed = right = failed = 0
     degraded = bool(known.trouble)
@@ -104,7 +104,7 @@ def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: b
                 hint=f"Try again when that has ended. What runs: pct config {ctid}; "
                 f"fuser -v {paths.conf_lock(ctid)}",
             )
-        change = starting.edit_conf(host, ctid, profile)
+        change = start.edit_conf(host, ctid, profile)
     if change is not None:
         print(f"CT {ctid}: {change}")
         host.journal(NOTICE, f"CT {ctid}: {change}", ctid=ctid, profile=assignment.name)

@@ -3,16 +3,17 @@
 import argparse
 import sys
 
-from phoenix_apparmor import attaching, lookup, paths
+from phoenix_apparmor import containers, paths
+from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.cli.common import (
     Subparsers,
     add_containers,
     check_containers,
-    local_ctids,
     warn_of_trouble,
 )
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.package import attaching
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -42,7 +43,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
             f"the hookscript is not in storage {storage.name}: {snippet} is missing.",
             hint=f"mkdir -p {storage.path}/snippets && ln -s {paths.HOOKSCRIPT} {snippet}",
         )
-    chosen = [c for c in local_ctids(host) if c in known.assigned] if args.all else args.ctids
+    chosen = [c for c in containers.here(host) if c in known.assigned] if args.all else args.ctids
     failed = 0
     for ctid in chosen:
         try:

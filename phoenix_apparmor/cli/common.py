@@ -4,9 +4,8 @@ import argparse
 import sys
 
 from phoenix_apparmor import paths
+from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.host import Host
-from phoenix_apparmor.lookup import Known
 
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  (argparse has no public name for it)
 
@@ -26,12 +25,6 @@ def check_containers(args: argparse.Namespace) -> None:
             raise PhoenixError(
                 f'"{ctid}" is no CTID.', hint="A CTID is a number from 100 to 999999999.", status=64
             )
-
-
-def local_ctids(host: Host) -> list[str]:
-    """CTIDs that have a configuration on this node, in numeric order."""
-    names = (name.removesuffix(".conf") for name in host.names(paths.CONF_FOLDER))
-    return sorted((name for name in names if paths.is_ctid(name)), key=int)
 
 
 def warn_of_trouble(known: Known) -> None:

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor import ctconf, paths
-from phoenix_apparmor.cli.status import Progress, has_colour, room
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.terminal.output import Progress, has_colour, room
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers

@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from phoenix_apparmor import attaching
-from phoenix_apparmor.cli.common import Subparsers, add_containers, check_containers, local_ctids
+from phoenix_apparmor import containers
+from phoenix_apparmor.cli.common import Subparsers, add_containers, check_containers
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.package import attaching
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -27,7 +28,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     """0 if none of the containers has our hookscript any more, 1 if one could not be changed."""
     check_containers(args)
     failed = 0
-    for ctid in local_ctids(host) if args.all else args.ctids:
+    for ctid in containers.here(host) if args.all else args.ctids:
         try:
             said = attaching.detach(host, ctid, dry_run=args.dry_run)
         except PhoenixError as error:

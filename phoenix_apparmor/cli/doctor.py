@@ -5,8 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from phoenix_apparmor.cli.status import Progress, has_colour, room
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.terminal.output import Progress, has_colour, room
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers

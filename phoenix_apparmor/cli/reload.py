@@ -5,9 +5,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from phoenix_apparmor import kernel, loading, lookup, paths, profiles
+from phoenix_apparmor import kernel, paths
+from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
+from phoenix_apparmor.policy import files, load
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -35,12 +37,12 @@ def run(host: Host, args: argparse.Namespace) -> int:
         return 0
     assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
-    files = _named(host, args.profiles) if args.profiles else profiles.ours(host, wanted)
-    if not files:
+    chosen = _named(host, args.profiles) if args.profiles else files.ours(host, wanted)
+    if not chosen:
         print(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0
     unchanged = failed = done = 0
-    for outcome in loading.reload(host, files, dry_run=args.dry_run):
+    for outcome in load.reload(host, chosen, dry_run=args.dry_run):
         if outcome.action == "unchanged":
             unchanged += 1
         elif outcome.action in ("failed", "skipped"):
@@ -61,14 +63,14 @@ def run(host: Host, args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _named(host: Host, names: list[str]) -> list[profiles.ProfileFile]:
-    files = []
+def _named(host: Host, names: list[str]) -> list[files.ProfileFile]:
+    found = []
     for name in sorted(set(names)):
-        file = profiles.find(host, name)
+        file = files.find(host, name)
         if file is None:
             raise PhoenixError(
                 f"no file in {paths.APPARMOR_D} holds a profile {name}.",
                 hint="What there is: phoenix-apparmor status",
             )
-        files.append(file)
-    return files
+        found.append(file)
+    return found

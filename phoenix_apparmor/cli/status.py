@@ -3,18 +3,16 @@
 import argparse
 import json
 import os
-import shutil
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from phoenix_apparmor import inspecting, metrics, report, tables
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.status import collect, metrics, report, text
+from phoenix_apparmor.terminal.output import Progress, has_colour, room
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
-
-WIDTH = 80
 
 EPILOG = """\
 verdicts:
@@ -62,19 +60,19 @@ def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
     progress = Progress(sys.stderr)
     try:
-        found = inspecting.inspect(
+        found = collect.inspect(
             host, tuple(args.ctids), cluster=args.cluster, progress=progress.say
         )
     finally:
         progress.clear()
     if args.json:
-        text = json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n"
+        shown = json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n"
     elif args.prometheus:
-        text = metrics.text(found, count_denials(host))
+        shown = metrics.text(found, count_denials(host))
     else:
         colour = has_colour(sys.stdout) and not args.output
-        text = tables.text(found, room(sys.stdout), colour=colour)
-    data = text.encode("utf-8", "surrogateescape")
+        shown = text.text(found, room(sys.stdout), colour=colour)
+    data = shown.encode("utf-8", "surrogateescape")
     if args.output:
         Host().replace(os.path.abspath(args.output), data)
     else:
@@ -95,35 +93,3 @@ def count_denials(host: Host) -> metrics.Denials | None:
         key = (part.owner.ctid, part.owner.profile or part.owner.inside)
         counts[key] = counts.get(key, 0) + part.count
     return counts
-
-
-def has_colour(stream: TextIO) -> bool:
-    """Colour on a terminal only, and not where NO_COLOR (no-color.org) is set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def room(stream: TextIO) -> int:
-    """Columns of the terminal, 80 elsewhere."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if stream.isatty() else WIDTH
-
-
-class Progress:
-    """One line on a terminal that says what is done now, and goes."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._on = stream.isatty()
-        self._shown = False
-
-    def say(self, what: str) -> None:
-        """Replaces the line."""
-        if self._on:
-            self._stream.write(f"\r\x1b[K{what} …")
-            self._stream.flush()
-            self._shown = True
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()

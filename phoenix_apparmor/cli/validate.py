@@ -7,11 +7,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from phoenix_apparmor import kernel, lookup, paths, profiles, tables, validating
-from phoenix_apparmor.cli.status import has_colour
+from phoenix_apparmor import kernel, paths
+from phoenix_apparmor.assignments import lookup, validate
+from phoenix_apparmor.assignments.validate import Finding, Names
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.validating import Finding, Names
+from phoenix_apparmor.policy import files
+from phoenix_apparmor.terminal.output import RED, YELLOW, has_colour
+from phoenix_apparmor.terminal.table import width
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -60,7 +63,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         schema = full or own_schema(host, file, text, given=bool(args.files))
         names = known_names(host, for_here=not args.files)
         try:
-            found = validating.findings(text, lookup.schema(), names, schema)
+            found = validate.findings(text, lookup.schema(), names, schema)
         except PhoenixError as error:
             raise PhoenixError(f"--schema {args.schema}: {error.what}", hint=error.hint) from error
         if args.strict:
@@ -133,13 +136,13 @@ def own_schema(host: Host, file: str, text: bytes, *, given: bool) -> Mapping[st
 def known_names(host: Host, *, for_here: bool) -> Names:
     """The profiles of this host, for a did-you-mean, and, for its own JSON, to see what misses."""
     here = set(kernel.all_modes(kernel.profile_list(host) or b""))
-    for path in profiles.policy_files(host):
+    for path in files.policy_files(host):
         try:
-            here.update(profiles.declared_names(host.read(path, 1 << 20)))
+            here.update(files.declared_names(host.read(path, 1 << 20)))
         except OSError:
             continue
     ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
-    known = [*validating.SHIPPED, *(name for name in ours if name not in validating.SHIPPED)]
+    known = [*validate.SHIPPED, *(name for name in ours if name not in validate.SHIPPED)]
     return Names(known, here if for_here else None)
 
 
@@ -169,7 +172,7 @@ def finding_text(file: str, finding: Finding, *, colour: bool) -> str:
     line, column, length = finding.place
     kind = finding.severity
     if colour:
-        kind_colour = tables.RED if kind == "error" else tables.YELLOW
+        kind_colour = RED if kind == "error" else YELLOW
         kind_shown = f"\x1b[{kind_colour}m{kind}\x1b[0m"
     else:
         kind_shown = kind
@@ -179,14 +182,14 @@ def finding_text(file: str, finding: Finding, *, colour: bool) -> str:
     # One long line, as programs write JSON, is shown around the place.
     begin = max(0, column - 1 - SHOWN // 2) if len(source) > SHOWN else 0
     window = "".join(c if c.isprintable() else "?" for c in source[begin : begin + SHOWN])
-    margin = " " * tables.width(window[: column - 1 - begin])
-    mark = "^" * max(1, tables.width(window[column - 1 - begin :][:length]))
+    margin = " " * width(window[: column - 1 - begin])
+    mark = "^" * max(1, width(window[column - 1 - begin :][:length]))
     shown += f"    {window.rstrip()}\n    {margin}{mark}\n"
     return shown + (f"  {finding.hint}\n" if finding.hint else "")
 
 
 def as_json(documents: list[tuple[str, bytes, list[Finding]]]) -> dict[str, Any]:
-    """For programs: phoenix_apparmor/validate.schema.json describes it."""
+    """For programs: validate.schema.json describes it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fine": not any(f.severity == "error" for _, _, found in documents for f in found),

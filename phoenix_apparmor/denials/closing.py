@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import paths, profiles
+from phoenix_apparmor import paths
 from phoenix_apparmor.denials import aare, mounts
 from phoenix_apparmor.denials.aare import Deny
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
 # "normal" leaves explicit denies out of the log (kernel, security/apparmor/lsm.c).
@@ -39,7 +40,7 @@ class Closed:
     def rules_of(self, profile: str) -> list[Deny]:
         """All deny rules of a profile and what it includes."""
         if profile not in self._rules:
-            file = profiles.find(self._host, profile) if profile.startswith("lxc-") else None
+            file = files.find(self._host, profile) if profile.startswith("lxc-") else None
             self._rules[profile] = (
                 aare.deny_rules(aare.expand(_text(file.text), file.path, self._read))
                 if file is not None
@@ -49,7 +50,7 @@ class Closed:
 
     def silent(self) -> Iterator[tuple[str, int]]:
         """(profile, number of its deny rules that leave no message) of our profiles."""
-        for file in profiles.ours(self._host):
+        for file in files.ours(self._host):
             count = sum(not rule.audited for rule in self.rules_of(file.name))
             if count:
                 yield file.name, count
@@ -64,7 +65,7 @@ class Closed:
 
     def includes_local(self, profile: str) -> bool | None:
         """Whether the profile reads local/NAME; None: its file was not found."""
-        file = profiles.find(self._host, profile) if profile.startswith("lxc-") else None
+        file = files.find(self._host, profile) if profile.startswith("lxc-") else None
         if file is None:
             return None
         name = file.path.rpartition("/")[2]

@@ -147,7 +147,7 @@ def iso(seconds: float) -> str | None:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for programs: phoenix_apparmor/denials.schema.json describes it."""
+    """The report for programs: denials.schema.json describes it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "since": iso(report.since),

@@ -9,8 +9,6 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.source import boot_time
 from phoenix_apparmor.host import Host
 
-LXC_FOLDER = "/var/lib/lxc"
-
 # LXC (lsm/apparmor.c): profile lxc-NAME_<PATH>, namespace the same with / as -.
 _OWN_NAME = re.compile(r"lxc-(.+)_<[^>]*>\Z")
 # cgroup of a container: lxc/CTID on Proxmox, lxc.payload.NAME elsewhere.
@@ -92,7 +90,7 @@ class Owners:
     def _started_under(self, profile: str) -> tuple[str, ...]:
         if self._users is None:
             users: dict[str, list[str]] = {}
-            for name in self._host.names(LXC_FOLDER):
+            for name in self._host.names(paths.LXC_FOLDER):
                 try:
                     text = self._host.read(paths.runtime(name))
                 except OSError:

@@ -2,13 +2,13 @@
 
 from phoenix_apparmor.doctor import (
     apparmor,
-    configuration,
     containers,
+    denials,
     gpu,
-    locks,
+    json_file,
+    other_confinement,
     profile_files,
     proxmox,
-    refused,
 )
 from phoenix_apparmor.doctor.finding import Check
 
@@ -24,14 +24,14 @@ CHECKS = (
     Check("edited", "whether shipped files are as shipped", profile_files.edited),
     Check("deprecated", "whether a deprecated profile is in use", profile_files.deprecated),
     Check("underscores", "whether profiles have usable names", profile_files.underscores),
-    Check("json-one", "which JSON counts", configuration.one_file),
-    Check("json-owner", "who can write the JSON", configuration.owner),
-    Check("json-content", "whether the JSON can be used", configuration.content),
+    Check("json-one", "which JSON counts", json_file.one_file),
+    Check("json-owner", "who can write the JSON", json_file.owner),
+    Check("json-content", "whether the JSON can be used", json_file.content),
     Check("sections", "what waits in snapshots and pending changes", containers.sections),
     Check("profile-lines", "whether profile lines are right", containers.profile_lines),
     Check("features", "what explicit profiles override", containers.features),
     Check("apparmor-lines", "what other AppArmor lines do", containers.overridden_lines),
-    Check("other-locks", "what else holds containers", locks.other_locks),
+    Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("containers", "whether containers run as assigned", containers.verdicts),
     Check("hookscript", "whether Proxmox can run the hookscript", proxmox.hookscript),
     Check("attached", "whether containers have the hookscript", proxmox.attached),
@@ -40,5 +40,5 @@ CHECKS = (
     Check("gpu-nodes", "whether NVIDIA nodes are there", gpu.nodes),
     Check("gpu-configured", "whether GPU containers have a GPU", gpu.without_gpu),
     Check("gpu-majors", "whether device numbers still fit", gpu.majors),
-    Check("denials", "what the kernel refused since boot", refused.since_boot),
+    Check("denials", "what the kernel refused since boot", denials.since_boot),
 )

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import ctconf, inspecting, paths, report
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor import containers, ctconf, labels, paths
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor.finding import Finding
-from phoenix_apparmor.doctor.reading import Conf
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.status import collect, report
 
 RAW_KEY = "lxc.apparmor.raw"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
@@ -16,7 +16,7 @@ KEYS = (ctconf.PROFILE_KEY, ctconf.DEAD_KEY)
 
 def sections(host: Host) -> Iterator[Finding]:
     """Profile lines that wait in a snapshot or a pending change."""
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         wanted = conf.profile
         section = ""
         odd: dict[str, str] = {}
@@ -50,7 +50,7 @@ def sections(host: Host) -> Iterator[Finding]:
 
 def profile_lines(host: Host) -> Iterator[Finding]:
     """The profile line itself: once, the right key, a name that works."""
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         values = ctconf.conf_profiles(conf.text)
         keys = [key for key, _ in conf.lxc()]
         mend = f"phoenix-apparmor apply {conf.ctid}"
@@ -98,7 +98,7 @@ def _value(conf: Conf, value: str, mend: str) -> Iterator[Finding]:
 
 def features(host: Host) -> Iterator[Finding]:
     """Features that Proxmox writes AppArmor rules for, which an explicit profile overrides."""
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         profile = conf.profile
         if profile in (None, "generated"):
             continue
@@ -138,7 +138,7 @@ def features(host: Host) -> Iterator[Finding]:
 
 def overridden_lines(host: Host) -> Iterator[Finding]:
     """AppArmor lines of the user's own that are for the generated profile."""
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         if conf.profile in (None, "generated"):
             continue
         settings = list(conf.lxc())
@@ -163,13 +163,13 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
 
 def verdicts(host: Host) -> Iterator[Finding]:
     """What status says of each container; the worst are named."""
-    found = inspecting.inspect(host, progress=lambda _: None)
+    found = collect.inspect(host, progress=lambda _: None)
     for container in found.containers:
         if container.verdict not in report.OFF:
             continue
         note = container.notes[0] if container.notes else report.Note("", "")
         label = container.label or ""
-        weak = label and report.split_label(label)[1] not in ("enforce", "kill")
+        weak = bool(label) and labels.is_weak(label)
         yield Finding(
             "error" if weak or container.verdict == "refused" else "warning",
             f"CT {container.ctid}: {container.verdict}: {note.what}",

@@ -77,7 +77,7 @@ def examine(host: Host, checks: Sequence[Check], progress: Callable[[str], None]
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The diagnosis for programs: phoenix_apparmor/doctor.schema.json describes it."""
+    """The diagnosis for programs: doctor.schema.json describes it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fine": not diagnosis.is_off,

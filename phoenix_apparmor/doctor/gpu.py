@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 
+from phoenix_apparmor import containers
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
-from phoenix_apparmor.doctor.reading import Conf
 from phoenix_apparmor.host import Host
 
 DEVICES = "/proc/devices"
@@ -23,7 +24,7 @@ _ALLOW = re.compile(r"c\s+(\d+):(\d+|\*)\s")
 def nodes(host: Host) -> Iterator[Finding]:
     """NVIDIA nodes that a configuration names: on the host, and all that CUDA needs."""
     absent: dict[str, list[str]] = {}
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         named = _named(conf)
         for node in named:
             if not host.exists(node):
@@ -52,7 +53,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
     """Containers under a GPU profile that name no NVIDIA node."""
     wanted = reading.wanted_profiles(host)
     assigned = {c for name, ctids in wanted.items() if "nvidia" in name for c in ctids}
-    without = [c.ctid for c in reading.confs(host) if c.ctid in assigned and not _named(c)]
+    without = [c.ctid for c in containers.confs(host) if c.ctid in assigned and not _named(c)]
     if without:
         yield Finding(
             "note",
@@ -65,7 +66,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
 
 def majors(host: Host) -> Iterator[Finding]:
     """Device numbers written into .conf that are another driver's or nobody's by now."""
-    concerned = [(conf, _allowed(conf)) for conf in reading.confs(host)]
+    concerned = [(conf, _allowed(conf)) for conf in containers.confs(host)]
     concerned = [(conf, allowed) for conf, allowed in concerned if allowed and _is_gpu(conf)]
     if not concerned:
         return

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import kernel, loading, paths, profiles
+from phoenix_apparmor import containers, kernel, labels, paths
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files, load
 
 SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
 DEPRECATED = "lxc-phoenix-nvidia-gpu"
@@ -19,7 +20,7 @@ REINSTALL = "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss pho
 def present(host: Host) -> Iterator[Finding]:
     """A file for each profile that ships, and for each that is assigned."""
     for name in SHIPPED:
-        if profiles.find(host, name) is None:
+        if files.find(host, name) is None:
             yield Finding(
                 "error",
                 f"profile {name} has no file.",
@@ -27,7 +28,7 @@ def present(host: Host) -> Iterator[Finding]:
                 REINSTALL,
             )
     for name, ctids in sorted(reading.wanted_profiles(host).items()):
-        if name not in SHIPPED and profiles.find(host, name) is None:
+        if name not in SHIPPED and files.find(host, name) is None:
             yield Finding(
                 "error",
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
@@ -40,7 +41,7 @@ def loaded(host: Host) -> Iterator[Finding]:
     """Each profile of ours enforced by the kernel."""
     modes = reading.modes(host)
     for file in _ours(host):
-        link = profiles.switched_off(host, file)
+        link = files.switched_off(host, file)
         mode = modes.get(file.name)
         if link is not None:
             yield Finding(
@@ -56,7 +57,7 @@ def loaded(host: Host) -> Iterator[Finding]:
                 f"{file.path} holds it, {paths.KERNEL_PROFILES} does not list it",
                 RELOAD,
             )
-        elif mode not in loading.ENFORCING:
+        elif mode not in labels.ENFORCING:
             yield Finding(
                 "error",
                 f"profile {file.name} is in {mode} mode: it stops nothing.",
@@ -70,13 +71,13 @@ def compiles(host: Host) -> Iterator[Finding]:
     modes = reading.modes(host)
     for file in _ours(host):
         try:
-            policy = profiles.compile_policy(host, file)
+            policy = files.compile_policy(host, file)
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise
             yield Finding("error", error.what, file.path, error.hint)
             continue
-        if file.name not in modes or profiles.switched_off(host, file) is not None:
+        if file.name not in modes or files.switched_off(host, file) is not None:
             continue  # told by another check
         held = kernel.policy_hash(host, file.name)
         if held is None:
@@ -85,7 +86,7 @@ def compiles(host: Host) -> Iterator[Finding]:
                 f"cannot tell whether the kernel runs the file's text of {file.name}.",
                 "this kernel keeps no hash of it",
             )
-        elif not loading.is_loaded(host, file.name, policy):
+        elif not load.is_loaded(host, file.name, policy):
             yield Finding(
                 "warning",
                 f"the kernel runs another text of {file.name} than its file has.",
@@ -116,7 +117,7 @@ def held_back(host: Host) -> Iterator[Finding]:
 
 def edited(host: Host) -> Iterator[Finding]:
     """Edits in what the package ships: each upgrade will ask about them."""
-    from phoenix_apparmor import conffiles
+    from phoenix_apparmor.policy import conffiles
 
     if not host.exists("/var/lib/dpkg/status"):
         return
@@ -140,7 +141,7 @@ def edited(host: Host) -> Iterator[Finding]:
 
 def deprecated(host: Host) -> Iterator[Finding]:
     """The deprecated profile: there, loaded, or in use."""
-    users = [conf.ctid for conf in reading.confs(host) if conf.profile == DEPRECATED]
+    users = [conf.ctid for conf in containers.confs(host) if conf.profile == DEPRECATED]
     users += [c for c in reading.wanted_profiles(host).get(DEPRECATED, ()) if c not in users]
     if users:
         yield Finding(
@@ -162,12 +163,12 @@ def deprecated(host: Host) -> Iterator[Finding]:
 
 def underscores(host: Host) -> Iterator[Finding]:
     """Profiles that lxc-start may not change to: its own profile says change_profile -> lxc-*."""
-    for path in profiles.policy_files(host):
+    for path in files.policy_files(host):
         try:
             text = host.read(path, 1 << 20)
         except OSError:
             continue
-        for name in profiles.declared_names(text):
+        for name in files.declared_names(text):
             if name.startswith("lxc_"):
                 yield Finding(
                     "note",
@@ -177,5 +178,5 @@ def underscores(host: Host) -> Iterator[Finding]:
                 )
 
 
-def _ours(host: Host) -> list[profiles.ProfileFile]:
-    return profiles.ours(host, frozenset(reading.wanted_profiles(host)))
+def _ours(host: Host) -> list[files.ProfileFile]:
+    return files.ours(host, frozenset(reading.wanted_profiles(host)))

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 
-from phoenix_apparmor import attaching, paths
+from phoenix_apparmor import containers, paths
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.package import attaching
 
 SYSTEMCTL_SECONDS = 10
 DPKG_SECONDS = 30
@@ -20,7 +21,7 @@ FIXED = {5: ("8", "6.0.0-2"), 6: ("9", "6.0.5-2")}
 
 def hookscript(host: Host) -> Iterator[Finding]:
     """The script that containers name: there, executable, in a storage that holds snippets."""
-    if not reading.is_proxmox(host):
+    if not containers.is_proxmox(host):
         return
     problem = _not_runnable(host, paths.HOOKSCRIPT)
     if problem:
@@ -31,7 +32,7 @@ def hookscript(host: Host) -> Iterator[Finding]:
             REINSTALL,
         )
     users: dict[str, list[str]] = {}
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         volume = conf.option("hookscript")
         if volume is not None and paths.is_our_hookscript(volume):
             users.setdefault(volume.partition(":")[0], []).append(conf.ctid)
@@ -91,12 +92,12 @@ def _follow(host: Host, path: str) -> str | None:
 
 def attached(host: Host) -> Iterator[Finding]:
     """Managed containers without our hookscript: only the drop-in guards them."""
-    if not reading.is_proxmox(host):
+    if not containers.is_proxmox(host):
         return
     known = reading.assigned(host)
     without = [
         conf.ctid
-        for conf in reading.confs(host)
+        for conf in containers.confs(host)
         if conf.ctid in known and conf.option("hookscript") is None
     ]
     if without:
@@ -112,7 +113,7 @@ def attached(host: Host) -> Iterator[Finding]:
 
 def drop_in(host: Host) -> Iterator[Finding]:
     """The unit's drop-ins: there, and not masked; without them a reboot from inside is not ours."""
-    if not reading.is_proxmox(host):
+    if not containers.is_proxmox(host):
         return
     for unit in UNITS:
         shipped = f"/usr/lib/systemd/system/{unit}.d/{DROP_IN}"
@@ -189,7 +190,7 @@ def _single_containers(host: Host) -> Iterator[Finding]:
 
 def versions(host: Host) -> Iterator[Finding]:
     """lxc-pve new enough for a runc with the fix of CVE-2025-52881."""
-    if not reading.is_proxmox(host):
+    if not containers.is_proxmox(host):
         return
     from debian.debian_support import Version
 

@@ -1,12 +1,11 @@
 """The diagnosis as text for people. Pure."""
 
-import textwrap
 from collections.abc import Iterable
 
 from phoenix_apparmor.doctor.finding import SEVERITIES, Diagnosis, Finding, Severity
 from phoenix_apparmor.errors import one_line
+from phoenix_apparmor.terminal.output import BOLD, RED, YELLOW, wrap
 
-RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 COLOURS: dict[Severity, str] = {"error": RED, "warning": YELLOW, "unknown": YELLOW, "note": BOLD}
 
 
@@ -18,19 +17,19 @@ def text(diagnosis: Diagnosis, room: int = 80, *, colour: bool = False) -> str:
             for finding in result.findings:
                 if finding.severity == severity:
                     lines += [*_finding(finding, room, colour=colour), ""]
-    lines += textwrap.wrap(_summary(diagnosis), room)
+    lines += wrap(_summary(diagnosis), room)
     return "".join(f"{line}\n" for line in lines)
 
 
 def _finding(finding: Finding, room: int, *, colour: bool) -> Iterable[str]:
-    head, *rest = _wrap(f"{finding.severity}: {one_line(finding.what)}", room, "", "  ")
+    head, *rest = wrap(f"{finding.severity}: {one_line(finding.what)}", room, then="  ")
     if colour:
         code = COLOURS[finding.severity]
         head = f"\x1b[{code}m{finding.severity}\x1b[0m" + head.removeprefix(finding.severity)
     yield head
     yield from rest
     if finding.evidence:
-        yield from _wrap(f"seen: {one_line(finding.evidence)}", room, "  ", "        ")
+        yield from wrap(f"seen: {one_line(finding.evidence)}", room, "  ", then="        ")
     if finding.fix:
         # never broken: it is to be pasted
         yield f"  fix:  {one_line(finding.fix)}"
@@ -48,14 +47,3 @@ def _summary(diagnosis: Diagnosis) -> str:
     if not words:
         return f"{total} checks, nothing is off."
     return f"{total} checks, {quiet} found nothing; {', '.join(words)}."
-
-
-def _wrap(words: str, room: int, first: str, then: str) -> list[str]:
-    return textwrap.wrap(
-        words,
-        room,
-        initial_indent=first,
-        subsequent_indent=then,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

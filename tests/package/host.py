@@ -3,7 +3,7 @@
 from tests.package.chroots import Chroot
 
 STATES = """
-from phoenix_apparmor import conffiles
+from phoenix_apparmor.policy import conffiles
 from phoenix_apparmor.host import Host
 for c in conffiles.of_package(Host()):
     print(c.path, c.state, c.waiting)

@@ -171,7 +171,7 @@ def test_difference_shows_what_waits(installed: Chroot, v2: Path) -> None:
     edit(installed)
     dpkg(installed, "--force-confold", "-i", installed.put(v2))
     show = (
-        "from phoenix_apparmor import conffiles; from phoenix_apparmor.host import Host;"
+        "from phoenix_apparmor.policy import conffiles; from phoenix_apparmor.host import Host;"
         "print(*(conffiles.difference(Host(), c) for c in conffiles.of_package(Host())))"
     )
     out = installed.run("python3", "-I", "-c", show).out
@@ -182,7 +182,7 @@ def test_difference_shows_what_waits(installed: Chroot, v2: Path) -> None:
 
 def test_unknown_package_has_no_conffiles(installed: Chroot) -> None:
     show = (
-        "from phoenix_apparmor import conffiles; from phoenix_apparmor.host import Host;"
+        "from phoenix_apparmor.policy import conffiles; from phoenix_apparmor.host import Host;"
         "print(conffiles.of_package(Host(), 'no-such-package'))"
     )
     assert installed.run("python3", "-I", "-c", show).out == "[]\n"

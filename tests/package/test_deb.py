@@ -129,7 +129,8 @@ def test_schema_is_where_the_design_says(deb: DebFile) -> None:
     link = deb.data.tgz().getmember("./usr/share/phoenix-apparmor/phoenix_lxc_configs.schema.json")
     target = Path("/usr/share/phoenix-apparmor", link.linkname)
     assert (
-        str(target.parent.resolve() / target.name) == f"{MODULES}/phoenix_lxc_configs.schema.json"
+        str(target.parent.resolve() / target.name)
+        == f"{MODULES}/assignments/phoenix_lxc_configs.schema.json"
     )
 
 

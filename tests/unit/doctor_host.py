@@ -32,7 +32,7 @@ Block devices:
 """
 DROP_IN = "50-phoenix-apparmor.conf"
 UNIT_FOLDER = "/usr/lib/systemd/system/pve-container@.service.d"
-SCHEMA = REPO / "phoenix_apparmor/doctor.schema.json"
+SCHEMA = REPO / "phoenix_apparmor/doctor/doctor.schema.json"
 SNIPPET = "/var/lib/vz/snippets/phoenix-apparmor.py"
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
 JSON = "/etc/pve/phoenix_lxc_configs.json"

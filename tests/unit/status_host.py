@@ -17,7 +17,8 @@ LINE = "lxc.apparmor.profile: "
 def validated(name: str, text: str) -> Any:
     """A JSON output, checked against the schema that ships."""
     document = json.loads(text)
-    schema = json.loads((REPO / f"phoenix_apparmor/{name}.schema.json").read_text())
+    (file,) = (REPO / "phoenix_apparmor").glob(f"*/{name}.schema.json")
+    schema = json.loads(file.read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.validate(document, schema)
     return document

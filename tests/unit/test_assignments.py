@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from phoenix_apparmor import assignments, lastgood, lookup
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import lastgood
+from phoenix_apparmor.assignments import lookup, parse
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 
 
-def parse(entries: Any) -> dict[str, Assignment]:
-    return assignments.parse(json.dumps({"lxc_configs": entries}).encode(), lookup.schema())
+def assigned_by(entries: Any) -> dict[str, Assignment]:
+    return parse.assignments(json.dumps({"lxc_configs": entries}).encode(), lookup.schema())
 
 
 def test_contract() -> None:
-    parsed = parse(
+    parsed = assigned_by(
         {
             "950": {"name": "x", "memory_mb": -1, "nonsense": [1]},
             "951": {"apparmor_profile": "lxc-mine.1"},
@@ -43,7 +44,7 @@ def test_contract() -> None:
      "lxc-a/b", "lxc-a//&b", ":lxc-a", "Unconfined", "lxc-ü", "lxc-" + "a" * 200, True],
 )  # fmt: skip
 def test_a_value_that_cannot_be_used_costs_only_its_container(value: object) -> None:
-    parsed = parse({"952": {"apparmor_profile": value}, "953": {}})
+    parsed = assigned_by({"952": {"apparmor_profile": value}, "953": {}})
     assert parsed["953"] == Assignment("lxc-nvidia-gpu-base")
     assert parsed["952"].name == ""
     problem = parsed["952"].problem
@@ -53,7 +54,7 @@ def test_a_value_that_cannot_be_used_costs_only_its_container(value: object) -> 
 
 
 def test_underscore_name_is_told_what_would_be_right() -> None:
-    problem = parse({"952": {"apparmor_profile": "lxc_phoenix_v1"}})["952"].problem
+    problem = assigned_by({"952": {"apparmor_profile": "lxc_phoenix_v1"}})["952"].problem
     assert problem == (
         'apparmor_profile "lxc_phoenix_v1" cannot be used: lxc-start may only change to names '
         'that begin with "lxc-". Rename it to "lxc-phoenix-v1"'
@@ -73,7 +74,7 @@ def test_underscore_name_is_told_what_would_be_right() -> None:
     ],
 )
 def test_bad_entries(entries: Any, ctid: str, words: str) -> None:
-    assert words in parse(entries)[ctid].problem
+    assert words in assigned_by(entries)[ctid].problem
 
 
 @pytest.mark.parametrize(
@@ -93,11 +94,11 @@ def test_bad_entries(entries: Any, ctid: str, words: str) -> None:
 )
 def test_unreadable_as_a_whole(text: bytes, words: str) -> None:
     with pytest.raises(PhoenixError, match=words.replace("(", r"\(").replace(")", r"\)")):
-        assignments.parse(text, lookup.schema())
+        parse.assignments(text, lookup.schema())
 
 
 def test_a_byte_order_mark_is_read_over() -> None:
-    assert "950" in assignments.parse(b'\xef\xbb\xbf{"lxc_configs": {"950": {}}}', lookup.schema())
+    assert "950" in parse.assignments(b'\xef\xbb\xbf{"lxc_configs": {"950": {}}}', lookup.schema())
 
 
 def test_a_key_that_stands_twice_is_no_choice() -> None:
@@ -105,7 +106,7 @@ def test_a_key_that_stands_twice_is_no_choice() -> None:
         "950": {"apparmor_profile": "lxc-a", "apparmor_profile": "unconfined"},
         "951": {}, "951": {"apparmor_profile": "unconfined"},
         "952": {"name": "a", "name": "b"}}}"""
-    parsed = assignments.parse(text, lookup.schema())
+    parsed = parse.assignments(text, lookup.schema())
     assert "twice" in parsed["950"].problem
     assert "twice" in parsed["951"].problem
     assert parsed["952"].name == "lxc-nvidia-gpu-base"
@@ -121,30 +122,30 @@ def test_the_copy_gives_back_what_it_got() -> None:
         "100": Assignment("lxc-z"),
     }
     head = lastgood.identity("/etc/x\n.json".replace("\n", "ü"), os.stat("/"), 1)
-    text = assignments.write_copy(head, all_kinds)
+    text = parse.write_copy(head, all_kinds)
     assert lastgood.is_copy(text)
-    back = assignments.read_copy(text)
+    back = parse.read_copy(text)
     assert back.keys() == all_kinds.keys()
     for ctid, assignment in all_kinds.items():
         line = lastgood.line_of(text, ctid)
         assert line is not None
-        assert assignments.read_line(line) == back[ctid]
+        assert parse.read_line(line) == back[ctid]
         assert back[ctid].name == assignment.name
         assert back[ctid].policy_namespace == assignment.policy_namespace
     assert back["953"].problem == "is ! bad plain ?"
     assert "\n" not in back["954"].problem
     assert lastgood.line_of(text, "95") is None
     assert lastgood.line_of(text, "0") is None
-    assert assignments.source_of(text) == "/etc/xü.json"
+    assert parse.source_of(text) == "/etc/xü.json"
 
 
 def test_a_copy_cut_short_is_no_copy() -> None:
-    text = assignments.write_copy(
+    text = parse.write_copy(
         lastgood.identity("/etc/x", os.stat("/"), 1), {"950": Assignment("lxc-a")}
     )
     assert not lastgood.is_copy(text[:-3])
     assert not lastgood.is_current(text[:-3], "/etc/x", os.stat("/"))
-    assert assignments.read_copy(text[:-3]) == {}
+    assert parse.read_copy(text[:-3]) == {}
 
 
 def test_current_is_only_what_has_not_changed_for_a_while(tmp_path: Any) -> None:
@@ -168,8 +169,8 @@ def test_a_bad_entry_keeps_its_last_good_assignment() -> None:
         "951": Assignment("", problem="bad"),
         "952": Assignment("", problem="bad"),
     }
-    merged = assignments.remember(today, before)
+    merged = parse.remember(today, before)
     assert merged["950"] == Assignment("lxc-a", problem="bad")
     assert merged["951"].name == merged["952"].name == ""
-    again = assignments.remember(today, merged)
+    again = parse.remember(today, merged)
     assert again["950"].name == "lxc-a", "also the second time"

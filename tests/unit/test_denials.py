@@ -20,7 +20,7 @@ from tests.unit.denials_host import (
 from tests.unit.fakehost import REPO, FakeHost
 from tests.unit.golden import assert_golden
 
-SCHEMA = REPO / "phoenix_apparmor/denials.schema.json"
+SCHEMA = REPO / "phoenix_apparmor/denials/denials.schema.json"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from phoenix_apparmor.conffiles import place_of_own
+from phoenix_apparmor.policy.conffiles import place_of_own
 from tests.unit import doctor_cases, doctor_cases_containers
 from tests.unit.doctor_host import (
     BASE,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import starting
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import start
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from tests.unit.fakehost import PVE_GENERATED, REPO, FakeHost, Journal
@@ -107,7 +107,7 @@ def test_a_generator_that_hangs_is_ended_and_can_be_tried_by_hand(
         monkeypatch.setenv(name, value)
     began = time.monotonic()
     with pytest.raises(PhoenixError, match="perl did not end within") as refusal:
-        starting.set_runtime(Host(str(host.root)), "950", Assignment("lxc-x"), began + 1)
+        start.set_runtime(Host(str(host.root)), "950", Assignment("lxc-x"), began + 1)
     assert time.monotonic() - began < 30
     command = refusal.value.hint.removeprefix("Try it by hand: ")
     assert shlex.split(command)[0] == "perl"
@@ -118,8 +118,8 @@ def test_the_unit_gives_up_before_systemd_does() -> None:
     drop_in = (REPO / "hooks/pve-container.conf").read_text()
     limit = re.search(r"^TimeoutStartSec=(\d+)s$", drop_in, re.MULTILINE)
     assert limit
-    assert starting.PATIENCE["unit"] < int(limit[1])
-    assert starting.PATIENCE["hookscript"] > starting.PATIENCE["unit"]
+    assert start.PATIENCE["unit"] < int(limit[1])
+    assert start.PATIENCE["hookscript"] > start.PATIENCE["unit"]
 
 
 def test_the_unit_leaves_conf_alone_and_is_silent(host: FakeHost, journal: Journal) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import loading
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import load
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import BASE, DOCKER, LINE, container, validated
@@ -192,11 +192,11 @@ def test_what_cannot_be_known_is_unknown(quiet: FakeHost) -> None:
 
 def test_file_of_two_profiles_is_the_same_text_either_way(host: FakeHost) -> None:
     """The kernel hashes what was written at once: a profile, or the whole file from the cache."""
-    first, second = (loading.BEGIN_OF_PROFILE + name for name in (b"lxc-a ...", b"lxc-b ..."))
+    first, second = (load.BEGIN_OF_PROFILE + name for name in (b"lxc-a ...", b"lxc-b ..."))
     for held, same in ((second, True), (first + second, True), (second + b"x", False)):
         folder = "/sys/kernel/security/apparmor/policy/profiles/lxc-b.7"
         host.write(f"{folder}/raw_sha256", hashlib.sha256(held).hexdigest() + "\n")
-        assert loading.is_loaded(Host(str(host.root)), "lxc-b", first + second) is same
+        assert load.is_loaded(Host(str(host.root)), "lxc-b", first + second) is same
 
 
 def test_thousand_containers(quiet: FakeHost) -> None:

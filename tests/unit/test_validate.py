@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phoenix_apparmor import assignments, lookup, positions, validating
+from phoenix_apparmor.assignments import lookup, parse, positions, validate
 from phoenix_apparmor.errors import PhoenixError
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
@@ -250,9 +250,9 @@ def test_same_verdict_as_the_start() -> None:
             at = chance.randrange(len(text))
             text = text[:at] + chance.choice(MUTANTS) + text[at + chance.randint(0, 2) :]
         data = text.encode()
-        found = [f for f in validating.findings(data, schema) if f.severity == "error"]
+        found = [f for f in validate.findings(data, schema) if f.severity == "error"]
         try:
-            parsed = assignments.parse(data, schema)
+            parsed = parse.assignments(data, schema)
         except PhoenixError:
             assert len(found) == 1
             seen.add("unreadable")
@@ -338,4 +338,4 @@ def test_deep_document(host: FakeHost, tmp_path: Path) -> None:
 )
 def test_did_you_mean(wrong: str, meant: str) -> None:
     expected = f'Did you mean "{meant}"?' if meant else ""
-    assert validating.did_you_mean(wrong, validating.SHIPPED) == expected
+    assert validate.did_you_mean(wrong, validate.SHIPPED) == expected

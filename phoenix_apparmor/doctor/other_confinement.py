@@ -5,10 +5,10 @@ What is left to root in a privileged container was measured: README, "Security m
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import paths
+from phoenix_apparmor import containers, paths
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
-from phoenix_apparmor.doctor.reading import Conf
 from phoenix_apparmor.host import Host
 
 # Into a new container: the old one stays until the new one is seen to work.
@@ -27,7 +27,7 @@ DEVICES = "lxc.cgroup2.devices.allow"
 def other_locks(host: Host) -> Iterator[Finding]:
     """Privileged containers that the JSON names, and what is open in them besides."""
     managed = reading.assigned(host)
-    for conf in reading.confs(host):
+    for conf in containers.confs(host):
         if conf.ctid not in managed or conf.option("unprivileged") == "1":
             continue
         yield Finding(

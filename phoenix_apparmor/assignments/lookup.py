@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phoenix_apparmor import assignments, lastgood, paths
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import lastgood, paths
+from phoenix_apparmor.assignments import parse
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
@@ -90,7 +91,7 @@ def assignment_of(
     copy = host.read_if_there(paths.COPY) or b""
     if found and lastgood.is_current(copy, *found) and not distrust(found[1]):
         line = lastgood.line_of(copy, ctid)
-        return (None if line is None else assignments.read_line(line)), None
+        return (None if line is None else parse.read_line(line)), None
     known = everyone(host, wait=wait)
     return known.of(ctid), known
 
@@ -111,9 +112,9 @@ def everyone(host: Host, *, save: bool = True, wait: float = 10) -> Known:
 
 def _read_now(host: Host, save: bool) -> Known:
     copy = host.read_if_there(paths.COPY) or b""
-    before = assignments.read_copy(copy)
+    before = parse.read_copy(copy)
     ever = lastgood.is_copy(copy)
-    old_source = assignments.source_of(copy) if ever else ""
+    old_source = parse.source_of(copy) if ever else ""
     found = find_json(host)
     if found is None:
         where = " or ".join(paths.JSON_FILES)
@@ -133,7 +134,7 @@ def _read_now(host: Host, save: bool) -> Known:
     text = b""
     try:
         head, text = _read_json(host, source)
-        today = assignments.parse(text, schema())
+        today = parse.assignments(text, schema())
     except PhoenixError as error:
         return Known(
             source,
@@ -145,9 +146,9 @@ def _read_now(host: Host, save: bool) -> Known:
             ever,
             text,
         )
-    merged = assignments.remember(today, before)
+    merged = parse.remember(today, before)
     if save:
-        _save(host, assignments.write_copy(head, merged), copy)
+        _save(host, parse.write_copy(head, merged), copy)
     return Known(source, merged)
 
 
@@ -165,7 +166,7 @@ def _read_json(host: Host, source: str) -> tuple[bytes, bytes]:
                 hint=f"If its content is right: chown root:root {source}; chmod go-w {source}",
             )
         try:
-            text = host.read(source, assignments.BIGGEST_JSON)
+            text = host.read(source, parse.BIGGEST_JSON)
         except OSError as error:
             raise PhoenixError(f"it cannot be read: {error.strerror}.") from error
         head = lastgood.identity(source, seen, read_ns)

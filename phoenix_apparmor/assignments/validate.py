@@ -1,6 +1,6 @@
 """What is wrong in a phoenix_lxc_configs.json, each with its place. Pure: text in, findings out.
 
-The start of a container asks assignments.parse, which answers as quickly as it can; this finds
+The start of a container asks parse.assignments, which answers as quickly as it can; this finds
 the same errors (tests compare the two), all of them, with line and column, for a person.
 """
 
@@ -9,10 +9,11 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import assignments, paths, positions
-from phoenix_apparmor.assignments import Twice
+from phoenix_apparmor import paths
+from phoenix_apparmor.assignments import parse, positions
+from phoenix_apparmor.assignments.parse import Twice
+from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
-from phoenix_apparmor.positions import Lines, Path, Place, Span
 
 SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
 OUR_KEYS = ("apparmor_profile", "apparmor_policy_namespace")
@@ -60,7 +61,7 @@ def findings(
     whose breaches are warnings, as they stop no container.
     """
     try:
-        document = assignments.load(text)
+        document = parse.document(text)
     except PhoenixError as error:
         return [_unreadable(text, error)]
     decoded = text.decode("utf-8-sig")
@@ -196,7 +197,7 @@ def _errors(
     for error in Draft7Validator(schema).iter_errors(document):
         path: Path = tuple(error.absolute_path)
         value = error.instance
-        what = f"{assignments.explain(list(path[2:]), value)}."
+        what = f"{parse.explain(list(path[2:]), value)}."
         if len(path) < 2:
             # propertyNames reports a bad name at the object that has it
             yield where.finding("error", (*path, str(value)), what, at_name=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.host import program_path
+
+STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Ran(NamedTuple):
@@ -48,3 +49,15 @@ def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str 
             hint=f"Try it by hand: {shlex.join(command)}",
         ) from error
     return Ran(process.returncode, out, err.decode("utf-8", "replace"))
+
+
+def program_path() -> str:
+    """Where programs are looked for: PATH, then the standard folders, as apt resets PATH."""
+    return f"{os.environ.get('PATH', '')}:{STANDARD_PATH}"
+
+
+def has_program(name: str) -> bool:
+    """Whether run would find the program."""
+    return any(
+        os.access(f"{folder}/{name}", os.X_OK) for folder in program_path().split(":") if folder
+    )

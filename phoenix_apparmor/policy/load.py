@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import kernel, paths, profiles
+from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.profiles import ProfileFile
+from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy.files import ProfileFile
 
-ENFORCING = ("enforce", "kill")
 # A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
 BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
 
@@ -46,12 +46,12 @@ def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> It
 
 
 def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
-    link = profiles.switched_off(host, file)
+    link = files.switched_off(host, file)
     if link is not None:
         return Outcome(
             file.name, file.path, "skipped", f"{link} switches it off.", f"To use it: rm {link}"
         )
-    policy = profiles.compile_policy(host, file)
+    policy = files.compile_policy(host, file)
     if is_loaded(host, file.name, policy):
         return Outcome(file.name, file.path, "unchanged")
     mode = kernel.mode_of(kernel.profile_list(host) or b"", file.name)
@@ -61,7 +61,7 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
 
 
 def is_loaded(host: Host, name: str, policy: bytes) -> bool:
-    """Whether the kernel holds just these bytes (of profiles.compile_policy) for the profile.
+    """Whether the kernel holds just these bytes (of files.compile_policy) for the profile.
 
     Of a file with several profiles the parser writes each one by itself when it compiled
     them, and all at once when it read them from its cache; the kernel keeps the hash of what
@@ -81,7 +81,7 @@ def _split(policy: bytes) -> list[bytes]:
     return [BEGIN_OF_PROFILE + part for part in policy.split(BEGIN_OF_PROFILE)[1:]]
 
 
-def load(host: Host, file: ProfileFile, *, timeout: float = profiles.PARSER_SECONDS) -> None:
+def load(host: Host, file: ProfileFile, *, timeout: float = files.PARSER_SECONDS) -> None:
     """Loads or replaces one profile, and looks whether the kernel has it. Raises PhoenixError.
 
     The cache is written, so that the next boot and systemctl reload apparmor have it, but not
@@ -89,9 +89,9 @@ def load(host: Host, file: ProfileFile, *, timeout: float = profiles.PARSER_SECO
     files the time of their build. So plain apparmor_parser -r, or systemctl reload apparmor,
     loads the text of before the upgrade (tests/vm/test_hash.py).
     """
-    command = [*profiles.parser(host), "-r", "-T", "-W", host.path(file.path)]
+    command = [*files.parser(host), "-r", "-T", "-W", host.path(file.path)]
     ran = host.run(command, timeout=timeout)
-    profiles.check_parser(file, ran.status, ran.err)
+    files.check_parser(file, ran.status, ran.err)
     if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
         raise PhoenixError(
             f"apparmor_parser loaded {file.path}, but the kernel has no profile {file.name}.",
@@ -136,14 +136,14 @@ def _mode(host: Host, name: str) -> str | None:
 
 
 def _load_for_start(host: Host, name: str, until: float) -> None:
-    file = profiles.find(host, name)
+    file = files.find(host, name)
     if file is None:
         raise PhoenixError(
             f"profile {name} is neither in the kernel nor in a file in {paths.APPARMOR_D}.",
             hint="Correct the name in the JSON, or put the profile there. What is there: "
             "phoenix-apparmor status",
         )
-    link = profiles.switched_off(host, file)
+    link = files.switched_off(host, file)
     if link is not None:
         raise PhoenixError(
             f"profile {name} is switched off by {link}.",
@@ -153,7 +153,7 @@ def _load_for_start(host: Host, name: str, until: float) -> None:
 
 
 def _refuse_unless_enforcing(name: str, mode: str | None) -> None:
-    if mode not in ENFORCING:
+    if mode not in labels.ENFORCING:
         raise PhoenixError(
             f"profile {name} is in {mode} mode in the kernel, it would not confine anything.",
             hint=f'Take "complain" out of the flags in {paths.APPARMOR_D}/{name} '

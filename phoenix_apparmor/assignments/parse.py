@@ -33,16 +33,16 @@ class Assignment:
         return None if self.name in paths.NO_LINE else self.name
 
 
-def parse(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
+def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
     """CTID -> Assignment of a phoenix_lxc_configs.json.
 
     An entry that breaks the schema costs only itself: it has a problem and no name.
     Raises PhoenixError if the whole cannot be read.
     """
-    document = load(text)
-    bad = entry_problems(document, schema)
+    whole = document(text)
+    bad = entry_problems(whole, schema)
     result = {}
-    for ctid, entry in document["lxc_configs"].items():
+    for ctid, entry in whole["lxc_configs"].items():
         if ctid in bad:
             result[ctid] = Assignment("", problem=bad[ctid])
         else:
@@ -53,12 +53,12 @@ def parse(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
     return result
 
 
-def load(text: bytes) -> Any:
+def document(text: bytes) -> Any:
     """The JSON document; a key that stands twice in one object is an error, not a choice."""
     if len(text) > BIGGEST_JSON:
         raise PhoenixError("it is 64 MiB or more; that is no list of containers.")
     try:
-        document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
+        whole = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise PhoenixError(f"it is not UTF-8 (byte {error.start}).") from error
     except json.JSONDecodeError as error:
@@ -67,9 +67,9 @@ def load(text: bytes) -> Any:
         ) from error
     except (RecursionError, ValueError) as error:
         raise PhoenixError(f"it is no JSON that can be read: {error}.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("lxc_configs"), dict):
+    if not isinstance(whole, dict) or not isinstance(whole.get("lxc_configs"), dict):
         raise PhoenixError('it has no object "lxc_configs" at its top.')
-    return document
+    return whole
 
 
 class Twice(dict[str, Any]):

@@ -11,10 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from phoenix_apparmor import ctconf, kernel, loading, lookup, lxcconf, paths, profiles
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files, load
 
 LXC_INFO_SECONDS = 30
 
@@ -121,7 +123,7 @@ def _make_it_so(
     """Kernel first, so that a refused start has changed nothing; the runtime configuration last."""
     profile = assignment.profile
     changes = []
-    if profile is not None and loading.ensure_enforced(host, profile, until):
+    if profile is not None and load.ensure_enforced(host, profile, until):
         changes.append(f"loaded profile {profile}")
     if where == "hookscript":
         if conf is None:
@@ -164,11 +166,6 @@ def describe_edit(old: bytes, profile: str | None) -> str:
     return f"profile in .conf: {values[-1] if values else 'no line'} -> {profile or 'no line'}"
 
 
-def is_proxmox(host: Host) -> bool:
-    """Whether Proxmox generates the runtime configurations of this host."""
-    return host.exists(paths.PVE_MODULE)
-
-
 def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> bool:
     """Makes the runtime configuration be as it should for the assignment.
 
@@ -179,12 +176,12 @@ def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> 
     """
     name = paths.runtime(ctid)
     old = host.read_if_there(name)
-    if old is None and not is_proxmox(host):
+    if old is None and not containers.is_proxmox(host):
         return False  # lxc-start has nothing to start either, and says so
     profile = assignment.profile
-    expected = "generated" if profile is None and is_proxmox(host) else profile
+    expected = "generated" if profile is None and containers.is_proxmox(host) else profile
     changed = old is None or not lxcconf.says(old, expected)
-    if changed and is_proxmox(host):
+    if changed and containers.is_proxmox(host):
         _regenerate(host, ctid, profile, until)
         old = host.read(name)
         if not lxcconf.says(old, expected):
@@ -206,7 +203,7 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     .conf names one itself.
     """
     profile = assignment.profile
-    file = profiles.find(host, profile) if profile is not None else None
+    file = files.find(host, profile) if profile is not None else None
     if profile is None or file is None:
         return runtime
     if lxcconf.is_unprivileged(runtime):
@@ -238,7 +235,7 @@ def _stacked(host: Host, ctid: str, profile: str, runtime: bytes) -> bytes:
 def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> None:
     program = " ".join(REGENERATE.split())  # one line, so that an error's hint can be pasted
     command = ["perl", "-e", program, ctid, *([] if profile is None else [profile])]
-    ran = host.run(command, timeout=loading.seconds_left(until))
+    ran = host.run(command, timeout=load.seconds_left(until))
     if ran.status != 0:
         raise PhoenixError(
             f"Proxmox could not write {paths.runtime(ctid)}: {ran.err.strip()[-300:]}",
@@ -253,20 +250,6 @@ def init_pid(host: Host, ctid: str) -> int | None:
     return int(out) if ran.status == 0 and out.isdigit() and out != b"-1" else None
 
 
-def label_is(label: str, profile: str | None, ctid: str) -> bool:
-    """Whether a label as the kernel shows it is the profile's: plain, or stacked and outermost.
-
-    Without a profile line it is Proxmox' generated profile, which any label but an
-    unconfined one may be.
-    """
-    if profile is None:
-        return label != "unconfined"
-    return label in (f"{profile} (enforce)", f"{profile} (kill)") or (
-        label.startswith(stacked := lxcconf.stacked_label(profile, ctid))
-        and not label.removeprefix(stacked).endswith("(complain)")
-    )
-
-
 def verify(host: Host, ctid: str) -> None:
     """After the start: is the container's init under what is assigned? PhoenixError if not."""
     assignment, _ = lookup.assignment_of(host, ctid)
@@ -274,7 +257,7 @@ def verify(host: Host, ctid: str) -> None:
         return
     pid = init_pid(host, ctid)
     label = kernel.label_of(host, pid) if pid is not None else None
-    if label is not None and not label_is(label, assignment.profile, ctid):
+    if label is not None and not labels.fits(label, assignment.profile, ctid):
         raise PhoenixError(
             f'runs under "{label}", but {assignment.name} is assigned.',
             hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",

@@ -3,17 +3,15 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from phoenix_apparmor import comparing, ctconf, kernel, lookup, lxcconf, paths, report, starting
-from phoenix_apparmor.assignments import Assignment
-from phoenix_apparmor.comparing import Progress
+from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths, start
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.lookup import Known
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lookup import Known
-from phoenix_apparmor.report import Container, Note, Report
-
-SYSTEMCTL_SECONDS = 10
-LXC_FOLDER = "/var/lib/lxc"
-NODES = "/etc/pve/nodes"
+from phoenix_apparmor.status import profiles, report
+from phoenix_apparmor.status.profiles import Progress
+from phoenix_apparmor.status.report import Container, Note, Report
 
 
 def inspect(
@@ -25,13 +23,13 @@ def inspect(
     this user may not read the configurations.
     """
     known = lookup.everyone(host, save=False)
-    confs = dict(_local_confs(host))
-    others = dict(_other_confs(host)) if cluster else {}
+    confs = dict(_here_confs(host))
+    others = {c.ctid: (c.node, c.text) for c in containers.confs_of_others(host)} if cluster else {}
     _check_named(ctids, known, confs, others)
     chosen = [ctid for ctid in confs if not ctids or ctid in ctids]
-    running = running_ctids(host)
-    failed = failed_ctids(host) if chosen else frozenset()
-    looked_at = tuple(comparing.all_profiles(host, known, tuple(confs), ctids, progress))
+    running = containers.running(host)
+    failed = containers.failed(host) if chosen else frozenset()
+    looked_at = tuple(profiles.all_profiles(host, known, tuple(confs), ctids, progress))
     blocks = {profile.name: profile.blocks for profile in looked_at}
     found = []
     for number, ctid in enumerate(chosen):
@@ -85,79 +83,12 @@ def _check_named(
             )
 
 
-def _local_confs(host: Host) -> Iterator[tuple[str, bytes | None]]:
-    """(CTID, text of its .conf) of this node; without Proxmox None, and LXC's folders count."""
-    if not host.exists(paths.CONF_FOLDER):
-        for ctid in host.names(LXC_FOLDER):
-            if paths.is_ctid(ctid) and host.exists(paths.runtime(ctid)):
-                yield ctid, None
-        return
-    for ctid, text in _confs_in(host, paths.CONF_FOLDER):
-        yield ctid, text
-
-
-def _other_confs(host: Host) -> Iterator[tuple[str, tuple[str, bytes]]]:
-    """(CTID, (node, text of its .conf)) of the cluster's other nodes."""
-    here = os.path.realpath(host.path(paths.CONF_FOLDER))
-    for node in host.names(NODES):
-        folder = f"{NODES}/{node}/lxc"
-        if os.path.realpath(host.path(folder)) == here:
-            continue
-        for ctid, text in _confs_in(host, folder):
-            yield ctid, (node, text)
-
-
-def _confs_in(host: Host, folder: str) -> Iterator[tuple[str, bytes]]:
-    try:
-        for name in host.names(folder):
-            ctid = name.removesuffix(".conf")
-            # One that is destroyed while we look is not there.
-            if ctid != name and paths.is_ctid(ctid):
-                text = host.read_if_there(f"{folder}/{name}")
-                if text is not None:
-                    yield ctid, text
-    except OSError as error:
-        raise PhoenixError(
-            f"cannot read {folder}: {error.strerror}.",
-            hint="Run it as root." if os.geteuid() else "See: systemctl status pve-cluster",
-        ) from error
-
-
-def running_ctids(host: Host) -> frozenset[str] | None:
-    """CTIDs of the containers that run, None if that cannot be seen.
-
-    LXC's monitor listens on the abstract socket LXCPATH/NAME/command as long as its
-    container runs (lxc commands_utils.c, lxc_make_abstract_socket_name). One read instead of
-    an lxc-info for each of a thousand.
-    """
-    try:
-        lines = host.read("/proc/net/unix").split(b"\n")
-    except OSError:
-        return None
-    prefix, suffix = b"@" + LXC_FOLDER.encode() + b"/", b"/command"
-    names = (line.rpartition(b" ")[2] for line in lines)
-    return frozenset(
-        name[len(prefix) : -len(suffix)].decode("ascii", "replace")
-        for name in names
-        if name.startswith(prefix) and name.endswith(suffix)
-    )
-
-
-def failed_ctids(host: Host) -> frozenset[str]:
-    """CTIDs whose unit pve-container@CTID is failed: the last start was refused or went wrong."""
-    if not host.exists("/run/systemd/system") or not host.has_program("systemctl"):
-        return frozenset()
-    command = ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"]
-    units = ["pve-container@*", "pve-container-debug@*"]
-    try:
-        ran = host.run([*command, *units], timeout=SYSTEMCTL_SECONDS)
-    except PhoenixError:
-        return frozenset()
-    lines = ran.out.decode("utf-8", "replace").split("\n")
-    names = (line.split()[0] for line in lines if line.strip())
-    return frozenset(
-        name.partition("@")[2].removesuffix(".service") for name in names if "@" in name
-    )
+def _here_confs(host: Host) -> Iterator[tuple[str, bytes | None]]:
+    """(CTID, text of its .conf) of this node; without Proxmox None, LXC's own is all there is."""
+    if host.exists(paths.CONF_FOLDER):
+        yield from ((conf.ctid, conf.text) for conf in containers.confs(host))
+    else:
+        yield from ((ctid, None) for ctid in containers.here(host))
 
 
 def _here(
@@ -200,7 +131,7 @@ def _there(ctid: str, node: str, assignment: Assignment | None, conf: bytes) -> 
 def _label(host: Host, ctid: str) -> str | None:
     """What the kernel enforces on the container's init; None if that cannot be seen."""
     try:
-        pid = starting.init_pid(host, ctid)
+        pid = start.init_pid(host, ctid)
     except PhoenixError:
         return None
     return kernel.label_of(host, pid) if pid is not None else None
@@ -208,7 +139,7 @@ def _label(host: Host, ctid: str) -> str | None:
 
 def _in_conf(conf: bytes) -> str:
     values = ctconf.conf_profiles(conf)
-    return values[-1] if values else report.GENERATED
+    return values[-1] if values else labels.GENERATED
 
 
 def _in_runtime(host: Host, ctid: str) -> str | None:
@@ -217,7 +148,7 @@ def _in_runtime(host: Host, ctid: str) -> str | None:
         values = lxcconf.profiles(host.read(paths.runtime(ctid)))
     except OSError:
         return None
-    return values[-1] if values else report.GENERATED
+    return values[-1] if values else labels.GENERATED
 
 
 def _lxc_name(host: Host, ctid: str) -> str | None:

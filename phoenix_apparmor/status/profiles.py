@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from phoenix_apparmor import kernel, loading, paths, profiles, report
+from phoenix_apparmor import kernel, labels, paths
+from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lookup import Known
-from phoenix_apparmor.profiles import ProfileFile
-from phoenix_apparmor.report import Note, Profile
+from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy.files import ProfileFile
+from phoenix_apparmor.status import report
+from phoenix_apparmor.status.report import Note, Profile
 
 # What the files of dpkg are called here; see conffiles.State.
 CONFFILE_WORDS = {
@@ -36,7 +38,7 @@ def all_profiles(
             used.setdefault(assignment.profile, []).append(ctid)
     listing = kernel.profile_list(host)
     states = conffile_states(host)
-    found = {file.name: file for file in profiles.ours(host, frozenset(used))}
+    found = {file.name: file for file in files.ours(host, frozenset(used))}
     for name in sorted(found.keys() | used.keys()):
         by = tuple(used.get(name, ()))
         if ctids and not set(by) & set(ctids):
@@ -66,7 +68,7 @@ def _profile(
                 f"take it: mv {_both(waiting, file.path)}; then: phoenix-apparmor reload",
             )
         )
-    if mode is not None and mode not in loading.ENFORCING:
+    if mode is not None and mode not in labels.ENFORCING:
         notes.append(
             Note(
                 f"it is in {mode} mode: it stops nothing.",
@@ -78,7 +80,7 @@ def _profile(
     if text == "unknown" and mode is not None:
         notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
     blocks = ""
-    if mode is not None and mode not in loading.ENFORCING:
+    if mode is not None and mode not in labels.ENFORCING:
         blocks = f"its profile {file.name} is in {mode} mode"
     elif listing is not None and mode is None and text != "not loaded":
         blocks = f"its profile {file.name} cannot be loaded"
@@ -104,13 +106,13 @@ def compare(
     The kernel keeps the hash of the very bytes that were loaded; the same parser gives the
     same bytes for the same text, so they are compiled and compared.
     """
-    link = profiles.switched_off(host, file)
+    link = files.switched_off(host, file)
     if link is not None:
         return "unknown", [
             Note(f"{link} switches it off.", f"To use it: rm {link} && phoenix-apparmor reload")
         ]
     try:
-        policy = profiles.compile_policy(host, file)
+        policy = files.compile_policy(host, file)
     except PhoenixError as error:
         missing = not host.has_program("apparmor_parser")
         return ("unknown" if missing else "broken"), [Note(error.what, error.hint)]
@@ -120,9 +122,9 @@ def compare(
         ]
     if listing is None or not _has_hash(host, file.name):
         return "unknown", []
-    if loading.is_loaded(host, file.name, policy):
+    if load.is_loaded(host, file.name, policy):
         return "same", []
-    # A text edited since, a newer parser, or a stale cache (see loading.load).
+    # A text edited since, a newer parser, or a stale cache (see load.load).
     why = "the kernel does not run what this file compiles to now."
     return "differs", [Note(why, "Load it: phoenix-apparmor reload")]
 
@@ -144,7 +146,7 @@ def _has_hash(host: Host, name: str) -> bool:
 
 def conffile_states(host: Host) -> dict[str, tuple[str, str]]:
     """Path -> (state in words, path of the version that waits or ""); empty if unknown."""
-    from phoenix_apparmor import conffiles
+    from phoenix_apparmor.policy import conffiles
 
     if not host.exists("/var/lib/dpkg/status"):
         return {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from phoenix_apparmor.report import OFF, VERDICTS, Report
+from phoenix_apparmor.status.report import OFF, VERDICTS, Report
 
 # Label values; see the text-based format, github.com/prometheus/docs exposition_formats.
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

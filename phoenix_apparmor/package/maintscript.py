@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from phoenix_apparmor import attaching, conffiles, ctconf, lxcconf, paths
+from phoenix_apparmor import containers, ctconf, lxcconf, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.package import attaching
+from phoenix_apparmor.policy import conffiles
 
 # One line a container, "CTID VOLUME": those that the removal of the package detached.
 DETACHED = paths.STATE + "/detached"
@@ -160,13 +162,10 @@ REMOVE: tuple[Step, ...] = (detach_all,)
 
 def _attached(host: Host) -> Iterator[tuple[str, str]]:
     """(CTID, volume) of this node's containers that have our hookscript."""
-    for name in host.names(paths.CONF_FOLDER):
-        ctid = name.removesuffix(".conf")
-        if paths.is_ctid(ctid) and name != ctid:
-            text = host.read_if_there(paths.conf(ctid)) or b""
-            volume = ctconf.conf_value(text, b"hookscript")
-            if volume is not None and paths.is_our_hookscript(volume):
-                yield ctid, volume
+    for conf in containers.confs(host):
+        volume = conf.option("hookscript")
+        if volume is not None and paths.is_our_hookscript(volume):
+            yield conf.ctid, volume
 
 
 def _detached(host: Host) -> list[tuple[str, str]]:
@@ -196,13 +195,13 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
         if name in (host.read_if_there(source) or b""):
             yield source
     if host.exists(paths.CONF_FOLDER):
-        nodes = [f"/etc/pve/nodes/{node}/lxc" for node in host.names("/etc/pve/nodes")]
+        nodes = [f"{containers.NODES}/{node}/lxc" for node in host.names(containers.NODES)]
         files = [
             f"{folder}/{n}" for folder in (paths.CONF_FOLDER, *nodes) for n in host.names(folder)
         ]
         setting = ctconf.lxc_setting
     else:
-        files = [paths.runtime(container) for container in host.names("/var/lib/lxc")]
+        files = [paths.runtime(container) for container in host.names(paths.LXC_FOLDER)]
         setting = lxcconf.setting_of
     for file in files:
         lines = (host.read_if_there(file) or b"").split(b"\n")

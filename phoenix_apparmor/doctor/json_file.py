@@ -3,8 +3,8 @@
 import stat
 from collections.abc import Iterator
 
-from phoenix_apparmor import lookup, paths
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor import containers, paths
+from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -49,7 +49,7 @@ def content(host: Host) -> Iterator[Finding]:
             else "No assignment is known: containers with our hookscript do not start."
         )
         yield Finding("error", f"{known.trouble.what} {used}", known.source, known.trouble.hint)
-    here = {conf.ctid for conf in reading.confs(host)}
+    here = {conf.ctid for conf in containers.confs(host)}
     for ctid, assignment in known.assigned.items():
         if assignment.problem and known.trouble is None:
             last = f"its last good one is used: {assignment.name}" if assignment.name else (

@@ -1,92 +1,17 @@
 """The report as text for people: aligned columns, the notes below. Pure: no I/O."""
 
 import re
-import textwrap
-import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from phoenix_apparmor.errors import one_line
-from phoenix_apparmor.report import GENERATED, OFF, Container, Note, Profile, Report
+from phoenix_apparmor.labels import GENERATED
+from phoenix_apparmor.status.report import OFF, Container, Note, Profile, Report
+from phoenix_apparmor.terminal.output import GREEN, PLAIN, RED, YELLOW, wrap
+from phoenix_apparmor.terminal.table import Cell, Column, table
 
-RED, YELLOW, GREEN, PLAIN = "31", "33", "32", ""
-NARROWEST = 8
 SAME = "same"
 # So many containers are named one by one.
 FEW = 3
-
-
-class Cell(NamedTuple):
-    """A text and its colour (of SGR), PLAIN for none."""
-
-    text: str
-    colour: str = PLAIN
-
-
-class Column(NamedTuple):
-    """A heading; shrinks: whether it may be cut to make the table fit."""
-
-    title: str
-    shrinks: bool = False
-
-
-def width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def cut(text: str, room: int) -> str:
-    """text in at most room columns, cut in its middle: names differ at their ends."""
-    if width(text) <= room:
-        return text
-    tail = (room - 1) * 2 // 3
-    head = room - 1 - tail
-    begin = end = ""
-    for c in text:
-        if width(begin + c) > head:
-            break
-        begin += c
-    for c in reversed(text):
-        if width(c + end) > tail:
-            break
-        end = c + end
-    return f"{begin}…{end}"
-
-
-def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool
-) -> Iterable[str]:
-    """Lines of a table, at most room wide where the shrinking columns allow it."""
-    widths = [
-        max([width(column.title)] + [width(row[n].text) for row in rows])
-        for n, column in enumerate(columns)
-    ]
-    _shrink(widths, [n for n, column in enumerate(columns) if column.shrinks], room)
-    yield _line([Cell(column.title) for column in columns], widths, colour=False)
-    for row in rows:
-        yield _line(row, widths, colour=colour)
-
-
-def _shrink(widths: list[int], able: Sequence[int], room: int) -> None:
-    while sum(widths) + 2 * (len(widths) - 1) > room and able:
-        widest = max(able, key=lambda n: widths[n])
-        if widths[widest] <= NARROWEST:
-            return
-        widths[widest] -= 1
-
-
-def _line(cells: Sequence[Cell], widths: Sequence[int], *, colour: bool) -> str:
-    parts = []
-    for number, (cell, room) in enumerate(zip(cells, widths, strict=True)):
-        text = cut(cell.text, room)
-        pad = "" if number == len(cells) - 1 else " " * (room - width(text))
-        if colour and cell.colour:
-            text = f"\x1b[{cell.colour}m{text}\x1b[0m"
-        parts.append(text + pad)
-    return "  ".join(parts).rstrip()
 
 
 def text(report: Report, room: int = 80, *, colour: bool = False) -> str:
@@ -194,25 +119,14 @@ def _used_by(ctids: Sequence[str]) -> str:
 def _paragraphs(notes: Sequence[Note], where: str, room: int, *, colour: bool) -> Iterable[str]:
     """Each note wrapped, its way out on lines of its own, indented by two."""
     for note in notes:
-        what = _wrap(where + note.what, room, "")
+        what = wrap(where + note.what, room, "")
         if colour and not where:
             what = [f"\x1b[{RED}m{line}\x1b[0m" for line in what]
         yield from what
         if note.hint:
             # A command, after ": " up to ";", stays in one line, to be pasted.
             kept = re.sub(r"(?<=: )[^;]+", lambda m: m[0].replace(" ", "\xa0"), note.hint)
-            yield from (line.replace("\xa0", " ") for line in _wrap(kept, room, "  "))
-
-
-def _wrap(text: str, room: int, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        room,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+            yield from (line.replace("\xa0", " ") for line in wrap(kept, room, "  "))
 
 
 def _summary(report: Report, room: int) -> Iterable[str]:
@@ -225,11 +139,11 @@ def _summary(report: Report, room: int) -> Iterable[str]:
     if report.elsewhere:
         count = len(report.elsewhere)
         text += f" {count} more in the JSON {'is' if count == 1 else 'are'} not here."
-    yield from _wrap(text, room, "")
+    yield from wrap(text, room, "")
     plain = [c.ctid for c in report.containers if c.assigned == "unconfined"]
     if plain:
         which = ", ".join(plain) if len(plain) <= 5 else f"{len(plain)} containers"
-        yield from _wrap(
+        yield from wrap(
             f'Assigned "unconfined" ({which}) means no profile line, and that is Proxmox\' own '
             f"{GENERATED} profile.",
             room,

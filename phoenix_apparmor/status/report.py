@@ -1,29 +1,20 @@
 """What status found: a frozen report, and the verdict on each container. Pure: no I/O.
 
-inspecting.py fills it from a host; tables.py, metrics.py and as_json below only show it.
+collect.py fills it from a host; text.py, metrics.py and as_json below only show it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import ctconf, lxcconf
-from phoenix_apparmor.assignments import Assignment
+from phoenix_apparmor import ctconf, labels
+from phoenix_apparmor.assignments.parse import Assignment
 
 SCHEMA_VERSION = 1
-# How Proxmox' own profile is called wherever there is no profile line.
-GENERATED = "generated"
-# What LXC takes without a profile line where Proxmox does not write "generated".
-LXC_DEFAULT = "lxc-container-default"
-
 Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not managed", "not here"]
 VERDICTS: tuple[Verdict, ...] = (
     "ok", "restart pending", "drift", "refused", "down", "not managed", "not here",
 )  # fmt: skip
-ENFORCING = ("enforce", "kill")
-# "mixed": of a stack, where a profile inside is in another mode than the outer one, which
-# the table of profiles shows.
-HOLDING = (*ENFORCING, "mixed")
 OFF = ("restart pending", "drift", "refused")
 
 # Of the file's text and the policy in the kernel.
@@ -62,12 +53,12 @@ class Container:
     @property
     def profile(self) -> str:
         """The assigned profile by its honest name: "unconfined" is GENERATED."""
-        return honest(self.assigned)
+        return labels.honest(self.assigned)
 
     @property
     def enforced(self) -> str | None:
         """The label in short: GENERATED, or the outermost profile, with its mode if odd."""
-        return None if self.label is None else short_label(self.label, self.ctid)
+        return None if self.label is None else labels.short(self.label, self.ctid)
 
 
 @dataclass(frozen=True)
@@ -121,41 +112,6 @@ class Report:
         return sum(c.verdict == verdict for c in self.containers)
 
 
-def honest(assigned: str) -> str:
-    """The name of what an assignment means: no profile line is Proxmox' generated profile."""
-    return GENERATED if Assignment(assigned).profile is None else assigned
-
-
-def split_label(label: str) -> tuple[str, str]:
-    """(name, mode) of a label; mode "" for unconfined, which has none."""
-    name, separator, mode = label.rpartition(" (")
-    return (name, mode.removesuffix(")")) if separator else (label, "")
-
-
-def short_label(label: str, ctid: str) -> str:
-    """A label as a table shows it."""
-    name, mode = split_label(label)
-    outer = name.partition("//&")[0]
-    # LXC (lsm/apparmor.c, apparmor_profile_full) calls a generated profile lxc-NAME_<PATH>.
-    shown = GENERATED if outer.startswith(f"lxc-{ctid}_<") else outer
-    return shown if mode in ("", *HOLDING) else f"{shown} ({mode})"
-
-
-def label_fits(label: str, profile: str | None, ctid: str) -> bool:
-    """Whether a running container's label is what its assignment means.
-
-    profile: value of the line, None: no line, which is the generated profile, or LXC's
-    default where Proxmox did not write the runtime configuration.
-    """
-    if profile is None:
-        short = short_label(label, ctid)
-        return short == GENERATED or short.startswith(LXC_DEFAULT)
-    name, mode = split_label(label)
-    if name.startswith(lxcconf.stacked_label(profile, ctid)):
-        return mode in HOLDING
-    return name == profile and mode in ENFORCING
-
-
 def judge(
     ctid: str,
     assignment: Assignment | None,
@@ -182,10 +138,10 @@ def judge(
         notes.append(_conf_note(ctid, assignment, conf or b""))
     verdict: Verdict
     if running and label is not None:
-        fits = label_fits(label, assignment.profile, ctid)
+        fits = labels.fits(label, assignment.profile, ctid)
         verdict = ("ok" if conf_right else "drift") if fits else "restart pending"
         if not fits:
-            weak = split_label(label)[1] not in HOLDING
+            weak = labels.is_weak(label)
             verdict = "drift" if weak else verdict
             notes[:] = [_label_note(ctid, label, assignment, weak=weak), *_problem(assignment)]
     elif blocks and not running:
@@ -236,7 +192,7 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
     elif values and values[0] == assignment.profile:
         said = "has the dead key lxc.aa_profile, with which LXC does not start it"
     else:
-        said = f"says {values[-1] if values else GENERATED + ' (no profile line)'}"
+        said = f"says {values[-1] if values else labels.GENERATED + ' (no profile line)'}"
     return Note(
         f"its .conf {said}; assigned is {wanted}.",
         f"The next start mends that, or now: phoenix-apparmor apply {ctid}",
@@ -244,16 +200,18 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
 
 
 def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool) -> Note:
-    runs = f"runs under {short_label(label, ctid)}"
+    runs = f"runs under {labels.short(label, ctid)}"
     if label == "unconfined":
         runs = "runs unconfined: nothing holds root in it"
     elif weak:
         runs += ", which only logs and stops nothing"
-    return Note(f"{runs}; assigned is {honest(assignment.name)}.", f"Restart it: pct reboot {ctid}")
+    return Note(
+        f"{runs}; assigned is {labels.honest(assignment.name)}.", f"Restart it: pct reboot {ctid}"
+    )
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for programs: phoenix_apparmor/status.schema.json describes it."""
+    """The report for programs: status.schema.json describes it."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fine": not report.is_off,

@@ -1,0 +1,131 @@
+"""The containers of this node and of the cluster: their configurations, which run, which failed."""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import ctconf, paths
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+SYSTEMCTL_SECONDS = 10
+NODES = "/etc/pve/nodes"
+
+
+class Conf(NamedTuple):
+    """A container's /etc/pve/lxc/CTID.conf, or that of another node's."""
+
+    ctid: str
+    path: str
+    text: bytes
+    node: str = ""  # "": this one
+
+    @property
+    def main(self) -> list[bytes]:
+        """Lines of the main section."""
+        lines = self.text.split(b"\n")
+        return lines[: ctconf.main_section(lines)]
+
+    def lxc(self) -> Iterator[tuple[str, str]]:
+        """(key, value) of the lxc lines of the main section."""
+        for line in self.main:
+            setting = ctconf.lxc_setting(line)
+            if setting is not None:
+                yield ctconf.as_text(setting[0]), ctconf.as_text(setting[1])
+
+    def option(self, key: str) -> str | None:
+        """Value of a plain option (features, hookscript, dev0)."""
+        return ctconf.conf_value(self.text, key.encode())
+
+    @property
+    def profile(self) -> str | None:
+        """Value of the profile line that is in force (the last one), None without one."""
+        values = ctconf.conf_profiles(self.text)
+        return values[-1] if values else None
+
+
+def is_proxmox(host: Host) -> bool:
+    """Whether Proxmox generates the runtime configurations of this host.
+
+    Raises OSError where that cannot be known: "no" would let a start edit what Proxmox owns.
+    """
+    return host.stat(paths.PVE_MODULE) is not None
+
+
+def ctids_in(host: Host, folder: str = paths.CONF_FOLDER) -> list[str]:
+    """CTIDs that have a .conf in a folder, in numeric order."""
+    names = (name.removesuffix(".conf") for name in host.names(folder) if name.endswith(".conf"))
+    return sorted((name for name in names if paths.is_ctid(name)), key=int)
+
+
+def here(host: Host) -> list[str]:
+    """CTIDs of this node: by their .conf on Proxmox, elsewhere by LXC's own configuration."""
+    if host.exists(paths.CONF_FOLDER):
+        return ctids_in(host)
+    names = (name for name in host.names(paths.LXC_FOLDER) if paths.is_ctid(name))
+    return sorted((ctid for ctid in names if host.exists(paths.runtime(ctid))), key=int)
+
+
+def confs(host: Host, folder: str = paths.CONF_FOLDER, node: str = "") -> Iterator[Conf]:
+    """The configurations in one node's folder, by CTID.
+
+    One that is destroyed while we look is not there. Raises PhoenixError where they cannot be
+    read.
+    """
+    try:
+        for ctid in ctids_in(host, folder):
+            path = f"{folder}/{ctid}.conf"
+            text = host.read_if_there(path)
+            if text is not None:
+                yield Conf(ctid, path, text, node)
+    except OSError as error:
+        raise PhoenixError(
+            f"cannot read {error.filename or folder}: {error.strerror}.",
+            hint="Run it as root." if os.geteuid() else "See: systemctl status pve-cluster",
+        ) from error
+
+
+def confs_of_others(host: Host) -> Iterator[Conf]:
+    """The configurations of the cluster's other nodes (/etc/pve has those of all)."""
+    this = os.path.realpath(host.path(paths.CONF_FOLDER))
+    for node in host.names(NODES):
+        folder = f"{NODES}/{node}/lxc"
+        if os.path.realpath(host.path(folder)) != this:
+            yield from confs(host, folder, node)
+
+
+def running(host: Host) -> frozenset[str] | None:
+    """CTIDs of the containers that run, None if that cannot be seen.
+
+    LXC's monitor listens on the abstract socket LXCPATH/NAME/command as long as its
+    container runs (lxc commands_utils.c, lxc_make_abstract_socket_name). One read instead of
+    an lxc-info for each of a thousand.
+    """
+    try:
+        lines = host.read("/proc/net/unix").split(b"\n")
+    except OSError:
+        return None
+    prefix, suffix = b"@" + paths.LXC_FOLDER.encode() + b"/", b"/command"
+    names = (line.rpartition(b" ")[2] for line in lines)
+    return frozenset(
+        name[len(prefix) : -len(suffix)].decode("ascii", "replace")
+        for name in names
+        if name.startswith(prefix) and name.endswith(suffix)
+    )
+
+
+def failed(host: Host) -> frozenset[str]:
+    """CTIDs whose unit pve-container@CTID is failed: the last start was refused or went wrong."""
+    if not host.exists("/run/systemd/system") or not host.has_program("systemctl"):
+        return frozenset()
+    command = ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"]
+    units = ["pve-container@*", "pve-container-debug@*"]
+    try:
+        ran = host.run([*command, *units], timeout=SYSTEMCTL_SECONDS)
+    except PhoenixError:
+        return frozenset()
+    lines = ran.out.decode("utf-8", "replace").split("\n")
+    names = (line.split()[0] for line in lines if line.strip())
+    return frozenset(
+        name.partition("@")[2].removesuffix(".service") for name in names if "@" in name
+    )

@@ -1,0 +1,58 @@
+"""Labels: what the kernel says a process is confined by, and whether that is what was assigned.
+
+The start's last look and status ask here, so that they cannot disagree. Pure.
+"""
+
+from phoenix_apparmor import lxcconf, paths
+
+# How Proxmox' own profile is called wherever there is no profile line.
+GENERATED = "generated"
+# What LXC takes without a profile line where Proxmox does not write "generated".
+LXC_DEFAULT = "lxc-container-default"
+
+# Modes in which the kernel refuses what a profile does not allow.
+ENFORCING = ("enforce", "kill")
+# "mixed": of a stack, where a profile inside is in another mode than the outer one, which
+# the table of profiles shows.
+HOLDING = (*ENFORCING, "mixed")
+
+
+def honest(assigned: str) -> str:
+    """The name of what an assignment means: no profile line is Proxmox' generated profile."""
+    return GENERATED if assigned in paths.NO_LINE else assigned
+
+
+def split(label: str) -> tuple[str, str]:
+    """(name, mode) of a label; mode "" for unconfined, which has none."""
+    name, separator, mode = label.rpartition(" (")
+    return (name, mode.removesuffix(")")) if separator else (label, "")
+
+
+def short(label: str, ctid: str) -> str:
+    """A label as a table shows it: GENERATED or the outermost profile, with its mode if odd."""
+    name, mode = split(label)
+    outer = name.partition("//&")[0]
+    # LXC (lsm/apparmor.c, apparmor_profile_full) calls a generated profile lxc-NAME_<PATH>.
+    shown = GENERATED if outer.startswith(f"lxc-{ctid}_<") else outer
+    return shown if mode in ("", *HOLDING) else f"{shown} ({mode})"
+
+
+def is_weak(label: str) -> bool:
+    """Whether a label confines nothing: unconfined, or a mode that only logs."""
+    return split(label)[1] not in HOLDING
+
+
+def fits(label: str, profile: str | None, ctid: str) -> bool:
+    """Whether a running container's label is what its assignment means.
+
+    profile: value of the line, None: no line, which is the generated profile, or LXC's
+    default where Proxmox did not write the runtime configuration. Stacked on a policy namespace
+    of its own, the assigned profile is the outermost one.
+    """
+    if profile is None:
+        shown = short(label, ctid)
+        return shown == GENERATED or shown.startswith(LXC_DEFAULT)
+    name, mode = split(label)
+    if name.startswith(lxcconf.stacked_label(profile, ctid)):
+        return mode in HOLDING
+    return name == profile and mode in ENFORCING

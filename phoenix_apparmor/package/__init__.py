@@ -1,0 +1,1 @@
+"""What installing and removing the package does on a host."""

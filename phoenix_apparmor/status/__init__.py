@@ -1,0 +1,1 @@
+"""What is assigned, configured and enforced: collected from a host, judged, shown."""

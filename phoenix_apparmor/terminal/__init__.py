@@ -1,0 +1,1 @@
+"""What a person sees: colour, width, wrapping, progress, tables. The one way out to a terminal."""

@@ -1,0 +1,56 @@
+"""What a terminal can show: colour, width, wrapped words, a line of progress."""
+
+import os
+import shutil
+import textwrap
+from typing import TextIO
+
+RED, YELLOW, GREEN, BOLD, PLAIN = "31", "33", "32", "1", ""
+WIDTH = 80
+
+
+def wrap(words: str, room: int, indent: str = "", *, then: str | None = None) -> list[str]:
+    """Lines of at most room columns; then: the indent of all but the first line, if another.
+
+    A word longer than that (a path, a command to paste) stays whole.
+    """
+    return textwrap.wrap(
+        words,
+        room,
+        initial_indent=indent,
+        subsequent_indent=indent if then is None else then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Colour on a terminal only, and not where NO_COLOR (no-color.org) is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def room(stream: TextIO) -> int:
+    """Columns of the terminal, 80 elsewhere."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns if stream.isatty() else WIDTH
+
+
+class Progress:
+    """One line on a terminal that says what is done now, and goes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._on = stream.isatty()
+        self._shown = False
+
+    def say(self, what: str) -> None:
+        """Replaces the line."""
+        if self._on:
+            self._stream.write(f"\r\x1b[K{what} …")
+            self._stream.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
