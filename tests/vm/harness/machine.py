@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from . import cache, qemu
+from . import cache, emulator, qemu
 from .channel import Channel, ChannelClosed, ChannelSilent, Result
 from .errors import CommandFailed, VmError
 from .image import command, image
@@ -54,7 +54,7 @@ class Machine:
         self._folder = Path(tempfile.mkdtemp(prefix=f"vm-{suite}."))
         self.disk = self._folder / "disk.qcow2"
         kind = "raw" if disk.suffix == ".img" else "qcow2"
-        command("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
+        command(*emulator.disk_tool(), "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
                 str(self.disk))  # fmt: skip
         self._qemu = qemu.Qemu(
             self._folder,
@@ -197,7 +197,7 @@ def empty_roots() -> Path:
     return cache.entry(
         "no-roots",
         str(ROOTS_SIZE),
-        lambda folder: command("qemu-img", "create", "-q", "-f", "qcow2",
+        lambda folder: command(*emulator.disk_tool(), "create", "-q", "-f", "qcow2",
                                str(folder / "roots.qcow2"), f"{ROOTS_SIZE}G"),
     ) / "roots.qcow2"  # fmt: skip
 

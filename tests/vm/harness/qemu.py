@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import cache
+from . import cache, emulator
 from .errors import VmError, tail
 
-PROGRAM = "qemu-system-x86_64"
 MEMORY = 3072  # MiB
 APPEND = (
     "root=/dev/vda rw console=ttyS0 panic=-1 loglevel=4 apparmor=1 security=apparmor "
@@ -45,7 +44,8 @@ COUNTING = Accelerator("counting", (*TCG.arguments, "-icount", "shift=0,sleep=of
 
 
 def version() -> str:
-    done = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    argv = (*emulator.system(), "--version")
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[0]
 
 
@@ -70,7 +70,8 @@ def _try_kvm(image: Path, folder: Path) -> None:
     console = folder / "console"
     with subprocess.Popen(
         [
-            PROGRAM, *KVM.arguments, "-m", "512", "-display", "none", "-nodefaults", "-no-reboot",
+            *emulator.system(), *KVM.arguments,
+            "-m", "512", "-display", "none", "-nodefaults", "-no-reboot",
             "-kernel", str(image / "vmlinuz"), "-append", "console=ttyS0 panic=-1",
             "-serial", f"file:{console}",
         ],
@@ -120,7 +121,7 @@ class Qemu:
         self._log = folder / "qemu.log"
         self._control = folder / "qmp"
         arguments = [
-            PROGRAM, *hardware(accelerator, append),
+            *emulator.system(), *hardware(accelerator, append),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-drive", f"file={disk},format=qcow2,if=none,id=root,cache=unsafe",
             "-drive", f"file={roots},format=qcow2,if=none,id=roots,readonly=on,cache=unsafe",
