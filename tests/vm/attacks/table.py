@@ -1,6 +1,7 @@
-"""What was measured: a file a suite, and the README's table made from them.
+"""What was measured: a file a suite, and the tables for people made from them.
 
-    /usr/bin/python3 -m tests.vm.attacks.table      writes measured.md and the README's section
+    /usr/bin/python3 -m tests.vm.attacks.table      writes debian/doc/attacks.md, which the package
+                                                    ships, and the README's summary
 
 measured-SUITE.tsv: a line a row, its name and a letter a column: H harm, - stopped, . n/a.
 """
@@ -17,8 +18,10 @@ from .columns import ALL, ALONE, BARE, COLUMNS, Column
 from .program import row_names
 
 HERE = Path(__file__).parent
-README = HERE.parents[2] / "README.md"
-MARK = "<!-- {} of tests/vm/attacks/measured.md -->\n"
+TREE = HERE.parents[2]
+README = TREE / "README.md"
+MATRIX = TREE / "debian/doc/attacks.md"
+MARK = "<!-- {} of what tests.vm.attacks.table writes -->\n"
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
 RELEASE = {"trixie": "13", "bookworm": "12"}
 
@@ -53,18 +56,20 @@ def load(suite: str) -> dict[str, dict[str, str]]:
 
 
 def render(measured: Mapping[str, Measured]) -> str:
-    """The README's section; measured: suite -> what was measured there."""
-    return _summary(measured) + _details(measured)
+    """The document of all tricks; measured: suite -> what was measured there."""
+    return "# What root inside a container can do to the host\n\n" + (
+        summary(measured) + _details(measured)
+    )
 
 
 def _count(measured: Measured, column: Column) -> int:
     return sum(letter == "H" for letter in measured[column.key].values())
 
 
-def _summary(measured: Mapping[str, Measured]) -> str:
+def summary(measured: Mapping[str, Measured]) -> str:
+    """How many tricks did harm, a line a profile."""
     text = (
-        f"Of {len(row_names())} tricks of root inside a container, so many did harm to the host:"
-        "\n\n"
+        f"How many of {len(row_names())} attacks by root inside a container harmed the host:\n\n"
         "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
         "|---|---|---|---|---|\n"
     )
@@ -87,9 +92,9 @@ def _details(measured: Mapping[str, Measured]) -> str:
                       for column in ALL)  # fmt: skip
         groups.setdefault(cells, []).append(name)
     text = (
-        "<details><summary>Each trick under each profile</summary>\n\n"
+        "## Each attack under each profile\n\n"
         "H: harm, seen by its effect, and undone (H12, H13: only on that Debian). -: stopped.\n"
-        "Empty: not offered by the kernel or the container. The tricks are in\n"
+        "Empty: not offered by the kernel or the container. The attacks are in\n"
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
         "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
         "bare: unconfined with no other lock of LXC's either; alone: docker without its seccomp\n"
@@ -101,7 +106,7 @@ def _details(measured: Mapping[str, Measured]) -> str:
         # Lines of a length that a person, and lintian, can take.
         for some in textwrap.wrap(", ".join(names), 300, break_on_hyphens=False):
             text += f"| {some.rstrip(',')} | {' | '.join(cells)} |\n"
-    return text + "\n</details>\n"
+    return text
 
 
 def _cell(letters: list[str]) -> str:
@@ -113,14 +118,14 @@ def _cell(letters: list[str]) -> str:
 
 
 def main() -> None:
-    """Writes measured.md and puts it into the README."""
-    text = render({suite: load(suite) for suite in SUITES})
-    (HERE / "measured.md").write_text(text)
+    """Writes the document and puts the summary into the README."""
+    measured = {suite: load(suite) for suite in SUITES}
+    MATRIX.write_text(render(measured))
     begin, end = MARK.format("begin"), MARK.format("end")
     readme = README.read_text()
     before, _, rest = readme.partition(begin)
     after = rest.partition(end)[2]
-    README.write_text(before + begin + text + end + after)
+    README.write_text(before + begin + summary(measured) + end + after)
 
 
 if __name__ == "__main__":
