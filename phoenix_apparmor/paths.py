@@ -17,6 +17,13 @@ KERNEL = "/sys/kernel/security/apparmor"
 KERNEL_PROFILES = KERNEL + "/profiles"
 NAMESPACES = KERNEL + "/policy/namespaces"
 
+# The profiles that the package ships; the first one is the schema's default.
+BASE = "lxc-nvidia-gpu-base"
+DOCKER = "lxc-nvidia-gpu-docker"
+SHIPPED = (BASE, DOCKER)
+# The project's profile from before its first package; it does not compile.
+DEPRECATED = "lxc-phoenix-nvidia-gpu"
+
 # Assigned names that mean: no profile line. On Proxmox that is its own generated profile.
 NO_LINE = ("unconfined", "generated")
 

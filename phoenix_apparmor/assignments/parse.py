@@ -9,7 +9,6 @@ from typing import Any
 from phoenix_apparmor import lastgood, paths
 from phoenix_apparmor.errors import PhoenixError, one_line
 
-DEFAULT_PROFILE = "lxc-nvidia-gpu-base"
 BIGGEST_JSON = (64 << 20) - 1
 
 
@@ -47,7 +46,7 @@ def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]
             result[ctid] = Assignment("", problem=bad[ctid])
         else:
             result[ctid] = Assignment(
-                entry.get("apparmor_profile", DEFAULT_PROFILE),
+                entry.get("apparmor_profile", paths.BASE),
                 entry.get("apparmor_policy_namespace", True),
             )
     return result

@@ -15,7 +15,6 @@ from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
 
-SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
 OUR_KEYS = ("apparmor_profile", "apparmor_policy_namespace")
 
 Severity = Literal["error", "warning"]
@@ -45,7 +44,7 @@ class Names(NamedTuple):
     host, so that nothing can be said.
     """
 
-    known: Collection[str] = SHIPPED
+    known: Collection[str] = paths.SHIPPED
     here: Collection[str] | None = None
 
 

@@ -142,7 +142,7 @@ def known_names(host: Host, *, for_here: bool) -> Names:
         except OSError:
             continue
     ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
-    known = [*validate.SHIPPED, *(name for name in ours if name not in validate.SHIPPED)]
+    known = [*paths.SHIPPED, *(name for name in ours if name not in paths.SHIPPED)]
     return Names(known, here if for_here else None)
 
 

@@ -10,7 +10,6 @@ from phoenix_apparmor.status import collect, report
 
 RAW_KEY = "lxc.apparmor.raw"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
-DOCKER = "lxc-nvidia-gpu-docker"
 KEYS = (ctconf.PROFILE_KEY, ctconf.DEAD_KEY)
 
 
@@ -106,12 +105,12 @@ def features(host: Host) -> Iterator[Finding]:
         words = {name: value for name, _, value in (part.partition("=") for part in parts)}
         seen = f"{conf.path}: features: {conf.option('features')}, lxc.apparmor.profile: {profile}"
         if words.get("nesting") == "1":
-            if profile == DOCKER:
-                means = f"{DOCKER} has what Docker and nested containers need."
+            if profile == paths.DOCKER:
+                means = f"{paths.DOCKER} has what Docker and nested containers need."
                 fix = ""
             else:
                 means = f"Under {profile}, Docker and nested containers do not work."
-                fix = f'if it runs Docker, assign "{DOCKER}" to CT {conf.ctid} in the JSON'
+                fix = f'if it runs Docker, assign "{paths.DOCKER}" to CT {conf.ctid} in the JSON'
             yield Finding(
                 "note",
                 f"CT {conf.ctid}: the profile overrides nesting=1. {means}",

@@ -9,8 +9,6 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, load
 
-SHIPPED = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker")
-DEPRECATED = "lxc-phoenix-nvidia-gpu"
 RELOAD = "phoenix-apparmor reload"
 FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/abstractions/phoenix")
 WAITING = (".dpkg-dist", ".dpkg-new")
@@ -19,7 +17,7 @@ REINSTALL = "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss pho
 
 def present(host: Host) -> Iterator[Finding]:
     """A file for each profile that ships, and for each that is assigned."""
-    for name in SHIPPED:
+    for name in paths.SHIPPED:
         if files.find(host, name) is None:
             yield Finding(
                 "error",
@@ -28,7 +26,7 @@ def present(host: Host) -> Iterator[Finding]:
                 REINSTALL,
             )
     for name, ctids in sorted(reading.wanted_profiles(host).items()):
-        if name not in SHIPPED and files.find(host, name) is None:
+        if name not in paths.SHIPPED and files.find(host, name) is None:
             yield Finding(
                 "error",
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
@@ -141,20 +139,20 @@ def edited(host: Host) -> Iterator[Finding]:
 
 def deprecated(host: Host) -> Iterator[Finding]:
     """The deprecated profile: there, loaded, or in use."""
-    users = [conf.ctid for conf in containers.confs(host) if conf.profile == DEPRECATED]
-    users += [c for c in reading.wanted_profiles(host).get(DEPRECATED, ()) if c not in users]
+    users = [conf.ctid for conf in containers.confs(host) if conf.profile == paths.DEPRECATED]
+    users += [c for c in reading.wanted_profiles(host).get(paths.DEPRECATED, ()) if c not in users]
     if users:
         yield Finding(
             "warning",
-            f"the deprecated profile {DEPRECATED} is in use by {reading.cts(users)}.",
+            f"the deprecated profile {paths.DEPRECATED} is in use by {reading.cts(users)}.",
             "their .conf or the JSON names it",
             'phoenix-apparmor apply --all # after you assigned "lxc-nvidia-gpu-base" in the JSON',
         )
-    path = f"{paths.APPARMOR_D}/{DEPRECATED}"
+    path = f"{paths.APPARMOR_D}/{paths.DEPRECATED}"
     if host.exists(path):
         yield Finding(
             "note" if not users else "warning",
-            f"the deprecated profile {DEPRECATED} is still there.",
+            f"the deprecated profile {paths.DEPRECATED} is still there.",
             f"{path} is there",
             # it stays in the kernel till the next boot: unloading would free what runs under it
             f"rm {path}" + (" # when nothing uses it any more" if users else ""),

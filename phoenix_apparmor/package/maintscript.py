@@ -17,8 +17,6 @@ from phoenix_apparmor.policy import conffiles
 # One line a container, "CTID VOLUME": those that the removal of the package detached.
 DETACHED = paths.STATE + "/detached"
 LOCAL_STORAGE = "/var/lib/vz"
-# The project's profile from before its first package; it does not compile.
-DEPRECATED = "lxc-phoenix-nvidia-gpu"
 TUNABLES_HOME = f"{paths.APPARMOR_D}/tunables/home"
 
 
@@ -107,13 +105,13 @@ def reattach(host: Host) -> None:
 
 def retire_deprecated(host: Host) -> None:
     """Sets the deprecated profile aside as .dpkg-bak once no container names it."""
-    path = f"{paths.APPARMOR_D}/{DEPRECATED}"
+    path = f"{paths.APPARMOR_D}/{paths.DEPRECATED}"
     if not host.exists(path):
         return
     users = sorted(set(_users_of_deprecated(host)))
     if users:
         raise PhoenixError(
-            f"the deprecated profile {DEPRECATED} stays, as it is named in {', '.join(users)}.",
+            f"the deprecated profile {paths.DEPRECATED} stays: {', '.join(users)} name it.",
             hint="Name lxc-nvidia-gpu-base or lxc-nvidia-gpu-docker there; "
             "the next upgrade then retires it.",
         )
@@ -121,7 +119,7 @@ def retire_deprecated(host: Host) -> None:
         os.rename(host.path(path), host.path(path + ".dpkg-bak"))
     except OSError as error:
         raise PhoenixError(f"cannot set {path} aside: {error.strerror}.") from error
-    _say(f"the deprecated profile {DEPRECATED} is retired; kept as {path}.dpkg-bak")
+    _say(f"the deprecated profile {paths.DEPRECATED} is retired; kept as {path}.dpkg-bak")
 
 
 def report_tunables_home(host: Host) -> None:
@@ -189,7 +187,7 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
     Snapshots count, as a rollback brings their line back; so does every node's .conf, as
     containers migrate. Without Proxmox it is LXC's own configuration that says it.
     """
-    name = DEPRECATED.encode()
+    name = paths.DEPRECATED.encode()
     for source in (*paths.JSON_FILES, paths.COPY):
         # As text, so that it also counts in a JSON that cannot be parsed today.
         if name in (host.read_if_there(source) or b""):

@@ -39,7 +39,7 @@ def test_upgrade_replaces_an_unmodified_file_silently(installed: Chroot, v2: Pat
     assert not installed.exists(f"{PROFILE}.dpkg-*")
 
 
-def test_downgrade(bare: Chroot, v1: Path, v2: Path) -> None:
+def test_a_downgrade_brings_the_old_text_back(bare: Chroot, v1: Path, v2: Path) -> None:
     dpkg(bare, "-i", bare.put(v2))
     dpkg(bare, "-i", bare.put(v1))
     assert_settled(bare, "1.0.0")

@@ -32,12 +32,12 @@ def lintian(suite: str, folder: Path, v1: Path, *files: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_deb(suite: str, v1: Path, tmp_path: Path) -> None:
+def test_the_deb_has_no_tag(suite: str, v1: Path, tmp_path: Path) -> None:
     assert lintian(suite, tmp_path, v1, v1) == []
 
 
 @pytest.mark.slow
-def test_source(v1: Path, tmp_path: Path) -> None:
+def test_the_source_has_no_tag(v1: Path, tmp_path: Path) -> None:
     """On trixie only: bookworm's does not know the current Standards-Version."""
     dsc = built_dsc()
     assert lintian("trixie", tmp_path, v1, dsc, dsc.with_suffix(".tar.xz")) == []

@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 
 BOOT = 1764000000
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 
 
 def denied(body: str, second: float = 100, serial: int = 0) -> str:

@@ -1,9 +1,8 @@
 """What can be wrong with containers, Proxmox and GPUs, and what doctor says of it."""
 
+from tests.names import BASE, DOCKER
 from tests.unit.doctor_host import (
-    BASE,
     CONF,
-    DOCKER,
     DROP_IN,
     HOOKSCRIPT,
     SNIPPET,

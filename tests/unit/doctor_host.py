@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import jsonschema
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import REPO, FakeHost
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 CONF = f"""arch: amd64
 dev0: /dev/nvidia0,gid=44
 dev1: /dev/nvidiactl

@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonschema
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 LINE = "lxc.apparmor.profile: "
 
 

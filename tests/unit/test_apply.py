@@ -25,7 +25,7 @@ def confs(host: FakeHost) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in host.path("/etc/pve/lxc").iterdir()}
 
 
-def test_all(host: FakeHost) -> None:
+def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) -> None:
     done = host.cli("apply", "--all")
     assert done == (
         0,
@@ -71,7 +71,7 @@ def test_named_containers(host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "950"], ["x"], ["95"], ["--nonsense"]])
-def test_usage(host: FakeHost, words: list[str]) -> None:
+def test_a_wrong_call_is_refused(host: FakeHost, words: list[str]) -> None:
     assert host.cli("apply", *words).status == 64
 
 

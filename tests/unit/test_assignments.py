@@ -16,7 +16,7 @@ def assigned_by(entries: Any) -> dict[str, Assignment]:
     return parse.assignments(json.dumps({"lxc_configs": entries}).encode(), lookup.schema())
 
 
-def test_contract() -> None:
+def test_each_kind_of_assignment() -> None:
     parsed = assigned_by(
         {
             "950": {"name": "x", "memory_mb": -1, "nonsense": [1]},

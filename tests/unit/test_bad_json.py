@@ -4,9 +4,8 @@ import os
 
 import pytest
 
+from tests.names import BASE
 from tests.unit.fakehost import FakeHost, Journal
-
-BASE = "lxc-nvidia-gpu-base"
 
 
 @pytest.fixture

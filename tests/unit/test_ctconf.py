@@ -3,8 +3,7 @@
 import pytest
 
 from phoenix_apparmor import ctconf
-
-BASE = "lxc-nvidia-gpu-base"
+from tests.names import BASE
 
 
 @pytest.mark.parametrize(

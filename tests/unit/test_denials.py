@@ -6,17 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.denials_host import (
-    BASE,
-    BOOT,
-    DOCKER,
-    denied,
-    everything,
-    file,
-    journal,
-    make_host,
-    process,
-)
+from tests.names import BASE, DOCKER
+from tests.unit.denials_host import BOOT, denied, everything, file, journal, make_host, process
 from tests.unit.fakehost import REPO, FakeHost
 from tests.unit.golden import assert_golden
 
@@ -28,7 +19,7 @@ def host(host: FakeHost) -> FakeHost:
     return make_host(host)
 
 
-def test_everything(host: FakeHost) -> None:
+def test_one_denial_of_each_kind(host: FakeHost) -> None:
     everything(host)
     done = host.cli("denials")
     assert (done.status, done.err) == (0, "")
@@ -38,7 +29,7 @@ def test_everything(host: FakeHost) -> None:
     assert "\x1b" not in done.out
 
 
-def test_json(host: FakeHost) -> None:
+def test_json_output_fits_its_schema(host: FakeHost) -> None:
     everything(host)
     done = host.cli("denials", "--json")
     assert (done.status, done.err) == (0, "")
@@ -57,7 +48,7 @@ def test_the_schema_is_not_lax(host: FakeHost) -> None:
         assert not validator.is_valid({**document, "denials": [broken]}), key
 
 
-def test_none(host: FakeHost) -> None:
+def test_no_denial_is_said_as_such(host: FakeHost) -> None:
     journal(host, [])
     done = host.cli("denials")
     assert (done.status, done.err) == (0, "")
@@ -121,7 +112,7 @@ def test_a_label_of_a_stack(host: FakeHost) -> None:
     assert host.cli("denials").out.startswith(f"CT 952, profile {DOCKER}\n")
 
 
-def test_since(host: FakeHost) -> None:
+def test_since_leaves_out_what_came_before(host: FakeHost) -> None:
     everything(host)
     done = host.cli("denials", "--since", f"@{BOOT + 305}")
     assert "CT 101" in done.out and "CT 950" not in done.out
@@ -139,7 +130,7 @@ def test_since(host: FakeHost) -> None:
         ("@1764000000.5", "2025-11-24 16:00:00"),
     ],
 )
-def test_times(host: FakeHost, since: str, moment: str) -> None:
+def test_since_takes_times_as_people_write_them(host: FakeHost, since: str, moment: str) -> None:
     journal(host, [])
     assert f"since {moment} in" in host.cli("denials", "--since", since).out
 

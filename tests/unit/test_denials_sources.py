@@ -2,13 +2,8 @@
 
 import pytest
 
-from tests.unit.denials_host import (
-    BASE,
-    BOOT,
-    file,
-    journal,
-    make_host,
-)
+from tests.names import BASE
+from tests.unit.denials_host import BOOT, file, journal, make_host
 from tests.unit.fakehost import FakeHost
 
 AUDIT_LOG = "/var/log/audit/audit.log"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from phoenix_apparmor.policy.conffiles import place_of_own
+from tests.names import BASE
 from tests.unit import doctor_cases, doctor_cases_containers
 from tests.unit.doctor_host import (
-    BASE,
     CONF,
     DROP_IN,
     HOOKSCRIPT,

@@ -1,12 +1,12 @@
 """status --prometheus: what is written, and where to."""
 
+from tests.names import BASE
 from tests.unit import denials_host
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
-from tests.unit.status_host import BASE
 
 
-def test_prometheus(mixed: FakeHost) -> None:
+def test_metrics_say_what_status_says(mixed: FakeHost) -> None:
     done = mixed.cli("status", "--prometheus")
     assert_golden("status-mixed.prom", done.out)
     assert done.status == 2

@@ -2,10 +2,9 @@
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PVE_GENERATED, Done, FakeHost
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 NAMESPACE_MARKER = "# phoenix-apparmor: policy-namespace\n"
 SECCOMP_MARKER = "# phoenix-apparmor: privileged-seccomp\n"
 SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"

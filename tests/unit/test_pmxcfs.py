@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import BASE
 from tests.unit.fakehost import Done, FakeHost
 
-BASE = "lxc-nvidia-gpu-base"
 OLD = b"arch: amd64\nlxc.apparmor.profile: lxc-old\n"
 NEW = OLD.replace(b"lxc-old", BASE.encode())
 
@@ -55,7 +55,7 @@ print(tried(os.chmod, d + "/a", 0o644), tried(shutil.copy2, "/etc/hostname", d +
 
 
 @pytest.mark.parametrize("command", ["hook", "apply"])
-def test_writes(host: FakeHost, command: str) -> None:
+def test_each_command_writes_as_pmxcfs_allows(host: FakeHost, command: str) -> None:
     done = host.hook("952") if command == "hook" else host.cli("apply", "952")
     assert done.status == 0, done.err
     assert host.read("/etc/pve/lxc/952.conf") == NEW

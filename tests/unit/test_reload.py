@@ -2,10 +2,8 @@
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost, Journal
-
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 NAMESPACE = "/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>"
 CONF = "/etc/pve/lxc/952.conf"

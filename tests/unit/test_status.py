@@ -9,18 +9,19 @@ import pytest
 
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import load
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
-from tests.unit.status_host import BASE, DOCKER, LINE, container, validated
+from tests.unit.status_host import LINE, container, validated
 
 
-def test_quiet(quiet: FakeHost) -> None:
+def test_a_host_on_which_all_is_well(quiet: FakeHost) -> None:
     done = quiet.cli("status")
     assert_golden("status-quiet.txt", done.out)
     assert (done.status, done.err) == (0, "")
 
 
-def test_mixed(mixed: FakeHost) -> None:
+def test_a_host_with_one_of_each_verdict(mixed: FakeHost) -> None:
     done = mixed.cli("status")
     assert_golden("status-mixed.txt", done.out)
     assert (done.status, done.err) == (2, "")
@@ -87,7 +88,7 @@ def test_broken_json(quiet: FakeHost) -> None:
     assert done.status == 2
 
 
-def test_cluster(quiet: FakeHost) -> None:
+def test_cluster_shows_the_other_nodes(quiet: FakeHost) -> None:
     """Other nodes: what their .conf says is known, what their kernel does is not."""
     local = quiet.path("/etc/pve/lxc")
     node = quiet.path("/etc/pve/nodes/pve1")
@@ -115,7 +116,9 @@ def test_cluster(quiet: FakeHost) -> None:
         (["--json", "--prometheus"], 64, "not allowed with"),
     ],
 )
-def test_errors(quiet: FakeHost, arguments: list[str], status: int, said: str) -> None:
+def test_what_cannot_be_answered_is_refused(
+    quiet: FakeHost, arguments: list[str], status: int, said: str
+) -> None:
     done = quiet.cli("status", *arguments)
     assert said in done.err
     assert (done.status, done.out) == (status, "")
@@ -169,7 +172,7 @@ def test_generated_where_another_profile_runs(quiet: FakeHost) -> None:
         ("lxc-950_</var/lib/lxc> (enforce)", "restart pending"),
     ],
 )
-def test_labels(quiet: FakeHost, label: str, verdict: str) -> None:
+def test_the_verdict_follows_the_label(quiet: FakeHost, label: str, verdict: str) -> None:
     quiet.running("950", label, 4001)
     document = validated("status", quiet.cli("status", "950", "--json").out)
     assert document["containers"][0]["verdict"] == verdict

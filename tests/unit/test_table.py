@@ -1,7 +1,8 @@
 """The table of status on a terminal and in a pipe."""
 
+from tests.names import BASE
 from tests.unit.fakehost import FakeHost
-from tests.unit.status_host import BASE, LINE, on_terminal
+from tests.unit.status_host import LINE, on_terminal
 
 
 def test_colour_and_progress_on_a_terminal_only(mixed: FakeHost) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import lookup, parse, positions, validate
 from phoenix_apparmor.errors import PhoenixError
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
@@ -53,7 +54,7 @@ def write(tmp_path: Path, text: str | bytes, name: str = "x.json") -> str:
     return str(path)
 
 
-def test_right(host: FakeHost) -> None:
+def test_a_valid_document_has_no_finding(host: FakeHost) -> None:
     host.json(GOOD)
     host.profile("lxc-nvidia-gpu-base")
     host.profile("lxc-nvidia-gpu-docker")
@@ -68,7 +69,7 @@ def test_every_error_with_its_place(host: FakeHost, tmp_path: Path) -> None:
     assert (done.status, done.err) == (1, "")
 
 
-def test_json(host: FakeHost, tmp_path: Path) -> None:
+def test_json_output_fits_its_schema(host: FakeHost, tmp_path: Path) -> None:
     file = write(tmp_path, WRONG)
     done = host.cli("validate", "--json", file)
     document = validated("validate", done.out)
@@ -338,4 +339,4 @@ def test_deep_document(host: FakeHost, tmp_path: Path) -> None:
 )
 def test_did_you_mean(wrong: str, meant: str) -> None:
     expected = f'Did you mean "{meant}"?' if meant else ""
-    assert validate.did_you_mean(wrong, validate.SHIPPED) == expected
+    assert validate.did_you_mean(wrong, paths.SHIPPED) == expected

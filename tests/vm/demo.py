@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.build import built_deb
+from tests.names import BASE, DOCKER
 from tests.vm.containers import JSON, assign, conf_path, create, init, label, pct, stacked
 from tests.vm.harness.errors import VmError
 from tests.vm.harness.machine import Machine, booted
 from tests.vm.harness.prepared import install, install_proxmox
 
 SUITE = "trixie"
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 BAD = "lxc_phoenix_v1"
 ASSIGNED = {950: None, 952: DOCKER, 955: "unconfined", 960: BAD}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tests.names import DOCKER
 from tests.vm.booting import inside
 from tests.vm.harness.machine import Machine
 
-DOCKER = "lxc-nvidia-gpu-docker"
 LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
 # What the host's kernel says, of a CTID and what is inside its policy namespace.
 STACKED = f"{DOCKER}//&:lxc-{{}}_<-var-lib-lxc>:{{}} (enforce)"

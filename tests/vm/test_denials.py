@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.names import BASE
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
 
-BASE = "lxc-nvidia-gpu-base"
 # A site's own, with a narrow mount rule only: AppArmor 3.0 takes the propagation rules of ours for
 # any mount (CVE-2016-1585), so there it refuses only what is denied explicitly.
 SITE = "lxc-site"

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.build import TREE
+from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, denials, inside, make
 from tests.vm.containers import assign, conf_path, label
-from tests.vm.dockers import DOCKER, LOCAL, STACKED, nested, start_docker
+from tests.vm.dockers import LOCAL, STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 
 CTID = 952
@@ -83,7 +84,7 @@ def test_docker_default_is_enforced_as_the_host_sees_it(vm: Machine) -> None:
     assert nested(vm, CTID) == STACKED.format(CTID, "docker-default")
 
 
-def test_run(vm: Machine) -> None:
+def test_docker_run_is_under_docker_default(vm: Machine) -> None:
     assert run(vm, "bb cat /proc/self/attr/current") == [CONFINED]
     found = run(
         vm,
@@ -105,7 +106,7 @@ def test_volumes_of_the_whole_system(vm: Machine) -> None:
 
 
 @pytest.mark.parametrize("kit", [0, 1], ids=["classic", "buildkit"])
-def test_build(vm: Machine, kit: int) -> None:
+def test_docker_build_works(vm: Machine, kit: int) -> None:
     assert "built" in inside(vm, CTID, BUILD.format(kit=kit)).splitlines()
 
 
@@ -113,7 +114,7 @@ def test_bridge_and_published_port(vm: Machine) -> None:
     assert inside(vm, CTID, NETWORK, timeout=240).splitlines() == ["hello"] * 3
 
 
-def test_compose(vm: Machine) -> None:
+def test_docker_compose_works(vm: Machine) -> None:
     said = inside(vm, CTID, COMPOSE)
     assert "| composed" in said, said
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
-from tests.vm.dockers import DOCKER, STACKED, nested, start_docker
+from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 
 CTID = 955

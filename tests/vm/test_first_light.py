@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.vm.containers import (
     assign,
     conf_path,
@@ -17,9 +18,6 @@ from tests.vm.containers import (
 )
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_LOG, INSTALL_TIMEOUT
-
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 
 # What the original design does: .conf alone. lxc-start never reads it.
 ONLY_CONF = f"""\

@@ -10,11 +10,10 @@ import json
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, expect_label, pct
 from tests.vm.harness.machine import Machine
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 ABSTRACTIONS = "/etc/apparmor.d/abstractions/phoenix"
 ALLOWED = "opened and mapped"
 DENIED = "Permission denied"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from tests.names import BASE
 from tests.vm.containers import (
     OUR_HOOKSCRIPT,
     assign,
@@ -19,7 +20,6 @@ from tests.vm.containers import (
 from tests.vm.harness.machine import Machine
 
 COUNT = int(os.environ.get("PHOENIX_TEST_STARTS", "20"))
-BASE = "lxc-nvidia-gpu-base"
 
 
 def test_many_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machine) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.names import BASE
 from tests.vm.containers import OUR_HOOKSCRIPT, assign, create, init, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
 
 # Bookworm's VM boots so as far as its init, and its agent never says hello; why is not known.
 ONLY_SUITES = ("trixie",)
-BASE = "lxc-nvidia-gpu-base"
 WITHOUT = "this kernel runs without AppArmor"
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.vm.booting import boot, destroy, make
 from tests.vm.containers import assign, expect_label
 from tests.vm.harness.machine import Machine
-
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 
 
 # The other kinds boot in test_docker.py and test_docker_more.py, under the same check.

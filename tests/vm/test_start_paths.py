@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.vm.containers import (
     OUR_HOOKSCRIPT,
     assign,
@@ -23,8 +24,6 @@ from tests.vm.containers import (
 )
 from tests.vm.harness.machine import Machine
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 UNITS = "/etc/systemd/system"
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
 
 ONLY_SUITES = ("bookworm",)
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 METRICS = "phoenix-apparmor-metrics"
 FOLDER = "/var/lib/prometheus/node-exporter"
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.package.debs import PROFILE, variant
 from tests.vm.containers import assign, conf_path, create, expect_label, init, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_TIMEOUT
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 LOCAL = f"/etc/apparmor.d/local/{BASE}"
 SECRET = "/tmp/secret"
 

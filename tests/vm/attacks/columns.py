@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
+from tests.names import BASE, DOCKER
+
 # As in the templates that mount it, and a folder that an admin shares: more to try.
 MOUNTS = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"

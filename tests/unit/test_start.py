@@ -14,10 +14,9 @@ from phoenix_apparmor import start
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PVE_GENERATED, REPO, FakeHost, Journal
 
-BASE = "lxc-nvidia-gpu-base"
-DOCKER = "lxc-nvidia-gpu-docker"
 CONF = b"arch: amd64\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n"
 
 
