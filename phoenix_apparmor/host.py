@@ -71,12 +71,12 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def replace(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, *, mode: int = 0o644) -> None:
         """Writes a file: every reader sees the old bytes or the new ones, also after a crash.
 
         A temporary file in the same folder, fsync, rename. It keeps the mode of the file it
-        replaces by creating with it: pmxcfs refuses every chmod and chown (EPERM) and would
-        give a rename from elsewhere EXDEV.
+        replaces by creating with it (mode: of a new file): pmxcfs refuses every chmod and
+        chown (EPERM) and would give a rename from elsewhere EXDEV.
         """
         path = self.path(name)
         temporary = f"{path}.phoenix-apparmor.{os.getpid()}"
@@ -84,7 +84,7 @@ class Host:
             try:
                 mode = os.stat(path).st_mode & 0o777
             except FileNotFoundError:
-                mode = 0o644
+                pass
             self._remove_leftovers(path)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             try:

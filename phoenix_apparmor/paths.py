@@ -8,6 +8,7 @@ JSON_FILES = (
 STATE = "/var/lib/phoenix-apparmor"
 COPY = STATE + "/assignments"
 ASSIGNMENTS_LOCK = "/run/lock/phoenix-apparmor/assignments.lock"
+JSON_LOCK = "/run/lock/phoenix-apparmor/json.lock"
 LOADING_LOCK = "/run/lock/phoenix-apparmor/loading.lock"
 
 CONF_FOLDER = "/etc/pve/lxc"

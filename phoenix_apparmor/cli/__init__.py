@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from phoenix_apparmor import __version__
-from phoenix_apparmor.cli import apply, attach, denials, detach, doctor, reload, status, validate
+from phoenix_apparmor.cli import (
+    apply,
+    attach,
+    denials,
+    detach,
+    doctor,
+    reload,
+    status,
+    suggest,
+    validate,
+)
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
 USAGE_ERROR = 64
 
-VERBS = (reload, apply, status, validate, attach, detach, doctor, denials)
+VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest)
 
 
 class Parser(argparse.ArgumentParser):

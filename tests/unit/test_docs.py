@@ -13,7 +13,8 @@ from tests.unit.fakehost import REPO, FakeHost
 from tests.vm.attacks import table
 from tests.vm.harness.image import SUITES
 
-VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials")
+VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials",
+         "suggest")  # fmt: skip
 README = (REPO / "README.md").read_text()
 MAN = sorted((REPO / "debian/man").glob("*.scd"))
 

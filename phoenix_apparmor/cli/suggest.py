@@ -1,0 +1,264 @@
+"""suggest: a profile for each container that has none assigned, and why."""
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from phoenix_apparmor import containers, paths
+from phoenix_apparmor.assignments import lookup, parse, validate
+from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.suggest import evidence, insert, report
+from phoenix_apparmor.suggest.report import Suggestion
+from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, wrap
+from phoenix_apparmor.terminal.table import Cell, Column, table
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
+
+LOCK_SECONDS = 10
+# Not for everybody: it names every container of the cluster.
+MODE = 0o640
+
+EPILOG = """\
+Without CTIDs: all containers of this node that the JSON does not have.
+
+examples:
+  phoenix-apparmor suggest
+  phoenix-apparmor suggest --write --dry-run
+  phoenix-apparmor suggest --write --trial
+  phoenix-apparmor suggest --json | jq .lxc_configs
+"""
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of suggest."""
+    parser = verbs.add_parser(
+        "suggest",
+        help="suggest a profile for containers that have none assigned",
+        description="Looks at containers, from outside, and says which profile each should be\n"
+        "assigned, why, and what it would no longer be allowed to do.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ctids", metavar="CTID", nargs="*", help="only these containers")
+    parser.add_argument("--write", action="store_true", help="put missing entries into the JSON")
+    parser.add_argument(
+        "--trial", action="store_true", help='entries with "apparmor_mode": "trial"'
+    )
+    parser.add_argument("--dry-run", action="store_true", help="with --write: print the diff only")
+    parser.add_argument("--json", action="store_true", help="for programs (suggest.schema.json)")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0; what there is to do is no error."""
+    source, managed = _managed(host)
+    progress = Progress(sys.stderr)
+    try:
+        found = _look(host, tuple(args.ctids), managed, progress.say)
+    finally:
+        progress.clear()
+    here = containers.here(host)
+    if args.json:
+        known = sum(ctid in managed for ctid in here)
+        shown = report.as_json(found, source, known, trial=args.trial)
+        _print(json.dumps(shown, indent=2, sort_keys=True) + "\n")
+    elif not (args.write and args.dry_run):
+        colour = has_colour(sys.stdout)
+        _print(_text(found, len(here), room(sys.stdout), colour=colour))
+    if args.write:
+        return _write(host, source, report.entries(found, trial=args.trial), args)
+    new = report.entries(found, trial=args.trial)
+    if new and not args.json:
+        _print(_to_paste(source, new, room(sys.stdout)))
+    return 0
+
+
+def _managed(host: Host) -> tuple[str, dict[str, str]]:
+    """(the JSON that is read, or would be; CTID -> assigned name, "" where none is usable)."""
+    found = lookup.find_json(host)
+    if found is None:
+        cluster = host.exists("/etc/pve")
+        return paths.JSON_FILES[0 if cluster else 1], {}
+    source, seen = found
+    why = lookup.distrust(seen)
+    if why:
+        raise PhoenixError(
+            f"{source} is not used: {why}.",
+            hint=f"If its content is right: chown root:root {source}; chmod go-w {source}",
+        )
+    text = host.read(source, parse.BIGGEST_JSON)
+    try:
+        assigned = parse.assignments(text, lookup.schema())
+    except PhoenixError as error:
+        raise PhoenixError(
+            f"{source} cannot be read: {error.what}",
+            hint=error.hint or f"Fix it first; this checks it: phoenix-apparmor validate {source}",
+        ) from error
+    return source, {ctid: a.name or "?" for ctid, a in assigned.items()}
+
+
+def _look(
+    host: Host, ctids: tuple[str, ...], managed: dict[str, str], say: Callable[[str], None]
+) -> list[Suggestion]:
+    chosen = evidence.chosen(host, ctids, frozenset(managed))
+    running = containers.running(host) if chosen else frozenset()
+    result = []
+    for number, ctid in enumerate(chosen):
+        say(f"looking at CT {ctid} ({number + 1} of {len(chosen)})")
+        try:
+            seen = evidence.collect(host, ctid, running)
+        except FileNotFoundError:
+            continue  # destroyed meanwhile
+        result.append(report.suggest(seen, managed.get(ctid, "")))
+    return result
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+
+
+def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> str:
+    if not found:
+        text = (
+            f"Nothing to suggest: the JSON has all {here} containers of this node."
+            if here
+            else "There is no container on this node."
+        )
+        return text + "\n"
+    columns = [
+        Column("CTID"),
+        Column("NAME", shrinks=True),
+        Column("KIND"),
+        Column("RUNS UNDER", shrinks=True),
+        Column("SUGGESTED", shrinks=True),
+    ]
+    rows = []
+    for s in found:
+        kind = "privileged" if s.privileged else "unprivileged"
+        weak = s.under == "unconfined" or s.under.endswith(")")
+        under = Cell(one_line(s.under), YELLOW if weak else "")
+        rows.append([Cell(s.ctid), Cell(s.name or "-"), Cell(kind), under, Cell(s.profile)])
+    lines = [*table(columns, rows, width, colour=colour), ""]
+    for s in found:
+        lines += _reasons(s, width)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _reasons(s: Suggestion, width: int) -> Iterable[str]:
+    name = f" ({s.name})" if s.name else ""
+    yield from wrap(f"CT {s.ctid}{name}: {s.profile}", width, "")
+    yield from wrap(f"It {'; '.join(map(one_line, s.why))}.", width, "  ")
+    if s.unsure:
+        yield from wrap(s.unsure, width, "  ")
+    if s.takes_away:
+        yield from wrap("It would no longer have:", width, "  ")
+        for line in s.takes_away:
+            yield from wrap(f"- {one_line(line)}", width, "  ", then="    ")
+    if s.assigned:
+        same = "the same" if s.assigned == s.profile else s.assigned
+        yield from wrap(f"The JSON has {same} for it.", width, "  ")
+    yield ""
+
+
+def _to_paste(source: str, new: dict[str, dict[str, str]], width: int) -> str:
+    body = json.dumps(new, indent=4).split("\n")[1:-1]
+    lines = wrap(f'To put into "lxc_configs" of {source} (or: phoenix-apparmor suggest --write):',
+                 width, "")  # fmt: skip
+    return "".join(f"{line}\n" for line in [*lines, *body])
+
+
+def _write(
+    host: Host, source: str, new: dict[str, dict[str, str]], args: argparse.Namespace
+) -> int:
+    if args.dry_run:
+        old = host.read_if_there(source)
+        _print(diff(source, old, _with(source, old, new)))
+        return 0
+    written = write_json(host, source, lambda old: _with(source, old, new))
+    if args.json:
+        return 0
+    if not written:
+        _print(f"{source} has them all already.\n")
+        return 0
+    listed = ", ".join(new)
+    host.journal(NOTICE, f"suggest wrote CT {listed} into {source}")
+    _print(f"{source}: {len(new)} {'entry' if len(new) == 1 else 'entries'} added ({listed}).\n")
+    _print(
+        "Each is in force from the container's next start, if it has our hookscript or the\n"
+        "drop-in of this package: pct reboot CTID; then: phoenix-apparmor status\n"
+    )
+    return 0
+
+
+def _with(source: str, old: bytes | None, new: dict[str, dict[str, str]]) -> bytes:
+    """The document with the new entries. Raises PhoenixError where that is not possible."""
+    if not new:
+        return old if old is not None else insert.new_document({})
+    text = insert.new_document(new) if old is None else _inserted(source, old, new)
+    broken = [
+        f
+        for f in validate.findings(text, lookup.schema())
+        if f.severity == "error" and any(f'"{ctid}"' in f.path for ctid in new)
+    ]
+    if broken:
+        raise PhoenixError(f"{source}: an entry would not be valid: {broken[0].what}")
+    return text
+
+
+def _inserted(source: str, old: bytes, new: dict[str, dict[str, str]]) -> bytes:
+    try:
+        return insert.insert(old, new)
+    except PhoenixError as error:
+        raise PhoenixError(f"{source}: {error.what}", hint=error.hint) from error
+
+
+def diff(source: str, old: bytes | None, new: bytes) -> str:
+    """The unified diff of the JSON."""
+    before, after = (
+        (text or b"").decode("utf-8-sig", "surrogateescape").splitlines() for text in (old, new)
+    )
+    name = source if old is not None else "/dev/null"
+    lines = difflib.unified_diff(before, after, name, source, lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def write_json(host: Host, source: str, change: Callable[[bytes | None], bytes]) -> bool:
+    """Replaces the JSON by what change makes of it; whether it differs.
+
+    Under our lock, and only if nobody (an editor takes no lock) wrote it meanwhile.
+    """
+    with host.lock(paths.JSON_LOCK, wait=LOCK_SECONDS) as lock:
+        if not lock.held:
+            raise PhoenixError(
+                f"{source} is being written by another phoenix-apparmor.", hint="Try again."
+            )
+        old = host.read_if_there(source)
+        new = change(old)
+        if new == old:
+            return False
+        if old is None:
+            host.make_folder(os.path.dirname(source))
+        target = source
+        if not host.root and os.path.islink(source):
+            target = os.path.realpath(source)  # the link stays, its file is replaced
+        seen = host.stat(target)
+        if host.read_if_there(source) != old:
+            raise PhoenixError(f"{source} was changed meanwhile.", hint="Try again.")
+        host.replace(target, new, mode=MODE)
+        if seen is not None and seen.st_gid != os.getegid():
+            _keep_group(host, target, seen.st_gid)
+    return True
+
+
+def _keep_group(host: Host, name: str, gid: int) -> None:
+    try:
+        os.chown(host.path(name), -1, gid)
+    except OSError:
+        return  # pmxcfs gives every file its own group

@@ -1,0 +1,312 @@
+"""suggest: what it sees, what it writes, and that it cannot be led out of a container's root."""
+
+import json
+import os
+import random
+import stat
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from phoenix_apparmor.suggest import insert
+from phoenix_apparmor.suggest.rootfs import Root
+from tests.unit.fakehost import REPO, FakeHost
+
+BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
+JSON = "/etc/pve/phoenix_lxc_configs.json"
+PVESM = """#!/bin/sh
+case $2 in
+zfs:*) echo "/rpool/data/${2#zfs:}" ;;
+local:*) echo "/var/lib/vz/images/${2#local:}" ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def suggested(host: FakeHost, *arguments: str) -> dict[str, Any]:
+    """CTID -> what suggest --json says of it."""
+    done = host.cli("suggest", "--json", *arguments)
+    assert done.status == 0, done
+    found = json.loads(done.out)
+    schema = json.loads((REPO / "phoenix_apparmor/suggest/suggest.schema.json").read_text())
+    jsonschema.validate(found, schema)
+    return {entry["ctid"]: entry for entry in found["suggestions"]}
+
+
+def root_of(host: FakeHost, ctid: str, *names: str) -> Path:
+    """A mounted subvolume with these files, below a storage "zfs" that pvesm knows."""
+    tool = host.write("/fake/bin/pvesm", PVESM)
+    tool.chmod(0o755)
+    host.environment["PATH"] = f"{tool.parent}:{host.environment['PATH']}"
+    folder = host.path(f"/rpool/data/subvol-{ctid}-disk-0")
+    for name in ("etc/os-release", "usr/bin/sh", *names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    return folder
+
+
+def conf(host: FakeHost, ctid: str, *lines: str, unprivileged: bool = True) -> None:
+    more = ["unprivileged: 1"] if unprivileged else []
+    text = ["arch: amd64", f"hostname: ct{ctid}", f"rootfs: zfs:subvol-{ctid}-disk-0,size=8G"]
+    host.conf(ctid, "\n".join([*text, *more, *lines]) + "\n")
+
+
+def test_docker_is_seen_in_the_files(host: FakeHost) -> None:
+    conf(host, "950")
+    root_of(host, "950")
+    conf(host, "952")
+    root_of(host, "952", "usr/bin/dockerd")
+    conf(host, "953")
+    root_of(host, "953", "usr/bin/podman")
+    found = suggested(host)
+    assert {c: found[c]["profile"] for c in found} == {"950": BASE, "952": DOCKER, "953": DOCKER}
+    assert "Docker (/usr/bin/dockerd)" in found["952"]["why"][0]
+    assert "podman" in found["953"]["why"][0]
+    assert found["950"]["unsure"] is None
+
+
+def test_what_cannot_be_seen_is_not_taken_for_absent(host: FakeHost) -> None:
+    """An image, or a subvolume that is not mounted: features decide, and it says so."""
+    conf(host, "950")
+    root_of(host, "951")
+    folder = host.path("/rpool/data/subvol-952-disk-0")
+    folder.mkdir()
+    conf(host, "952", "features: nesting=1")
+    host.conf("953", "rootfs: local:953/vm-953-disk-0.raw\nfeatures: keyctl=1,nesting=1\n")
+    found = suggested(host)
+    assert found["950"]["profile"] == BASE and found["950"]["unsure"]
+    assert found["952"]["profile"] == DOCKER and found["952"]["unsure"]
+    assert found["953"]["profile"] == DOCKER and found["953"]["unsure"] is None
+    # seen, the same container needs less
+    (folder / "usr").mkdir()
+    assert suggested(host)["952"]["profile"] == BASE
+
+
+def test_links_end_in_the_root(host: FakeHost) -> None:
+    """dockerd of the host's, reached by links that root in the container chose."""
+    outside = host.write("/outside/dockerd", "")
+    conf(host, "950")
+    folder = root_of(host, "950")
+    (folder / "usr/bin/dockerd").symlink_to(outside)
+    (folder / "usr/bin/podman").symlink_to("../../../../../outside/dockerd")
+    (folder / "usr/bin/containerd").symlink_to("/proc/self/root" + str(outside))
+    (folder / "var").symlink_to("/proc/1/root/var")
+    assert outside.exists()
+    assert suggested(host)["950"]["profile"] == BASE
+    # the control: the same links to something in the root
+    (folder / "usr/bin/dockerd").unlink()
+    (folder / "usr/bin/dockerd").symlink_to("/usr/bin/sh")
+    assert suggested(host)["950"]["profile"] == DOCKER
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """A FIFO would keep the reader for good, a device could do anything."""
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "passwd").symlink_to("/etc/passwd")
+    with Root(str(tmp_path)) as root:
+        assert root.text("file") == "x"
+        assert root.text("fifo") is None
+        assert root.has("fifo") is True
+        assert root.text("passwd") is None
+        assert root.text("../" * 20 + "etc/passwd") is None
+        assert root.has("") is not True
+
+
+def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
+    host.conf("952", "unprivileged: 1\nlxc.apparmor.profile: unconfined\n")
+    host.running("952", "unconfined")
+    host.write("/proc/4242/root/usr/bin/dockerd", "")
+    host.write("/proc/4242/root/etc/fstab", "# nas nfs\nnas:/x /x nfs4 defaults 0 0\n")
+    host.write("/proc/4242/mounts", "//nas/y /y cifs rw 0 0\noverlay / overlay rw 0 0\n")
+    [found] = suggested(host).values()
+    assert (found["profile"], found["under"]) == (DOCKER, "unconfined")
+    taken = " ".join(found["takes_away"])
+    assert "unconfined now" in taken and "nfs4" in taken and "cifs" in taken
+    assert "overlay" not in taken
+
+
+@pytest.mark.parametrize(
+    ("line", "is_gpu"),
+    [
+        ("dev0: /dev/nvidia0,gid=44", True),
+        ("dev1: /dev/dri/renderD128", True),
+        ("lxc.mount.entry: /dev/nvidiactl dev/nvidiactl none bind,optional,create=file", True),
+        ("lxc.cgroup2.devices.allow: c 195:* rwm", True),
+        ("lxc.cgroup2.devices.allow = c 226:128 rwm", True),
+        ("lxc.hook.mount: /usr/share/lxc/hooks/nvidia", True),
+        ("dev0: /dev/ttyUSB0", False),
+        ("#dev0: /dev/nvidia0", False),
+        ("lxc.cgroup2.devices.allow: c 10:200 rwm", False),
+        ("lxc.cgroup2.devices.allow: c 10:195 rwm", False),
+        ("mp0: /mnt/nvidia,mp=/nvidia", False),
+    ],
+)
+def test_gpu(host: FakeHost, line: str, is_gpu: bool) -> None:
+    conf(host, "950", line)
+    why = suggested(host)["950"]["why"]
+    assert any("has a GPU" in reason for reason in why) == is_gpu
+    assert any("has no GPU" in reason for reason in why) != is_gpu
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("features: mount=nfs;cifs", "mount fstype=cifs,"),
+        ("lxc.apparmor.raw: mount fstype=ext4,", "mount fstype=ext4,"),
+        ("lxc.mount.auto: proc:rw sys:rw", "/proc/sys"),
+        ("lxc.apparmor.profile: unconfined", "unconfined"),
+    ],
+)
+def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:
+    conf(host, "950", line)
+    conf(host, "951")
+    root_of(host, "950")
+    found = suggested(host)
+    assert word in " ".join(found["950"]["takes_away"])
+    assert found["951"]["takes_away"] == []
+
+
+def test_privileged(host: FakeHost) -> None:
+    conf(host, "950", unprivileged=False)
+    conf(host, "951")
+    host.conf("952", "lxc.idmap: u 0 100000 65536\n")
+    found = suggested(host)
+    assert [found[c]["privileged"] for c in ("950", "951", "952")] == [True, False, False]
+
+
+def test_a_host_without_proxmox(host: FakeHost) -> None:
+    host.path("/etc/pve/lxc").rmdir()
+    host.path("/etc/pve").rmdir()
+    host.write("/srv/950/usr/bin/dockerd", "")
+    text = "lxc.uts.name = ml\nlxc.rootfs.path = dir:/srv/950\nlxc.idmap = u 0 1 1\n"
+    host.runtime("950", text.encode())
+    assert suggested(host)["950"]["profile"] == DOCKER
+    target = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+    assert host.cli("suggest", "--write").status == 0
+    assert json.loads(host.read(target)) == {
+        "lxc_configs": {"950": {"name": "ml", "apparmor_profile": DOCKER}}
+    }
+
+
+def test_write_makes_a_json_that_validate_likes(host: FakeHost) -> None:
+    conf(host, "950", "features: nesting=1,keyctl=1")
+    conf(host, "951")
+    done = host.cli("suggest", "--write", "--dry-run")
+    assert done.status == 0 and f"+++ {JSON}" in done.out
+    assert not host.path(JSON).exists()
+    assert host.cli("suggest", "--write").status == 0
+    assert stat.S_IMODE(host.path(JSON).stat().st_mode) == 0o640
+    assert json.loads(host.read(JSON)) == {
+        "lxc_configs": {
+            "950": {"name": "ct950", "apparmor_profile": DOCKER},
+            "951": {"name": "ct951", "apparmor_profile": BASE},
+        }
+    }
+    host.profile(BASE)
+    host.profile(DOCKER)
+    assert host.cli("validate", "--strict").status == 0
+    before = host.path(JSON).stat()
+    done = host.cli("suggest", "--write")
+    assert done.status == 0 and "Nothing to suggest" in done.out
+    assert host.path(JSON).stat().st_ino == before.st_ino, "not written again"
+
+
+def test_what_the_json_has_stays(host: FakeHost) -> None:
+    conf(host, "950")
+    conf(host, "951")
+    text = '{\r\n\t"lxc_configs": {\r\n\t\t"950": {"apparmor_profile": "unconfined"}\r\n\t}\r\n}'
+    host.json(text)
+    assert host.cli("suggest", "950", "951", "--write").status == 0
+    new = host.read(JSON).decode()
+    addition = ',\r\n\t\t"951": {"name": "ct951", "apparmor_profile": "lxc-nvidia-gpu-base"}'
+    assert new == text.replace('"unconfined"}', '"unconfined"}' + addition)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"lxc_configs": {', '{"lxc_configs": {}, "lxc_configs": {}}', "[]", '{"lxc_configs": 7}'],
+)
+def test_a_broken_json_is_not_touched(host: FakeHost, text: str) -> None:
+    conf(host, "950")
+    host.json(text)
+    done = host.cli("suggest", "--write")
+    assert done.status == 1 and JSON in done.err
+    assert host.read(JSON) == text.encode()
+
+
+def test_who_may_not_write_is_told(host: FakeHost) -> None:
+    conf(host, "950")
+    host.json('{"lxc_configs": {}}').chmod(0o666)
+    done = host.cli("suggest", "--write")
+    assert done.status == 1 and "chmod go-w" in done.err
+
+
+NEW = {"100": {"name": "n", "apparmor_profile": BASE}, "101": {"apparmor_profile": DOCKER}}
+
+
+def documents(number: int) -> list[str]:
+    """Real-looking documents: any style of writing, any content beside."""
+    draw = random.Random(number)
+
+    def value(depth: int) -> Any:
+        kind = draw.randrange(8 if depth else 5)
+        flat = ['a, "b": {}', 7, True, None, 'é\\"日\n']
+        if kind < 5:
+            return flat[kind]
+        size = draw.randrange(4)
+        if kind == 5:
+            return [value(depth - 1) for _ in range(size)]
+        return {draw.choice('ab{},:"é\\') + str(n): value(depth - 1) for n in range(size)}
+
+    found = []
+    for _ in range(60):
+        entries = {str(draw.randrange(200, 999)): value(2) for _ in range(draw.randrange(4))}
+        entries = {c: e if isinstance(e, dict) else {"x": e} for c, e in entries.items()}
+        whole = {"$schema": "x", "lxc_configs": entries, "more": value(3)}
+        keys = draw.sample(list(whole), 3)
+        indent = draw.choice([None, 0, 1, 2, 4, "\t"])
+        separators = draw.choice([(",", ":"), (", ", ": "), None]) if indent is None else None
+        text = json.dumps({k: whole[k] for k in keys}, indent=indent, separators=separators,
+                          ensure_ascii=draw.random() < 0.5)  # fmt: skip
+        text += draw.choice(["", "\n", "\n\n", " "])
+        if draw.random() < 0.3:
+            text = text.replace("\n", "\r\n")
+        found.append(draw.choice(["", "", "\ufeff"]) + text)
+    return found
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_only_the_entries_are_new(number: int) -> None:
+    for text in documents(number):
+        old = text.encode()
+        new = insert.insert(old, NEW)
+        before = json.loads(old.decode("utf-8-sig"))
+        after = json.loads(new.decode("utf-8-sig"))
+        assert {c: after["lxc_configs"].pop(c) for c in NEW} == NEW
+        assert after == before
+        # One piece was put in, and nothing else changed.
+        same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), len(old))
+        assert new.endswith(old[same:])
+        assert insert.insert(new, NEW) == new
+        # A document in lines stays one in lines.
+        assert (b"\r\n" in old) == (b"\r\n" in new) or b"\n" not in old
+        assert insert.set_key(new, "100", "name", None).count(b'"name"') == new.count(b'"name"') - 1
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_one_key_is_set(number: int) -> None:
+    for text in documents(number):
+        old = insert.insert(text.encode(), NEW)
+        whole = json.loads(old.decode("utf-8-sig"))
+        rules = ["mount fstype=nfs,", '/x "y" rw,']
+        new = insert.set_key(old, "101", "apparmor_rules", rules)
+        whole["lxc_configs"]["101"]["apparmor_rules"] = rules
+        assert json.loads(new.decode("utf-8-sig")) == whole
+        newer = insert.set_key(new, "101", "apparmor_rules", rules[:1])
+        whole["lxc_configs"]["101"]["apparmor_rules"] = rules[:1]
+        assert json.loads(newer.decode("utf-8-sig")) == whole
+        assert insert.set_key(newer, "101", "apparmor_rules", None) == old
