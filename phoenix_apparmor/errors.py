@@ -33,5 +33,26 @@ class PhoenixError(Exception):
 
 
 def one_line(text: str) -> str:
-    """text with control characters made visible: it may quote a file, and goes to logs."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.strip())
+    """text in one line, safe for a terminal, a log and a table: see readable."""
+    text = text.strip()
+    # Most is printable, and this is asked of each line of a log.
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def readable(text: str) -> str:
+    r"""Text of several lines in which nothing acts on a terminal, or reads other than it looks.
+
+    Control characters, escape sequences, bidi controls, invisible characters and bytes that are
+    not UTF-8 are shown as Python writes them (\x1b, \u202e, \xff); newlines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" else _visible(c) for c in text)
+
+
+def _visible(c: str) -> str:
+    if c.isprintable():
+        return c
+    if "\udc80" <= c <= "\udcff":
+        return f"\\x{ord(c) - 0xDC00:02x}"  # a byte that was not UTF-8 (surrogateescape)
+    return repr(c)[1:-1]

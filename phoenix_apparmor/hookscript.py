@@ -9,7 +9,7 @@ import os
 import sys
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host
 from phoenix_apparmor.settled import is_settled
 
@@ -90,7 +90,7 @@ def _start(host: Host, ctid: str) -> int:
     for warning in prepared.warnings:
         sys.stderr.write(f"WARN: {warning}\n")
     if prepared.changes:
-        sys.stdout.write(f"CT {ctid}: {'; '.join(prepared.changes)}\n")
+        sys.stdout.write(f"CT {ctid}: {one_line('; '.join(prepared.changes))}\n")
     return 0
 
 

@@ -18,8 +18,9 @@ from phoenix_apparmor.cli import (
     suggest,
     validate,
 )
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.terminal.output import warn
 
 USAGE_ERROR = 64
 
@@ -32,7 +33,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Says what is wrong with the arguments and ends with status 64."""
         self.print_usage(sys.stderr)
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: {one_line(message)}\n")
 
 
 def make_parser() -> Parser:
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = args.run(host, args)
         sys.stdout.flush()
     except PhoenixError as error:
-        sys.stderr.write(f"{error}\n")
+        warn(str(error))
         return error.status
     except PermissionError as error:
         sys.stderr.write(f"cannot read {error.filename}: {error.strerror}.\nRun it as root.\n")

@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import os
-import sys
 
 from phoenix_apparmor import containers, ctconf, paths, start
 from phoenix_apparmor.assignments import lookup
@@ -16,6 +15,7 @@ from phoenix_apparmor.cli.common import (
 )
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.terminal.output import say, show, warn
 
 LOCK_SECONDS = 10
 
@@ -52,14 +52,13 @@ def run(host: Host, args: argparse.Namespace) -> int:
             else:
                 right += 1
         except PhoenixError as error:
-            sys.stdout.flush()
-            sys.stderr.write(f"{error.about(ctid)}\n")
+            warn(str(error.about(ctid)))
             failed += 1
     if args.all:
         elsewhere = len(known.assigned.keys() - set(here))
-        print(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
+        say(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
     elif right and not args.dry_run:
-        print(f"{right} right already.")
+        say(f"{right} right already.")
     return 1 if failed else 2 if degraded else 0
 
 
@@ -88,7 +87,7 @@ def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: b
                 hint="Correct it in the JSON, which this checks: phoenix-apparmor validate",
             )
         last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
-        sys.stderr.write(f"warning: CT {ctid}: {last_good}\n")
+        warn(f"warning: CT {ctid}: {last_good}")
     name = paths.conf(ctid)
     if not host.exists(name):
         raise PhoenixError(f"there is no {name}.", hint="It may be on another node of the cluster.")
@@ -106,7 +105,7 @@ def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: b
             )
         change = start.edit_conf(host, ctid, profile)
     if change is not None:
-        print(f"CT {ctid}: {change}")
+        say(f"CT {ctid}: {change}")
         host.journal(NOTICE, f"CT {ctid}: {change}", ctid=ctid, profile=assignment.name)
     return change is not None
 
@@ -116,6 +115,5 @@ def print_diff(name: str, old: bytes, profile: str | None) -> bool:
     new = ctconf.set_conf_profile(old, profile)
     before, after = (ctconf.as_text(text).split("\n") for text in (old, new))
     diff = difflib.unified_diff(before, after, name, name, lineterm="", n=2)
-    text = "".join(f"{line}\n" for line in diff)
-    sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    show("".join(f"{line}\n" for line in diff))
     return new != old

@@ -1,7 +1,6 @@
 """attach: set the hookscript on containers of the JSON."""
 
 import argparse
-import sys
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
@@ -14,6 +13,7 @@ from phoenix_apparmor.cli.common import (
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.package import attaching
+from phoenix_apparmor.terminal.output import say, warn
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -54,13 +54,12 @@ def run(host: Host, args: argparse.Namespace) -> int:
                 )
             said = attaching.attach(host, ctid, storage, dry_run=args.dry_run)
         except PhoenixError as error:
-            sys.stdout.flush()
-            sys.stderr.write(f"{error.about(ctid)}\n")
+            warn(str(error.about(ctid)))
             failed += 1
             continue
-        print(f"CT {ctid}: {said}")
+        say(f"CT {ctid}: {said}")
         if said.startswith("hookscript set"):
             host.journal(NOTICE, f"CT {ctid}: {said}", ctid=ctid)
     if args.all and not chosen:
-        print("No container of this node is in the JSON: nothing to attach.")
+        say("No container of this node is in the JSON: nothing to attach.")
     return 1 if failed else 0

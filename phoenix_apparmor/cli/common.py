@@ -1,11 +1,11 @@
 """What several verbs share: which containers are meant."""
 
 import argparse
-import sys
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.terminal.output import warn
 
 Subparsers = argparse._SubParsersAction  # noqa: SLF001  (argparse has no public name for it)
 
@@ -33,6 +33,6 @@ def warn_of_trouble(known: Known) -> None:
         return
     if not known.ever:
         raise known.trouble
-    sys.stderr.write(f"warning: {known.trouble.what} The last good assignments are used.\n")
+    warn(f"warning: {known.trouble.what} The last good assignments are used.")
     if known.trouble.hint:
-        sys.stderr.write(f"{known.trouble.hint}\n")
+        warn(known.trouble.hint)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_apparmor import ctconf, paths
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.terminal.output import Progress, has_colour, room
+from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -56,7 +56,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         out = json.dumps(groups.as_json(found), indent=2, sort_keys=True) + "\n"
     else:
         out = text.text(found, names(host, found), room(sys.stdout), colour=has_colour(sys.stdout))
-    sys.stdout.write(out.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    show(out, colour=has_colour(sys.stdout))
     return 0
 
 

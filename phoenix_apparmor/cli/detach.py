@@ -1,13 +1,13 @@
 """detach: remove the hookscript from containers."""
 
 import argparse
-import sys
 
 from phoenix_apparmor import containers
 from phoenix_apparmor.cli.common import Subparsers, add_containers, check_containers
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.package import attaching
+from phoenix_apparmor.terminal.output import say, warn
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -32,14 +32,13 @@ def run(host: Host, args: argparse.Namespace) -> int:
         try:
             said = attaching.detach(host, ctid, dry_run=args.dry_run)
         except PhoenixError as error:
-            sys.stdout.flush()
-            sys.stderr.write(f"{error.about(ctid)}\n")
+            warn(str(error.about(ctid)))
             failed += 1
             continue
         if said:
-            print(f"CT {ctid}: {said}")
+            say(f"CT {ctid}: {said}")
             if not args.dry_run:
                 host.journal(NOTICE, f"CT {ctid}: {said}", ctid=ctid)
         elif not args.all:
-            print(f"CT {ctid}: does not have our hookscript, nothing done.")
+            say(f"CT {ctid}: does not have our hookscript, nothing done.")
     return 1 if failed else 0

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.terminal.output import Progress, has_colour, room
+from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -55,5 +55,5 @@ def run(host: Host, args: argparse.Namespace) -> int:
         out = json.dumps(finding.as_json(diagnosis), indent=2, sort_keys=True) + "\n"
     else:
         out = text.text(diagnosis, room(sys.stdout), colour=has_colour(sys.stdout))
-    sys.stdout.write(out.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    show(out, colour=has_colour(sys.stdout))
     return 2 if diagnosis.is_off else 0

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor import kernel, paths
@@ -10,6 +9,7 @@ from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
 from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.terminal.output import say, warn
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -33,13 +33,13 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if the kernel has what the files say, 1 if a profile failed."""
     if kernel.profile_list(host) is None:
-        print("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
+        say("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
         return 0
     assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
     chosen = _named(host, args.profiles) if args.profiles else files.ours(host, wanted)
     if not chosen:
-        print(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
+        say(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0
     unchanged = failed = done = 0
     for outcome in load.reload(host, chosen, dry_run=args.dry_run):
@@ -48,18 +48,17 @@ def run(host: Host, args: argparse.Namespace) -> int:
         elif outcome.action in ("failed", "skipped"):
             failed += outcome.action == "failed"
             text = f"{outcome.action} {outcome.name}: {outcome.why}"
-            sys.stdout.flush()
-            sys.stderr.write(f"{text}\n{outcome.hint}\n")
+            warn(f"{text}\n{outcome.hint}")
             if outcome.action == "failed":
                 host.journal(ERROR, f"{text} {outcome.hint}", profile=outcome.name)
         else:
             done += 1
-            print(f"{'would have ' if args.dry_run else ''}{outcome.action} {outcome.name}")
+            say(f"{'would have ' if args.dry_run else ''}{outcome.action} {outcome.name}")
             if not args.dry_run:
                 text = f"{outcome.action} profile {outcome.name} from {outcome.path}"
                 host.journal(NOTICE, text, profile=outcome.name)
     if unchanged and not done and not failed:
-        print(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
+        say(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
     return 1 if failed else 0
 
 

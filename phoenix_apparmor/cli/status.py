@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.status import collect, metrics, report, text
-from phoenix_apparmor.terminal.output import Progress, has_colour, room
+from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
@@ -72,11 +72,10 @@ def run(host: Host, args: argparse.Namespace) -> int:
     else:
         colour = has_colour(sys.stdout) and not args.output
         shown = text.text(found, room(sys.stdout), colour=colour)
-    data = shown.encode("utf-8", "surrogateescape")
     if args.output:
-        Host().replace(os.path.abspath(args.output), data)
+        Host().replace(os.path.abspath(args.output), shown.encode("utf-8", "backslashreplace"))
     else:
-        sys.stdout.write(data.decode("utf-8", "backslashreplace"))
+        show(shown, colour=has_colour(sys.stdout))
     return 2 if found.is_off else 0
 
 

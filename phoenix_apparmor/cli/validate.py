@@ -13,7 +13,7 @@ from phoenix_apparmor.assignments.validate import Finding, Names
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
-from phoenix_apparmor.terminal.output import RED, YELLOW, has_colour
+from phoenix_apparmor.terminal.output import RED, YELLOW, has_colour, show
 from phoenix_apparmor.terminal.table import width
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         shown = "".join(
             as_text(file, text, found, colour=colour) for file, text, found in documents
         )
-    sys.stdout.write(shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    show(shown, colour=has_colour(sys.stdout))
     return 1 if any(f.severity == "error" for _, _, found in documents for f in found) else 0
 
 

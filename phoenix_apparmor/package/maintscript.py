@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_apparmor import containers, ctconf, lxcconf, paths
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, one_line, readable
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.policy import conffiles
@@ -208,8 +208,8 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    print(f"phoenix-apparmor: {text}", flush=True)
+    print(f"phoenix-apparmor: {one_line(text)}", flush=True)
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"phoenix-apparmor: {text}\n")
+    sys.stderr.write(f"phoenix-apparmor: {readable(text)}\n")

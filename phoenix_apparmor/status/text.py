@@ -55,7 +55,7 @@ def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str
     columns.append(Column("VERDICT"))
     rows = []
     for c in report.containers:
-        row = [Cell(c.ctid), Cell(one_line(c.name) or "-")]
+        row = [Cell(c.ctid), Cell(c.name.strip() or "-")]
         row += [Cell(c.node or "(this)")] if cluster else []
         row += [Cell(c.profile if c.assigned else "-"), Cell(_conf(c)), _enforced(c)]
         rows.append([*row, Cell(c.verdict, _verdict_colour(c))])
@@ -63,7 +63,7 @@ def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str
 
 
 def _conf(c: Container) -> str:
-    return SAME if c.assigned and c.in_conf == c.profile else one_line(c.in_conf or "?")
+    return SAME if c.assigned and c.in_conf == c.profile else (c.in_conf or "?")
 
 
 def _enforced(c: Container) -> Cell:
@@ -71,7 +71,7 @@ def _enforced(c: Container) -> Cell:
         return Cell("-" if c.running is False else "?")
     if c.enforced == "unconfined":
         return Cell(c.enforced, RED)
-    return Cell(SAME if c.assigned and c.enforced == c.profile else one_line(c.enforced))
+    return Cell(SAME if c.assigned and c.enforced == c.profile else c.enforced)
 
 
 def _verdict_colour(c: Container) -> str:
@@ -119,13 +119,13 @@ def _used_by(ctids: Sequence[str]) -> str:
 def _paragraphs(notes: Sequence[Note], where: str, room: int, *, colour: bool) -> Iterable[str]:
     """Each note wrapped, its way out on lines of its own, indented by two."""
     for note in notes:
-        what = wrap(where + note.what, room, "")
+        what = wrap(where + one_line(note.what), room, "")
         if colour and not where:
             what = [f"\x1b[{RED}m{line}\x1b[0m" for line in what]
         yield from what
         if note.hint:
             # A command, after ": " up to ";", stays in one line, to be pasted.
-            kept = re.sub(r"(?<=: )[^;]+", lambda m: m[0].replace(" ", "\xa0"), note.hint)
+            kept = re.sub(r"(?<=: )[^;]+", lambda m: m[0].replace(" ", "\xa0"), one_line(note.hint))
             yield from (line.replace("\xa0", " ") for line in wrap(kept, room, "  "))
 
 

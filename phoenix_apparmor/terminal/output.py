@@ -1,12 +1,47 @@
 """What a terminal can show: colour, width, wrapped words, a line of progress."""
 
 import os
+import re
 import shutil
+import sys
 import textwrap
 from typing import TextIO
 
+from phoenix_apparmor.errors import readable
+
 RED, YELLOW, GREEN, BOLD, PLAIN = "31", "33", "32", "1", ""
 WIDTH = 80
+# The colours that our own texts set.
+OUR_COLOUR = re.compile(r"(\x1b\[(?:0|1|31|32|33)m)")
+
+
+def show(text: str, *, colour: bool = False) -> None:
+    """Writes text to standard output: whatever goes to a terminal goes through here or warn.
+
+    text may quote files, labels and logs that others wrote, so it is made readable. colour:
+    whether text has colours of our own, which then stay.
+    """
+    parts = OUR_COLOUR.split(text) if colour else [text]
+    # split gives what is between matches at even places, the matches at odd ones
+    shown = (part if n % 2 else readable(part) for n, part in enumerate(parts))
+    sys.stdout.write(_encodable("".join(shown), sys.stdout))
+
+
+def say(text: str) -> None:
+    """One or more lines to standard output."""
+    show(f"{text}\n")
+
+
+def warn(text: str) -> None:
+    """One or more lines to standard error, behind what standard output has so far."""
+    sys.stdout.flush()
+    sys.stderr.write(_encodable(f"{readable(text)}\n", sys.stderr))
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """text as a terminal of another encoding than UTF-8 can take it."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def wrap(words: str, room: int, indent: str = "", *, then: str | None = None) -> list[str]:
@@ -45,7 +80,7 @@ class Progress:
     def say(self, what: str) -> None:
         """Replaces the line."""
         if self._on:
-            self._stream.write(f"\r\x1b[K{what} …")
+            self._stream.write(f"\r\x1b[K{readable(what)} …")
             self._stream.flush()
             self._shown = True
 

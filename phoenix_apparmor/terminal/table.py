@@ -4,9 +4,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from phoenix_apparmor.errors import one_line
 from phoenix_apparmor.terminal.output import PLAIN
 
 NARROWEST = 8
+LONGEST = 300
 
 
 class Cell(NamedTuple):
@@ -52,7 +54,11 @@ def cut(text: str, room: int) -> str:
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool
 ) -> Iterable[str]:
-    """Lines of a table, at most room wide where the shrinking columns allow it."""
+    """Lines of a table, at most room wide where the shrinking columns allow it.
+
+    Cells may quote what others wrote: they are made readable, and no longer than LONGEST.
+    """
+    rows = [[cell._replace(text=one_line(cell.text)[:LONGEST]) for cell in row] for row in rows]
     widths = [
         max([width(column.title)] + [width(row[n].text) for row in rows])
         for n, column in enumerate(columns)
