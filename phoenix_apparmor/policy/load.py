@@ -5,6 +5,8 @@ keeps its label and gives it the new rules at once.
 """
 
 import hashlib
+import itertools
+import re
 import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -15,8 +17,12 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.policy.files import ProfileFile
 
-# A name (4), its length with the final zero, the name; see AA_NAME in the kernel's policy_unpack.c.
-BEGIN_OF_PROFILE = b"\x04\x08\x00version\x00"
+# The tag "version" with its number, then the tag "profile", or before it "namespace". A tag is a
+# byte 4, its length with the final zero, its name; a number a byte 2 and four more (the kernel's
+# policy_unpack.c). The permission tables in a profile have a version too (Linux 6.17).
+BEGIN_OF_PROFILE = re.compile(
+    rb"\x04\x08\0version\0\x02.{4}\x04(?:\x08\0profile|\x0a\0namespace)\0", re.DOTALL
+)
 
 Action = Literal["loaded", "replaced", "unchanged", "skipped", "failed"]
 
@@ -65,7 +71,7 @@ def is_loaded(host: Host, name: str, policy: bytes) -> bool:
 
     Of a file with several profiles the parser writes each one by itself when it compiled
     them, and all at once when it read them from its cache; the kernel keeps the hash of what
-    was written at once (measured, kernels 6.1 and 6.12). Both are the same text.
+    was written at once (measured, kernels 6.1, 6.12 and 6.17). Both are the same text.
     """
     held = kernel.policy_hash(host, name)
     if held is None:
@@ -77,8 +83,9 @@ def is_loaded(host: Host, name: str, policy: bytes) -> bool:
 
 
 def _split(policy: bytes) -> list[bytes]:
-    """The single profiles in a compiled policy; each begins with the tag "version" (aa_unpack)."""
-    return [BEGIN_OF_PROFILE + part for part in policy.split(BEGIN_OF_PROFILE)[1:]]
+    """The single profiles in a compiled policy."""
+    begins = [found.start() for found in BEGIN_OF_PROFILE.finditer(policy)]
+    return [policy[begin:end] for begin, end in itertools.pairwise([*begins, len(policy)])]
 
 
 def load(host: Host, file: ProfileFile, *, timeout: float = files.PARSER_SECONDS) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness import cache
-from tests.vm.harness.image import SUITES, command
+from tests.vm.harness.image import command
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
 from tests.vm.harness.qemu import COUNTING
+from tests.vm.harness.suites import SUITES
 
 SOURCE = Path(__file__).with_name("loops.c")
 # How often in one measurement.

@@ -11,7 +11,6 @@ import pytest
 
 from tests.unit.fakehost import REPO, FakeHost
 from tests.vm.attacks import table
-from tests.vm.harness.image import SUITES
 
 VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials",
          "suggest")  # fmt: skip
@@ -203,7 +202,7 @@ def test_commands_of_the_documents_are_there(host: FakeHost) -> None:
 
 def test_measured_security_is_in_the_documents() -> None:
     """The README has the summary of what the attacks wrote, the package's document all of it."""
-    measured = {suite: table.load(suite) for suite in SUITES}
+    measured = {suite: table.load(suite) for suite in table.SUITES}
     begin, end = (table.MARK.format(word) for word in ("begin", "end"))
     assert begin in README and end in README
     assert README.partition(begin)[2].partition(end)[0] == table.summary(measured)

@@ -1,14 +1,11 @@
 """status: the real command on fake hosts, whole outputs in golden files."""
 
-import hashlib
 import re
 import time
 from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import load
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
@@ -191,15 +188,6 @@ def test_what_cannot_be_known_is_unknown(quiet: FakeHost) -> None:
     assert {p["text"] for p in found["profiles"]} == {"unknown"}
     assert "profile_current{" not in quiet.cli("status", "--prometheus").out
     assert found["fine"] is True
-
-
-def test_file_of_two_profiles_is_the_same_text_either_way(host: FakeHost) -> None:
-    """The kernel hashes what was written at once: a profile, or the whole file from the cache."""
-    first, second = (load.BEGIN_OF_PROFILE + name for name in (b"lxc-a ...", b"lxc-b ..."))
-    for held, same in ((second, True), (first + second, True), (second + b"x", False)):
-        folder = "/sys/kernel/security/apparmor/policy/profiles/lxc-b.7"
-        host.write(f"{folder}/raw_sha256", hashlib.sha256(held).hexdigest() + "\n")
-        assert load.is_loaded(Host(str(host.root)), "lxc-b", first + second) is same
 
 
 def test_thousand_containers(quiet: FakeHost) -> None:

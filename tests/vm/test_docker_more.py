@@ -9,6 +9,10 @@ from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
 from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import STOCK
+
+# test_docker.py is for every kernel; this is about what is in the container.
+ONLY_SUITES = STOCK
 
 CTID = 955
 # As some templates have it (Ubuntu's, in LXC's own configuration for it).

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from . import roots
 from .errors import VmError
-from .image import SUITES
 from .machine import Machine, Snapshot, booted
 from .prepared import installed, proxmox
+from .suites import SUITES
 
 STAGES: dict[str, Callable[[str], Snapshot]] = {
     "booted": booted,
@@ -33,7 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--roots", action="store_true", help="with the big container roots")
     parser.add_argument("command", nargs="*", help="for run: a command line for bash")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     try:
         snapshot: Snapshot = STAGES[options.stage](options.suite)
         big = roots.roots() if options.roots else None

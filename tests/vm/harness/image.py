@@ -14,8 +14,8 @@ from pathlib import Path
 
 from . import cache
 from .errors import VmError
+from .suites import STOCK, SUITES, Suite
 
-SUITES = ("trixie", "bookworm")
 MIRROR = "http://deb.debian.org/debian"
 HERE = Path(__file__).parent
 
@@ -35,7 +35,6 @@ PACKAGES = (
     "iproute2",
     "procps",
     "psmisc",
-    "linux-image-cloud-amd64",
 )
 
 # Each costs seconds of an emulated boot, or wakes up in the middle of a test.
@@ -93,24 +92,41 @@ INITTAB = """\
 
 def image(suite: str) -> Path:
     """The folder of the cache with the suite's image; made if it is not there (about a minute)."""
-    key = cache.digest(suite, (HERE / "image.py"), (HERE / "agent.py"))
+    key = cache.digest(*SUITES[suite], (HERE / "image.py"), (HERE / "agent.py"))
     return cache.entry(f"image-{suite}", key, lambda folder: _make(suite, folder))
 
 
-def debootstrap(suite: str, packages: Sequence[str], target: Path) -> None:
-    """A minimal Debian in the folder target, by mmdebstrap."""
+def debootstrap(debian: str, packages: Sequence[str], target: Path, *options: str) -> None:
+    """A minimal Debian in the folder target, by mmdebstrap with further options."""
     command(
         "mmdebstrap",
         "--variant=minbase",
+        *options,
         "--aptopt=Acquire::Languages { }; Acquire::Retries 3",
         # Nobody reads documentation in a throw-away machine.
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         f"--include={','.join(packages)}",
-        suite,
+        debian,
         str(target),
-        MIRROR,
+        f"deb {MIRROR} {debian} main",
+    )
+
+
+def _sources(suite: Suite) -> tuple[str, ...]:
+    """mmdebstrap's options for where a kernel comes from that the release does not have."""
+    if not suite.backports:
+        # The mirror's copy of a release in the making may be an old one.
+        return () if suite.debian in STOCK else ('--aptopt=Acquire::Check-Valid-Until "false"',)
+    line = f"deb {MIRROR} {suite.debian}-backports main"
+    pin = (
+        "Package: src:linux src:linux-signed-amd64 src:linux-base\n"
+        f"Pin: release n={suite.debian}-backports\nPin-Priority: 600\n"
+    )
+    return (
+        f"--setup-hook=echo '{line}' >\"$1/etc/apt/sources.list.d/kernel.list\"",
+        f"--setup-hook=printf '{pin}' >\"$1/etc/apt/preferences.d/kernel\"",
     )
 
 
@@ -141,7 +157,8 @@ def command(*argv: str) -> None:
 def _make(suite: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
         tree = Path(temporary) / "root"
-        debootstrap(suite, PACKAGES, tree)
+        chosen = SUITES[suite]
+        debootstrap(chosen.debian, (*PACKAGES, chosen.kernel), tree, *_sources(chosen))
         _configure(tree, suite)
         busybox_root(tree, tree / "srv/roots/busybox")
         busybox_root(tree, tree / "srv/roots/busybox-100000", shift=100000)

@@ -1,4 +1,4 @@
-"""The second disk: container roots with systemd and Docker, for both suites.
+"""The second disk: container roots with systemd and Docker, of both releases.
 
 Mounted read-only at /srv/big in a VM that is resumed with it; /srv/big/trixie is owned by root,
 /srv/big/trixie-100000 by the ids of an unprivileged container (idmap at 100000), and the same
@@ -12,9 +12,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import cache
-from .image import HERE, SUITES, command, debootstrap, filesystem
+from . import cache, emulator
+from .image import HERE, command, debootstrap, filesystem
 from .machine import ROOTS_SIZE
+from .suites import STOCK
 
 PACKAGES = (
     "systemd",
@@ -60,7 +61,7 @@ def _make(folder: Path) -> None:
         tree = Path(temporary) / "roots"
         tree.mkdir()
         tree.chmod(0o755)
-        for suite in SUITES:
+        for suite in STOCK:
             cache.say(f"container root {suite}")
             debootstrap(suite, PACKAGES + MORE[suite], tree / suite)
             _configure(tree / suite)
@@ -70,7 +71,7 @@ def _make(folder: Path) -> None:
         raw = folder / "roots.img"
         filesystem(tree, raw, ROOTS_SIZE)
         # The saved VM has an empty qcow2 disk in this place; only its contents may differ.
-        command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw),
+        command(*emulator.disk_tool(), "convert", "-f", "raw", "-O", "qcow2", str(raw),
                 str(folder / "roots.qcow2"))  # fmt: skip
         raw.unlink()
 
