@@ -1,3 +1,3 @@
 """Keeps Proxmox LXC containers with NVIDIA GPUs confined by AppArmor."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

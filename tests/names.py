@@ -1,4 +1,8 @@
-"""The profiles that the package ships, as every test names them."""
+"""What the package and its profiles are called, as every test names them."""
+
+from phoenix_apparmor import __version__ as VERSION  # noqa: N812  (a constant of the tests)
+
+__all__ = ["BASE", "DOCKER", "VERSION"]
 
 BASE = "lxc-nvidia-gpu-base"
 DOCKER = "lxc-nvidia-gpu-docker"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import VERSION
 from tests.package.chroots import Chroot
 from tests.package.conftest import NEW_RULE
 from tests.package.debs import PROFILE, append, before_postinst, variant, without
@@ -20,7 +21,7 @@ def edit(chroot: Chroot) -> None:
 
 
 def test_fresh_install(installed: Chroot) -> None:
-    assert_settled(installed, "1.0.0")
+    assert_settled(installed, VERSION)
     assert conffiles(installed) == {}
     assert installed.run("dpkg", "--verify", "phoenix-apparmor").out == ""
 
@@ -42,7 +43,7 @@ def test_upgrade_replaces_an_unmodified_file_silently(installed: Chroot, v2: Pat
 def test_a_downgrade_brings_the_old_text_back(bare: Chroot, v1: Path, v2: Path) -> None:
     dpkg(bare, "-i", bare.put(v2))
     dpkg(bare, "-i", bare.put(v1))
-    assert_settled(bare, "1.0.0")
+    assert_settled(bare, VERSION)
     assert NEW_RULE not in bare.read(PROFILE)
 
 

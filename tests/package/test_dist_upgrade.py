@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import VERSION
 from tests.package.chroots import MIRROR, Chroot, with_packages
 from tests.package.debs import PROFILE, depends
 from tests.package.host import OUR_HOOK, assert_settled, conffiles, make_proxmox
@@ -26,7 +27,7 @@ def test_dist_upgrade(v1: Path, tmp_path: Path) -> None:
 
     assert chroot.run("python3 -c 'import sys; print(sys.version_info[:2])'").out == "(3, 13)\n"
     assert chroot.run("dpkg-query -W -f '${Version}' apparmor").out.startswith("4.")
-    assert_settled(chroot, "1.0.0")
+    assert_settled(chroot, VERSION)
     assert conffiles(chroot) == {PROFILE: "modified"}
     assert OUR_HOOK in chroot.read("/etc/pve/lxc/950.conf"), "an upgrade detaches nothing"
     chroot.run("phoenix-apparmor apply --all")

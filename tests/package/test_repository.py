@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.build import CLEAN_ENV, TREE
+from tests.names import VERSION
 from tests.package.chroots import Chroot, Ran, with_packages
 from tests.package.conftest import NEW_RULE
 from tests.package.debs import PROFILE, depends
@@ -94,7 +95,7 @@ def apt(chroot: Chroot, *arguments: str, check: bool = True) -> Ran:
 def test_install_and_upgrade(chroot: Chroot, repository: Repository, v2: Path) -> None:
     apt(chroot, "update")
     apt(chroot, "install", "phoenix-apparmor")
-    assert_settled(chroot, "1.0.0")
+    assert_settled(chroot, VERSION)
 
     repository.publish(v2)
     apt(chroot, "update")
@@ -102,8 +103,8 @@ def test_install_and_upgrade(chroot: Chroot, repository: Repository, v2: Path) -
     assert_settled(chroot, "2.0.0")
     assert chroot.read(PROFILE).endswith(NEW_RULE)
 
-    apt(chroot, "install", "--allow-downgrades", "phoenix-apparmor=1.0.0")
-    assert_settled(chroot, "1.0.0")
+    apt(chroot, "install", "--allow-downgrades", f"phoenix-apparmor={VERSION}")
+    assert_settled(chroot, VERSION)
 
 
 def test_tampered_index_is_refused(chroot: Chroot, repository: Repository, suite: str) -> None:
@@ -151,7 +152,7 @@ def test_unattended_upgrades(chroot: Chroot, repository: Repository, v2: Path) -
     repository.publish(v2)
     apt(chroot, "update")
     chroot.run("unattended-upgrade", "--verbose")
-    assert state(chroot) == "ii 1.0.0", "held back, as dpkg would ask"
+    assert state(chroot) == f"ii {VERSION}", "held back, as dpkg would ask"
 
     keep = 'Dpkg::Options { "--force-confdef"; "--force-confold"; };\n'
     chroot.write("/etc/apt/apt.conf.d/60phoenix-apparmor", pattern + keep)
