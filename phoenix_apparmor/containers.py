@@ -9,7 +9,6 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
 SYSTEMCTL_SECONDS = 10
-NODES = "/etc/pve/nodes"
 
 
 class Conf(NamedTuple):
@@ -88,8 +87,8 @@ def confs(host: Host, folder: str = paths.CONF_FOLDER, node: str = "") -> Iterat
 def confs_of_others(host: Host) -> Iterator[Conf]:
     """The configurations of the cluster's other nodes (/etc/pve has those of all)."""
     this = os.path.realpath(host.path(paths.CONF_FOLDER))
-    for node in host.names(NODES):
-        folder = f"{NODES}/{node}/lxc"
+    for node in filter(paths.is_node, host.names(paths.NODES)):
+        folder = f"{paths.NODES}/{node}/lxc"
         if os.path.realpath(host.path(folder)) != this:
             yield from confs(host, folder, node)
 

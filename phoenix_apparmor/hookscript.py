@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
         if is_settled(host, ctid):
             return 0
         return _guarded(host, ctid, _start)
+    host.mark(paths.CHANGED)
     return _guarded(host, ctid, _verify)
 
 
@@ -50,6 +51,7 @@ def unit(arguments: list[str]) -> int:
     step, ctid = arguments
     if not paths.is_ctid(ctid):
         return 0 if step == "post-stop" else _refused(host, _no_ctid(ctid))
+    host.mark(paths.CHANGED)
     if step == "post-stop":
         return _guarded(host, ctid, _release)
     if is_settled(host, ctid):

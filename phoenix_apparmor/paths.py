@@ -37,6 +37,12 @@ SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp\n"
 # (pct enter) again while the container runs (lxc attach.c, fetch_seccomp; seen on 5.0 and 6.0).
 SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
 
+# Written at each start and stop of a container; systemd watches its folder and has this node's
+# report published (hooks/phoenix-apparmor-publish.path, which makes the folder).
+CHANGED = "/run/phoenix-apparmor/changed"
+PUBLISH_LOCK = "/run/lock/phoenix-apparmor/publish.lock"
+NODES = "/etc/pve/nodes"
+
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
 SNIPPET = "phoenix-apparmor.py"
 PVE_MODULE = "/usr/share/perl5/PVE/LXC.pm"
@@ -55,6 +61,21 @@ def runtime(ctid: str) -> str:
 def conf_lock(ctid: str) -> str:
     """Proxmox' lock of a container's configuration (PVE::LXC::Config, lock_config)."""
     return f"/run/lock/lxc/pve-config-{ctid}.lock"
+
+
+def published(node: str) -> str:
+    """A node's report for the others; pmxcfs gives what is below priv to root alone."""
+    return f"{NODES}/{node}/priv/phoenix-apparmor.json"
+
+
+def is_node(name: str) -> bool:
+    """Whether a name can be a node's: a host name's first label (RFC 1123), at most 63 bytes."""
+    return (
+        0 < len(name) <= 63
+        and name.isascii()
+        and name.replace("-", "").isalnum()
+        and name[0] != "-"
+    )
 
 
 def is_ctid(text: str) -> bool:

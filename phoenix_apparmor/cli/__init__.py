@@ -13,6 +13,7 @@ from phoenix_apparmor.cli import (
     denials,
     detach,
     doctor,
+    publish,
     reload,
     status,
     suggest,
@@ -24,7 +25,7 @@ from phoenix_apparmor.terminal.output import warn
 
 USAGE_ERROR = 64
 
-VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest)
+VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest, publish)
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.status import collect, metrics, report, text
+from phoenix_apparmor.status.report import Report
 from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
+    from phoenix_apparmor.cluster.overview import Overview
 
 EPILOG = """\
 verdicts:
@@ -22,7 +24,7 @@ verdicts:
   refused          its last start failed, or its entry in the JSON cannot be used
   down             does not run, and is configured as assigned
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
-  not here         on another node, configured as assigned (with --cluster)
+  unknown          on another node that says nothing (with --cluster)
 
 exit status: 0 nothing is off, 2 something is, 1 error
 
@@ -51,7 +53,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     form.add_argument(
         "--prometheus", action="store_true", help="metrics for node-exporter's textfile collector"
     )
-    parser.add_argument("--cluster", action="store_true", help="the other nodes' containers too")
+    parser.add_argument(
+        "--cluster", action="store_true", help="the whole cluster, as its nodes publish it"
+    )
     parser.add_argument("--output", metavar="FILE", help="write to FILE, replaced as a whole")
     parser.set_defaults(run=run)
 
@@ -59,24 +63,48 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
     progress = Progress(sys.stderr)
+    colour = has_colour(sys.stdout) and not args.output
     try:
-        found = collect.inspect(
-            host, tuple(args.ctids), cluster=args.cluster, progress=progress.say
-        )
+        found: Report | Overview
+        if args.cluster:
+            shown, found = _cluster(host, args, progress, colour=colour)
+        else:
+            shown, found = _this_node(host, args, progress, colour=colour)
     finally:
         progress.clear()
-    if args.json:
-        shown = json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n"
-    elif args.prometheus:
-        shown = metrics.text(found, count_denials(host))
-    else:
-        colour = has_colour(sys.stdout) and not args.output
-        shown = text.text(found, room(sys.stdout), colour=colour)
     if args.output:
         Host().replace(os.path.abspath(args.output), shown.encode("utf-8", "backslashreplace"))
     else:
-        show(shown, colour=has_colour(sys.stdout))
+        show(shown, colour=colour)
     return 2 if found.is_off else 0
+
+
+def _this_node(
+    host: Host, args: argparse.Namespace, progress: Progress, *, colour: bool
+) -> tuple[str, Report]:
+    found = collect.inspect(host, tuple(args.ctids), progress=progress.say)
+    if args.json:
+        return json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n", found
+    if args.prometheus:
+        return metrics.text(found, count_denials(host)), found
+    return text.text(found, room(sys.stdout), colour=colour), found
+
+
+def _cluster(
+    host: Host, args: argparse.Namespace, progress: Progress, *, colour: bool
+) -> tuple[str, "Overview"]:
+    from phoenix_apparmor.cluster import overview, shapes
+    from phoenix_apparmor.cluster import text as cluster_text
+
+    found = overview.inspect(host, tuple(args.ctids), progress=progress.say)
+    if args.json:
+        return json.dumps(shapes.as_json(found), indent=2, sort_keys=True) + "\n", found
+    if args.prometheus:
+        return shapes.prometheus(found), found
+    width = room(sys.stdout)
+    parts = (cluster_text.text(found, width, colour=colour),
+             text.text(found.report, width, colour=colour))  # fmt: skip
+    return "".join(parts), found
 
 
 def count_denials(host: Host) -> metrics.Denials | None:

@@ -193,7 +193,7 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
         if name in (host.read_if_there(source) or b""):
             yield source
     if host.exists(paths.CONF_FOLDER):
-        nodes = [f"{containers.NODES}/{node}/lxc" for node in host.names(containers.NODES)]
+        nodes = [f"{paths.NODES}/{node}/lxc" for node in host.names(paths.NODES)]
         files = [
             f"{folder}/{n}" for folder in (paths.CONF_FOLDER, *nodes) for n in host.names(folder)
         ]

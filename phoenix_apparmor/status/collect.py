@@ -1,7 +1,7 @@
 """A host -> the report of status. Reads only; what cannot be known is said as unknown."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths, start
 from phoenix_apparmor.assignments import lookup
@@ -15,17 +15,24 @@ from phoenix_apparmor.status.report import Container, Note, Report
 
 
 def inspect(
-    host: Host, ctids: Sequence[str] = (), *, cluster: bool = False, progress: Progress
+    host: Host,
+    ctids: Sequence[str] = (),
+    *,
+    named: Sequence[str] = (),
+    known: Known | None = None,
+    others: Collection[str] = (),
+    progress: Progress,
 ) -> Report:
     """The report on this host's containers (all, or those named) and their profiles.
 
+    named: containers that must be there, where all are looked at.
+    known: if the caller has asked already. others: CTIDs of other nodes (cluster/overview.py).
     Raises PhoenixError where a named container is neither here nor in the JSON, or where
     this user may not read the configurations.
     """
-    known = lookup.everyone(host, save=False)
+    known = known or lookup.everyone(host, save=False)
     confs = dict(_here_confs(host))
-    others = {c.ctid: (c.node, c.text) for c in containers.confs_of_others(host)} if cluster else {}
-    _check_named(ctids, known, confs, others)
+    _check_named((*ctids, *named), known, confs, others)
     chosen = [ctid for ctid in confs if not ctids or ctid in ctids]
     running = containers.running(host)
     failed = containers.failed(host) if chosen else frozenset()
@@ -37,11 +44,6 @@ def inspect(
             progress(f"asking the kernel about CT {ctid} ({number + 1} of {len(chosen)})")
         runs = None if running is None else ctid in running
         found.append(_here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks))
-    found += [
-        _there(ctid, node, known.of(ctid), text)
-        for ctid, (node, text) in others.items()
-        if not ctids or ctid in ctids
-    ]
     elsewhere = [c for c in known.assigned if c not in confs and c not in others]
     if ctids:
         elsewhere = [c for c in elsewhere if c in ctids]
@@ -68,7 +70,7 @@ def _trouble(host: Host, known: Known) -> Iterator[Note]:
 
 
 def _check_named(
-    ctids: Sequence[str], known: Known, confs: Iterable[str], others: Iterable[str]
+    ctids: Sequence[str], known: Known, confs: Collection[str], others: Collection[str]
 ) -> None:
     for ctid in ctids:
         if not paths.is_ctid(ctid):
@@ -113,19 +115,12 @@ def _here(
         name,
         "",
         assignment.name if assignment is not None else "",
-        _in_conf(conf) if conf is not None else _in_runtime(host, ctid),
+        in_conf(conf) if conf is not None else _in_runtime(host, ctid),
         runs,
         label,
         verdict,
         notes,
     )
-
-
-def _there(ctid: str, node: str, assignment: Assignment | None, conf: bytes) -> Container:
-    verdict, notes = report.judge_elsewhere(ctid, node, assignment, conf)
-    name = ctconf.conf_value(conf, b"hostname") or ""
-    assigned = assignment.name if assignment is not None else ""
-    return Container(ctid, name, node, assigned, _in_conf(conf), None, None, verdict, notes)
 
 
 def _label(host: Host, ctid: str) -> str | None:
@@ -137,7 +132,8 @@ def _label(host: Host, ctid: str) -> str | None:
     return kernel.label_of(host, pid) if pid is not None else None
 
 
-def _in_conf(conf: bytes) -> str:
+def in_conf(conf: bytes) -> str:
+    """The profile that a .conf names, GENERATED without a line."""
     values = ctconf.conf_profiles(conf)
     return values[-1] if values else labels.GENERATED
 

@@ -17,37 +17,39 @@ def text(report: Report, denials: Denials | None) -> str:
 
 
 def _lines(report: Report, denials: Denials | None) -> Iterable[str]:
-    yield from _head("fine", "Whether status finds nothing that is off (1) or something (0).")
-    yield _line("fine", int(not report.is_off))
-    yield from _head("containers", "Containers of this node by verdict.")
+    yield from head("fine", "Whether status finds nothing that is off (1) or something (0).")
+    yield line("fine", int(not report.is_off))
+    yield from head("containers", "Containers of this node by verdict.")
     for verdict in VERDICTS:
-        yield _line("containers", report.count(verdict), verdict=verdict)
-    yield from _head("container_off", "1 for each container with which something is off.")
+        yield line("containers", report.count(verdict), verdict=verdict)
+    yield from head("container_off", "1 for each container with which something is off.")
     for c in report.containers:
         if c.verdict in OFF:
-            yield _line("container_off", 1, ctid=c.ctid, name=c.name, verdict=c.verdict)
-    yield from _head("profile_fine", "Whether nothing is wrong with a profile (1), or something.")
+            yield line("container_off", 1, ctid=c.ctid, name=c.name, verdict=c.verdict)
+    yield from head("profile_fine", "Whether nothing is wrong with a profile (1), or something.")
     for p in report.profiles:
-        yield _line("profile_fine", int(not p.off), profile=p.name)
-    yield from _head("profile_mode", "1 for the mode of a profile in the kernel.")
+        yield line("profile_fine", int(not p.off), profile=p.name)
+    yield from head("profile_mode", "1 for the mode of a profile in the kernel.")
     for p in report.profiles:
-        yield _line("profile_mode", 1, profile=p.name, mode=p.mode or "none")
-    yield from _head("profile_current", "Whether the kernel runs the text of the profile's file.")
+        yield line("profile_mode", 1, profile=p.name, mode=p.mode or "none")
+    yield from head("profile_current", "Whether the kernel runs the text of the profile's file.")
     for p in report.profiles:
         if p.text != "unknown":
-            yield _line("profile_current", int(p.text == "same"), profile=p.name)
+            yield line("profile_current", int(p.text == "same"), profile=p.name)
     if denials is not None:
-        yield from _head("denials", "What the kernel refused containers since boot, as logged.")
+        yield from head("denials", "What the kernel refused containers since boot, as logged.")
         for (ctid, profile), count in sorted(denials.items()):
-            yield _line("denials", count, ctid=ctid, profile=profile)
+            yield line("denials", count, ctid=ctid, profile=profile)
 
 
-def _head(name: str, what: str) -> Iterable[str]:
+def head(name: str, what: str) -> Iterable[str]:
+    """The two lines before a metric's first."""
     yield f"# HELP phoenix_apparmor_{name} {what}"
     yield f"# TYPE phoenix_apparmor_{name} gauge"
 
 
-def _line(name: str, value: int, /, **labels: str) -> str:
+def line(name: str, value: int, /, **labels: str) -> str:
+    """One sample of a gauge."""
     pairs = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
     return (
         f"phoenix_apparmor_{name}{{{pairs}}} {value}"

@@ -11,9 +11,9 @@ from phoenix_apparmor import ctconf, labels
 from phoenix_apparmor.assignments.parse import Assignment
 
 SCHEMA_VERSION = 1
-Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not managed", "not here"]
+Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not managed", "unknown"]
 VERDICTS: tuple[Verdict, ...] = (
-    "ok", "restart pending", "drift", "refused", "down", "not managed", "not here",
+    "ok", "restart pending", "drift", "refused", "down", "not managed", "unknown",
 )  # fmt: skip
 OFF = ("restart pending", "drift", "refused")
 
@@ -38,6 +38,7 @@ class Container:
     in_conf: the profile in its configuration, GENERATED without a line; None: unknown.
     running: None: cannot be known from here.
     label: of its init, as the kernel shows it with the mode; None: not running or unknown.
+    age: seconds since running and label were looked at, None: never, or too long ago.
     """
 
     ctid: str
@@ -49,6 +50,7 @@ class Container:
     label: str | None
     verdict: Verdict
     notes: tuple[Note, ...] = ()
+    age: int | None = 0
 
     @property
     def profile(self) -> str:
@@ -172,7 +174,7 @@ def judge_elsewhere(
     if not assignment.name:
         return judge(ctid, assignment, conf, None, running=None)
     if ctconf.conf_says(conf, assignment.profile):
-        return "not here", ()
+        return "unknown", ()
     note = _conf_note(ctid, assignment, conf)
     return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
 
@@ -230,6 +232,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "label": c.label,
                 "enforced": c.enforced,
                 "verdict": c.verdict,
+                "age": c.age,
                 "notes": [_note(note) for note in c.notes],
             }
             for c in report.containers

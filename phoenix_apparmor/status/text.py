@@ -52,14 +52,26 @@ def _container_lines(report: Report, room: int, *, colour: bool) -> Iterable[str
     columns = [Column("CTID"), Column("NAME", shrinks=True)]
     columns += [Column("NODE", shrinks=True)] if cluster else []
     columns += [Column(title, shrinks=True) for title in ("ASSIGNED", "IN .CONF", "ENFORCED")]
+    columns += [Column("SEEN")] if cluster else []
     columns.append(Column("VERDICT"))
     rows = []
     for c in report.containers:
         row = [Cell(c.ctid), Cell(c.name.strip() or "-")]
         row += [Cell(c.node or "(this)")] if cluster else []
         row += [Cell(c.profile if c.assigned else "-"), Cell(_conf(c)), _enforced(c)]
+        row += [Cell(short_age(c.age))] if cluster else []
         rows.append([*row, Cell(c.verdict, _verdict_colour(c))])
     return table(columns, rows, room, colour=colour)
+
+
+def short_age(age: int | None) -> str:
+    """Seconds as a table shows them: "now", "45 s", "3 min", "2 h", "5 d"; "?": unknown."""
+    if age is None:
+        return "?"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age >= size:
+            return f"{age // size} {unit}"
+    return f"{age} s" if age else "now"
 
 
 def _conf(c: Container) -> str:

@@ -25,6 +25,9 @@ EXECUTABLE = {
 OTHERS = EXECUTABLE | {
     "/usr/lib/systemd/system/phoenix-apparmor-metrics.service",
     "/usr/lib/systemd/system/phoenix-apparmor-metrics.timer",
+    "/usr/lib/systemd/system/phoenix-apparmor-publish.path",
+    "/usr/lib/systemd/system/phoenix-apparmor-publish.service",
+    "/usr/lib/systemd/system/phoenix-apparmor-publish.timer",
     "/usr/lib/systemd/system/pve-container-debug@.service.d/50-phoenix-apparmor.conf",
     "/usr/lib/systemd/system/pve-container@.service.d/50-phoenix-apparmor.conf",
     "/usr/share/bash-completion/completions/phoenix-apparmor",

@@ -111,6 +111,12 @@ int mkdir(const char *path, mode_t mode)
     return no_quorum(path) ? refuse(EACCES) : REAL(mkdir)(path, mode);
 }
 
+int utimensat(int folder, const char *path, const struct timespec times[2], int flags)
+{
+    change();
+    return no_quorum(path) ? refuse(EACCES) : REAL(utimensat)(folder, path, times, flags);
+}
+
 int link(const char *from, const char *to)
 {
     return inside(to) ? refuse(EPERM) : REAL(link)(from, to);

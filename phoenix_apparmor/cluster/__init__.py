@@ -1,0 +1,1 @@
+"""The cluster: what each node publishes through pmxcfs, and what all of that says."""

@@ -1,0 +1,83 @@
+"""Nodes of a cluster: fake hosts whose /etc/pve show one folder, as pmxcfs does."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.names import BASE, DOCKER
+from tests.unit.fakehost import FakeHost
+from tests.unit.status_host import LINE
+
+LABEL = f"{BASE} (enforce)"
+
+
+class Cluster:
+    """nodes: name -> its host; shared: what they all see of /etc/pve."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.shared = folder / "pve"
+        (self.shared / "nodes").mkdir(parents=True)
+        self.json = self.shared / "phoenix_lxc_configs.json"
+        self.nodes = {name: self._node(folder / name, name) for name in names}
+        self.online(*names)
+
+    def _node(self, root: Path, name: str) -> FakeHost:
+        root.mkdir()
+        host = FakeHost(root)
+        (self.shared / "nodes" / name / "lxc").mkdir(parents=True)
+        (self.shared / "nodes" / name / "priv").mkdir()
+        host.path("/etc/pve/lxc").rmdir()
+        host.path("/etc/pve/lxc").symlink_to(f"nodes/{name}/lxc")
+        host.path("/etc/pve/nodes").symlink_to(self.shared / "nodes")
+        host.path("/etc/pve/phoenix_lxc_configs.json").symlink_to(self.json)
+        host.proxmox()
+        host.write("/proc/sys/kernel/osrelease", "6.8.12-4-pve\n")
+        host.write("/proc/net/unix", "")
+        for profile in (BASE, DOCKER):
+            host.profile(profile)
+        host.load(BASE, DOCKER)
+        return host
+
+    def online(self, *names: str, quorate: int = 1) -> None:
+        """What corosync sees, told by each node's own /etc/pve/.members."""
+        nodes = {name: {"id": n, "online": int(name in names)} for n, name in enumerate(self.nodes)}
+        for name, host in self.nodes.items():
+            cluster = {"name": "c", "nodes": len(nodes), "quorate": quorate}
+            members = {"nodename": name, "version": 3, "nodelist": nodes, "cluster": cluster}
+            host.write("/etc/pve/.members", json.dumps(members))
+
+    def assign(self, **profiles: str) -> None:
+        entries = {k[1:]: {"apparmor_profile": v} for k, v in profiles.items()}
+        self.json.write_text(json.dumps({"lxc_configs": entries}))
+        self.json.chmod(0o640)
+
+    def container(self, node: str, ctid: str, profile: str | None, more: str = "") -> None:
+        text = f"arch: amd64\nhostname: ct{ctid}\nunprivileged: 1\n{more}"
+        text += f"{LINE}{profile}\n" if profile else ""
+        self.nodes[node].conf(ctid, text)
+
+    def publish(self, *names: str) -> None:
+        for name in names or self.nodes:
+            self.allow(name)
+            done = self.nodes[name].cli("publish")
+            assert (done.status, done.err) == (0, ""), done
+
+    def report(self, node: str) -> Path:
+        return self.shared / "nodes" / node / "priv/phoenix-apparmor.json"
+
+    def said(self, node: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.report(node).read_bytes())
+        return found
+
+    def allow(self, node: str, seconds: int = 3600) -> None:
+        """Lets a node's report have been written so long ago, by its own word."""
+        if self.report(node).exists():
+            first, second, rest = self.report(node).read_text().split("\n", 2)
+            written = int(second.removeprefix('"written":').removesuffix(",")) - seconds
+            self.report(node).write_text(f'{first}\n"written":{written},\n{rest}')
+
+    def age(self, node: str, seconds: float) -> None:
+        """Lets a node have looked for the last time so long ago (below 0: in time to come)."""
+        seen = self.report(node).stat().st_mtime - seconds
+        os.utime(self.report(node), (seen, seen))
