@@ -32,6 +32,7 @@ OTHERS = EXECUTABLE | {
     "/usr/lib/systemd/system/pve-container@.service.d/50-phoenix-apparmor.conf",
     "/usr/share/bash-completion/completions/phoenix-apparmor",
     "/usr/share/doc/phoenix-apparmor/README.md.gz",
+    "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
     "/usr/share/phoenix-apparmor/phoenix_lxc_configs.schema.json",
