@@ -93,3 +93,15 @@ def remove_namespace(host: Host, namespace: str) -> None:
         os.rmdir(host.path(namespace_path(namespace)))
     except FileNotFoundError:
         pass
+
+
+def remove_profile(host: Host, name: str) -> None:
+    """Takes a profile out of the kernel; no error if it is not there. Raises OSError.
+
+    Its processes would be unconfined from then on: the caller makes sure that there is none.
+    """
+    try:
+        with open(host.path(f"{paths.KERNEL}/.remove"), "wb", buffering=0) as file:
+            file.write(name.encode())
+    except FileNotFoundError:
+        pass

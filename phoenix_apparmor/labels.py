@@ -5,6 +5,10 @@ The start's last look and status ask here, so that they cannot disagree. Pure.
 
 from phoenix_apparmor import lxcconf, paths
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from phoenix_apparmor.assignments.parse import Assignment
+
 # How Proxmox' own profile is called wherever there is no profile line.
 GENERATED = "generated"
 # What LXC takes without a profile line where Proxmox does not write "generated".
@@ -29,11 +33,16 @@ def split(label: str) -> tuple[str, str]:
 
 
 def short(label: str, ctid: str) -> str:
-    """A label as a table shows it: GENERATED or the outermost profile, with its mode if odd."""
+    """A label as a table shows it: GENERATED or the outermost profile, with its mode if odd.
+
+    A profile that was made for the container alone is shown as the one that it is made of.
+    """
     name, mode = split(label)
     outer = name.partition("//&")[0]
     # LXC (lsm/apparmor.c, apparmor_profile_full) calls a generated profile lxc-NAME_<PATH>.
     shown = GENERATED if outer.startswith(f"lxc-{ctid}_<") else outer
+    if shown.endswith(f".{ctid}.trial") and mode in HOLDING:
+        return shown.removesuffix(f".{ctid}.trial") + " (trial)"
     return shown if mode in ("", *HOLDING) else f"{shown} ({mode})"
 
 
@@ -42,17 +51,19 @@ def is_weak(label: str) -> bool:
     return split(label)[1] not in HOLDING
 
 
-def fits(label: str, profile: str | None, ctid: str) -> bool:
+def fits(label: str, assignment: "Assignment", ctid: str) -> bool:
     """Whether a running container's label is what its assignment means.
 
-    profile: value of the line, None: no line, which is the generated profile, or LXC's
-    default where Proxmox did not write the runtime configuration. Stacked on a policy namespace
-    of its own, the assigned profile is the outermost one.
+    No profile line is the generated profile, or LXC's default where Proxmox did not write the
+    runtime configuration. Stacked on a policy namespace of its own, the assigned profile is the
+    outermost one; in a trial that is the profile that only logs, with its enforcing guard.
     """
-    if profile is None:
+    if assignment.profile is None:
         shown = short(label, ctid)
         return shown == GENERATED or shown.startswith(LXC_DEFAULT)
     name, mode = split(label)
-    if name.startswith(lxcconf.stacked_label(profile, ctid)):
-        return mode in HOLDING
-    return name == profile and mode in ENFORCING
+    names = assignment.variants(ctid)
+    if name.startswith(lxcconf.label(names, ctid, namespace=True)):
+        return mode == "mixed" if assignment.trial else mode in HOLDING
+    same = name == lxcconf.label(names, ctid, namespace=False)
+    return same and (mode == "mixed" if assignment.trial else mode in ENFORCING)

@@ -1,11 +1,14 @@
 r"""The validated copy of the assignments: the text of /var/lib/phoenix-apparmor/assignments.
 
-    phoenix-apparmor assignments 1
+    phoenix-apparmor assignments 2
     source /etc/pve/phoenix_lxc_configs.json
     seen DEV INO SIZE MTIME CTIME READ          (st_*_ns of the JSON, and when it was read)
 
     950 lxc-nvidia-gpu-base                     CTID and profile
     951 lxc-nvidia-gpu-docker plain             excepted from the policy namespace
+    954 lxc-nvidia-gpu-docker trial             on trial
+    955 lxc-nvidia-gpu-docker rules             with rules of its own, each on a line:
+    955+ mount fstype=nfs,
     952 lxc-nvidia-gpu-docker ! "lxc_new" ...   today's entry is bad: the last good one, and why
     953 ? apparmor_profile is 7 ...             today's entry is bad and there never was a good one
 
@@ -18,7 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
-FIRST_LINE = b"phoenix-apparmor assignments 1\n"
+FIRST_LINE = b"phoenix-apparmor assignments 2\n"
+# Of version 1.0, which knew no trial and no rules: good as the last good one, but not current.
+FIRST_LINES = (FIRST_LINE, b"phoenix-apparmor assignments 1\n")
 
 # pmxcfs gives times in whole seconds: a file that changed within this time before it was read
 # may change once more without its times showing it. Until it is older than this it is read
@@ -50,7 +55,7 @@ def _seen(seen: "os.stat_result") -> bytes:
 
 def is_copy(text: bytes) -> bool:
     """Whether text is a copy of this format, to its end (each line was written whole)."""
-    return text.startswith(FIRST_LINE) and b"\n\n" in text and text.endswith(b"\n")
+    return text.startswith(FIRST_LINES) and b"\n\n" in text and text.endswith(b"\n")
 
 
 def is_current(text: bytes, source: str, seen: "os.stat_result") -> bool:
@@ -69,3 +74,16 @@ def line_of(text: bytes, ctid: str) -> str | None:
         return None
     begin = text.index(b" ", begin) + 1
     return text[begin : text.index(b"\n", begin)].decode("utf-8", "surrogateescape")
+
+
+def rules_of(text: bytes, ctid: str) -> tuple[str, ...]:
+    """The container's own rules."""
+    found = []
+    start = b"\n" + ctid.encode("utf-8", "surrogateescape") + b"+ "
+    begin = text.find(start)
+    while begin >= 0:
+        begin += len(start)
+        end = text.index(b"\n", begin)
+        found.append(text[begin:end].decode("utf-8", "surrogateescape"))
+        begin = text.find(start, end)
+    return tuple(found)

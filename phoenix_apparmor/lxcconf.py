@@ -15,6 +15,10 @@ from phoenix_apparmor.ctconf import (
     remove_line,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 BEGIN = b"# phoenix-apparmor: its own lines (begin)"
 END = b"# phoenix-apparmor: its own lines (end)"
 
@@ -91,24 +95,28 @@ def namespace_of(ctid: str) -> str:
     return f"lxc-{ctid}_<-var-lib-lxc>"
 
 
-def stacked_label(profile: str, ctid: str) -> str:
-    """The label of a container whose own policy namespace is stacked below profile."""
-    return f"{profile}//&:{namespace_of(ctid)}:"
+def variants(profile: str, ctid: str, *, trial: bool, rules: bool) -> tuple[str, ...]:
+    """The profiles of the host's under which a container runs: its own, made of the assigned one.
 
-
-def stack(text: bytes, profile: str, ctid: str) -> bytes:
-    """Runtime configuration under the stacked label.
-
-    The plain line above stays what Proxmox generated. allow_nesting brings the unmasked proc
-    and sysfs without which the kernel lets no user namespace mount proc; /sys/kernel/security
-    is how the container's tools reach the policy namespace.
+    With rules of its own PROFILE.CTID. In trial PROFILE.CTID.trial, which only logs, and beside
+    it an enforcing guard with all explicit denies; the guard's name sorts last (a digit is before
+    a letter), as the kernel keeps a stack sorted (security/apparmor/label.c, profile_cmp) and
+    takes the last one's change_profile rules for those of the whole.
     """
-    return _with_our_lines(
-        text,
-        PROFILE_KEY + b" = " + as_bytes(stacked_label(profile, ctid)),
-        b"lxc.apparmor.allow_nesting = 1",
-        SECURITYFS_ENTRY,
-    )
+    if trial:
+        guard = f"{profile}.guard.{ctid}" if rules else f"{profile}.guard"
+        return f"{profile}.{ctid}.trial", guard
+    return (f"{profile}.{ctid}",) if rules else (profile,)
+
+
+def trial_mark(profile: str, ctid: str) -> str:
+    """Name of the file (in paths.VARIANTS) whose time is that of the trial's begin."""
+    return variants(profile, ctid, trial=True, rules=False)[0] + ".began"
+
+
+def label(names: "Sequence[str]", ctid: str, *, namespace: bool) -> str:
+    """The label of these profiles, stacked, and on the container's own policy namespace."""
+    return "//&".join((*names, f":{namespace_of(ctid)}:") if namespace else names)
 
 
 def has_seccomp(text: bytes) -> bool:
@@ -117,14 +125,24 @@ def has_seccomp(text: bytes) -> bool:
     return any((setting_of(line) or (b"",))[0] == SECCOMP_KEY for line in lines)
 
 
-def with_seccomp(text: bytes) -> bytes:
-    """Runtime configuration of a privileged container, with our seccomp policy for LXC's."""
-    return _with_our_lines(text, SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP))
+def with_our_lines(
+    text: bytes, label: str | None, *, namespace: bool = False, seccomp: bool = False
+) -> bytes:
+    """Runtime configuration with what we add, in a marked block at its end: the last one wins.
 
-
-def _with_our_lines(text: bytes, *lines: bytes) -> bytes:
-    """text and our lines in a marked block at its end, as LXC takes the last of several."""
+    label: for the profile, None: the plain line above is right as it is. The plain line stays
+    what Proxmox generated. With a policy namespace, allow_nesting brings the unmasked proc and
+    sysfs without which the kernel lets no user namespace mount proc; /sys/kernel/security is
+    how the container's tools reach it.
+    """
+    lines = [] if label is None else [PROFILE_KEY + b" = " + as_bytes(label)]
+    if namespace:
+        lines += [b"lxc.apparmor.allow_nesting = 1", SECURITYFS_ENTRY]
+    if seccomp:
+        lines.append(SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP))
     text = without_our_lines(text)
+    if not lines:
+        return text
     if text and not text.endswith(b"\n"):
         text += b"\n"
     return text + b"\n".join((BEGIN, *lines, END)) + b"\n"

@@ -7,6 +7,9 @@ JSON_FILES = (
 )
 STATE = "/var/lib/phoenix-apparmor"
 COPY = STATE + "/assignments"
+# Profiles that are made for one container (policy/variants.py): texts, and compiled.
+VARIANTS = STATE + "/variants"
+COMPILED = "/var/cache/phoenix-apparmor"
 ASSIGNMENTS_LOCK = "/run/lock/phoenix-apparmor/assignments.lock"
 JSON_LOCK = "/run/lock/phoenix-apparmor/json.lock"
 LOADING_LOCK = "/run/lock/phoenix-apparmor/loading.lock"

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
+TYPE_CHECKING = False
+
 
 def is_settled(host: Host, ctid: str) -> bool:
     """Whether both files and the kernel already say what the JSON assigns to the container."""
@@ -26,21 +28,26 @@ def _is_settled(host: Host, ctid: str) -> bool:
     found = _trusted_json(host)
     if found is None or not lastgood.is_current(copy, *found):
         return False
-    name = lastgood.line_of(copy, ctid)
-    if name is None:
+    line = lastgood.line_of(copy, ctid)
+    if line is None:
         return True
+    name, *words = line.split(" ")
+    if "!" in words or not (name.startswith("lxc-") or (name in paths.NO_LINE and not words)):
+        return False
     conf = host.read(paths.conf(ctid))
     runtime = host.read(paths.runtime(ctid))
     if name in paths.NO_LINE:
         generated = "generated" if host.exists(paths.PVE_MODULE) else None
         return ctconf.conf_says(conf, None) and lxcconf.says(runtime, generated)
-    if not name.startswith("lxc-") or " " in name:
-        return False
+    loaded = host.read(paths.KERNEL_PROFILES)
+    profile = host.read(f"{paths.APPARMOR_D}/{name}")
+    names = lxcconf.variants(name, ctid, trial="trial" in words, rules="rules" in words)
     return (
         ctconf.conf_says(conf, name)
         and lxcconf.says(runtime, name)
-        and kernel.mode_of(host.read(paths.KERNEL_PROFILES), name) == "enforce"
-        and _has_our_lines(host, ctid, name, runtime)
+        and kernel.mode_of(loaded, name) == "enforce"
+        and (len(words) == words.count("plain") or _has_variants(host, ctid, copy, loaded, line))
+        and _has_our_lines(host, ctid, name, runtime, profile, names, plain="plain" in words)
     )
 
 
@@ -53,14 +60,46 @@ def _trusted_json(host: Host) -> "tuple[str, os.stat_result] | None":
     return None
 
 
-def _has_our_lines(host: Host, ctid: str, name: str, runtime: bytes) -> bool:
-    """Whether the lines that we add are just those that its profile asks for."""
+def _has_variants(host: Host, ctid: str, copy: bytes, loaded: bytes, line: str) -> bool:
+    """Whether the kernel has the container's own profiles, made of its profile as it is now."""
+    from phoenix_apparmor import variant
+
+    name, *words = line.split(" ")
+    trial = "trial" in words
+    rules = lastgood.rules_of(copy, ctid) if "rules" in words else ()
+    names = lxcconf.variants(name, ctid, trial=trial, rules=bool(rules))
     profile = host.read(f"{paths.APPARMOR_D}/{name}")
+    modes = [kernel.mode_of(loaded, each) for each in names]
+    text = variant.text_of(profile, name, names[0], rules, trial=trial)
+    return (
+        modes == (["complain", "enforce"] if trial else ["enforce"])
+        and host.read(f"{paths.VARIANTS}/{names[0]}") == text
+    )
+
+
+def _has_our_lines(
+    host: Host,
+    ctid: str,
+    name: str,
+    runtime: bytes,
+    profile: bytes,
+    names: "tuple[str, ...]",
+    *,
+    plain: bool,
+) -> bool:
+    """Whether the lines that we add are just those that its profile and its entry ask for."""
+    namespace = seccomp = False
     if lxcconf.is_unprivileged(runtime):
-        if paths.NAMESPACE_MARKER in profile:
-            return runtime == lxcconf.stack(runtime, name, ctid) and host.exists(
-                kernel.namespace_path(lxcconf.namespace_of(ctid))
-            )
-    elif paths.SECCOMP_MARKER in profile and not lxcconf.has_seccomp(runtime):
-        return runtime == lxcconf.with_seccomp(runtime) and host.exists(paths.SECCOMP)
-    return lxcconf.BEGIN not in runtime
+        namespace = paths.NAMESPACE_MARKER in profile and not plain
+    else:
+        seccomp = paths.SECCOMP_MARKER in profile and not lxcconf.has_seccomp(runtime)
+    if not (namespace or seccomp or names != (name,)):
+        return lxcconf.BEGIN not in runtime
+    if namespace and not host.exists(kernel.namespace_path(lxcconf.namespace_of(ctid))):
+        return False
+    if seccomp and not host.exists(paths.SECCOMP):
+        return False
+    label = lxcconf.label(names, ctid, namespace=namespace)
+    return runtime == lxcconf.with_our_lines(
+        runtime, None if label == name else label, namespace=namespace, seccomp=seccomp
+    )

@@ -16,7 +16,7 @@ from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy import files, load, variants
 
 LXC_INFO_SECONDS = 30
 
@@ -125,6 +125,8 @@ def _make_it_so(
     changes = []
     if profile is not None and load.ensure_enforced(host, profile, until):
         changes.append(f"loaded profile {profile}")
+    changes += [f"loaded profile {name}" for name in variants.ensure(host, ctid, assignment, until)]
+    variants.forget(host, ctid, assignment.variants(ctid))
     if where == "hookscript":
         if conf is None:
             raise PhoenixError(
@@ -205,23 +207,28 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     profile = assignment.profile
     file = files.find(host, profile) if profile is not None else None
     if profile is None or file is None:
-        return runtime
+        return lxcconf.with_our_lines(runtime, None)
+    namespace = seccomp = False
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace
-        if wanted and host.exists(paths.NAMESPACES):
-            return _stacked(host, ctid, profile, runtime)
-    elif file.wants_seccomp and not lxcconf.has_seccomp(runtime):
-        if not host.exists(paths.SECCOMP):
-            raise PhoenixError(
-                f"{paths.SECCOMP} is missing, which guards a privileged container.",
-                hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
-                "phoenix-apparmor",
-            )
-        return lxcconf.with_seccomp(runtime)
-    return runtime
+        namespace = wanted and host.exists(paths.NAMESPACES)
+    else:
+        seccomp = file.wants_seccomp and not lxcconf.has_seccomp(runtime)
+    if namespace:
+        _make_namespace(host, ctid)
+    if seccomp and not host.exists(paths.SECCOMP):
+        raise PhoenixError(
+            f"{paths.SECCOMP} is missing, which guards a privileged container.",
+            hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
+            "phoenix-apparmor",
+        )
+    label = lxcconf.label(assignment.variants(ctid), ctid, namespace=namespace)
+    return lxcconf.with_our_lines(
+        runtime, None if label == profile else label, namespace=namespace, seccomp=seccomp
+    )
 
 
-def _stacked(host: Host, ctid: str, profile: str, runtime: bytes) -> bytes:
+def _make_namespace(host: Host, ctid: str) -> None:
     try:
         kernel.make_namespace(host, lxcconf.namespace_of(ctid))
     except OSError as error:
@@ -229,7 +236,6 @@ def _stacked(host: Host, ctid: str, profile: str, runtime: bytes) -> bytes:
             f"its policy namespace cannot be made: {error.strerror}.",
             hint='To do without it: "apparmor_policy_namespace": false in its JSON entry.',
         ) from error
-    return lxcconf.stack(runtime, profile, ctid)
 
 
 def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> None:
@@ -257,7 +263,7 @@ def verify(host: Host, ctid: str) -> None:
         return
     pid = init_pid(host, ctid)
     label = kernel.label_of(host, pid) if pid is not None else None
-    if label is not None and not labels.fits(label, assignment.profile, ctid):
+    if label is not None and not labels.fits(label, assignment, ctid):
         raise PhoenixError(
             f'runs under "{label}", but {assignment.name} is assigned.',
             hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",
@@ -266,17 +272,19 @@ def verify(host: Host, ctid: str) -> None:
 
 
 def release(host: Host, ctid: str) -> bool:
-    """After the stop (ExecStopPost): removes the container's policy namespace; whether it did.
+    """After the stop (ExecStopPost): removes the container's policy namespace and the profiles
+    that were made for it alone; whether there was one.
 
-    Only with no process left: the kernel would remove it under a running container as well,
-    into which nobody could enter any more.
+    Only with no process left: the kernel would remove a namespace under a running container as
+    well, into which nobody could enter any more, and a profile, leaving it unconfined.
     """
-    namespace = lxcconf.namespace_of(ctid)
-    if not host.exists(kernel.namespace_path(namespace)):
-        return False
     for group in (f"/sys/fs/cgroup/lxc/{ctid}", f"/sys/fs/cgroup/lxc.payload.{ctid}"):
         events = host.read_if_there(f"{group}/cgroup.events")
         if events is not None and b"populated 1" in events:
             return False
+    removed = bool(variants.remove(host, ctid))
+    namespace = lxcconf.namespace_of(ctid)
+    if not host.exists(kernel.namespace_path(namespace)):
+        return removed
     kernel.remove_namespace(host, namespace)
     return True

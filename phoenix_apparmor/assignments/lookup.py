@@ -91,7 +91,9 @@ def assignment_of(
     copy = host.read_if_there(paths.COPY) or b""
     if found and lastgood.is_current(copy, *found) and not distrust(found[1]):
         line = lastgood.line_of(copy, ctid)
-        return (None if line is None else parse.read_line(line)), None
+        if line is None:
+            return None, None
+        return parse.read_line(line, lastgood.rules_of(copy, ctid)), None
     known = everyone(host, wait=wait)
     return known.of(ctid), known
 

@@ -3,12 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from phoenix_apparmor import lastgood, paths
+from phoenix_apparmor import lastgood, lxcconf, paths
+from phoenix_apparmor.assignments import rules
 from phoenix_apparmor.errors import PhoenixError, one_line
 
+OUR_KEYS = (
+    "apparmor_profile",
+    "apparmor_policy_namespace",
+    "apparmor_mode",
+    "apparmor_rules",
+)
 BIGGEST_JSON = (64 << 20) - 1
 
 
@@ -18,6 +25,7 @@ class Assignment:
 
     name: as the JSON says it, "" if nothing good was ever said.
     policy_namespace: whether it may have one of its own, where its profile asks for it.
+    trial: whether the profile only logs what it would refuse. rules: the container's own.
     problem: why today's entry cannot be used, "" if it can. With a name, that is the last
     good one.
     """
@@ -25,11 +33,19 @@ class Assignment:
     name: str
     policy_namespace: bool = True
     problem: str = ""
+    trial: bool = False
+    rules: tuple[str, ...] = ()
 
     @property
     def profile(self) -> str | None:
         """Value of lxc.apparmor.profile; None: there is no such line."""
         return None if self.name in paths.NO_LINE else self.name
+
+    def variants(self, ctid: str) -> tuple[str, ...]:
+        """The profiles in the kernel under which the container runs; none without a profile."""
+        if self.profile is None:
+            return ()
+        return lxcconf.variants(self.profile, ctid, trial=self.trial, rules=bool(self.rules))
 
 
 def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
@@ -48,6 +64,8 @@ def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]
             result[ctid] = Assignment(
                 entry.get("apparmor_profile", paths.BASE),
                 entry.get("apparmor_policy_namespace", True),
+                trial=entry.get("apparmor_mode") == "trial",
+                rules=tuple(entry.get("apparmor_rules", ())),
             )
     return result
 
@@ -96,8 +114,12 @@ def entry_problems(document: Any, schema: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(entries, Twice):
         problems |= dict.fromkeys(entries.twice, "the CTID stands twice in lxc_configs")
     for ctid, entry in entries.items():
-        if isinstance(entry, Twice) and "apparmor_profile" in entry.twice:
-            problems.setdefault(ctid, "apparmor_profile stands twice in the entry")
+        for key in OUR_KEYS:
+            if isinstance(entry, Twice) and key in entry.twice:
+                problems.setdefault(ctid, f"{key} stands twice in the entry")
+        if isinstance(entry, dict):
+            for number, why in rule_problems(entry):
+                problems.setdefault(ctid, explain(["apparmor_rules", number], why=why))
     for error in Draft7Validator(schema).iter_errors(document):
         path = list(error.absolute_path)
         if len(path) >= 2:
@@ -108,7 +130,16 @@ def entry_problems(document: Any, schema: Mapping[str, Any]) -> dict[str, str]:
     return problems
 
 
-def explain(path: list[Any], value: object) -> str:
+def rule_problems(entry: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+    """(number, what is wrong with it) of an entry's rules, as far as the schema takes them."""
+    listed = entry.get("apparmor_rules")
+    for number, rule in enumerate(listed if isinstance(listed, list) else ()):
+        why = rules.problem(rule) if isinstance(rule, str) else ""
+        if why:
+            yield number, f"{one_line(json.dumps(rule, ensure_ascii=False))} {why}"
+
+
+def explain(path: list[Any], value: object = None, *, why: str = "") -> str:
     """What is wrong at path below a container's entry, and what would be right."""
     shown = one_line(json.dumps(value, ensure_ascii=False))
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -123,11 +154,26 @@ def explain(path: list[Any], value: object) -> str:
                 f"apparmor_profile {shown} cannot be used: it must be the name of a profile that "
                 'begins with "lxc-", or "unconfined", or "generated"'
             )
+        case ["apparmor_mode" | "apparmor_rules", *_]:
+            return _explain_more(path, shown, why)
         case [key, *_]:
             return f"{key} is {shown}, it must be true or false"
         case _ if isinstance(value, str):
             return f"{shown} is no CTID; a CTID is a number from 100 to 999999999"
     return f"the entry is {shown}, it must be an object"
+
+
+def _explain_more(path: list[Any], shown: str, why: str) -> str:
+    if path[0] == "apparmor_mode":
+        return f'apparmor_mode is {shown}, it must be "enforce" or "trial"'
+    if why:
+        return f"apparmor_rules: the rule {why}"
+    if len(path) == 1:
+        return f"apparmor_rules is {shown}, it must be a list of rules, each a string"
+    return (
+        f"apparmor_rules: the rule {shown} cannot be used: it must be a string, one AppArmor rule "
+        'with its comma at the end, like "mount fstype=nfs,"'
+    )
 
 
 def remember(
@@ -138,7 +184,7 @@ def remember(
     for ctid, assignment in today.items():
         last = before.get(ctid)
         if assignment.problem and last is not None and last.name:
-            merged[ctid] = Assignment(last.name, last.policy_namespace, assignment.problem)
+            merged[ctid] = replace(last, problem=assignment.problem)
         else:
             merged[ctid] = assignment
     return merged
@@ -156,16 +202,24 @@ def _lines(assigned: Mapping[str, Assignment]) -> Iterable[bytes]:
         words = [ctid, assignment.name or "?"]
         if not assignment.policy_namespace:
             words.append("plain")
+        if assignment.trial:
+            words.append("trial")
+        if assignment.rules:
+            words.append("rules")
         if assignment.problem:
             words += ["!", one_line(assignment.problem)]
         yield " ".join(words).encode("utf-8", "backslashreplace") + b"\n"
+        for rule in assignment.rules:
+            yield f"{ctid}+ {rule}\n".encode("utf-8", "backslashreplace")
 
 
-def read_line(line: str) -> Assignment:
-    """The Assignment of what lastgood.line_of gives."""
-    words, _, problem = line.partition(" ! ")
-    name, _, plain = words.partition(" ")
-    return Assignment("" if name == "?" else name, plain != "plain", problem)
+def read_line(line: str, rules: tuple[str, ...] = ()) -> Assignment:
+    """The Assignment of what lastgood.line_of and lastgood.rules_of give."""
+    before, _, problem = line.partition(" ! ")
+    name, *words = before.split(" ")
+    return Assignment(
+        "" if name == "?" else name, "plain" not in words, problem, "trial" in words, rules
+    )
 
 
 def read_copy(text: bytes) -> dict[str, Assignment]:
@@ -173,8 +227,15 @@ def read_copy(text: bytes) -> dict[str, Assignment]:
     if not lastgood.is_copy(text):
         return {}
     body = text[text.index(b"\n\n") + 2 :].decode("utf-8", "surrogateescape")
-    pairs = (line.split(" ", 1) for line in body.split("\n") if " " in line)
-    return {ctid: read_line(rest) for ctid, rest in pairs}
+    found: dict[str, str] = {}
+    own: dict[str, list[str]] = {}
+    for line in body.split("\n"):
+        ctid, separator, rest = line.partition(" ")
+        if ctid.endswith("+"):
+            own.setdefault(ctid[:-1], []).append(rest)
+        elif separator:
+            found[ctid] = rest
+    return {c: read_line(rest, tuple(own.get(c, ()))) for c, rest in found.items()}
 
 
 def source_of(text: bytes) -> str:

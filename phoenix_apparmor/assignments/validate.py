@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.assignments import parse, positions
+from phoenix_apparmor.assignments import parse, positions, rules
 from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
-
-OUR_KEYS = ("apparmor_profile", "apparmor_policy_namespace")
 
 Severity = Literal["error", "warning"]
 
@@ -66,7 +64,8 @@ def findings(
     decoded = text.decode("utf-8-sig")
     where = _Where(decoded)
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
-    found += [*_warnings(document, names, where)]
+    found += [*_rule_errors(document, where)]
+    found += [*_warnings(document, names, where), *_rule_warnings(document, where)]
     if full_schema is not None:
         seen = {(finding.place, finding.path) for finding in found}
         more = _breaches(document, full_schema, where)
@@ -177,7 +176,7 @@ def _twice(document: Any, where: _Where) -> Iterator[Finding]:
             yield from _each(where, ("lxc_configs", ctid), f"CTID {ctid} stands twice.")
     for ctid, entry in entries.items():
         if isinstance(entry, Twice):
-            for key in set(entry.twice) & set(OUR_KEYS):
+            for key in set(entry.twice) & set(parse.OUR_KEYS):
                 yield from _each(where, ("lxc_configs", ctid, key), f"{key} stands twice.")
 
 
@@ -207,6 +206,41 @@ def _errors(
         yield where.finding("error", path, what, hint, value=value)
 
 
+def _rules(document: Any) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    """(path, rule, entry) of each container's own rules."""
+    for ctid, entry in document["lxc_configs"].items():
+        listed = entry.get("apparmor_rules") if isinstance(entry, dict) else None
+        for number, rule in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(rule, str):
+                yield ("lxc_configs", ctid, "apparmor_rules", number), rule, entry
+
+
+def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
+    """Rules that are not one rule each."""
+    for path, rule, _ in _rules(document):
+        why = rules.problem(rule)
+        if why:
+            yield where.finding("error", path, f"the rule {why}.", value=rule)
+
+
+def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
+    """Rules that open a hole, and a trial or rules that nothing can come of."""
+    for path, rule, _ in _rules(document):
+        why = "" if rules.problem(rule) else rules.hole(rule)
+        if why:
+            hint = "Better not. If it must be, name a type and a place."
+            yield where.finding(
+                "warning", path, f"this rule opens a hole: {why}.", hint, value=rule
+            )
+    for ctid, entry in document["lxc_configs"].items():
+        if not isinstance(entry, dict) or entry.get("apparmor_profile") not in paths.NO_LINE:
+            continue
+        for key in ("apparmor_mode", "apparmor_rules"):
+            if entry.get(key) not in (None, "enforce", []):
+                what = f"{key} does nothing for {entry['apparmor_profile']}: it needs a profile."
+                yield where.finding("warning", ("lxc_configs", ctid, key), what, at_name=True)
+
+
 def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
     """What the schema allows and is hardly meant."""
     for ctid, entry in document["lxc_configs"].items():
@@ -214,8 +248,10 @@ def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
             continue
         path: Path = ("lxc_configs", ctid)
         for key in entry:
-            meant = difflib.get_close_matches(key.lower().replace("-", "_"), OUR_KEYS, 1, 0.85)
-            if key not in OUR_KEYS and meant:
+            meant = difflib.get_close_matches(
+                key.lower().replace("-", "_"), parse.OUR_KEYS, 1, 0.85
+            )
+            if key not in parse.OUR_KEYS and meant:
                 what = f'nothing reads the key "{shorten(key)}".'
                 hint = f'Did you mean "{meant[0]}"?'
                 yield where.finding("warning", (*path, key), what, hint, at_name=True)

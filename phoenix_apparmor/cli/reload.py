@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
-from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy import files, load, variants
 from phoenix_apparmor.terminal.output import say, warn
 
 if TYPE_CHECKING:
@@ -35,7 +38,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if kernel.profile_list(host) is None:
         say("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
         return 0
-    assigned = lookup.everyone(host, save=os.geteuid() == 0).assigned.values()
+    everyone = lookup.everyone(host, save=os.geteuid() == 0).assigned
+    assigned = everyone.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
     chosen = _named(host, args.profiles) if args.profiles else files.ours(host, wanted)
     if not chosen:
@@ -57,6 +61,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
             if not args.dry_run:
                 text = f"{outcome.action} profile {outcome.name} from {outcome.path}"
                 host.journal(NOTICE, text, profile=outcome.name)
+    if not args.dry_run:
+        failed += _reload_variants(host, everyone)
     if unchanged and not done and not failed:
         say(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
     return 1 if failed else 0
@@ -73,3 +79,22 @@ def _named(host: Host, names: list[str]) -> list[files.ProfileFile]:
             )
         found.append(file)
     return found
+
+
+def _reload_variants(host: Host, everyone: Mapping[str, Assignment]) -> int:
+    """Profiles made for one container, of those that run: made anew; how many failed."""
+    loaded = kernel.profile_list(host) or b""
+    failed = 0
+    for ctid, assignment in everyone.items():
+        own = assignment.name and (assignment.trial or assignment.rules)
+        if not own or kernel.mode_of(loaded, assignment.variants(ctid)[0]) is None:
+            continue
+        try:
+            until = time.monotonic() + files.PARSER_SECONDS
+            for name in variants.ensure(host, ctid, assignment, until):
+                say(f"replaced {name}")
+                host.journal(NOTICE, f"replaced profile {name}", ctid=ctid, profile=name)
+        except PhoenixError as error:
+            failed += 1
+            warn(str(error.about(ctid)))
+    return failed

@@ -24,6 +24,8 @@ BEGIN_OF_PROFILE = re.compile(
     rb"\x04\x08\0version\0\x02.{4}\x04(?:\x08\0profile|\x0a\0namespace)\0", re.DOTALL
 )
 
+LOCK_SECONDS = 60
+
 Action = Literal["loaded", "replaced", "unchanged", "skipped", "failed"]
 
 
@@ -43,7 +45,7 @@ def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> It
     A file that fails keeps its old policy in the kernel and stops no other. dry_run
     compiles and compares only.
     """
-    with host.lock(paths.LOADING_LOCK, wait=60):
+    with host.lock(paths.LOADING_LOCK, wait=LOCK_SECONDS):
         for file in files:
             try:
                 yield _bring(host, file, dry_run)

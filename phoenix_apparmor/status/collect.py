@@ -1,9 +1,10 @@
 """A host -> the report of status. Reads only; what cannot be known is said as unknown."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths, start
+from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths, start, trial
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
@@ -12,6 +13,7 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.status import profiles, report
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report
+from phoenix_apparmor.trial import Seen
 
 
 def inspect(
@@ -38,12 +40,14 @@ def inspect(
     failed = containers.failed(host) if chosen else frozenset()
     looked_at = tuple(profiles.all_profiles(host, known, tuple(confs), ctids, progress))
     blocks = {profile.name: profile.blocks for profile in looked_at}
+    seen = trial.seen(host, _trials(known, chosen, running))
     found = []
     for number, ctid in enumerate(chosen):
         if running is not None and ctid in running:
             progress(f"asking the kernel about CT {ctid} ({number + 1} of {len(chosen)})")
         runs = None if running is None else ctid in running
-        found.append(_here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks))
+        here = _here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks)
+        found.append(_with_trial(here, seen.get(ctid)))
     elsewhere = [c for c in known.assigned if c not in confs and c not in others]
     if ctids:
         elsewhere = [c for c in elsewhere if c in ctids]
@@ -54,6 +58,24 @@ def inspect(
         looked_at,
         tuple(elsewhere),
     )
+
+
+def _trials(known: Known, chosen: Iterable[str], running: frozenset[str] | None) -> dict[str, str]:
+    """CTID -> profile of the containers on trial that run."""
+    assigned = ((ctid, known.of(ctid)) for ctid in chosen if running is None or ctid in running)
+    return {
+        c: a.profile for c, a in assigned if a is not None and a.trial and a.profile is not None
+    }
+
+
+def _with_trial(found: Container, seen: Seen | None) -> Container:
+    """A container with what its trial has shown, if it runs under one."""
+    if seen is None or found.enforced is None or not found.enforced.endswith("(trial)"):
+        return found
+    note = Note(*trial.in_words(seen, found.ctid))
+    refused = None if seen.denials is None else len(seen.denials)
+    shown = report.Trial(seen.since, refused, seen.cut)
+    return replace(found, trial=shown, notes=(*found.notes, note))
 
 
 def _trouble(host: Host, known: Known) -> Iterator[Note]:

@@ -5,6 +5,7 @@ collect.py fills it from a host; text.py, metrics.py and as_json below only show
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import ctconf, labels
@@ -28,6 +29,18 @@ class Note(NamedTuple):
     hint: str = ""
 
 
+class Trial(NamedTuple):
+    """What a container's trial has shown.
+
+    since: seconds since 1970, 0.0 if unknown. refused: how often its profile would have refused
+    something, None if unknown. cut: whether there may have been more.
+    """
+
+    since: float
+    refused: int | None
+    cut: bool
+
+
 @dataclass(frozen=True)
 class Container:
     """One container.
@@ -39,6 +52,7 @@ class Container:
     running: None: cannot be known from here.
     label: of its init, as the kernel shows it with the mode; None: not running or unknown.
     age: seconds since running and label were looked at, None: never, or too long ago.
+    trial: None: it is not on trial.
     """
 
     ctid: str
@@ -51,6 +65,7 @@ class Container:
     verdict: Verdict
     notes: tuple[Note, ...] = ()
     age: int | None = 0
+    trial: Trial | None = None
 
     @property
     def profile(self) -> str:
@@ -140,7 +155,7 @@ def judge(
         notes.append(_conf_note(ctid, assignment, conf or b""))
     verdict: Verdict
     if running and label is not None:
-        fits = labels.fits(label, assignment.profile, ctid)
+        fits = labels.fits(label, assignment, ctid)
         verdict = ("ok" if conf_right else "drift") if fits else "restart pending"
         if not fits:
             weak = labels.is_weak(label)
@@ -233,6 +248,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "enforced": c.enforced,
                 "verdict": c.verdict,
                 "age": c.age,
+                "trial": _trial(c.trial),
                 "notes": [_note(note) for note in c.notes],
             }
             for c in report.containers
@@ -255,3 +271,14 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def _note(note: Note) -> dict[str, str]:
     return {"what": note.what, "hint": note.hint}
+
+
+def _trial(trial: Trial | None) -> dict[str, Any] | None:
+    if trial is None:
+        return None
+    since = datetime.fromtimestamp(trial.since, UTC).isoformat("T", "seconds")
+    return {
+        "since": since if trial.since else None,
+        "would_be_refused": trial.refused,
+        "may_be_more": trial.cut,
+    }

@@ -1,0 +1,281 @@
+"""Profiles made for one container: texts -> compiled, loaded at its start, removed after its stop.
+
+Two reasons to have them: rules of one container, and a trial. Both need a profile beside the
+assigned one, and both take it from the assigned one's file at the start: what is shipped as a
+file of its own would miss local/, a site's own profiles and every upgrade in between. As the
+container is in the profile's name, the kernel's log says whose a line is.
+
+The kernel keeps 0.5 to 2.2 MiB for each, so they are loaded for as long as their container
+runs; compiled they are kept in /var/cache/phoenix-apparmor.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+from phoenix_apparmor import kernel, lxcconf, paths, variant
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.denials import aare
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy.files import ProfileFile
+
+# Everything, by rule: what is not denied explicitly is the trial profile's to judge.
+GUARD_ALLOWS = """\
+  capability,
+  network,
+  file,
+  mount,
+  umount,
+  pivot_root,
+  dbus,
+  signal,
+  ptrace,
+  unix,
+"""
+# With an abi above 3.0 the kernel asks about these as well.
+GUARD_ALLOWS_NEW = """\
+  userns,
+  mqueue,
+"""
+NAME_SAFE = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def ensure(host: Host, ctid: str, assignment: Assignment, until: float) -> list[str]:
+    """Loads what the container needs beside its profile, unless it is; the names loaded now.
+
+    until: time.monotonic() of the end of the start's patience. Raises PhoenixError where they
+    cannot be: then the container must not start.
+    """
+    profile = assignment.profile
+    if profile is None or not (assignment.trial or assignment.rules):
+        return []
+    wanted = texts(host, ctid, assignment)
+    loaded = []
+    with host.lock(paths.LOADING_LOCK, wait=load.seconds_left(until) / 2):
+        for name, text in wanted.items():
+            if _bring(host, name, text, until):
+                loaded.append(name)
+        _check_modes(host, tuple(wanted), trial=assignment.trial)
+    if assignment.trial:
+        # What tells when the trial began: its time stays as long as it lasts.
+        mark = f"{paths.VARIANTS}/{lxcconf.trial_mark(profile, ctid)}"
+        if not host.exists(mark):
+            host.replace(mark, b"")
+    return loaded
+
+
+def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
+    """Name -> text of the profiles that an assignment needs beside the assigned one."""
+    profile = assignment.profile or ""
+    file = files.find(host, profile)
+    if file is None:
+        raise PhoenixError(
+            f"profile {profile} is in no file in {paths.APPARMOR_D}, so no variant of it can be "
+            "made for this container.",
+            hint=f"Put it there, or take {_reason(assignment)} out of its JSON entry.",
+        )
+    names = assignment.variants(ctid)
+    if not all(NAME_SAFE.fullmatch(name) for name in names):
+        raise PhoenixError(
+            f"a profile called {profile} cannot have variants.",
+            hint="Use letters, digits, dots, dashes and underscores in its name only.",
+        )
+    text = variant.text_of(file.text, profile, names[0], assignment.rules, trial=assignment.trial)
+    if text is None:
+        raise PhoenixError(
+            f"no variant of {profile} can be made from {file.path}: it must hold one profile, "
+            "with its name, its flags and its opening brace in one line.",
+            hint=f"Write it so, or take {_reason(assignment)} out of the container's JSON entry.",
+        )
+    for name in names:
+        other = files.find(host, name)
+        if other is not None:
+            raise PhoenixError(
+                f"{other.path} has a profile {name}, the name of this container's variant.",
+                hint="Call that profile something else.",
+            )
+    result = {names[0]: text}
+    if assignment.trial:
+        result[names[1]] = guard(host, file, names[1], assignment.rules)
+    return result
+
+
+def _reason(assignment: Assignment) -> str:
+    return '"apparmor_mode": "trial"' if assignment.trial else "apparmor_rules"
+
+
+def guard(host: Host, file: ProfileFile, name: str, rules: tuple[str, ...]) -> bytes:
+    """The enforcing half of a trial: everything is allowed but what is denied explicitly.
+
+    A profile in complain mode holds its plain denies, but not those of execution, and none at
+    all when the kernel is told to log them (noquiet); and root leaves it by one write to
+    attr/current. Without a change_profile rule in the guard nobody leaves the stack.
+    """
+    denies = _denies(host, file, rules)
+    preamble = file.text.decode("utf-8", "surrogateescape")
+    preamble = preamble[: re.search(r"^profile[ \t]", preamble, re.MULTILINE).start()]  # type: ignore[union-attr]
+    newer = "<abi/3.0>" not in preamble and host.exists(f"{paths.APPARMOR_D}/abi/4.0")
+    allows = GUARD_ALLOWS + (GUARD_ALLOWS_NEW if newer else "")
+    body = "".join(f"  {line}\n" for line in denies)
+    text = (
+        f"{preamble}profile {name} flags=(attach_disconnected,mediate_deleted) "
+        f"{{\n{allows}\n{body}}}\n"
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
+    """All explicit denies of a profile and of the container's own rules, each once."""
+    text = file.text.decode("utf-8", "surrogateescape")
+    parts = [*aare.expand(text, file.path, lambda name: _included(host, name))]
+    parts.append(("", "".join(f"{rule}\n" for rule in rules)))
+    found = [
+        f"{'audit ' if rule.audited else ''}{rule.text}" for rule in aare.deny_rules(iter(parts))
+    ]
+    said = sum(len(re.findall(r"(?<![\w/-])deny(?![\w/-])", part)) for _, part in parts)
+    if said != len(found):
+        raise PhoenixError(
+            f"profile {file.name} has {said} denies, of which {len(found)} can be read: no "
+            "guard for a trial can be made of it.",
+            hint="Write each deny as a rule in a line of its own: deny PATH PERMISSIONS,",
+        )
+    return list(dict.fromkeys(found))
+
+
+def _included(host: Host, name: str) -> str | None:
+    """Text of an included file; of a folder, the includes of what the parser takes of it."""
+    if not name.startswith("/"):
+        name = f"{paths.APPARMOR_D}/{name}"
+    try:
+        if os.path.isdir(host.path(name)):
+            listed = files.policy_files(host, name)
+            return "".join(f'include "{path}"\n' for path in listed)
+        return host.read(name, 1 << 20).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
+def _bring(host: Host, name: str, text: bytes, until: float) -> bool:
+    """Makes the kernel have a variant with this text; whether it had to be loaded."""
+    path = f"{paths.VARIANTS}/{name}"
+    if host.read_if_there(path) != text:
+        host.make_folder(paths.VARIANTS)
+        host.replace(path, text, mode=0o600)
+    file = ProfileFile(name, path, text)
+    policy = _compiled(host, file, until)
+    mode = kernel.mode_of(kernel.profile_list(host) or b"", name)
+    if mode is not None and load.is_loaded(host, name, host.read(policy)):
+        return False
+    command = [*files.parser(host), "-B", "-r", host.path(policy)]
+    ran = host.run(command, timeout=load.seconds_left(until))
+    files.check_parser(file, ran.status, ran.err)
+    return True
+
+
+def _compiled(host: Host, file: ProfileFile, until: float) -> str:
+    """The file with the compiled policy of a variant, made unless it is there.
+
+    Known by all that goes into it: the text with everything that it includes, the parser, the
+    kernel. (The parser's own cache goes by times, and dpkg gives files those of their build.)
+    """
+    digest = hashlib.sha256(repr(tuple(_ingredients(host))).encode())
+    text = file.text.decode("utf-8", "surrogateescape")
+    for path, part in aare.expand(text, file.path, lambda name: _included(host, name)):
+        digest.update(f"{path}\0{part}\0".encode("utf-8", "surrogateescape"))
+    folder = f"{paths.COMPILED}/{file.name}"
+    policy = f"{folder}/{digest.hexdigest()[:32]}"
+    if host.exists(policy):
+        return policy
+    command = [*files.parser(host), "-QTKS", host.path(file.path)]
+    ran = host.run(command, timeout=load.seconds_left(until))
+    files.check_parser(file, ran.status, ran.err)
+    host.make_folder(folder)
+    for old in host.names(folder):
+        os.unlink(host.path(f"{folder}/{old}"))
+    host.replace(policy, ran.out, mode=0o600)
+    return policy
+
+
+def _ingredients(host: Host) -> Iterator[object]:
+    program = shutil.which("apparmor_parser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    seen = os.stat(program) if program else None
+    yield (seen.st_size, seen.st_mtime_ns) if seen is not None else None
+    yield os.uname()[2:4]
+    for name in ("parser.conf", "features"):
+        yield host.read_if_there(f"/etc/apparmor/{name}")
+
+
+def _check_modes(host: Host, names: tuple[str, ...], *, trial: bool) -> None:
+    loaded = kernel.profile_list(host) or b""
+    for number, name in enumerate(names):
+        mode = kernel.mode_of(loaded, name)
+        wanted = "complain" if trial and number == 0 else "enforce"
+        if mode != wanted:
+            raise PhoenixError(
+                f"profile {name} should be in {wanted} mode in the kernel and is "
+                f"{'not loaded' if mode is None else f'in {mode} mode'}.",
+                hint=f"Try it by hand: apparmor_parser -r -T {paths.VARIANTS}/{name}",
+            )
+
+
+def remove(host: Host, ctid: str) -> list[str]:
+    """After the stop: takes the container's variants out of the kernel; which.
+
+    The caller has made sure that no process of the container is left: one would be unconfined
+    from then on. A guard goes when no trial of its profile is left.
+    """
+    loaded = kernel.profile_list(host)
+    if loaded is None or f".{ctid}".encode() not in loaded:
+        return []
+    removed = []
+    with host.lock(paths.LOADING_LOCK, wait=load.LOCK_SECONDS) as lock:
+        if not lock.held:
+            return []
+        for name in _own(host, kernel.all_modes(loaded), ctid):
+            kernel.remove_profile(host, name)
+            removed.append(name)
+        left = kernel.all_modes(kernel.profile_list(host) or b"").keys() - set(removed)
+        for name in removed:
+            base = name.removesuffix(".trial").removesuffix(f".{ctid}")
+            guard_name = lxcconf.variants(base, ctid, trial=True, rules=False)[-1]
+            in_use = any(n.startswith(f"{base}.") and n.endswith(".trial") for n in left)
+            if guard_name in left and not in_use and name.endswith(".trial"):
+                kernel.remove_profile(host, guard_name)
+                left.discard(guard_name)
+    return removed
+
+
+def _own(host: Host, modes: dict[str, str], ctid: str) -> list[str]:
+    """Loaded variants of one container: those whose text is ours, not a site's profile."""
+    endings = (f".{ctid}.trial", f".guard.{ctid}", f".{ctid}")
+    return [
+        name
+        for name in modes
+        if name.endswith(endings) and "/" not in name and host.exists(f"{paths.VARIANTS}/{name}")
+    ]
+
+
+def forget(host: Host, ctid: str, keep: tuple[str, ...]) -> None:
+    """Removes the texts of variants that a container has no more."""
+    endings = (f".{ctid}.trial", f".{ctid}.trial.began", f".guard.{ctid}", f".{ctid}")
+    for name in host.names(paths.VARIANTS):
+        if name.removesuffix(".began") not in keep and name.endswith(endings):
+            try:
+                os.unlink(host.path(f"{paths.VARIANTS}/{name}"))
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(host.path(f"{paths.COMPILED}/{name}"), ignore_errors=True)
+
+
+def loaded(host: Host) -> list[ProfileFile]:
+    """The variants that the kernel has now, with their text, for a reload of what they include."""
+    modes = kernel.all_modes(kernel.profile_list(host) or b"")
+    return [
+        ProfileFile(name, f"{paths.VARIANTS}/{name}", text)
+        for name in host.names(paths.VARIANTS)
+        if name in modes and (text := host.read_if_there(f"{paths.VARIANTS}/{name}")) is not None
+    ]

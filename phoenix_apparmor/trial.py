@@ -1,0 +1,163 @@
+"""What a trial has seen: what the profile would have refused its container, and since when.
+
+The kernel logs it as apparmor="ALLOWED" with the profile's name, which is made for the
+container (policy/variants.py), so the container is known from the line.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from phoenix_apparmor import lxcconf, paths
+from phoenix_apparmor.denials import message
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+AUDIT_LOG = "/var/log/audit/audit.log"
+JOURNAL_SECONDS = 120
+RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
+# Without auditd the kernel prints, and prints at most this many lines in so many seconds.
+BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
+
+_TRIAL = re.compile(r"(lxc-[^/]+)\.([1-9][0-9]{2,8})\.trial\Z")
+
+
+class Seen(NamedTuple):
+    """Of one container's trial.
+
+    since: seconds since 1970 of its begin, 0.0 if unknown. denials: what would have been
+    refused, oldest first, as denials of the assigned profile; None: the log cannot be read.
+    cut: whether the kernel's rate limit may have left lines out.
+    """
+
+    since: float
+    denials: tuple[Denial, ...] | None
+    cut: bool = False
+
+
+def container_of(profile: str) -> tuple[str, str] | None:
+    """(assigned profile, CTID) of a trial's profile, None if it is none."""
+    match = _TRIAL.match(profile.partition("//")[0])
+    return (match[1], match[2]) if match else None
+
+
+def began(host: Host, ctid: str, profile: str) -> float:
+    """When the trial of a profile began, over restarts; 0.0 if unknown."""
+    mark = host.stat(f"{paths.VARIANTS}/{lxcconf.trial_mark(profile, ctid)}")
+    return mark.st_mtime if mark is not None else 0.0
+
+
+def seen(host: Host, trials: Mapping[str, str]) -> dict[str, Seen]:
+    """CTID -> what its trial saw; trials: CTID -> assigned profile. Reads the kernel's log."""
+    if not trials:
+        return {}
+    starts = {ctid: began(host, ctid, profile) for ctid, profile in trials.items()}
+    try:
+        events = _events(host, min(starts.values()))
+    except (PhoenixError, OSError):
+        return {ctid: Seen(start, None) for ctid, start in starts.items()}
+    limited = _rate_limit(host)
+    result = {}
+    for ctid, profile in trials.items():
+        own = tuple(d for d in events.get((profile, ctid), ()) if d.time >= starts[ctid] - 1)
+        result[ctid] = Seen(starts[ctid], own, limited > 0 and _is_cut(own, limited))
+    return result
+
+
+def _events(host: Host, since: float) -> dict[tuple[str, str], list[Denial]]:
+    """(profile, CTID) -> what was allowed because of a trial, by time."""
+    found: dict[tuple[int, int], Denial] = {}
+    owners: dict[tuple[int, int], tuple[str, str]] = {}
+    for line in _lines(host, since):
+        # Of the same form as a denial; what was tried is judged the same way.
+        text = line.replace('apparmor="ALLOWED"', 'apparmor="DENIED"', 1)
+        denial = message.parse(text)
+        owner = container_of(denial.get("profile")) if denial is not None else None
+        if denial is None or owner is None:
+            continue
+        fields = {**denial.fields, "profile": owner[0]}
+        key = (round(denial.time * 1000), denial.serial or -len(found) - 1)
+        found.setdefault(key, Denial(denial.time, denial.serial, fields))
+        owners[key] = owner
+    result: dict[tuple[str, str], list[Denial]] = {}
+    for key in sorted(found):
+        result.setdefault(owners[key], []).append(found[key])
+    return result
+
+
+def _lines(host: Host, since: float) -> Iterable[str]:
+    """The kernel's lines of that kind, from the journal and auditd's log, else from dmesg."""
+    wanted = 'apparmor="ALLOWED"'
+    texts: list[bytes] = []
+    if host.has_program("journalctl"):
+        root = [f"--root={host.root}"] if host.root else []
+        command = ["journalctl", *root, "--quiet", "--no-pager", "--output=cat"]
+        command += [f"--grep={wanted}", f"--since=@{int(since)}"]
+        ran = host.run([*command, "_TRANSPORT=kernel"], timeout=JOURNAL_SECONDS)
+        if ran.status in (0, 1):
+            texts.append(ran.out)
+    audit = host.read_if_there(AUDIT_LOG)
+    if audit is not None:
+        texts += [host.read_if_there(f"{AUDIT_LOG}.1") or b"", audit]
+    if not texts:
+        if not host.has_program("dmesg"):
+            raise PhoenixError("the kernel's log cannot be read.")
+        ran = host.run(["dmesg"], timeout=JOURNAL_SECONDS)
+        if ran.status != 0:
+            raise PhoenixError(f"dmesg failed: {ran.err.strip()}")
+        texts.append(ran.out)
+    for text in texts:
+        for line in text.split(b"\n"):
+            if wanted.encode() in line:
+                yield line.decode("utf-8", "surrogateescape")
+
+
+def _rate_limit(host: Host) -> int:
+    """Lines that the kernel prints before it holds back; 0: no limit, or auditd gets them all."""
+    if host.exists("/run/auditd.pid"):
+        return 0
+    try:
+        interval = int(host.read(RATELIMIT))
+        return int(host.read(BURST)) if interval else 0
+    except (OSError, ValueError):
+        return 10  # Linux' default
+
+
+def _is_cut(denials: tuple[Denial, ...], burst: int) -> bool:
+    """Whether so many came at once that the kernel may have left out more, without a word."""
+    times = [denial.time for denial in denials]
+    return any(
+        times[n + burst - 1] - times[n] <= BURST_SECONDS for n in range(len(times) - burst + 1)
+    )
+
+
+def in_words(found: Seen, ctid: str, now: float | None = None) -> tuple[str, str]:
+    """(what a trial has shown, what to do) for status."""
+    since = "on trial"
+    if found.since:
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.since))
+        since = f"on trial since {day} ({_age((now or time.time()) - found.since)})"
+    if found.denials is None:
+        return f"{since}; what would have been refused cannot be read.", "Run it as root."
+    count = len(found.denials)
+    what = f"{since}: {count or 'nothing'} would have been refused."
+    if count == 0:
+        return what, (
+            f"If it has done its usual work, enforce it: phoenix-apparmor allow {ctid} --enforce; "
+            f"then: pct reboot {ctid}"
+        )
+    hint = f"What, and the rules for it: phoenix-apparmor allow {ctid} --dry-run"
+    if found.cut:
+        what += " The kernel prints at most a few lines at once, so there may be more."
+        hint += "; to see all: sysctl kernel.printk_ratelimit=0"
+    return what, hint
+
+
+def _age(seconds: float) -> str:
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            number = int(seconds // unit)
+            return f"{number} {name}{'' if number == 1 else 's'}"
+    return "just now"

@@ -1,0 +1,56 @@
+r"""The text of a profile made for one container, of that of its assigned one. Pure, no imports.
+
+A start that has nothing to do makes the text again and compares, so this is on the hot path.
+The profile's file is taken as it is, but for the line that names the profile:
+
+    profile lxc-x flags=(attach_disconnected) {      profile lxc-x.952.trial flags=(complain,…) {
+
+and the container's own rules behind it. What the file includes, local/ too, is included still.
+"""
+
+# In a stack the peer's label is the whole stack (kernel, security/apparmor/label.c), which
+# peer=@{profile_name} alone does not match.
+PEERS = b"""\
+  signal peer=@{profile_name}//&**,
+  signal peer=**//&@{profile_name},
+  ptrace peer=@{profile_name}//&**,
+  ptrace peer=**//&@{profile_name},
+  unix peer=(label=@{profile_name}//&**),
+  unix peer=(label=**//&@{profile_name}),
+"""
+
+
+def text_of(
+    file: bytes, profile: str, name: str, rules: "Iterable[str]", *, trial: bool
+) -> bytes | None:
+    """The text of variant name of a profile; None: the file is not of the form that we can use.
+
+    That is: one top-level profile, whose line has its name, its flags and its brace.
+    """
+    lines = file.split(b"\n")
+    heads = [
+        number for number, line in enumerate(lines) if line.startswith((b"profile ", b"profile\t"))
+    ]
+    if len(heads) != 1:
+        return None
+    head = lines[heads[0]]
+    start = b"profile " + profile.encode()
+    if not head.startswith(start) or head[len(start) : len(start) + 1] not in (b" ", b"{", b"("):
+        return None
+    rest = head[len(start) :].rstrip()
+    if not rest.endswith(b"{"):
+        return None
+    if trial:
+        before, flags, after = rest.partition(b"flags=(")
+        rest = (
+            before + flags + b"complain," + after if flags else rest[:-1] + b" flags=(complain) {"
+        )
+    own = b"".join(b"  " + rule.encode("utf-8", "surrogateescape") + b"\n" for rule in rules)
+    lines[heads[0]] = b"profile " + name.encode() + rest
+    lines.insert(heads[0] + 1, (PEERS if trial else b"") + own)
+    return b"\n".join(lines)
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable

@@ -1,0 +1,421 @@
+"""A trial and a container's own rules on a fake host: labels, files, what is loaded and removed."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from phoenix_apparmor import labels, lastgood, variant
+from phoenix_apparmor.assignments import lookup, parse
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import variants
+from tests.unit.fakehost import FakeHost
+
+BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
+MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
+CONF = "/etc/pve/lxc/952.conf"
+RUNTIME = "/var/lib/lxc/952/config"
+KERNEL = "/sys/kernel/security/apparmor"
+NAMESPACE = ":lxc-952_<-var-lib-lxc>:"
+TRIAL: dict[str, object] = {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}
+OWN = ["mount fstype=nfs,", "deny /x rw,"]
+RULES: dict[str, object] = {
+    "apparmor_profile": DOCKER,
+    "apparmor_rules": ["mount fstype=nfs,", "deny /x rw,"],
+}
+BOTH = RULES | {"apparmor_mode": "trial"}
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    host.confined("952", DOCKER, BASE)
+    for name in (DOCKER, BASE):
+        host.profile(name, "  deny /proc/kcore rwklx,\n", flags="flags=(attach_disconnected) ",
+                     before=MARKERS)  # fmt: skip
+    host.write("/etc/apparmor.d/abstractions/phoenix/base", "  audit deny mount fstype=proc,\n")
+    host.write("/etc/phoenix-apparmor/privileged.seccomp", "2\ndenylist\n")
+    return host
+
+
+def started(host: FakeHost, entry: Mapping[str, object], *, way: str = "hookscript") -> None:
+    host.json({"952": entry})
+    done = host.hook("952") if way == "hookscript" else host.unit("pre-start", "952")
+    assert done.status == 0, done
+
+
+def label(host: FakeHost) -> str:
+    """What LXC takes: the last profile line."""
+    found = re.findall(rb"^lxc.apparmor.profile = (.*)$", host.read(RUNTIME), re.MULTILINE)
+    last: bytes = found[-1]
+    return last.decode()
+
+
+def loaded(host: FakeHost) -> dict[str, str]:
+    lines = host.read(f"{KERNEL}/profiles").decode().splitlines()
+    return {name: mode.strip("()") for name, mode in (line.split(" ") for line in lines)}
+
+
+@pytest.mark.parametrize("way", ["hookscript", "unit"])
+def test_a_trial(host: FakeHost, way: str) -> None:
+    started(host, {"apparmor_profile": DOCKER})
+    before = host.read(CONF)
+    started(host, TRIAL, way=way)
+    assert label(host) == f"{DOCKER}.952.trial//&{DOCKER}.guard//&{NAMESPACE}"
+    assert host.read(CONF) == before, ".conf keeps the plain line"
+    assert loaded(host)[f"{DOCKER}.952.trial"] == "complain"
+    assert loaded(host)[f"{DOCKER}.guard"] == "enforce"
+    guard = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard").decode()
+    assert "deny /proc/kcore rwklx,\n" in guard and "audit deny mount fstype=proc,\n" in guard
+    assert "change_profile" not in guard and "complain" not in guard
+    # and back
+    started(host, {"apparmor_profile": DOCKER}, way=way)
+    assert label(host) == f"{DOCKER}//&{NAMESPACE}"
+    assert host.path("/var/lib/phoenix-apparmor/variants").exists()
+    assert not list(host.path("/var/lib/phoenix-apparmor/variants").glob("*952*"))
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_own_rules(host: FakeHost, privileged: bool) -> None:
+    if privileged:
+        host.runtime("952", b"lxc.uts.name = x\n")
+    started(host, RULES)
+    assert label(host) == f"{DOCKER}.952" + ("" if privileged else f"//&{NAMESPACE}")
+    assert (b"privileged.seccomp" in host.read(RUNTIME)) == privileged
+    assert loaded(host)[f"{DOCKER}.952"] == "enforce"
+    text = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.952").decode()
+    assert "{\n  mount fstype=nfs,\n  deny /x rw,\n" in text
+    # a trial of both has a guard with the container's own denies, and the shared one has not
+    started(host, BOTH)
+    assert label(host).startswith(f"{DOCKER}.952.trial//&{DOCKER}.guard.952")
+    guard = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard.952")
+    assert b"deny /x rw,\n" in guard and b"nfs" not in guard
+    assert DOCKER.encode() + b"\n" in host.read(CONF)
+
+
+def test_another_container_has_none(host: FakeHost) -> None:
+    """A clone or a restore carries .conf along, and the rules are not in there."""
+    started(host, RULES)
+    host.conf("953", host.read(CONF))
+    host.runtime("953")
+    host.json({"952": RULES, "953": {"apparmor_profile": DOCKER}})
+    assert host.hook("953").status == 0
+    assert b"953_<" in host.read("/var/lib/lxc/953/config")
+    assert f"{DOCKER}.95".encode() not in host.read("/var/lib/lxc/953/config")
+
+
+@pytest.mark.parametrize("entry", [TRIAL, RULES, BOTH])
+def test_a_settled_start_looks_at_all_of_it(host: FakeHost, entry: dict[str, object]) -> None:
+    started(host, entry)
+    host.settle()
+    calls = host.path("/fake-parser-calls")
+
+    def start() -> tuple[str, bool]:
+        before = calls.read_text()
+        done = host.hook("952")
+        assert done.status == 0, done
+        return done.out, calls.read_text() != before
+
+    assert start() == ("", False)
+    changes: list[Callable[[], object]] = [
+        lambda: host.kernel({DOCKER: "enforce", BASE: "enforce"}),
+        lambda: host.runtime("952", host.read(RUNTIME).replace(b".952", b"")),
+
+        lambda: host.write(f"/etc/apparmor.d/{DOCKER}",
+                           host.read(f"/etc/apparmor.d/{DOCKER}") + b"# new\n"),
+    ]  # fmt: skip
+    before = host.read(RUNTIME)
+    for change in changes:
+        change()
+        assert host.hook("952").status == 0
+        assert host.read(RUNTIME) == before
+        assert start() == ("", False)
+
+
+def test_a_new_deny_in_an_include_reaches_the_guard(host: FakeHost) -> None:
+    """dpkg gives files the time of their build: content counts, not times."""
+    started(host, TRIAL)
+    path = host.write("/etc/apparmor.d/abstractions/phoenix/base", "  deny /new rw,\n")
+    os.utime(path, (1, 1))
+    host.load(DOCKER)
+    done = host.cli("reload")
+    assert done.status == 0 and f"replaced {DOCKER}.guard" in done.out
+    assert b"deny /new rw," in host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard")
+
+
+def test_compiled_once(host: FakeHost) -> None:
+    def compiles() -> int:
+        return host.read("/fake-parser-calls").count(b"-QTKS")
+
+    started(host, TRIAL)
+    first = compiles()
+    assert first == 2
+    host.kernel({DOCKER: "enforce"})  # a reboot of the host
+    started(host, TRIAL)
+    assert compiles() == first
+    assert loaded(host)[f"{DOCKER}.952.trial"] == "complain"
+
+
+def test_removed_after_the_stop_and_only_then(host: FakeHost) -> None:
+    started(host, TRIAL)
+    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 1\n")
+    assert host.unit("post-stop", "952").status == 0
+    assert not host.path(f"{KERNEL}/.remove").exists()
+    host.write("/sys/fs/cgroup/lxc/952/cgroup.events", "populated 0\n")
+    host.write(f"{KERNEL}/.remove", "")
+    assert host.unit("post-stop", "952").status == 0
+    assert host.read(f"{KERNEL}/.remove").decode() == f"{DOCKER}.guard", "the last one written"
+
+
+def test_a_site_s_profile_of_such_a_name_stays(host: FakeHost) -> None:
+    host.kernel({DOCKER: "enforce", "lxc-site.952": "enforce"})
+    host.write(f"{KERNEL}/.remove", "")
+    assert host.unit("post-stop", "952").status == 0
+    assert host.read(f"{KERNEL}/.remove") == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("SYNTAX ERROR\n", "does not compile"),
+        ("}\nprofile lxc-two {\n", "one profile"),
+        ("  deny\n    /x rw,\n  deny /y { z }\n", "denies"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(host: FakeHost, body: str, word: str) -> None:
+    """Never less than what is assigned: neither the plain profile nor a complain one alone."""
+    before = host.read(RUNTIME)
+    host.profile(DOCKER, body)
+    host.json({"952": TRIAL})
+    done = host.hook("952")
+    assert done.status == 1 and word in done.err
+    assert host.read(RUNTIME) == before
+
+
+@pytest.mark.parametrize("mode", ["complain", "unconfined"])
+def test_a_guard_that_does_not_enforce_is_no_guard(host: FakeHost, mode: str) -> None:
+    started(host, TRIAL)
+    host.settle()
+    text = host.read(f"{KERNEL}/profiles").decode()
+    host.write(f"{KERNEL}/profiles", text.replace("guard (enforce)", f"guard ({mode})"))
+    done = host.hook("952")
+    assert done.status == 1 and "should be in enforce mode" in done.err
+
+
+T, G = f"{DOCKER}.952.trial", f"{DOCKER}.guard"
+
+
+@pytest.mark.parametrize(
+    ("shown", "fits"),
+    [
+        (f"{T}//&{G} (mixed)", True),
+        (f"{T}//&{G}//&{NAMESPACE}unconfined (mixed)", True),
+        (f"{T}//&{G}//&{NAMESPACE}docker-default (mixed)", True),
+        (f"{T} (complain)", False),
+        (f"{T}//&{G} (complain)", False),
+        (f"{DOCKER} (enforce)", False),
+        (f"{DOCKER}//&{NAMESPACE}unconfined (enforce)", False),
+        (f"{T.replace('952', '953')}//&{G} (mixed)", False),
+        (f"{G} (enforce)", False),
+        ("unconfined", False),
+    ],
+)
+def test_the_label_of_a_trial(shown: str, fits: bool) -> None:
+    assert labels.fits(shown, Assignment(DOCKER, trial=True), "952") == fits
+    assert labels.fits(shown, Assignment(DOCKER), "952") == shown.startswith(
+        (f"{DOCKER} (", f"{DOCKER}//&")
+    )
+
+
+def test_the_copy_keeps_it(host: FakeHost) -> None:
+    rules = ("mount fstype=nfs,", 'file "/a b" rw,', "deny /x ! rw,")
+    assigned = {
+        "952": Assignment("lxc-a", trial=True, rules=rules),
+        "953": Assignment("lxc-a", policy_namespace=False, problem="x ! y", rules=rules[:1]),
+        "95": Assignment("lxc-a"),
+    }
+    text = parse.write_copy(lastgood.FIRST_LINE + b"source x\nseen\n\n", assigned)
+    assert parse.read_copy(text) == assigned
+    for ctid, assignment in assigned.items():
+        line = lastgood.line_of(text, ctid)
+        assert line is not None
+        assert parse.read_line(line, lastgood.rules_of(text, ctid)) == assignment
+    # of version 1.0: the last good one, and not current
+    old = text.replace(b"assignments 2", b"assignments 1")
+    assert parse.read_copy(old) == assigned
+    host.json({"952": TRIAL})
+    found = lookup.everyone(Host(str(host.root)))
+    host.settle()
+    copy = "/var/lib/phoenix-apparmor/assignments"
+    host.write(copy, host.read(copy).replace(b"assignments 2", b"assignments 1")
+               .replace(b" trial", b""))  # fmt: skip
+    again = lookup.everyone(Host(str(host.root)))
+    assert found.assigned["952"].trial and again.assigned["952"].trial
+
+
+BAD_RULES = {
+    "mount fstype=nfs": "comma",
+    "file, } profile evil { file,": "more than one",
+    "/{a,b}/** rw, /c r,": "more than one",
+    "profile x {},": "profile",
+    "include <tunables/global>,": "include",
+    "#include <x>,": "comma",
+    "mount\n,": "comma",
+    "^hat { x,": "opens a block",
+    '"/a rw,': "quote",
+    "/{a b}/ rw,": "blank",
+    "@{x}=/y,": "",
+    "": "comma",
+    ",": "which no rule does",
+    "file} x {,": "closes",
+    "abi <abi/4.0>,": "abi",
+    "/[a,": "close",
+}  # fmt: skip
+GOOD_RULES = (
+    "mount fstype=nfs,",
+    "mount fstype={nfs,nfs4} options=(rw, nosuid) -> /mnt/**,",
+    "/a/** rw,",
+    '"/a b/{c,d}[ef]*" rwk,',
+    "owner /x r,",
+    "deny @{PROC}/[0-9]*/x w,",
+    "audit deny capability sys_admin,",
+    "signal (send) peer=lxc-x,",
+    "ptrace (read) peer=@{profile_name}//&**,",
+    "rw /x,",
+    "network inet,",
+    "unix (send) peer=(label=x),",
+    "allow file /x rw,",
+    "set rlimit nofile <= 5,",
+    "mount /a\\,b -> /c/,",
+)
+
+
+@pytest.mark.parametrize("rule", GOOD_RULES)
+def test_rules_that_are_rules(rule: str) -> None:
+    document: Any = {"lxc_configs": {"952": {**RULES, "apparmor_rules": [rule]}}}
+    assert parse.entry_problems(document, lookup.schema()) == {}
+
+
+@pytest.mark.parametrize("rule", [r for r in BAD_RULES if BAD_RULES[r]])
+def test_rules_that_are_none(rule: str) -> None:
+    document: Any = {
+        "lxc_configs": {"952": {**RULES, "apparmor_rules": ["/x r,", rule]}, "953": {}}
+    }
+    problems = parse.entry_problems(document, lookup.schema())
+    assert list(problems) == ["952"] and BAD_RULES[rule] in problems["952"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("mount,", "any mount"),
+        ("mount fstype=proc -> /x/,", "proc"),
+        ("mount fstype={tmpfs,sysfs} -> /x/,", "sysfs"),
+        ("mount options=(rw,bind) /proc/ -> /x/,", "/proc/"),
+        ("mount fstype=ext4 /dev/sda -> /x/,", "disk"),
+        ("change_profile -> unconfined,", "leaves"),
+        ("ptrace,", "every process"),
+        ("all,", "everything"),
+        ("mount fstype=nfs,", ""),
+        ("mount options=(rw,bind) /srv/ -> /x/,", ""),
+        ("deny mount,", ""),
+        ("/proc/sysrq-trigger w,", ""),
+    ],
+)
+def test_validate_warns_of_holes(host: FakeHost, rule: str, word: str) -> None:
+    host.json(json.dumps({"lxc_configs": {"952": {**RULES, "apparmor_rules": [rule]}}}, indent=1))
+    done = host.cli("validate")
+    assert done.status == 0
+    if word:
+        assert word in done.out and ":6:5: warning:" in done.out
+    else:
+        assert "warning" not in done.out.split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"apparmor_mode": "complain"},
+        {"apparmor_mode": None},
+        {"apparmor_rules": "mount,"},
+        {"apparmor_rules": [7]},
+        {"apparmor_rules": {"a": 1}},
+    ],
+)
+def test_what_is_neither(host: FakeHost, entry: object) -> None:
+    """It costs the container its new assignment; the last good one stays."""
+    host.json({"952": {**TRIAL}})
+    assert host.hook("952").status == 0
+    assert isinstance(entry, dict)
+    host.json({"952": {**TRIAL, **entry}})
+    done = host.hook("952")
+    assert done.status == 0 and next(iter(entry)) in done.err
+    assert label(host).startswith(f"{DOCKER}.952.trial")
+    assert host.cli("validate").status == 1
+
+
+def allowed(profile: str, name: str, when: float, serial: int) -> str:
+    return (
+        f'audit: type=1400 audit({when:.3f}:{serial}): apparmor="ALLOWED" operation="mount" '
+        f'class="mount" profile="{profile}" name="{name}" pid=7 comm="mount" fstype="nfs" '
+        'srcname="nas:/x" flags="rw"\n'
+    )
+
+
+def status_of(host: FakeHost, *lines: str) -> dict[str, object]:
+    host.running("952", f"{T}//&{G}//&{NAMESPACE}unconfined (mixed)")
+    host.write("/var/log/audit/audit.log", "".join(lines))
+    found = json.loads(host.cli("status", "952", "--json").out)
+    [container] = found["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def test_status_says_what_would_have_been_refused(host: FakeHost) -> None:
+    started(host, TRIAL)
+    now = time.time()
+    lines = [allowed(T, f"/a{n}/", now + n, n) for n in (5, 6)]
+    lines += [allowed(T.replace("952", "953"), "/b/", now + 7, 3)]
+    lines += [allowed(T, "/old/", now - 500, 4), allowed("lxc-other", "/c/", now + 8, 7)]
+    found = status_of(host, *lines)
+    assert found["verdict"] == "ok" and found["enforced"] == f"{DOCKER} (trial)"
+    trial = found["trial"]
+    assert isinstance(trial, dict)
+    assert trial["would_be_refused"] == 2 and trial["may_be_more"] is False
+    text = host.cli("status", "952").out
+    assert "(trial)" in text and "2 would have been refused" in text
+    assert "printk_ratelimit" not in text
+
+
+def test_status_says_when_lines_may_be_missing(host: FakeHost) -> None:
+    started(host, TRIAL)
+    now = time.time()
+    found = status_of(host, *(allowed(T, f"/{n}/", now + n / 10, n + 1) for n in range(12)))
+    trial = found["trial"]
+    assert isinstance(trial, dict) and trial["may_be_more"] is True
+    assert "sysctl kernel.printk_ratelimit=0" in host.cli("status", "952").out
+
+
+def test_nothing_refused(host: FakeHost) -> None:
+    started(host, TRIAL)
+    found = status_of(host)
+    assert "nothing would have been refused" in str(found["notes"])
+    host.json({"952": {"apparmor_profile": DOCKER}})
+    assert status_of(host)["verdict"] == "restart pending"
+
+
+def test_the_text_of_a_variant() -> None:
+    text = b"abi <abi/3.0>,\nprofile lxc-x {\n  file,\n}\n"
+    made = variant.text_of(text, "lxc-x", "lxc-x.1", ["/y r,"], trial=False)
+    assert made == text.replace(b"lxc-x {\n", b"lxc-x.1 {\n  /y r,\n\n")
+    for odd in (b"profile lxc-y {\n}\n", b"profile lxc-x\n{\n}\n", text + text, b"", b"lxc-x {}\n"):
+        assert variant.text_of(odd, "lxc-x", "lxc-x.1", [], trial=True) is None
+
+
+def test_a_longer_name_is_another_profile() -> None:
+    assert variant.text_of(b"profile lxc-xy {\n}\n", "lxc-x", "n", [], trial=False) is None
+    assert variants.NAME_SAFE.fullmatch("lxc-a+b") is None

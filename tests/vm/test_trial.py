@@ -1,0 +1,118 @@
+"""A trial on a real kernel: what the profile would refuse is allowed and logged, its explicit
+denies hold, and root inside cannot leave it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
+from tests.vm.containers import JSON, conf_path, create, label, pct
+from tests.vm.harness.machine import Machine
+
+# Two releases, one mechanism of the kernel's, measured on both; once is enough here.
+ONLY_SUITES = ("trixie",)
+
+BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
+AUDIT = "/sys/module/apparmor/parameters/audit"
+PROFILES = "/sys/kernel/security/apparmor/profiles"
+# As the kernel shows profiles that were made for a container, and their guard.
+MADE = f"grep -aE '[.]([0-9]+|trial|guard) ' {PROFILES} || true"
+
+
+def write(vm: Machine, entries: dict[int, dict[str, object]]) -> None:
+    vm.write(JSON, json.dumps({"lxc_configs": {str(c): e for c, e in entries.items()}}), 0o640)
+
+
+def inside(vm: Machine, ctid: int, script: str) -> str:
+    argv = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/bin/sh", "-c", script)
+    return vm.run(*argv, timeout=120, check=False).output
+
+
+@pytest.fixture
+def noquiet(vm: Machine) -> Iterator[None]:
+    """Explicit denies are logged too: which turns them into "allowed" in complain mode."""
+    vm.sh(f"echo -n noquiet >{AUDIT}")
+    yield
+    vm.sh(f"echo -n normal >{AUDIT}")
+
+
+@pytest.mark.parametrize(
+    ("ctid", "profile", "unprivileged"), [(440, DOCKER, True), (441, BASE, False)]
+)
+@pytest.mark.usefixtures("noquiet")
+def test_nobody_leaves(vm: Machine, ctid: int, profile: str, unprivileged: bool) -> None:
+    """Every attack row, with noquiet, which disarms a complain profile alone."""
+    push(vm)
+    write(vm, {ctid: {"apparmor_profile": profile, "apparmor_mode": "trial"}})
+    create(vm, ctid, unprivileged=unprivileged)
+    put(vm, ctid, unprivileged=unprivileged)
+    pct(vm, "start", ctid)
+    begin = f"{profile}.{ctid}.trial//&{profile}.guard"
+    assert label(vm, ctid).startswith(begin) and label(vm, ctid).endswith(" (mixed)")
+    assert f"lxc.apparmor.profile: {profile}\n" in vm.read(conf_path(ctid))
+    told = vm.run("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/attack", timeout=ALL_ROWS)
+    found = results(told.stdout)
+    assert list(found) == row_names()
+    assert [row for row, word in found.items() if word == "harm"] == []
+    # The control: the same by hand, one write, is refused; without the guard it is not.
+    wrote = inside(vm, ctid, "echo changeprofile unconfined >/proc/self/attr/current; echo $?")
+    assert "1" in wrote
+    assert label(vm, ctid).startswith(begin)
+    pct(vm, "stop", ctid)
+    for _ in range(30):
+        if not vm.sh(MADE).stdout:
+            break
+        time.sleep(1)
+    assert vm.sh(MADE).stdout == "", "removed after the stop"
+
+
+def test_what_it_would_refuse_is_allowed_and_logged(vm: Machine) -> None:
+    ctid, script = 442, "mkdir -p /var/odd; mount -t tmpfs x /var/odd && mount -t proc p /var/odd"
+    entry: dict[str, object] = {"apparmor_profile": BASE}
+    write(vm, {ctid: entry})
+    create(vm, ctid)
+    pct(vm, "start", ctid)
+    assert "denied" in inside(vm, ctid, script).lower()
+    pct(vm, "stop", ctid)
+    write(vm, {ctid: {**entry, "apparmor_mode": "trial"}})
+    pct(vm, "start", ctid)
+    assert "denied" not in inside(vm, ctid, script).lower()
+    log = vm.sh("journalctl -k -o cat --no-pager | grep -a 'apparmor=\"ALLOWED\"' || true").stdout
+    assert f'profile="{BASE}.{ctid}.trial"' in log and 'name="/var/odd/"' in log
+    # What reaches the host's kernel stays refused.
+    assert "can't create" in inside(
+        vm, ctid, "echo x >/proc/sysrq-trigger; echo x >/proc/sys/kernel/core_pattern"
+    )
+    said = vm.sh(f"phoenix-apparmor status {ctid}", check=False, timeout=120).stdout
+    assert "trial" in said and "would have been refused" in said
+    pct(vm, "stop", ctid)
+
+
+def test_a_reboot_and_a_start_by_the_unit_alone(vm: Machine) -> None:
+    """Each way to start, and back to enforce."""
+    ctid = 443
+    write(vm, {ctid: {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
+    create(vm, ctid, hookscript=None)
+    begin = f"{DOCKER}.{ctid}.trial//&{DOCKER}.guard//&:lxc-{ctid}_<-var-lib-lxc>:"
+    pct(vm, "start", ctid)
+    assert label(vm, ctid).startswith(begin)
+    vm.run("systemctl", "restart", f"pve-container@{ctid}", timeout=240)
+    assert label(vm, ctid).startswith(begin)
+    rules = ["mount fstype=proc -> /var/odd/,"]
+    write(vm, {ctid: {"apparmor_profile": DOCKER, "apparmor_rules": rules}})
+    vm.run("systemctl", "restart", f"pve-container@{ctid}", timeout=240)
+    assert label(vm, ctid).startswith(f"{DOCKER}.{ctid}//&:lxc-{ctid}_<-var-lib-lxc>:")
+    assert label(vm, ctid).endswith(" (enforce)")
+    assert f"{DOCKER}.{ctid} (enforce)\n" in vm.sh(MADE).stdout
+    script = "mkdir -p /var/odd /var/even; mount -t proc p /var/odd && echo odd; "
+    assert inside(vm, ctid, script + "mount -t proc p /var/even && echo even").count("odd") == 1
+    pct(vm, "stop", ctid)
+    write(vm, {ctid: {"apparmor_profile": DOCKER}})
+    pct(vm, "start", ctid)
+    assert label(vm, ctid).startswith(f"{DOCKER}//&:")
+    assert vm.sh(MADE).stdout == ""
+    pct(vm, "stop", ctid)
