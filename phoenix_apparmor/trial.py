@@ -21,7 +21,7 @@ RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
 # Without auditd the kernel prints, and prints at most this many lines in so many seconds.
 BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
 
-_TRIAL = re.compile(r"(lxc-[^/]+)\.([1-9][0-9]{2,8})\.trial\Z")
+_MADE = re.compile(r"(lxc-[^/]+)\.([1-9][0-9]{2,8})(\.trial)?\Z")
 
 
 class Seen(NamedTuple):
@@ -39,8 +39,25 @@ class Seen(NamedTuple):
 
 def container_of(profile: str) -> tuple[str, str] | None:
     """(assigned profile, CTID) of a trial's profile, None if it is none."""
-    match = _TRIAL.match(profile.partition("//")[0])
-    return (match[1], match[2]) if match else None
+    match = _MADE.match(profile.partition("//")[0])
+    return (match[1], match[2]) if match and match[3] else None
+
+
+def as_assigned(host: Host, denial: Denial) -> Denial:
+    """A denial by a profile that was made for one container, as one of the assigned profile's.
+
+    Said as the label of a stack on the container's policy namespace is, which names both.
+    """
+    outer, separator, child = denial.get("profile").partition("//")
+    match = _MADE.match(outer)
+    if match is None or not host.exists(f"{paths.VARIANTS}/{outer}"):
+        return denial
+    return _of(denial, match[1], match[2], separator + child)
+
+
+def _of(denial: Denial, profile: str, ctid: str, child: str = "") -> Denial:
+    label = lxcconf.label((f"{profile}{child}",), ctid, namespace=True)
+    return Denial(denial.time, denial.serial, {**denial.fields, "profile": label})
 
 
 def began(host: Host, ctid: str, profile: str) -> float:
@@ -77,9 +94,8 @@ def _events(host: Host, since: float) -> dict[tuple[str, str], list[Denial]]:
         owner = container_of(denial.get("profile")) if denial is not None else None
         if denial is None or owner is None:
             continue
-        fields = {**denial.fields, "profile": owner[0]}
         key = (round(denial.time * 1000), denial.serial or -len(found) - 1)
-        found.setdefault(key, Denial(denial.time, denial.serial, fields))
+        found.setdefault(key, _of(denial, *owner))
         owners[key] = owner
     result: dict[tuple[str, str], list[Denial]] = {}
     for key in sorted(found):

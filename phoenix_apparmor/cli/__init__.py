@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from phoenix_apparmor import __version__
 from phoenix_apparmor.cli import (
+    allow,
     apply,
     attach,
     denials,
@@ -25,7 +26,7 @@ from phoenix_apparmor.terminal.output import warn
 
 USAGE_ERROR = 64
 
-VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest, publish)
+VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest, allow, publish)
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from phoenix_apparmor import ctconf, paths
+from phoenix_apparmor import ctconf, paths, trial
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
@@ -68,7 +68,8 @@ def report(host: Host, since: float | None = None, ctid: str | None = None) -> "
 
     log = source.read(host, since)
     closed = Closed(host)
-    parts, others = groups.group(log.denials, Owners(host), closed)
+    denials = [trial.as_assigned(host, denial) for denial in log.denials]
+    parts, others = groups.group(denials, Owners(host), closed)
     if ctid is not None:
         parts, others = groups.only_of(parts, ctid), {}
     return groups.Report(

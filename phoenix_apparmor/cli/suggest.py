@@ -1,9 +1,7 @@
 """suggest: a profile for each container that has none assigned, and why."""
 
 import argparse
-import difflib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -12,17 +10,13 @@ from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup, parse, validate
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import NOTICE, Host
-from phoenix_apparmor.suggest import evidence, insert, report
+from phoenix_apparmor.suggest import evidence, insert, report, writing
 from phoenix_apparmor.suggest.report import Suggestion
 from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, wrap
 from phoenix_apparmor.terminal.table import Cell, Column, table
 
 if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
-
-LOCK_SECONDS = 10
-# Not for everybody: it names every container of the cluster.
-MODE = 0o640
 
 EPILOG = """\
 Without CTIDs: all containers of this node that the JSON does not have.
@@ -179,9 +173,9 @@ def _write(
 ) -> int:
     if args.dry_run:
         old = host.read_if_there(source)
-        _print(diff(source, old, _with(source, old, new)))
+        _print(writing.diff(source, old, _with(source, old, new)))
         return 0
-    written = write_json(host, source, lambda old: _with(source, old, new))
+    written = writing.replace_json(host, source, lambda old: _with(source, old, new))
     if args.json:
         return 0
     if not written:
@@ -217,48 +211,3 @@ def _inserted(source: str, old: bytes, new: dict[str, dict[str, str]]) -> bytes:
         return insert.insert(old, new)
     except PhoenixError as error:
         raise PhoenixError(f"{source}: {error.what}", hint=error.hint) from error
-
-
-def diff(source: str, old: bytes | None, new: bytes) -> str:
-    """The unified diff of the JSON."""
-    before, after = (
-        (text or b"").decode("utf-8-sig", "surrogateescape").splitlines() for text in (old, new)
-    )
-    name = source if old is not None else "/dev/null"
-    lines = difflib.unified_diff(before, after, name, source, lineterm="")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def write_json(host: Host, source: str, change: Callable[[bytes | None], bytes]) -> bool:
-    """Replaces the JSON by what change makes of it; whether it differs.
-
-    Under our lock, and only if nobody (an editor takes no lock) wrote it meanwhile.
-    """
-    with host.lock(paths.JSON_LOCK, wait=LOCK_SECONDS) as lock:
-        if not lock.held:
-            raise PhoenixError(
-                f"{source} is being written by another phoenix-apparmor.", hint="Try again."
-            )
-        old = host.read_if_there(source)
-        new = change(old)
-        if new == old:
-            return False
-        if old is None:
-            host.make_folder(os.path.dirname(source))
-        target = source
-        if not host.root and os.path.islink(source):
-            target = os.path.realpath(source)  # the link stays, its file is replaced
-        seen = host.stat(target)
-        if host.read_if_there(source) != old:
-            raise PhoenixError(f"{source} was changed meanwhile.", hint="Try again.")
-        host.replace(target, new, mode=MODE)
-        if seen is not None and seen.st_gid != os.getegid():
-            _keep_group(host, target, seen.st_gid)
-    return True
-
-
-def _keep_group(host: Host, name: str, gid: int) -> None:
-    try:
-        os.chown(host.path(name), -1, gid)
-    except OSError:
-        return  # pmxcfs gives every file its own group

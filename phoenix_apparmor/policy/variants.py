@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
@@ -102,6 +103,18 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
     if assignment.trial:
         result[names[1]] = guard(host, file, names[1], assignment.rules)
     return result
+
+
+def check(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> None:
+    """Raises PhoenixError where the container's profile with these rules does not compile.
+
+    Neither the kernel nor the disk is touched.
+    """
+    assumed = replace(assignment, rules=rules, trial=False)
+    [(name, text)] = texts(host, ctid, assumed).items()
+    command = [*files.parser(host), "-QTKS", "/dev/stdin"]
+    ran = host.run(command, timeout=files.PARSER_SECONDS, stdin=text)
+    files.check_parser(ProfileFile(name, "", text), ran.status, ran.err)
 
 
 def _reason(assignment: Assignment) -> str:

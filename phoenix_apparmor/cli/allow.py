@@ -1,0 +1,240 @@
+"""allow: from what a container was refused to the rules that allow it."""
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+from phoenix_apparmor import kernel, paths
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.cli import denials as denials_verb
+from phoenix_apparmor.cli.common import warn_of_trouble
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.policy import files, load, variants
+from phoenix_apparmor.suggest import allowing, insert, writing
+from phoenix_apparmor.suggest.allowing import Helped, Plan
+from phoenix_apparmor.terminal.output import say, show, wrap
+
+if TYPE_CHECKING:
+    from phoenix_apparmor.cli.common import Subparsers
+
+WIDTH = 80
+
+EPILOG = """\
+The rules go into "apparmor_rules" of the container's JSON entry; with --profile into
+/etc/apparmor.d/local/PROFILE, for all containers under it. A rule that would open what
+the profile closes on purpose is taken only if it is named: --also 'RULE'.
+
+exit status: 0 all is allowed now, 2 something is left, 1 error
+
+examples:
+  phoenix-apparmor allow 952 --dry-run
+  phoenix-apparmor allow 952
+  phoenix-apparmor allow 952 --enforce
+"""
+
+
+def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
+    """The arguments of allow."""
+    parser = verbs.add_parser(
+        "allow",
+        help="allow a container what it was refused",
+        description="Makes rules of what AppArmor refused a container, or would have refused it\n"
+        "in its trial: the smallest ones that hold tomorrow. It says what is left, and why.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ctid", metavar="CTID", help="the container")
+    parser.add_argument("--profile", action="store_true", help="for all under its profile")
+    parser.add_argument("--also", metavar="RULE", action="append", default=[], help="this one too")
+    parser.add_argument("--since", metavar="TIME", help="only what was refused from this time on")
+    parser.add_argument("--enforce", action="store_true", help="end the container's trial")
+    parser.add_argument("--dry-run", action="store_true", help="print the diff and change nothing")
+    parser.set_defaults(run=run)
+
+
+def run(host: Host, args: argparse.Namespace) -> int:
+    """0 if nothing is left, 2 if something is."""
+    from phoenix_apparmor.denials import source
+
+    ctid = args.ctid
+    if not paths.is_ctid(ctid):
+        raise PhoenixError(
+            f'"{ctid}" is not a valid CTID.',
+            hint="A CTID is a number from 100 to 999999999.",
+            status=64,
+        )
+    known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
+    warn_of_trouble(known)
+    assignment = _usable(ctid, known.of(ctid))
+    since = source.parse_since(args.since, time.time()) if args.since else None
+    refused = denials_verb.report(host, since, ctid).groups
+    parts = allowing.found(host, ctid, assignment, refused)
+    if since is not None:
+        parts = [part for part in parts if part.last >= since]
+    plan = allowing.plan(parts, ctid, _present(host, assignment), args.also)
+    _check_named(plan, args.also)
+    _compile(host, ctid, assignment, plan.rules)
+    if args.profile:
+        _into_profile(host, ctid, assignment, plan, dry_run=args.dry_run)
+    if args.enforce or (plan.rules and not args.profile):
+        _into_json(host, known.source, ctid, assignment, plan, args)
+    if not args.dry_run:
+        _say_what_is_next(host, ctid, assignment, plan, args)
+    _tell(plan)
+    return 2 if plan.left else 0
+
+
+def _usable(ctid: str, assignment: Assignment | None) -> Assignment:
+    if assignment is None:
+        raise PhoenixError(
+            "is not in the JSON, so it has no rules of its own.",
+            hint=f"Give it a profile first: phoenix-apparmor suggest {ctid} --write",
+            ctid=ctid,
+        )
+    if assignment.problem:
+        raise PhoenixError(
+            f"{assignment.problem}.",
+            hint="Correct it in the JSON, which this checks: phoenix-apparmor validate",
+            ctid=ctid,
+        )
+    if assignment.profile is None:
+        raise PhoenixError(
+            f"is assigned {assignment.name}, which takes no rules.",
+            hint=f"See which profile it could have: phoenix-apparmor suggest {ctid}",
+            ctid=ctid,
+        )
+    return assignment
+
+
+def _local(assignment: Assignment) -> str:
+    return f"{paths.APPARMOR_D}/local/{assignment.profile}"
+
+
+def _present(host: Host, assignment: Assignment) -> tuple[str, ...]:
+    """Rules that the container has already: its own, and its profile's local ones."""
+    local = host.read_if_there(_local(assignment)) or b""
+    lines = local.decode("utf-8", "surrogateescape").split("\n")
+    return (*assignment.rules, *(line.strip() for line in lines))
+
+
+def _check_named(plan: Plan, named: list[str]) -> None:
+    known = {helped.rule for helped in (*plan.taken, *plan.present, *plan.left)}
+    for rule in named:
+        if rule not in known:
+            raise PhoenixError(
+                f"nothing that was refused needs the rule: {rule}",
+                hint="--also takes a rule just as allow shows it.",
+                status=64,
+            )
+
+
+def _compile(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> None:
+    """Raises PhoenixError where the profile with these rules would not compile."""
+    if rules and host.has_program("apparmor_parser"):
+        variants.check(host, ctid, assignment, (*assignment.rules, *rules))
+
+
+def _into_json(
+    host: Host,
+    source: str,
+    ctid: str,
+    assignment: Assignment,
+    plan: Plan,
+    args: argparse.Namespace,
+) -> None:
+    new = () if args.profile else plan.rules
+
+    def change(old: bytes | None) -> bytes:
+        text = old or b""
+        if new:
+            text = insert.set_key(text, ctid, "apparmor_rules", [*assignment.rules, *new])
+        if args.enforce:
+            text = insert.set_key(text, ctid, "apparmor_mode", None)
+        return text
+
+    if args.dry_run:
+        before = host.read(source)
+        show(writing.diff(source, before, change(before)))
+        return
+    if writing.replace_json(host, source, change):
+        what = [f"{len(new)} rules"] if new else []
+        what += ["the end of its trial"] if args.enforce and assignment.trial else []
+        say(f"CT {ctid}: {' and '.join(what)} written into {source}.")
+        host.journal(NOTICE, f"allow CT {ctid}: {' '.join(new)}", ctid=ctid)
+
+
+def _into_profile(
+    host: Host, ctid: str, assignment: Assignment, plan: Plan, *, dry_run: bool
+) -> None:
+    name = _local(assignment)
+    old = host.read_if_there(name)
+    if not plan.rules:
+        return
+    text = old or b""
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    lines = "".join(f"{rule}\n" for rule in plan.rules)
+    new = text + f"# CT {ctid}\n{lines}".encode("utf-8", "surrogateescape")
+    if dry_run:
+        show(writing.diff(name, old, new))
+        return
+    host.make_folder(os.path.dirname(name))
+    host.replace(name, new)
+    say(f"{len(plan.rules)} rules written into {name}.")
+    file = files.find(host, assignment.profile or "")
+    outcomes = list(load.reload(host, [file])) if file is not None else []
+    for outcome in outcomes:
+        if outcome.action == "failed":
+            raise PhoenixError(outcome.why, hint=outcome.hint)
+
+
+def _say_what_is_next(
+    host: Host, ctid: str, assignment: Assignment, plan: Plan, args: argparse.Namespace
+) -> None:
+    """Loads what is loaded already anew, and says whether a restart is needed."""
+    if not plan.rules and not args.enforce:
+        return
+    later = lookup.everyone(host, save=os.geteuid() == 0).of(ctid)
+    modes = kernel.all_modes(kernel.profile_list(host) or b"")
+    if later is None or later.problem:
+        raise PhoenixError(f"its entry cannot be used: {later.problem if later else 'it is gone'}.")
+    names = later.variants(ctid)
+    if names == assignment.variants(ctid) and names[0] in modes:
+        until = time.monotonic() + files.PARSER_SECONDS
+        variants.ensure(host, ctid, later, until)
+        say("They are in force now.")
+    elif not args.profile or args.enforce:
+        say(f"It is in force from its next start: pct reboot {ctid}")
+
+
+def _tell(plan: Plan) -> None:
+    if plan.taken:
+        say("Allowed:")
+        for helped in plan.taken:
+            _line(helped)
+    if plan.present:
+        say(f"{len(plan.present)} more that its rules allow already.")
+    holes = [helped for helped in plan.left if helped.named]
+    if holes:
+        say("Left out, as it would open what is closed on purpose (to take one: --also 'RULE'):")
+        for helped in holes:
+            _line(helped)
+            say("\n".join(wrap(f"Better not: {helped.why}.", WIDTH, "    ")))
+    others = [helped for helped in plan.left if not helped.named]
+    if others:
+        say("Cannot be helped by a rule:")
+        for helped in others:
+            _line(helped)
+            say("\n".join(wrap(f"{helped.why}.", WIDTH, "    ")))
+    if not (plan.taken or plan.present or plan.left):
+        say("Nothing was refused: there is nothing to allow.")
+
+
+def _line(helped: Helped) -> None:
+    times = "once" if helped.count == 1 else f"{helped.count} times"
+    say("\n".join(wrap(f"{helped.words} ({times})", WIDTH, "  ", then="    ")))
+    if helped.rule:
+        say(f"    {helped.rule}")

@@ -1,0 +1,134 @@
+"""What a container was refused, or would have been, -> rules that allow it. Pure but for found().
+
+A rule has to hold tomorrow: what is different each time (process ids, hashes, random names)
+becomes a pattern. What would open a hole is left out unless it was named.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from phoenix_apparmor import trial
+from phoenix_apparmor.assignments import rules
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.denials import groups
+from phoenix_apparmor.denials.closing import Closed
+from phoenix_apparmor.denials.groups import Group
+from phoenix_apparmor.denials.owner import Owners
+from phoenix_apparmor.host import Host
+
+_CHANGING = (
+    # a container's or a layer's id, a hash, a UUID
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "*"),
+    (re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{12,}(?![0-9A-Za-z])"), "*"),
+    # containers/storage: the short names of layers
+    (re.compile(r"(?<=/l/)[A-Z0-9]{26}\b"), "*"),
+    # processes and threads
+    (re.compile(r"(?<=/proc/)[1-9][0-9]*(?=[/ ,\"]|$)"), "[0-9]*"),
+    (re.compile(r"(?<=/task/)[1-9][0-9]*(?=[/ ,\"]|$)"), "[0-9]*"),
+)
+# mktemp and its like: a name, a dot, dash or underscore, six random characters or more.
+_RANDOM = re.compile(r"([^/\s\"]*[.\-_])([0-9A-Za-z]{6,})(?=[/ ,\"]|$)")
+
+
+@dataclass(frozen=True)
+class Helped:
+    """One thing that was refused, and the rule for it.
+
+    rule: "" if there is none. why: why it is left out, or cannot be helped; "" if it is taken.
+    named: whether a rule that is left out can be named to be taken all the same.
+    """
+
+    words: str
+    count: int
+    rule: str
+    why: str = ""
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What allow does: rules that are taken, those the container has, what is left."""
+
+    taken: tuple[Helped, ...]
+    present: tuple[Helped, ...]
+    left: tuple[Helped, ...]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The new rules, each once."""
+        return tuple(dict.fromkeys(helped.rule for helped in self.taken))
+
+
+def found(host: Host, ctid: str, assignment: Assignment, refused: Iterable[Group]) -> list[Group]:
+    """All that the container was refused, and what its trial saw."""
+    result = list(refused)
+    if assignment.trial and assignment.profile is not None:
+        seen = trial.seen(host, {ctid: assignment.profile})[ctid]
+        parts, _ = groups.group(seen.denials or (), Owners(host), Closed(host))
+        result += parts
+    return result
+
+
+def plan(
+    parts: Iterable[Group], ctid: str, present: Sequence[str], named: Sequence[str] = ()
+) -> Plan:
+    """What to do about these. named: rules to take although they open a hole."""
+    merged: dict[tuple[str, str, str], Helped] = {}
+    for part in parts:
+        helped = _helped(part, ctid, named)
+        key = (helped.rule or helped.words, helped.why, "" if helped.rule else helped.words)
+        before = merged.get(key)
+        count = helped.count + (before.count if before is not None else 0)
+        merged[key] = Helped(helped.words, count, helped.rule, helped.why, helped.named)
+    taken, had, left = [], [], []
+    for helped in merged.values():
+        if helped.rule and helped.rule in present:
+            had.append(helped)
+        elif helped.why:
+            left.append(helped)
+        else:
+            taken.append(helped)
+    return Plan(tuple(taken), tuple(had), tuple(left))
+
+
+def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
+    words, rule = part.act.words, lasting(part.act.rule)
+    why = _beyond_rules(part, ctid, rule)
+    if why:
+        return Helped(words, part.count, "", why)
+    hole = part.warning or rules.hole(rule)
+    if hole and rule not in named:
+        return Helped(words, part.count, rule, hole, named=True)
+    return Helped(words, part.count, rule)
+
+
+def _beyond_rules(part: Group, ctid: str, rule: str) -> str:
+    """Why no rule of the container's can help, "" if one can."""
+    if part.owner.inside:
+        return f"profile {part.owner.inside} inside its own policy namespace refused it"
+    if part.futile:
+        return f"{part.warning}; no rule can take that back"
+    if part.owner.ctid != ctid:
+        others = ", ".join(part.owner.candidates)
+        return f"the log does not say whose it was ({others}); a trial of this container would"
+    if part.owner.how == "name":
+        return "it ran under Proxmox' generated profile then"
+    if not rule or rules.problem(rule):
+        return part.act.note or "no rule allows that"
+    return ""
+
+
+def lasting(rule: str) -> str:
+    """The rule with patterns for what is different each time."""
+    for pattern, instead in _CHANGING:
+        rule = pattern.sub(instead, rule)
+    return _RANDOM.sub(_random, rule)
+
+
+def _random(match: re.Match[str]) -> str:
+    """A random ending as a star: letters of both cases, or letters and digits mixed."""
+    text = match[2]
+    kinds = [bool(re.search(kind, text)) for kind in ("[a-z]", "[A-Z]", "[0-9]")]
+    word = text.islower() or text.isdigit() or re.fullmatch(r"[A-Z]?[a-z]+[0-9]{0,2}", text)
+    return match[0] if sum(kinds) < 2 or word else f"{match[1]}*"

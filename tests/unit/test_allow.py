@@ -1,0 +1,217 @@
+"""allow: rules of what was refused, into the JSON or the profile's local file; what is left out."""
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from phoenix_apparmor.suggest.allowing import lasting
+from tests.unit.fakehost import Done, FakeHost
+
+DOCKER = "lxc-nvidia-gpu-docker"
+JSON = "/etc/pve/phoenix_lxc_configs.json"
+LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
+# after whatever the test begins
+NOW = time.time() + 100
+
+
+SERIALS = itertools.count(1)
+
+
+def line(
+    name: str,
+    *,
+    profile: str = DOCKER,
+    fstype: str = "nfs",
+    src: str = "nas:/x",
+    word: str = "DENIED",
+) -> str:
+    number = next(SERIALS)
+    return (
+        f'type=AVC msg=audit({NOW + number:.3f}:{number}): apparmor="{word}" operation="mount" '
+        f'class="mount" info="failed type match" error=-13 profile="{profile}" name="{name}" '
+        f'pid=7 comm="mount" fstype="{fstype}" srcname="{src}" flags="rw"\n'
+    )
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    host.confined("952", DOCKER)
+    host.profile(
+        DOCKER,
+        "  deny mount fstype=tracefs,\n",
+        flags="flags=(attach_disconnected) ",
+        before="# phoenix-apparmor: policy-namespace\n",
+    )
+    text = host.read(f"/etc/apparmor.d/{DOCKER}").decode()
+    end = f"  include if exists <local/{DOCKER}>\n}}\n"
+    host.write(f"/etc/apparmor.d/{DOCKER}", text.rstrip().removesuffix("}") + end)
+    assert host.hook("952").status == 0
+    return host
+
+
+def log(host: FakeHost, *lines: str) -> None:
+    host.write("/var/log/audit/audit.log", "".join(lines))
+
+
+def entry(host: FakeHost) -> dict[str, object]:
+    found: dict[str, object] = json.loads(host.read(JSON))["lxc_configs"]["952"]
+    return found
+
+
+def rules_of(host: FakeHost) -> list[str]:
+    found = entry(host).get("apparmor_rules", [])
+    assert isinstance(found, list)
+    return found
+
+
+def assign(host: FakeHost, more: Mapping[str, object]) -> None:
+    host.json({"952": {"apparmor_profile": DOCKER, **more}})
+    assert host.hook("952").status == 0
+
+
+def allow(host: FakeHost, *arguments: str) -> Done:
+    return host.cli("allow", "952", *arguments)
+
+
+NFS = "mount fstype=nfs options=(rw) nas:/x -> /data/,"
+
+
+def test_into_its_entry(host: FakeHost) -> None:
+    log(host, line("/data/"), line("/data/"))
+    before = host.read(JSON)
+    done = allow(host, "--dry-run")
+    assert done.status == 0 and "+++" in done.out and "nfs" in done.out
+    assert host.read(JSON) == before
+    done = allow(host)
+    assert done.status == 0, done
+    rule = rules_of(host)[0]
+    assert rule.startswith("mount fstype=nfs") and rule.endswith("-> /data/,")
+    assert "2 times" in done.out and "pct reboot 952" in done.out
+    assert host.cli("validate").status == 0
+    # it runs under it from its next start, and there is nothing more to allow
+    assert host.hook("952").status == 0
+    variant = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.952").decode()
+    assert rule in variant
+    again = host.read(JSON)
+    done = allow(host)
+    assert done.status == 0 and "allow already" in done.out
+    assert host.read(JSON) == again
+
+
+def test_a_second_rule_is_in_force_at_once(host: FakeHost) -> None:
+    assign(host, {"apparmor_rules": ["mount fstype=cifs,"]})
+    log(host, line("/data/", profile=f"{DOCKER}.952"))
+    done = allow(host)
+    assert done.status == 0, done
+    assert "in force now" in done.out
+    rules = entry(host)["apparmor_rules"]
+    assert isinstance(rules, list) and len(rules) == 2 and rules[0] == "mount fstype=cifs,"
+    assert rules[1] in host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.952").decode()
+
+
+def test_from_a_trial_to_enforce(host: FakeHost) -> None:
+    assign(host, {"apparmor_mode": "trial"})
+    log(
+        host,
+        line("/data/", word="ALLOWED", profile=f"{DOCKER}.952.trial"),
+        line("/other/", word="ALLOWED", profile=f"{DOCKER}.953.trial"),
+    )
+    done = allow(host, "--enforce")
+    assert done.status == 0, done
+    found = entry(host)
+    assert "apparmor_mode" not in found
+    rules = found["apparmor_rules"]
+    assert isinstance(rules, list) and len(rules) == 1 and "/data/" in rules[0]
+    assert host.hook("952").status == 0
+    assert f"{DOCKER}.952//&".encode() in host.read("/var/lib/lxc/952/config")
+
+
+def test_what_opens_a_hole_is_taken_only_by_name(host: FakeHost) -> None:
+    log(host, line("/data/"), line("/x/", fstype="proc", src="proc"))
+    done = allow(host)
+    assert done.status == 2 and "Better not" in done.out
+    assert len(rules_of(host)) == 1
+    [hole] = [text.strip() for text in done.out.split("\n") if "fstype=proc" in text]
+    assert allow(host, "--also", "mount,").status == 64
+    assert allow(host, "--also", hole).status == 0
+    assert hole in rules_of(host)
+
+
+def test_what_no_rule_helps_is_said(host: FakeHost) -> None:
+    log(host, line("/x/", fstype="tracefs", src="t"))
+    done = allow(host)
+    assert done.status == 2 and "Cannot be helped" in done.out and "take that back" in done.out
+    assert "apparmor_rules" not in entry(host)
+
+
+def test_whose_it_was_is_not_guessed(host: FakeHost) -> None:
+    host.conf("953")
+    host.runtime("953", host.read("/var/lib/lxc/952/config"))
+    log(host, line("/data/"))
+    done = allow(host)
+    assert done.status == 2 and "952, 953" in done.out
+    assert "apparmor_rules" not in entry(host)
+
+
+def test_into_the_profile(host: FakeHost) -> None:
+    host.write(LOCAL, "# mine\n  mount fstype=cifs,")
+    log(host, line("/data/"))
+    before = host.read(JSON)
+    assert "nfs" in allow(host, "--profile", "--dry-run").out
+    assert b"nfs" not in host.read(LOCAL)
+    done = allow(host, "--profile")
+    assert done.status == 0, done
+    text = host.read(LOCAL).decode()
+    assert text.startswith("# mine\n  mount fstype=cifs,\n# CT 952\nmount fstype=nfs")
+    assert host.read(JSON) == before
+    assert allow(host, "--profile").status == 0
+    assert host.read(LOCAL).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("entries", "word"),
+    [
+        ({}, "not in the JSON"),
+        ({"952": {"apparmor_profile": "unconfined"}}, "takes no rules"),
+        ({"952": {"apparmor_profile": 7}}, "validate"),
+    ],
+)
+def test_what_has_no_rules(host: FakeHost, entries: dict[str, object], word: str) -> None:
+    host.json(entries)
+    done = allow(host)
+    assert done.status == 1 and word in done.err
+
+
+def test_a_rule_that_does_not_compile_is_not_written(host: FakeHost) -> None:
+    log(host, line("/SYNTAX ERROR/"))
+    before = host.read(JSON)
+    done = allow(host)
+    assert done.status == 1 and "does not compile" in done.err
+    assert host.read(JSON) == before
+
+
+HEX = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("rule", "lasts"),
+    [
+        (f"mount -> /var/lib/docker/overlay2/{HEX}/merged/,",
+         "mount -> /var/lib/docker/overlay2/*/merged/,"),
+        ("/proc/4711/oom_score_adj w,", "/proc/[0-9]*/oom_score_adj w,"),
+        ("/proc/4711/task/4712/comm w,", "/proc/[0-9]*/task/[0-9]*/comm w,"),
+        ("mount -> /tmp/oldroot.aB3dE9/,", "mount -> /tmp/oldroot.*/,"),
+        ("mount fstype=overlay -> /x/l/ABCDEFGHIJKLMNOPQRSTUVWXYZ/,",
+         "mount fstype=overlay -> /x/l/*/,"),
+        ("/run/9d3e1f3a-1b2c-4d5e-8f90-0123456789ab/x rw,", "/run/*/x rw,"),
+        ("mount nas:/x -> /mnt/my-volume/,", "mount nas:/x -> /mnt/my-volume/,"),
+        ("/srv/facade/cafe rw,", "/srv/facade/cafe rw,"),
+        ("/usr/lib/x86_64-linux-gnu/a.so rm,", "/usr/lib/x86_64-linux-gnu/a.so rm,"),
+        ("/var/www/site-2026 r,", "/var/www/site-2026 r,"),
+    ],
+)  # fmt: skip
+def test_rules_that_hold_tomorrow(rule: str, lasts: str) -> None:
+    assert lasting(rule) == lasts
