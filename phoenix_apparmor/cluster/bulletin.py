@@ -181,7 +181,7 @@ def decode(data: bytes, node: str) -> Bulletin:
         raise BadBulletin("it is of a newer version of phoenix-apparmor", newer=True)
     if version != SCHEMA_VERSION:
         raise BadBulletin(f"its schema_version is {version}")
-    if given.text("node") != node:
+    if given.exact("node") != node:
         raise BadBulletin("it speaks of another node")
     return Bulletin(
         node,
@@ -227,8 +227,8 @@ def _read_containers(values: list[Any], node: str) -> Iterable[Container]:
     seen = set()
     for value in values:
         given = _Fields(value, "a container")
-        ctid = given.text("ctid")
-        verdict = given.text("verdict")
+        ctid = given.exact("ctid")
+        verdict = given.exact("verdict")
         if not paths.is_ctid(ctid) or ctid in seen:
             raise BadBulletin("a container's ctid is wrong")
         if verdict not in VERDICTS:
@@ -275,6 +275,13 @@ class _Fields:
 
     def text(self, key: str) -> str:
         return _text(self._value.get(key), f"{self._of}: {key}")
+
+    def exact(self, key: str) -> str:
+        """A text that was readable as it came."""
+        value = self.text(key)
+        if value != self._value[key]:
+            raise BadBulletin(f"{self._of}: {key} is wrong")
+        return value
 
     def text_or_none(self, key: str) -> str | None:
         return None if self._value.get(key, "") is None else self.text(key)

@@ -75,12 +75,12 @@ def _answer(
         profile = _profile(there, assignment)
         as_home = _profile(here, assignment) if here is not None else None
         if profile is not None and as_home is None:
-            open_questions.append(f"what {home} has as profile is unknown")
+            open_questions.append(f"which text of {profile.name} {home} has is unknown")
         elif profile is not None and as_home is not None and profile.hash != as_home.hash:
             hinders.append(f"its {profile.name} is another text than {home}'s")
         if profile is not None and profile.seccomp and not _unprivileged(conf):
             if here is None:
-                open_questions.append(f"what {home} has as seccomp policy is unknown")
+                open_questions.append(f"which seccomp policy {home} has is unknown")
             elif there.seccomp is not None and here.seccomp != there.seccomp:
                 hinders.append(f"its {paths.SECCOMP} is another text than {home}'s")
     if hinders:

@@ -64,8 +64,13 @@ class Overview:
         """Whether something needs a person."""
         if self.report.is_off or any(not n.is_known for n in self.concerned):
             return True
-        return not self.named and (
-            bool(self.different) or any(n.said is not None and not n.said.fine for n in self.nodes)
+        if self.named:
+            return False
+        said = [node.said for node in self.nodes if node.said is not None]
+        return (
+            bool(self.different)
+            or any(text.off for text in self.texts)
+            or any(not one.fine or one.trouble for one in said)
         )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,39 @@ LABEL = f"{BASE} (enforce)"
 class Cluster:
     """nodes: name -> its host; shared: what they all see of /etc/pve."""
 
-    def __init__(self, folder: Path, *names: str) -> None:
+    def __init__(self, folder: Path, *names: str, like: Path | None = None) -> None:
+        """like: the folder of another cluster, of which this one is a copy."""
+        self.folder = folder
         self.shared = folder / "pve"
-        (self.shared / "nodes").mkdir(parents=True)
         self.json = self.shared / "phoenix_lxc_configs.json"
-        self.nodes = {name: self._node(folder / name, name) for name in names}
+        if like is not None:
+            self.nodes = {name: FakeHost(folder / name) for name in names}
+            shutil.rmtree(folder)
+            shutil.copytree(like, folder, symlinks=True)
+            return
+        (self.shared / "nodes").mkdir(parents=True)
+        self.nodes = {}
+        for name in names:
+            self.nodes[name] = self._node(folder / name, name)
         self.online(*names)
 
     def _node(self, root: Path, name: str) -> FakeHost:
-        root.mkdir()
         host = FakeHost(root)
         (self.shared / "nodes" / name / "lxc").mkdir(parents=True)
         (self.shared / "nodes" / name / "priv").mkdir()
         host.path("/etc/pve/lxc").rmdir()
         host.path("/etc/pve/lxc").symlink_to(f"nodes/{name}/lxc")
-        host.path("/etc/pve/nodes").symlink_to(self.shared / "nodes")
-        host.path("/etc/pve/phoenix_lxc_configs.json").symlink_to(self.json)
+        host.path("/etc/pve/nodes").symlink_to("../../../pve/nodes")
+        json_name = "phoenix_lxc_configs.json"
+        host.path(f"/etc/pve/{json_name}").symlink_to(f"../../../pve/{json_name}")
         host.proxmox()
         host.write("/proc/sys/kernel/osrelease", "6.8.12-4-pve\n")
         host.write("/proc/net/unix", "")
+        if self.nodes:
+            first = next(iter(self.nodes.values()))
+            for tree in ("etc/apparmor.d", "sys"):
+                shutil.copytree(first.root / tree, root / tree, dirs_exist_ok=True)
+            return host
         for profile in (BASE, DOCKER):
             host.profile(profile)
         host.load(BASE, DOCKER)
@@ -79,5 +95,5 @@ class Cluster:
 
     def age(self, node: str, seconds: float) -> None:
         """Lets a node have looked for the last time so long ago (below 0: in time to come)."""
-        seen = self.report(node).stat().st_mtime - seconds
+        seen = time.time() - seconds
         os.utime(self.report(node), (seen, seen))
