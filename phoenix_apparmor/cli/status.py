@@ -27,11 +27,15 @@ verdicts:
   unknown          on another node that says nothing (with --cluster)
 
 exit status: 0 nothing is off, 2 something is, 1 error
+with --check: 0 OK, 1 WARNING, 2 CRITICAL (containers that run without being
+confined or cannot start), 3 UNKNOWN
 
 examples:
   phoenix-apparmor status
   phoenix-apparmor status 952 953
   phoenix-apparmor status --prometheus --output /tmp/phoenix-apparmor.prom
+  phoenix-apparmor status --cluster 952
+  phoenix-apparmor status --check
   phoenix-apparmor status --json | jq -r '.containers[] | .ctid + " " + .verdict'
 """
 
@@ -53,6 +57,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     form.add_argument(
         "--prometheus", action="store_true", help="metrics for node-exporter's textfile collector"
     )
+    form.add_argument(
+        "--check", action="store_true", help="one line for Icinga, Nagios and Checkmk, see below"
+    )
     parser.add_argument(
         "--cluster", action="store_true", help="the whole cluster, as its nodes publish it"
     )
@@ -61,7 +68,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(host: Host, args: argparse.Namespace) -> int:
-    """0 if nothing is off, 2 if something is."""
+    """0 if nothing is off, 2 if something is; with --check as Nagios has it."""
+    if args.check:
+        return _check(host, args)
     progress = Progress(sys.stderr)
     colour = has_colour(sys.stdout) and not args.output
     try:
@@ -77,6 +86,31 @@ def run(host: Host, args: argparse.Namespace) -> int:
     else:
         show(shown, colour=colour)
     return 2 if found.is_off else 0
+
+
+def _check(host: Host, args: argparse.Namespace) -> int:
+    """One line, whatever happens: a plugin that says nothing is no answer."""
+    from phoenix_apparmor.status import check
+
+    try:
+        if args.cluster:
+            from phoenix_apparmor.cluster import overview
+
+            seen = overview.inspect(host, tuple(args.ctids), progress=lambda _: None)
+            silent = [node.name for node in seen.concerned if not node.is_known]
+            found = check.check(seen.report, silent)
+        else:
+            found = check.check(collect.inspect(host, tuple(args.ctids), progress=lambda _: None))
+    except PhoenixError as error:
+        found = check.unknown(" ".join(error.lines()))
+    except OSError as error:
+        found = check.unknown(f"cannot read {error.filename}: {error.strerror}")
+    line = f"{found.line}\n"
+    if args.output:
+        Host().replace(os.path.abspath(args.output), line.encode("utf-8", "backslashreplace"))
+    else:
+        show(line)
+    return found.status
 
 
 def _this_node(

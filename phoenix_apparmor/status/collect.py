@@ -85,7 +85,7 @@ def _trouble(host: Host, known: Known) -> Iterator[Note]:
     # Of a tree below --root nobody can say what its kernel has.
     if kernel.profile_list(host) is None and not host.root and os.geteuid() == 0:
         yield Note(
-            "this kernel runs without AppArmor: nothing is enforced.",
+            report.NO_APPARMOR,
             "Boot it with apparmor=1 security=apparmor, and see that /sys/kernel/security is "
             "mounted.",
         )

@@ -18,6 +18,9 @@ VERDICTS: tuple[Verdict, ...] = (
 )  # fmt: skip
 OFF = ("restart pending", "drift", "refused")
 
+# Trouble that concerns every container.
+NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
+
 # Of the file's text and the policy in the kernel.
 Text = Literal["same", "differs", "not loaded", "broken", "unknown"]
 
