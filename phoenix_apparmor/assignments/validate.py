@@ -73,6 +73,11 @@ def findings(
     return sorted(set(found), key=lambda f: (f.place, f.severity, f.what))
 
 
+def at(text: bytes, path: Path, what: str, hint: str, value: object) -> Finding:
+    """An error at a path of a document that can be read."""
+    return _Where(text.decode("utf-8-sig")).finding("error", path, what, hint, value=value)
+
+
 class _Where:
     """Paths to findings."""
 

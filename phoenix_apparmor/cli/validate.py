@@ -12,7 +12,7 @@ from phoenix_apparmor.assignments import lookup, validate
 from phoenix_apparmor.assignments.validate import Finding, Names
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy import files, rulecheck
 from phoenix_apparmor.terminal.output import RED, YELLOW, has_colour, show
 from phoenix_apparmor.terminal.table import width
 
@@ -66,6 +66,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
             found = validate.findings(text, lookup.schema(), names, schema)
         except PhoenixError as error:
             raise PhoenixError(f"--schema {args.schema}: {error.what}", hint=error.hint) from error
+        if not any(finding.severity == "error" for finding in found):
+            found += rulecheck.findings(host, text)
         if args.strict:
             found = [finding._replace(severity="error") for finding in found]
         documents.append((file, text, found))

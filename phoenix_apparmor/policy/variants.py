@@ -110,7 +110,7 @@ def check(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...])
 
     Neither the kernel nor the disk is touched.
     """
-    assumed = replace(assignment, rules=rules, trial=False)
+    assumed = replace(assignment, rules=rules or ("file,",), trial=False)
     [(name, text)] = texts(host, ctid, assumed).items()
     command = [*files.parser(host), "-QTKS", "/dev/stdin"]
     ran = host.run(command, timeout=files.PARSER_SECONDS, stdin=text)

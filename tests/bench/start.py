@@ -36,12 +36,17 @@ fi
 """
 
 
-def prepare(containers: int, size: int) -> FakeHost:
-    """A host on which container 952 is as it should be; the JSON has about size bytes each."""
+def prepare(containers: int, size: int, **more: object) -> FakeHost:
+    """A host on which container 952 is as it should be; the JSON has about size bytes each.
+
+    more: of its entry.
+    """
     host = FakeHost(Path(tempfile.mkdtemp(prefix="bench-")))
     entry = {"name": "x", "apparmor_profile": PROFILE, "filler": "f" * size}
     first = 952 - min(containers, 10) + 1
-    host.json({str(first + number): entry for number in range(containers)})
+    entries = {str(first + number): entry for number in range(containers)}
+    host.json(entries | {"952": entry | more})
+    os.environ.update(PATH=host.environment["PATH"], FAKE_ROOT=str(host.root))
     host.conf("952", f"arch: amd64\nlxc.apparmor.profile: {PROFILE}\n")
     host.runtime("952", b"lxc.idmap = u 0 1 1\nlxc.apparmor.profile = lxc-nvidia-gpu-base\n")
     host.write(f"/etc/apparmor.d/{PROFILE}", (REPO / "profiles" / PROFILE).read_bytes())
@@ -64,6 +69,7 @@ def prepare(containers: int, size: int) -> FakeHost:
 
 def main() -> int:
     small, large = prepare(15, 1300), prepare(10_000, 1300)
+    tried = prepare(15, 1300, apparmor_mode="trial", apparmor_rules=["mount fstype=nfs,"] * 20)
     script = small.write("/pipeline.sh", SHELL)
 
     def hook(host: FakeHost) -> str:
@@ -72,6 +78,7 @@ def main() -> int:
     commands = {
         "hookscript, 15 containers": hook(small),
         "hookscript, 10,000 containers": hook(large),
+        "hookscript, trial and rules": hook(tried),
         "python3 -I -c pass": "env X=1 /usr/bin/python3 -I -c pass",
         "python3 -IS -c pass (our floor)": "env X=1 /usr/bin/python3 -IS -c pass",
         "bash, jq, grep, sed": f"env X=1 bash {script} {shlex.quote(str(small.root))} 952",
@@ -84,7 +91,7 @@ def main() -> int:
         stderr=subprocess.DEVNULL,
     )
     times = [entry["median"] for entry in json.loads(result.read_text())["results"]]
-    hook_small, hook_large, bare, _floor, shell = times
+    hook_small, hook_large, hook_tried, bare, _floor, shell = times
     memory = subprocess.run(
         ["/usr/bin/time", "-f", "%M", *shlex.split(hook(large))],
         check=True, capture_output=True, text=True,
@@ -95,8 +102,9 @@ def main() -> int:
     print(f"hookscript / python3 -I -c pass   {hook_small / bare:7.2f}   (at most 1.8)")
     print(f"hookscript / shell pipeline       {hook_small / shell:7.2f}   (at most 0.75)")
     print(f"10,000 ({size / 1e6:.0f} MB) / 15 ct {hook_large / hook_small:7.2f}   (at most 1.2)")
+    print(f"trial and rules / neither         {hook_tried / hook_small:7.2f}   (at most 1.2)")
     print(f"peak memory, 10,000 containers    {int(memory) / 1024:7.1f} MiB (under 20 MB)")
-    for host in (small, large):
+    for host in (small, large, tried):
         shutil.rmtree(host.root)
     return 0
 

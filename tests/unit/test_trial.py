@@ -336,6 +336,19 @@ def test_validate_warns_of_holes(host: FakeHost, rule: str, word: str) -> None:
         assert "warning" not in done.out.split("\n")[0]
 
 
+def test_validate_compiles_the_rules(host: FakeHost) -> None:
+    rules = ["mount fstype=nfs,", '"/SYNTAX ERROR" rw,', "/x r,"]
+    entry = {"apparmor_profile": DOCKER, "apparmor_rules": rules}
+    host.json(json.dumps({"lxc_configs": {"952": entry}}, indent=1))
+    done = host.cli("validate")
+    assert done.status == 1
+    assert ":7:5: error:" in done.out and "does not compile" in done.out
+    assert "1 error" in done.out
+    # nothing is said of a profile that is not here, nor where there is no parser
+    host.path(f"/etc/apparmor.d/{DOCKER}").unlink()
+    assert "does not compile" not in host.cli("validate").out
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -27,6 +27,29 @@ def write(vm: Machine, entries: dict[int, dict[str, object]]) -> None:
     vm.write(JSON, json.dumps({"lxc_configs": {str(c): e for c, e in entries.items()}}), 0o640)
 
 
+# What root writes to its own attr/current to be under another label.
+LABEL_WRITES = (
+    "changeprofile unconfined",
+    "changeprofile no-such-profile",
+    f"changeprofile {BASE}",
+    f"changeprofile {BASE}.guard",
+    "stack unconfined",
+)
+# Seen from the host: inside a policy namespace of its own the rest of the label is not shown.
+LABEL_AFTER = """\
+lxc-attach -n {ctid} --clear-env -- /bin/sh -c \
+    'echo {write} >/proc/self/attr/current; exec sleep 7777' >/dev/null 2>&1 &
+for _ in $(seq 60); do pid=$(pgrep -x -f "sleep 7777") && break; sleep 0.5; done
+cat "/proc/$pid/attr/current"
+kill -9 "$pid"; wait
+"""
+
+
+def label_after(vm: Machine, ctid: int, write: str) -> str:
+    """The label of a process that tried to change it, as the host's kernel says it."""
+    return vm.sh(LABEL_AFTER.format(ctid=ctid, write=write), timeout=120).stdout.strip()
+
+
 def inside(vm: Machine, ctid: int, script: str) -> str:
     argv = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/bin/sh", "-c", script)
     return vm.run(*argv, timeout=120, check=False).output
@@ -58,16 +81,28 @@ def test_nobody_leaves(vm: Machine, ctid: int, profile: str, unprivileged: bool)
     found = results(told.stdout)
     assert list(found) == row_names()
     assert [row for row, word in found.items() if word == "harm"] == []
-    # The control: the same by hand, one write, is refused; without the guard it is not.
-    wrote = inside(vm, ctid, "echo changeprofile unconfined >/proc/self/attr/current; echo $?")
-    assert "1" in wrote
-    assert label(vm, ctid).startswith(begin)
+    for said in LABEL_WRITES:
+        assert label_after(vm, ctid, said).startswith(begin), said
     pct(vm, "stop", ctid)
     for _ in range(30):
         if not vm.sh(MADE).stdout:
             break
         time.sleep(1)
     assert vm.sh(MADE).stdout == "", "removed after the stop"
+
+
+def test_without_the_guard_it_is_left(vm: Machine) -> None:
+    """The control: the same profile in complain mode, alone."""
+    ctid = 445
+    text = vm.read(f"/etc/apparmor.d/{BASE}")
+    text = text.replace(f"profile {BASE} flags=(", "profile lxc-alone flags=(complain,")
+    vm.write("/etc/apparmor.d/lxc-alone", text)
+    vm.run("apparmor_parser", "-r", "/etc/apparmor.d/lxc-alone", timeout=120)
+    create(vm, ctid, more="lxc.apparmor.profile: lxc-alone\n")
+    pct(vm, "start", ctid)
+    assert label(vm, ctid) == "lxc-alone (complain)"
+    assert label_after(vm, ctid, LABEL_WRITES[0]) == "unconfined"
+    pct(vm, "stop", ctid)
 
 
 def test_what_it_would_refuse_is_allowed_and_logged(vm: Machine) -> None:
@@ -115,4 +150,45 @@ def test_a_reboot_and_a_start_by_the_unit_alone(vm: Machine) -> None:
     pct(vm, "start", ctid)
     assert label(vm, ctid).startswith(f"{DOCKER}//&:")
     assert vm.sh(MADE).stdout == ""
+    pct(vm, "stop", ctid)
+
+
+# Refused by the profile, and harmless: AppArmor knows a remount only by its place.
+DEED = "mkdir -p /mnt/t; mount -t tmpfs t /mnt/t; mount -o remount,size=64k /mnt/t && echo done"
+
+
+def test_from_unconfined_to_confined(vm: Machine) -> None:
+    """The whole way, and at its end the deed works under an enforced profile of its own."""
+    ctid = 444
+    vm.run("rm", "-f", JSON)
+    create(vm, ctid, more="lxc.apparmor.profile: unconfined\n")
+    pct(vm, "start", ctid)
+    assert label(vm, ctid) == "unconfined"
+    assert "done" in inside(vm, ctid, DEED)
+    said = vm.run("phoenix-apparmor", "suggest", str(ctid), "--write", "--trial").stdout
+    assert BASE in said and "it is unconfined now" in said
+    assert json.loads(vm.read(JSON))["lxc_configs"][str(ctid)]["apparmor_mode"] == "trial"
+    vm.run("phoenix-apparmor", "validate")
+    pct(vm, "stop", ctid)
+    pct(vm, "start", ctid)
+    assert label(vm, ctid).startswith(f"{BASE}.{ctid}.trial//&{BASE}.guard")
+    assert "done" in inside(vm, ctid, DEED)
+    said = vm.sh(f"phoenix-apparmor status {ctid}", timeout=120).stdout
+    assert "(trial)" in said and "would have been refused" in said
+    said = vm.run("phoenix-apparmor", "allow", str(ctid), "--enforce", timeout=120).stdout
+    assert "/mnt/t/" in said, said
+    pct(vm, "stop", ctid)
+    since = vm.sh("date +%s").stdout.strip()
+    pct(vm, "start", ctid)
+    assert label(vm, ctid) == f"{BASE}.{ctid} (enforce)"
+    assert "done" in inside(vm, ctid, DEED)
+    log = f"journalctl -k -o cat --since @{since} | grep -a 'apparmor=\"\\(DENIED\\|ALLOWED\\)\"'"
+    assert vm.sh(log, check=False).stdout == ""
+    assert " ok" in vm.sh(f"phoenix-apparmor status {ctid}", timeout=120).stdout
+    pct(vm, "stop", ctid)
+    # The control: it was the rule.
+    write(vm, {ctid: {"apparmor_profile": BASE}})
+    pct(vm, "start", ctid)
+    assert label(vm, ctid) == f"{BASE} (enforce)"
+    assert "done" not in inside(vm, ctid, DEED)
     pct(vm, "stop", ctid)
