@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, paths
+from phoenix_apparmor import ctconf, paths, pveconf
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
@@ -35,6 +35,16 @@ class Conf(NamedTuple):
     def option(self, key: str) -> str | None:
         """Value of a plain option (features, hookscript, dev0)."""
         return ctconf.conf_value(self.text, key.encode())
+
+    @property
+    def is_unprivileged(self) -> bool:
+        """Whether it has a user namespace."""
+        return pveconf.is_unprivileged(self.main)
+
+    @property
+    def features(self) -> dict[str, tuple[str, ...]]:
+        """The features option, as pveconf.features."""
+        return pveconf.features(self.option("features"))
 
     @property
     def profile(self) -> str | None:
@@ -91,6 +101,21 @@ def confs_of_others(host: Host) -> Iterator[Conf]:
         folder = f"{paths.NODES}/{node}/lxc"
         if os.path.realpath(host.path(folder)) != this:
             yield from confs(host, folder, node)
+
+
+def check_here(host: Host, ctid: str) -> None:
+    """Raises PhoenixError, which names the node if another one has it, unless its .conf is here."""
+    if host.exists(paths.conf(ctid)):
+        return
+    node = next(
+        (n for n in host.names(paths.NODES) if host.exists(f"{paths.NODES}/{n}/lxc/{ctid}.conf")),
+        "",
+    )
+    if node:
+        raise PhoenixError(f"is on node {node}, not on this one.", hint=f"Run it on {node}.")
+    raise PhoenixError(
+        f"there is no {paths.conf(ctid)}.", hint="Which containers are here: pct list"
+    )
 
 
 def running(host: Host) -> frozenset[str] | None:

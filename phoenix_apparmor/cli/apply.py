@@ -3,8 +3,9 @@
 import argparse
 import difflib
 import os
+from collections.abc import Iterator
 
-from phoenix_apparmor import containers, ctconf, paths, start
+from phoenix_apparmor import containers, ctconf, kernel, paths, start
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.common import (
@@ -15,6 +16,7 @@ from phoenix_apparmor.cli.common import (
 )
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.policy import files
 from phoenix_apparmor.terminal.output import say, show, warn
 
 LOCK_SECONDS = 10
@@ -35,13 +37,14 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(host: Host, args: argparse.Namespace) -> int:
-    """0 if every .conf says what is assigned, 1 if one could not, 2 if a last good one was used."""
+    """0 if every .conf says what is assigned, 1 if one could not, 2 if it will not do."""
     check_containers(args)
     known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
     warn_of_trouble(known)
     here = containers.here(host)
     chosen = [ctid for ctid in here if known.of(ctid)] if args.all else args.ctids
     changed = right = failed = 0
+    done: list[str] = []
     degraded = bool(known.trouble)
     for ctid in chosen:
         assignment = known.of(ctid)
@@ -51,15 +54,36 @@ def run(host: Host, args: argparse.Namespace) -> int:
                 changed += 1
             else:
                 right += 1
+            done.append(ctid)
         except PhoenixError as error:
             warn(str(error.about(ctid)))
             failed += 1
+    for warning in without_profile(host, known, done):
+        warn(f"warning: {warning}")
+        degraded = True
     if args.all:
         elsewhere = len(known.assigned.keys() - set(here))
         say(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
     elif right and not args.dry_run:
         say(f"{right} right already.")
     return 1 if failed else 2 if degraded else 0
+
+
+def without_profile(host: Host, known: lookup.Known, ctids: list[str]) -> Iterator[str]:
+    """Of profiles that are neither in a file nor in the kernel: whom that keeps from starting."""
+    users: dict[str, list[str]] = {}
+    for ctid in ctids:
+        assignment = known.of(ctid)
+        if assignment is not None and assignment.name and assignment.profile is not None:
+            users.setdefault(assignment.profile, []).append(ctid)
+    listing = kernel.profile_list(host)
+    for name, those in users.items():
+        loaded = listing is not None and kernel.mode_of(listing, name) is not None
+        if not loaded and files.find(host, name) is None:
+            yield (
+                f"there is no profile {name}: CT {', '.join(those)} will not start. "
+                "Correct the name in the JSON, which this checks: phoenix-apparmor validate"
+            )
 
 
 def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: bool) -> str:
@@ -89,8 +113,7 @@ def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: b
         last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
         warn(f"warning: CT {ctid}: {last_good}")
     name = paths.conf(ctid)
-    if not host.exists(name):
-        raise PhoenixError(f"there is no {name}.", hint="It may be on another node of the cluster.")
+    containers.check_here(host, ctid)
     profile = assignment.profile
     if dry_run:
         return print_diff(name, host.read(name), profile)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from phoenix_apparmor import containers, paths
+from phoenix_apparmor import containers
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.cli.common import (
     Subparsers,
@@ -41,7 +41,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if not host.exists(snippet):
         raise PhoenixError(
             f"the hookscript is not in storage {storage.name}: {snippet} is missing.",
-            hint=f"mkdir -p {storage.path}/snippets && ln -s {paths.HOOKSCRIPT} {snippet}",
+            hint=f"Put it there: {attaching.link_command(storage)}",
         )
     chosen = [c for c in containers.here(host) if c in known.assigned] if args.all else args.ctids
     failed = 0
@@ -52,6 +52,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
                     "is not in the JSON, so it is not managed.",
                     hint="Add it to lxc_configs to assign a profile to it.",
                 )
+            containers.check_here(host, ctid)
             said = attaching.attach(host, ctid, storage, dry_run=args.dry_run)
         except PhoenixError as error:
             warn(str(error.about(ctid)))

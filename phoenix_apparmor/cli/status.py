@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from phoenix_apparmor.cli.common import Subparsers
     from phoenix_apparmor.cluster.overview import Overview
 
+# Columns of a table that nothing limits.
+UNLIMITED = 10_000
+
 EPILOG = """\
 verdicts:
   ok               runs under what it is assigned
@@ -121,7 +124,12 @@ def _this_node(
         return json.dumps(report.as_json(found), indent=2, sort_keys=True) + "\n", found
     if args.prometheus:
         return metrics.text(found, count_denials(host)), found
-    return text.text(found, room(sys.stdout), colour=colour), found
+    return text.text(found, room(sys.stdout), _table_room(args), colour=colour), found
+
+
+def _table_room(args: argparse.Namespace) -> int:
+    """Names are cut for a terminal only: who reads a pipe or a file wants all of them."""
+    return room(sys.stdout) if sys.stdout.isatty() and not args.output else UNLIMITED
 
 
 def _cluster(
@@ -137,7 +145,7 @@ def _cluster(
         return shapes.prometheus(found), found
     width = room(sys.stdout)
     parts = (cluster_text.text(found, width, colour=colour),
-             text.text(found.report, width, colour=colour))  # fmt: skip
+             text.text(found.report, width, _table_room(args), colour=colour))  # fmt: skip
     return "".join(parts), found
 
 

@@ -21,7 +21,7 @@ def in_kernel(host: Host) -> Iterator[Finding]:
             "unknown",
             "cannot tell whether AppArmor is on: only root sees that.",
             f"{paths.KERNEL_PROFILES} cannot be read",
-            "sudo phoenix-apparmor doctor",
+            advice="run it as root: sudo phoenix-apparmor doctor",
         )
         return
     value = (host.read_if_there(ENABLED) or b"").strip()
@@ -38,7 +38,7 @@ def in_kernel(host: Host) -> Iterator[Finding]:
         "AppArmor is off: nothing confines any container.",
         f"{paths.KERNEL_PROFILES} is missing"
         + (f", {ENABLED} says {value.decode()}" if value else ""),
-        "add apparmor=1 security=apparmor to the kernel command line (/etc/default/grub and "
+        advice="add apparmor=1 security=apparmor to the kernel command line (/etc/default/grub and "
         "update-grub, or /etc/kernel/cmdline and proxmox-boot-tool refresh), then reboot",
     )
 
@@ -50,7 +50,7 @@ def parser(host: Host) -> Iterator[Finding]:
             "error",
             "apparmor_parser is missing: no profile can be loaded.",
             "there is none on PATH",
-            "apt install apparmor",
+            "apt-get install apparmor",
         )
 
 
@@ -70,7 +70,7 @@ def tunables_home(host: Host) -> Iterator[Finding]:
     """tunables/home, which old setup scripts overwrote: nearly every profile includes it."""
     text = host.read_if_there(TUNABLES_HOME)
     fix = (
-        f"mv {TUNABLES_HOME} /root/ ; apt-get install --reinstall "
+        f"mv {TUNABLES_HOME} /root/tunables-home.old; apt-get install --reinstall "
         "-o Dpkg::Options::=--force-confmiss apparmor && systemctl reload apparmor"
     )
     if text is None:

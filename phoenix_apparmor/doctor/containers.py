@@ -1,180 +1,268 @@
 """Checks of what the containers' configurations say about their profile, and what they run."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
-from phoenix_apparmor import containers, ctconf, labels, paths
+from phoenix_apparmor import containers, ctconf, labels, paths, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor.finding import Finding, Severity
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
 
-RAW_KEY = "lxc.apparmor.raw"
-NESTING_KEY = "lxc.apparmor.allow_nesting"
 KEYS = (ctconf.PROFILE_KEY, ctconf.DEAD_KEY)
+# What folklore mounts there so that Docker believes that there is no AppArmor.
+HIDDEN = "sys/module/apparmor/parameters/enabled"
+APPARMOR_KEYS = ("lxc.apparmor.", "lxc.aa_profile")
 
 
 def sections(host: Host) -> Iterator[Finding]:
     """Profile lines that wait in a snapshot or a pending change."""
+    pending: list[tuple[Conf, str]] = []
+    snapshots: dict[str, list[str]] = {}
+    paths_of: dict[str, str] = {}
     for conf in containers.confs(host):
-        wanted = conf.profile
-        section = ""
-        odd: dict[str, str] = {}
-        for line in conf.text.split(b"\n"):
-            header = ctconf.header_name(line)
-            if header is not None:
-                section = header.decode()
-            setting = ctconf.lxc_setting(line)
-            if section and setting is not None and setting[0] in KEYS:
-                value = ctconf.as_text(setting[1])
-                if value != wanted or section == "pve:pending":
-                    odd[section] = value
-        for section, value in odd.items():
+        for section, value in _odd_sections(conf).items():
             if section == "pve:pending":
-                yield Finding(
-                    "warning",
-                    f"CT {conf.ctid} has a pending profile line: at the next start, what is "
-                    "pending replaces all its lxc lines, devices and mounts too.",
-                    f"{conf.path}, section [pve:pending]: {value}",
-                    f"pct config {conf.ctid} ; take the lxc lines out of [pve:pending] in "
-                    f"{conf.path}",
-                )
+                pending.append((conf, value))
             else:
-                yield Finding(
-                    "note",
-                    f"CT {conf.ctid}: snapshot {section} has profile {value}; a rollback brings "
-                    "it back until the next start.",
-                    f"{conf.path}, section [{section}]",
-                )
+                snapshots.setdefault(value, []).append(f"{conf.ctid} ({section})")
+                paths_of.setdefault(value, f"{conf.path}, section [{section}]")
+    if pending:
+        ctids = tuple(conf.ctid for conf, _ in pending)
+        conf, value = pending[0]
+        yield Finding(
+            "warning",
+            f"{reading.cts(ctids)}: a profile line is pending. At the next start, what is pending "
+            "replaces all lxc lines, those of devices and mounts too.",
+            f"{conf.path}, section [pve:pending]: {value}",
+            advice="copy the lxc lines that must stay into [pve:pending], or take its lxc lines "
+            f"out of {conf.path}; see: pct pending {conf.ctid}",
+            ctids=ctids,
+        )
+    for value, found in snapshots.items():
+        yield Finding(
+            "note",
+            f"a snapshot of {reading.cts(found)} has profile {value}; a rollback brings it back "
+            "until the next start.",
+            paths_of[value],
+            ctids=tuple(name.partition(" ")[0] for name in found),
+        )
+
+
+def _odd_sections(conf: Conf) -> dict[str, str]:
+    """Section -> profile, where that is not the one of today."""
+    section = ""
+    odd: dict[str, str] = {}
+    for line in conf.text.split(b"\n"):
+        header = ctconf.header_name(line)
+        if header is not None:
+            section = header.decode()
+        setting = ctconf.lxc_setting(line)
+        if section and setting is not None and setting[0] in KEYS:
+            value = ctconf.as_text(setting[1])
+            if value != conf.profile or section == "pve:pending":
+                odd[section] = value
+    return odd
 
 
 def profile_lines(host: Host) -> Iterator[Finding]:
     """The profile line itself: once, the right key, a name that works."""
+    managed = reading.managed(host)
+    listing = reading.modes_if_known(host)
+    causes: dict[tuple[Severity, str, str], list[tuple[Conf, str]]] = {}
     for conf in containers.confs(host):
-        values = ctconf.conf_profiles(conf.text)
-        keys = [key for key, _ in conf.lxc()]
-        mend = f"phoenix-apparmor apply {conf.ctid}"
-        if ctconf.DEAD_KEY.decode() in keys:
-            yield Finding(
-                "error",
-                f"CT {conf.ctid} has the dead key lxc.aa_profile: LXC does not start it.",
-                conf.path,
-                mend,
-            )
-        if len(values) > 1:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid} has {len(values)} profile lines; the last one counts.",
-                f"{conf.path}: {', '.join(values)}",
-                mend,
-            )
-        if values:
-            yield from _value(conf, values[-1], mend)
+        for severity, kind, shown in _wrong_lines(host, conf, listing):
+            causes.setdefault((severity, kind, shown), []).append((conf, shown))
+    for (severity, kind, shown), found in causes.items():
+        confs = [conf for conf, _ in found]
+        yield _line_finding(host, severity, kind, shown, confs, managed)
 
 
-def _value(conf: Conf, value: str, mend: str) -> Iterator[Finding]:
-    """What is wrong with the value that counts."""
-    where = f"{conf.path}: lxc.apparmor.profile: {value}"
-    who = f"CT {conf.ctid}"
+# kind -> what is wrong with the lines of "CT 950, 951"
+LINES = {
+    "dead": "the dead key lxc.aa_profile: LXC does not start such a container.",
+    "twice": "more than one profile line; the last one is used.",
+    "unconfined": "configured unconfined: nothing confines root in it.",
+    "empty": "a profile line without a profile: LXC takes its own lxc-container-default-cgns.",
+    "comment": "a profile name that no profile has: all that is behind the colon is the name, "
+    "comments too.",
+    "file": "the profile line names a file, not the profile in it.",
+    "prefix": 'cannot start: lxc-start may only change to names that begin with "lxc-", and '
+    "hangs with others.",
+    "nowhere": "cannot start: no file holds the profile, and the kernel does not have it.",
+}
+
+
+def _wrong_lines(  # noqa: C901  (one case after the other)
+    host: Host, conf: Conf, listing: dict[str, str] | None
+) -> Iterator[tuple[Severity, str, str]]:
+    """(severity, kind of LINES, value) of what is wrong with one container's lines."""
+    values = ctconf.conf_profiles(conf.text)
+    if ctconf.DEAD_KEY.decode() in [key for key, _ in conf.lxc()]:
+        yield "error", "dead", "lxc.aa_profile"
+    if len(values) > 1:
+        yield "warning", "twice", ", ".join(values)
+    if not values or values[-1] == "generated":
+        return
+    value = values[-1]
     if value == "unconfined":
-        what = f"{who} is configured unconfined: nothing holds root in it."
-        yield Finding("error", what, where, mend)
+        yield "error", "unconfined", value
     elif value == "":
-        what = f"{who} has a profile line without a profile: LXC takes its own "
-        yield Finding("warning", what + "lxc-container-default-cgns.", where, mend)
+        yield "warning", "empty", value
     elif "#" in value or " " in value:
-        what = f"{who} has a profile name that no profile has: what is behind a value is part of it"
-        yield Finding("error", f"{what}, comments too.", where, mend)
-    elif value != "generated" and not value.startswith("lxc-"):
+        yield "error", "comment", value
+    elif listing is not None and value in listing:
+        if not value.startswith("lxc-"):
+            yield "error", "prefix", value
+    elif reading.profile_in_file(host, value) not in ("", value):
+        yield "error", "file", value
+    elif not value.startswith("lxc-"):
+        yield "error", "prefix", value
+    elif listing is not None and files.find(host, value) is None:
+        yield "error", "nowhere", value
+
+
+def _line_finding(
+    host: Host,
+    severity: Severity,
+    kind: str,
+    value: str,
+    confs: list[Conf],
+    managed: frozenset[str],
+) -> Finding:
+    ctids = tuple(conf.ctid for conf in confs)
+    right = ""
+    advice = ""
+    what = LINES[kind]
+    if kind == "file":
+        right = reading.profile_in_file(host, value)
+        what += f" That is {right}."
+    elif kind == "prefix":
         better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
-        what = f"{who} cannot start: lxc-start may only change to names that begin with "
+        advice = f"rename the profile to {better}, in its file and in the JSON"
+    elif kind == "nowhere":
+        advice = f"put the profile into {paths.APPARMOR_D}, then: phoenix-apparmor reload"
+    applied = [conf.ctid for conf in confs if conf.ctid in managed]
+    others = [conf for conf in confs if conf.ctid not in managed]
+    fixes = [f"phoenix-apparmor apply {' '.join(applied)}"] if applied else []
+    if others:
+        advice = "; ".join(filter(None, [advice, _add_to_json(others)]))
+    for conf in others:
+        if kind == "file":
+            fixes.append(edits.set_profile(conf.path, right))
+        elif kind == "dead":
+            fixes.append(edits.take_out(conf.path, r"lxc\.aa_profile"))
+        elif kind != "twice":
+            fixes.append(edits.take_out(conf.path, edits.PROFILE_LINE))
+        else:
+            fixes.append(edits.set_profile(conf.path, ctconf.conf_profiles(conf.text)[-1]))
+            fixes.append(edits.keep_last_profile(conf.path))
+    evidence = f"{confs[0].path}: {'' if kind == 'dead' else 'lxc.apparmor.profile: '}{value}"
+    return Finding(
+        severity,
+        f"{reading.cts(ctids)}: {what}",
+        evidence,
+        fix=reading.all_of(fixes),
+        advice=advice,
+        ctids=ctids,
+    )
+
+
+def _add_to_json(confs: Iterable[Conf]) -> str:
+    entries = ", ".join(f'"{conf.ctid}": {{}}' for conf in confs)
+    return (
+        f"without the line it is Proxmox' generated profile. For ours add {entries} to lxc_configs "
+        "in the JSON"
+    )
+
+
+def lost(host: Host) -> Iterator[Finding]:
+    """Indented lines: Proxmox warns of them and loses them at its next rewrite of the file."""
+    found: dict[str, list[Conf]] = {}
+    for conf in containers.confs(host):
+        for line in pveconf.lost_lines(conf.main):
+            found.setdefault(line, []).append(conf)
+    for line, confs in found.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        key = re.split(r"[:=\s]", line)[0]
+        ours = line.startswith(APPARMOR_KEYS)
         yield Finding(
-            "error",
-            f'{what}"lxc-", and hangs with others.',
-            where,
-            f"rename the profile to {better} (file, name, JSON), then: {mend}",
+            "warning",
+            f"{reading.cts(ctids)}: Proxmox does not read an indented line, and loses it the next "
+            "time it writes the file.",
+            f'{confs[0].path}: "{line}" with blanks before it',
+            fix=reading.all_of(
+                [edits.take_out_indented(conf.path, re.escape(key)) for conf in confs]
+            )
+            if ours
+            else "",
+            advice=""
+            if ours
+            else f"take the blanks before it away if it is meant, else the line: {confs[0].path}",
+            ctids=ctids,
         )
 
 
-def features(host: Host) -> Iterator[Finding]:
-    """Features that Proxmox writes AppArmor rules for, which an explicit profile overrides."""
+def hidden(host: Host) -> Iterator[Finding]:
+    """A leftover of old instructions: AppArmor hidden from the programs in a container."""
+    found = []
     for conf in containers.confs(host):
-        profile = conf.profile
-        if profile in (None, "generated"):
-            continue
-        parts = (part.strip() for part in (conf.option("features") or "").split(","))
-        words = {name: value for name, _, value in (part.partition("=") for part in parts)}
-        seen = f"{conf.path}: features: {conf.option('features')}, lxc.apparmor.profile: {profile}"
-        if words.get("nesting") == "1":
-            if profile == paths.DOCKER:
-                means = f"{paths.DOCKER} has what Docker and nested containers need."
-                fix = ""
-            else:
-                means = f"Under {profile}, Docker and nested containers do not work."
-                fix = f'if it runs Docker, assign "{paths.DOCKER}" to CT {conf.ctid} in the JSON'
-            yield Finding(
-                "note",
-                f"CT {conf.ctid}: the profile overrides nesting=1. {means}",
-                seen,
-                fix,
-            )
-        if words.get("fuse") == "1":
-            yield Finding(
-                "note",
-                f"CT {conf.ctid}: the profile overrides fuse=1. Our profiles allow FUSE anyway.",
-                seen,
-            )
-        if types := [word for word in words.get("mount", "").split(";") if word]:
-            rules = " ".join(f"mount fstype={kind}," for kind in types)
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid}: the profile overrides mount={';'.join(types)}: these mounts "
-                "are refused inside.",
-                seen,
-                f"echo '{rules}' >>{paths.APPARMOR_D}/local/{profile} && phoenix-apparmor reload "
-                "# for all containers under it",
-            )
+        for key, value in conf.lxc():
+            words = value.split()
+            if key == "lxc.mount.entry" and len(words) > 1 and words[1].strip("/") == HIDDEN:
+                found.append((conf, value))
+    if found:
+        ctids = tuple(dict.fromkeys(conf.ctid for conf, _ in found))
+        yield Finding(
+            "warning",
+            f"{reading.cts(ctids)}: a mount hides AppArmor from what runs inside. Docker then "
+            "loads no profile for its containers. (Old instructions told to do so.)",
+            f"{found[0][0].path}: lxc.mount.entry: {found[0][1]}",
+            fix=reading.all_of(
+                [edits.take_out(conf.path, r"lxc\.mount\.entry", value) for conf, value in found]
+            ),
+            ctids=ctids,
+        )
 
 
-def overridden_lines(host: Host) -> Iterator[Finding]:
-    """AppArmor lines of the user's own that are for the generated profile."""
-    for conf in containers.confs(host):
-        if conf.profile in (None, "generated"):
-            continue
-        settings = list(conf.lxc())
-        raw = [value for key, value in settings if key == RAW_KEY]
-        if raw:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid}: {RAW_KEY} does nothing under an explicit profile.",
-                f"{conf.path}: {raw[0]}",
-                f"put the rule into {paths.APPARMOR_D}/local/{conf.profile}, then: "
-                f"phoenix-apparmor reload, and take the line out of {conf.path}",
-            )
-        if (NESTING_KEY, "1") in settings:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid}: {NESTING_KEY} mounts the unmasked /dev/.lxc/{{proc,sys}} into "
-                "it whatever its profile is; only the profile's denies guard them.",
-                f"{conf.path}: {NESTING_KEY}: 1",
-                f"take the line out of {conf.path}: where it is needed, phoenix-apparmor sets it",
-            )
+# Verdicts whose cause another check names.
+TOLD = ("cannot be used", "cannot be started: ")
 
 
 def verdicts(host: Host) -> Iterator[Finding]:
-    """What status says of each container; the worst are named."""
+    """What status says of each container, the same cause once; what other checks say is left."""
     found = collect.inspect(host, progress=lambda _: None)
+    causes: dict[tuple[str, str], list[report.Container]] = {}
     for container in found.containers:
         if container.verdict not in report.OFF:
             continue
         note = container.notes[0] if container.notes else report.Note("", "")
-        label = container.label or ""
-        weak = bool(label) and labels.is_weak(label)
+        if any(words in note.what for words in TOLD):
+            continue
+        causes.setdefault((container.verdict, note.what), []).append(container)
+    for (verdict, what), those in causes.items():
+        ctids = tuple(c.ctid for c in those)
+        first = those[0]
+        weak = any(c.label and labels.is_weak(c.label) for c in those)
+        commands = [note.fix for c in those for note in c.notes[:1] if note.fix]
         yield Finding(
-            "error" if weak or container.verdict == "refused" else "warning",
-            f"CT {container.ctid}: {container.verdict}: {note.what}",
-            f"its init runs as {label}" if label else "phoenix-apparmor status",
-            # what status says right below, doctor says in a check of its own
-            note.hint
-            if "pct" in note.hint or "phoenix" in note.hint
-            else f"phoenix-apparmor status {container.ctid}",
+            "error" if weak or verdict == "refused" else "warning",
+            f"{reading.cts(ctids)}: {verdict}: {what}",
+            _evidence(first),
+            fix=reading.all_of(commands),
+            advice="" if commands else first.notes[0].hint if first.notes else "",
+            ctids=ctids,
         )
+
+
+def _evidence(container: report.Container) -> str:
+    if container.label:
+        return f"the label of CT {container.ctid}'s init is {container.label}"
+    if container.verdict == "refused":
+        return f"systemd has the unit pve-container@{container.ctid} as failed"
+    return (
+        f"{paths.conf(container.ctid)} says {container.in_conf or 'nothing that can be read'}, "
+        f"assigned is {container.profile}"
+    )

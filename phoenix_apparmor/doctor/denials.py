@@ -27,5 +27,5 @@ def since_boot(host: Host) -> Iterator[Finding]:
             "note",
             f"AppArmor refused {total} action{'' if total == 1 else 's'} of containers since boot.",
             f"{who}{more}",
-            "phoenix-apparmor denials",
+            advice="see what, and how to allow it: phoenix-apparmor denials",
         )

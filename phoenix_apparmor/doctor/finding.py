@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import Host
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # error: containers are not confined, or do not start. warning: something is not as it was
 # meant. note: to be known, nothing is off. unknown: the check could not be made.
@@ -16,12 +16,19 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "unknown", "note")
 
 
 class Finding(NamedTuple):
-    """One thing: what it is, how that was seen, and the command that mends it ("": none)."""
+    """One cause: what it is, how that was seen, and what helps.
+
+    fix: a line for a shell that was run in a test and after which the finding is gone, "" where
+    there is none. advice: words, for what a person has to decide or to do elsewhere.
+    ctids: the containers that it concerns.
+    """
 
     severity: Severity
     what: str
     evidence: str = ""
     fix: str = ""
+    advice: str = ""
+    ctids: tuple[str, ...] = ()
 
 
 class Check(NamedTuple):
@@ -67,7 +74,7 @@ def examine(host: Host, checks: Sequence[Check], progress: Callable[[str], None]
                 findings.append(finding)  # noqa: PERF402
         except PhoenixError as error:
             what = f"cannot tell {check.question}."
-            findings.append(Finding("unknown", what, error.what, error.hint))
+            findings.append(Finding("unknown", what, error.what, advice=error.hint))
         except Exception as error:  # noqa: BLE001  no check may take the command down
             what = f"cannot tell {check.question}: the check itself failed."
             reason = one_line(f"{type(error).__name__}: {error}")
@@ -89,6 +96,8 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
                 "what": finding.what,
                 "evidence": finding.evidence or None,
                 "fix": finding.fix or None,
+                "advice": finding.advice or None,
+                "containers": list(finding.ctids),
             }
             for result in diagnosis.results
             for finding in result.findings

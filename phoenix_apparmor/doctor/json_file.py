@@ -1,10 +1,12 @@
 """Checks of the JSON: one, trusted, readable."""
 
+import re
 import stat
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -16,9 +18,10 @@ def one_file(host: Host) -> Iterator[Finding]:
         same = host.read(there[0]) == host.read(there[1])
         yield Finding(
             "note" if same else "warning",
-            f"there are two JSON files; {there[0]} counts, {there[1]} is never read.",
+            f"there are two JSON files; {there[0]} is used, {there[1]} is never read.",
             "their content is the same" if same else "their content differs",
-            f"{'' if same else f'diff -u {there[1]} {there[0]} ; '}rm {there[1]}",
+            f"rm {there[1]}",
+            "" if same else f"first see what differs: diff -u {there[1]} {there[0]}",
         )
 
 
@@ -48,16 +51,28 @@ def content(host: Host) -> Iterator[Finding]:
             if known.ever
             else "No assignment is known: containers with our hookscript do not start."
         )
-        yield Finding("error", f"{known.trouble.what} {used}", known.source, known.trouble.hint)
+        yield Finding(
+            "error", f"{known.trouble.what} {used}", known.source, advice=known.trouble.hint
+        )
     here = {conf.ctid for conf in containers.confs(host)}
+    bad: dict[tuple[str, bool], list[str]] = {}
     for ctid, assignment in known.assigned.items():
         if assignment.problem and known.trouble is None:
-            last = f"its last good one is used: {assignment.name}" if assignment.name else (
-                "it does not start" if ctid in here else "nothing is assigned"
-            )  # fmt: skip
-            yield Finding(
-                "warning" if assignment.name else "error",
-                f"CT {ctid}: {assignment.problem}; {last}.",
-                known.source,
-                f"phoenix-apparmor validate {known.source} # says what is wrong",
-            )
+            # the same fault of other values is one cause
+            kind = re.sub(r'"(?:[^"\\]|\\.)*"', "…", assignment.problem, count=1)
+            if kind.count("Rename it to"):
+                kind = re.sub(r'Rename it to "[^"]*"', "Rename it", kind)
+            bad.setdefault((kind, bool(assignment.name)), []).append(ctid)
+    for (_, has_last), ctids in bad.items():
+        first = known.assigned[ctids[0]]
+        more = f", and {len(ctids) - 1} more like it" if len(ctids) > 1 else ""
+        last = f"the last good one is used ({first.name})" if has_last else (
+            "they do not start" if set(ctids) & here else "nothing is assigned"
+        )  # fmt: skip
+        yield Finding(
+            "warning" if has_last else "error",
+            f"{reading.cts(ctids)}: {first.problem}{more}; {last}.",
+            known.source,
+            advice="correct the JSON; this shows each place: phoenix-apparmor validate",
+            ctids=tuple(c for c in ctids if paths.is_ctid(c)),
+        )

@@ -5,59 +5,125 @@ What is left to root in a privileged container was measured: README, "Security m
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, paths
+from phoenix_apparmor import containers, paths, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
-# Into a new container: the old one stays until the new one is seen to work.
-UNPRIVILEGED = (
-    "vzdump {0} --mode stop ; pct restore NEW_CTID ARCHIVE --unprivileged 1 --storage STORAGE"
-)
 SECCOMP_KEY = "lxc.seccomp.profile"
-# Clearing a list (an empty value) gives the container what LXC's common.conf takes from it.
-CLEARED = {
-    "lxc.cap.drop": "all capabilities, mac_admin too, with which root in it loads AppArmor policy",
-    SECCOMP_KEY: "all system calls, those that load a module or another kernel too",
+# An empty value gives the container back what LXC's common.conf takes from it.
+DANGEROUS = {
+    "mac_admin": "mac_admin, with which root in it loads AppArmor policy",
+    "sys_module": "sys_module, with which root in it loads kernel modules",
+    "sys_rawio": "sys_rawio, with which root in it reaches the hardware",
 }
-DEVICES = "lxc.cgroup2.devices.allow"
 
 
 def other_locks(host: Host) -> Iterator[Finding]:
     """Privileged containers that the JSON names, and what is open in them besides."""
-    managed = reading.assigned(host)
-    for conf in containers.confs(host):
-        if conf.ctid not in managed or conf.option("unprivileged") == "1":
-            continue
+    known = reading.assigned(host)
+    privileged = [
+        conf for conf in containers.confs(host) if conf.ctid in known and not conf.is_unprivileged
+    ]
+    if privileged:
+        ctids = tuple(conf.ctid for conf in privileged)
+        one = len(ctids) == 1
         yield Finding(
             "note",
-            f"CT {conf.ctid} is privileged: root in it is root of the host, and only its profile "
-            "and its seccomp policy stand between.",
-            f"{conf.path} has no unprivileged: 1",
-            UNPRIVILEGED.format(conf.ctid),
+            f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
+            f"{'it' if one else 'them'} is root of the host, and only the profile and the seccomp "
+            "policy stand between.",
+            f"{privileged[0].path} has neither unprivileged: 1 nor lxc.idmap",
+            advice="an unprivileged copy, made beside it from a backup: vzdump "
+            f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
+            "--storage STORAGE",
+            ctids=ctids,
         )
-        yield from _opened(conf)
+    yield from _capabilities(privileged)
+    yield from _seccomp(privileged)
+    yield from _devices(privileged)
 
 
-def _opened(conf: Conf) -> Iterator[Finding]:
-    mend = f"take the line out of {conf.path}"
-    for key, value in conf.lxc():
-        if value == "" and key in CLEARED:
-            what = f"CT {conf.ctid} is privileged and has {CLEARED[key]}."
-            yield Finding("warning", what, f"{conf.path}: {key}: (empty)", mend)
-        elif key == SECCOMP_KEY and value != paths.SECCOMP:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid} is privileged and has a seccomp policy of its own, so ours does "
-                "not stop what AppArmor is not asked about (open_tree, fsmount, bpf, swapon).",
-                f"{conf.path}: {key}: {value}",
-                f"{mend}, or add to that policy what {paths.SECCOMP} has",
+def _finding(confs: list[Conf], what: str, evidence: str, lines: list[str]) -> Finding:
+    ctids = tuple(conf.ctid for conf in confs)
+    return Finding(
+        "warning",
+        f"{reading.cts(ctids)}: privileged, and {what}.",
+        f"{confs[0].path}: {evidence}",
+        fix=reading.all_of(lines),
+        ctids=ctids,
+    )
+
+
+def _capabilities(privileged: list[Conf]) -> Iterator[Finding]:
+    groups: dict[tuple[str, ...], list[Conf]] = {}
+    for conf in privileged:
+        dropped = pveconf.dropped_capabilities(conf.main)
+        back = tuple(name for name in DANGEROUS if name not in dropped)
+        if back:
+            groups.setdefault(back, []).append(conf)
+    for back, confs in groups.items():
+        fixes = [edits.take_out_empty(c.path, r"lxc\.cap\.drop") for c in confs if _clears(c)]
+        yield _finding(
+            confs,
+            f"LXC does not take from it {'; '.join(DANGEROUS[name] for name in back)}",
+            "lxc.cap.drop: (empty), or lxc.cap.keep",
+            fixes if len(fixes) == len(confs) else [],
+        )
+
+
+def _clears(conf: Conf) -> bool:
+    return ("lxc.cap.drop", "") in list(conf.lxc())
+
+
+def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
+    groups: dict[str, list[Conf]] = {}
+    for conf in privileged:
+        values = [value for key, value in conf.lxc() if key == SECCOMP_KEY]
+        if values and values[-1] != paths.SECCOMP:
+            groups.setdefault(values[-1], []).append(conf)
+    for value, confs in groups.items():
+        lines = [edits.take_out(conf.path, r"lxc\.seccomp\.profile") for conf in confs]
+        if value:
+            yield _finding(
+                confs,
+                f"with a seccomp policy of its own ({value}), so ours does not stop what AppArmor "
+                "is not asked about (open_tree, fsmount, bpf, swapon)",
+                f"{SECCOMP_KEY}: {value}",
+                lines,
             )
-        elif key == DEVICES and value.split()[:1] == ["a"]:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid} is privileged and may use every device, the host's disks too.",
-                f"{conf.path}: {key}: {value}",
-                f"{mend}, and name the devices that it needs: dev0: /dev/…",
+        else:
+            yield _finding(
+                confs,
+                "no system call is refused, those that load a module or another kernel neither",
+                f"{SECCOMP_KEY}: (empty)",
+                lines,
             )
+
+
+def _devices(privileged: list[Conf]) -> Iterator[Finding]:
+    opened = [
+        (conf, [a for a in pveconf.allowed_devices(conf.main) if a.works and _is_wide(a)])
+        for conf in privileged
+    ]
+    opened = [(conf, wide) for conf, wide in opened if wide]
+    if opened:
+        lines = [
+            edits.take_out(conf.path, r"lxc\.cgroup2\.devices\.allow", allow.text)
+            for conf, wide in opened
+            for allow in wide
+        ]
+        confs = [conf for conf, _ in opened]
+        found = _finding(
+            confs,
+            "may use every device, the host's disks and memory too",
+            f"lxc.cgroup2.devices.allow: {opened[0][1][0].text}",
+            lines,
+        )
+        yield found._replace(advice="name the devices that it needs: dev0: /dev/…")
+
+
+def _is_wide(allow: pveconf.Allow) -> bool:
+    """All devices, all disks, or all character devices (/dev/mem)."""
+    return allow.is_all

@@ -1,5 +1,6 @@
 """Checks of profiles: in their files, in the kernel, and whether both agree."""
 
+import shlex
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, kernel, labels, paths
@@ -7,7 +8,7 @@ from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy import conffiles, files, load
 
 RELOAD = "phoenix-apparmor reload"
 FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/abstractions/phoenix")
@@ -31,7 +32,9 @@ def present(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
                 f"no file in {paths.APPARMOR_D} holds it",
-                RELOAD + " # after you put the profile there, or corrected its name in the JSON",
+                advice=f"put the profile into {paths.APPARMOR_D} or correct its name in the JSON, "
+                f"then: {RELOAD}",
+                ctids=tuple(ctids),
             )
 
 
@@ -60,8 +63,17 @@ def loaded(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {file.name} is in {mode} mode: it stops nothing.",
                 f"{paths.KERNEL_PROFILES} says {file.name} ({mode})",
-                f"{RELOAD} # after you took {mode} out of the flags in {file.path}",
+                fix=f"sed -E -i {shlex.quote(_without_flag(mode))} {file.path} && {RELOAD}"
+                if mode in ("complain", "unconfined", "prompt")
+                else "",
             )
+
+
+def _without_flag(mode: str) -> str:
+    """For sed: takes a flag out of the flags=(…) of a profile, the brackets too if it was alone."""
+    alone = rf"s/ *flags=\({mode}\)//"
+    first, later = rf"s/flags=\({mode}, */flags=(/", rf"s/(flags=\([^)]*), *{mode}\b/\1/"
+    return f"/^profile/{{{alone};{first};{later}}}"
 
 
 def compiles(host: Host) -> Iterator[Finding]:
@@ -73,7 +85,7 @@ def compiles(host: Host) -> Iterator[Finding]:
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise
-            yield Finding("error", error.what, file.path, error.hint)
+            yield Finding("error", error.what, file.path, advice=error.hint)
             continue
         if file.name not in modes or files.switched_off(host, file) is not None:
             continue  # told by another check
@@ -106,17 +118,19 @@ def held_back(host: Host) -> Iterator[Finding]:
             what = f"the new version of {base} is not in force: "
             if ending == "dpkg-dist":
                 what += "yours was kept."
-                fix = f"diff -u {path} {path}.{ending} ; mv {path}.{ending} {path} && {RELOAD}"
+                fix = f"mv {path}.{ending} {path} && {RELOAD}"
+                own = conffiles.place_of_own(path)
+                advice = (
+                    f"first move what you added to {own}; see it: diff -u {path} {path}.{ending}"
+                )
             else:
                 what += "dpkg waits for an answer."
-                fix = "dpkg --configure -a"
-            yield Finding("warning", what, f"{path}.{ending} is there", fix)
+                fix, advice = "dpkg --configure -a", ""
+            yield Finding("warning", what, f"{path}.{ending} is there", fix, advice)
 
 
 def edited(host: Host) -> Iterator[Finding]:
     """Edits in what the package ships: each upgrade will ask about them."""
-    from phoenix_apparmor.policy import conffiles
-
     if not host.exists("/var/lib/dpkg/status"):
         return
     for file in conffiles.of_package(host):
@@ -125,7 +139,7 @@ def edited(host: Host) -> Iterator[Finding]:
                 "note",
                 f"{file.path} is edited, so upgrades do not replace it.",
                 "its text is not the one that the package shipped",
-                f"move what you added to {conffiles.place_of_own(file.path)}, "
+                advice=f"move what you added to {conffiles.place_of_own(file.path)}, "
                 "which survives upgrades",
             )
         elif file.state == "missing":
@@ -146,7 +160,8 @@ def deprecated(host: Host) -> Iterator[Finding]:
             "warning",
             f"the deprecated profile {paths.DEPRECATED} is in use by {reading.cts(users)}.",
             "their .conf or the JSON names it",
-            'phoenix-apparmor apply --all # after you assigned "lxc-nvidia-gpu-base" in the JSON',
+            advice='assign "lxc-nvidia-gpu-base" in the JSON, then: phoenix-apparmor apply --all',
+            ctids=tuple(users),
         )
     path = f"{paths.APPARMOR_D}/{paths.DEPRECATED}"
     if host.exists(path):
@@ -155,7 +170,8 @@ def deprecated(host: Host) -> Iterator[Finding]:
             f"the deprecated profile {paths.DEPRECATED} is still there.",
             f"{path} is there",
             # it stays in the kernel till the next boot: unloading would free what runs under it
-            f"rm {path}" + (" # when nothing uses it any more" if users else ""),
+            "" if users else f"rm {path}",
+            "remove it when nothing uses it any more" if users else "",
         )
 
 
@@ -172,7 +188,8 @@ def underscores(host: Host) -> Iterator[Finding]:
                     "note",
                     f'profile {name} cannot be used: only names with "lxc-" can.',
                     f"{path} holds it",
-                    f"rename it to {name.replace('_', '-')}, file and profile, or rm {path}",
+                    advice=f"rename it to {name.replace('_', '-')}, file and profile, or remove "
+                    f"{path}",
                 )
 
 

@@ -1,16 +1,19 @@
 """Checks of what Proxmox must have so that starts come to us: hookscript, drop-in, versions."""
 
+import json
 import os
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
 
 SYSTEMCTL_SECONDS = 10
 DPKG_SECONDS = 30
+MEMBERS = "/etc/pve/.members"
 DROP_IN = "50-phoenix-apparmor.conf"
 UNITS = ("pve-container@.service", "pve-container-debug@.service")
 REINSTALL = "apt-get install --reinstall phoenix-apparmor"
@@ -20,7 +23,7 @@ FIXED = {5: ("8", "6.0.0-2"), 6: ("9", "6.0.5-2")}
 
 
 def hookscript(host: Host) -> Iterator[Finding]:
-    """The script that containers name: there, executable, in a storage that holds snippets."""
+    """The script that containers name: there, and executable, where Proxmox looks for it."""
     if not containers.is_proxmox(host):
         return
     problem = _not_runnable(host, paths.HOOKSCRIPT)
@@ -36,36 +39,74 @@ def hookscript(host: Host) -> Iterator[Finding]:
         volume = conf.option("hookscript")
         if volume is not None and paths.is_our_hookscript(volume):
             users.setdefault(volume.partition(":")[0], []).append(conf.ctid)
-    text = (host.read_if_there(attaching.STORAGE_CFG) or b"").decode("utf-8", "replace")
-    storages = attaching.storages(text)
     for name, ctids in sorted(users.items()):
-        storage = storages.get(name)
-        who = f"{reading.cts(ctids)} cannot start"
-        if storage is None:
-            yield Finding(
-                "error",
-                f'{who}: there is no storage "{name}" for the hookscript.',
-                f"{attaching.STORAGE_CFG} does not name it",
-                f"phoenix-apparmor attach {' '.join(ctids)}",
-            )
-            continue
-        if "snippets" not in storage.content:
-            content = ",".join((*storage.content, "snippets"))
-            yield Finding(
-                "error",
-                f'{who}: storage "{name}" does not hold snippets.',
-                f"{attaching.STORAGE_CFG}: content {','.join(storage.content)}",
-                f"pvesm set {name} --content {content}",
-            )
-        link = attaching.snippet_of(storage)
-        wrong = _not_runnable(host, link)
-        if wrong:
-            yield Finding(
-                "error",
-                f"{who}: the hookscript {wrong}.",
-                link,
-                f"mkdir -p {storage.path}/snippets && ln -sfn {paths.HOOKSCRIPT} {link}",
-            )
+        yield from _in_storage(host, name, ctids)
+
+
+def _in_storage(host: Host, name: str, ctids: list[str]) -> Iterator[Finding]:
+    who = f"{reading.cts(ctids)} cannot start"
+    try:
+        storage = attaching.check_storage(host, name)
+    except PhoenixError as error:
+        known = reading.managed(host)
+        ours = [ctid for ctid in ctids if ctid in known]
+        others = [ctid for ctid in ctids if ctid not in known]
+        fixes = [f"phoenix-apparmor attach {' '.join(ours)}"] if ours else []
+        if others:
+            fixes.append(reading.for_each(others, 'pct set "$ct" --delete hookscript'))
+        yield Finding(
+            "error",
+            f"{who}: {error.what}",
+            f"hookscript: {attaching.volume_of(name)}",
+            fix=reading.all_of(fixes),
+            ctids=tuple(ctids),
+        )
+        return
+    wrong = _not_runnable(host, storage.snippet)
+    if wrong and not _not_runnable(host, paths.HOOKSCRIPT):
+        yield Finding(
+            "error",
+            f"{who}: the hookscript {wrong}.",
+            storage.snippet,
+            fix=attaching.link_command(storage),
+            ctids=tuple(ctids),
+        )
+
+
+def quorum(host: Host) -> Iterator[Finding]:
+    """Without quorum /etc/pve is read-only and pct refuses nearly everything."""
+    try:
+        members = json.loads(host.read_if_there(MEMBERS) or b"{}")
+        quorate = members.get("cluster", {}).get("quorate", 1)
+    except (ValueError, AttributeError):
+        yield Finding("unknown", "cannot tell whether the cluster has quorum.", MEMBERS)
+        return
+    if not quorate:
+        yield Finding(
+            "error",
+            "the cluster has no quorum: no container starts, and nothing in /etc/pve can be "
+            "changed.",
+            f'{MEMBERS}: "quorate": 0',
+            advice="bring the other nodes back; see: pvecm status",
+        )
+
+
+def locked(host: Host) -> Iterator[Finding]:
+    """A lock in .conf (backup, snapshot, …): pct start, set and stop refuse."""
+    found: dict[str, list[str]] = {}
+    for conf in containers.confs(host):
+        lock = conf.option("lock")
+        if lock:
+            found.setdefault(lock, []).append(conf.ctid)
+    for lock, ctids in found.items():
+        yield Finding(
+            "note",
+            f"{reading.cts(ctids)}: locked ({lock}): pct start and pct set refuse until the task "
+            "ends.",
+            f"{paths.conf(ctids[0])}: lock: {lock}",
+            advice=f"if no such task runs, the lock was left behind: pct unlock {ctids[0]}",
+            ctids=tuple(ctids),
+        )
 
 
 def _not_runnable(host: Host, path: str) -> str:
@@ -104,10 +145,11 @@ def attached(host: Host) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{reading.cts(without)} {'is' if len(without) == 1 else 'are'} in the JSON, but "
-            "without our hookscript. The unit's drop-in guards the starts; .conf follows only "
-            "on apply.",
-            "no hookscript: in .conf",
-            "phoenix-apparmor attach --all",
+            "without our hookscript. The unit's drop-in guards the starts; only apply changes "
+            ".conf.",
+            f"{paths.conf(without[0])} has no hookscript:",
+            f"phoenix-apparmor attach {' '.join(without)}",
+            ctids=tuple(without),
         )
 
 
@@ -185,6 +227,7 @@ def _single_containers(host: Host) -> Iterator[Finding]:
                         f"CT {ctid} is started without us: its own drop-in empties ExecStartPre.",
                         path,
                         f"rm {path} && systemctl daemon-reload",
+                        ctids=(ctid,) if paths.is_ctid(ctid) else (),
                     )
 
 
@@ -205,7 +248,7 @@ def versions(host: Host) -> Iterator[Finding]:
             "unknown",
             f"cannot tell the version of {' and '.join(missing)}.",
             f"dpkg-query: {ran.err.strip().splitlines()[0] if ran.err.strip() else 'no version'}",
-            "dpkg-query -W lxc-pve pve-container",
+            advice="see: dpkg-query -W lxc-pve pve-container",
         )
         return
     major = found["pve-container"].partition(".")[0]
@@ -225,5 +268,5 @@ def versions(host: Host) -> Iterator[Finding]:
             "lxc-pve is too old for current Docker: under the generated profile runc fails with "
             '"open sysctl net.ipv4.ip_unprivileged_port_start: permission denied".',
             f"lxc-pve {found['lxc-pve']}; Proxmox VE {pve} has the fix from {fixed} on",
-            "apt update && apt install lxc-pve",
+            "apt-get update && apt-get install lxc-pve",
         )

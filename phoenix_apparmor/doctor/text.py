@@ -1,5 +1,6 @@
 """The diagnosis as text for people. Pure."""
 
+import re
 from collections.abc import Iterable
 
 from phoenix_apparmor.doctor.finding import SEVERITIES, Diagnosis, Finding, Severity
@@ -33,6 +34,17 @@ def _finding(finding: Finding, room: int, *, colour: bool) -> Iterable[str]:
     if finding.fix:
         # never broken: it is to be pasted
         yield f"  fix:  {one_line(finding.fix)}"
+    if finding.advice:
+        kept = _whole_commands(one_line(finding.advice))
+        label = "or:   " if finding.fix else "help: "
+        lines = wrap(f"{label}{kept}", room, "  ", then="        ")
+        yield from (line.replace("\xa0", " ") for line in lines)
+
+
+def _whole_commands(words: str) -> str:
+    """words with commands (behind ": ", up to the end or a semicolon) in one piece."""
+    return re.sub(r"(?<=: )(?:phoenix-apparmor|pct|apt|journalctl|systemctl)[^;]+",
+                  lambda m: m[0].replace(" ", "\xa0"), words)  # fmt: skip
 
 
 def _summary(diagnosis: Diagnosis) -> str:

@@ -1,5 +1,8 @@
 """The hookscript option of containers: set, removed, and remembered over a removal."""
 
+import os
+import re
+import shlex
 from typing import NamedTuple
 
 from phoenix_apparmor import ctconf, paths
@@ -10,66 +13,96 @@ PCT_SECONDS = 30
 LOCK_SECONDS = 10
 STORAGE_CFG = "/etc/pve/storage.cfg"
 
-# What Proxmox takes "local" for where storage.cfg does not name it (PVE::Storage::Plugin).
-LOCAL_DEFAULT = ("/var/lib/vz", "backup,images,import,iso,rootdir,snippets,vztmpl")
+PVESM_SECONDS = 30
+
+# PVE::Storage::Plugin: "local" is this folder whatever storage.cfg says of its path.
+LOCAL_PATH = "/var/lib/vz"
+# Types that hold files in a folder, mounted at /mnt/pve/NAME where no path is given.
+PATH_TYPES = ("dir", "btrfs", "nfs", "cifs", "cephfs", "glusterfs")
+_HEADER = re.compile(r"(\S+):\s*(\S+)\s*")
+_PROPERTY = re.compile(r"\s+(\S+)(?:\s+(.*?))?\s*")
 
 
 class Storage(NamedTuple):
-    """A folder-like storage of /etc/pve/storage.cfg."""
+    """A storage that can hold the hookscript. snippet: where the hookscript is in it."""
 
     name: str
-    path: str
-    content: tuple[str, ...]
+    snippet: str
 
 
-def storages(text: str) -> dict[str, Storage]:
-    r"""Storages that have a path, by name, of the text of storage.cfg.
+def volume_of(name: str) -> str:
+    """The volume of our hookscript in a storage, as .conf names it."""
+    return f"{name}:snippets/{paths.SNIPPET}"
 
-    ``TYPE: NAME`` begins a section, its properties are indented lines ``KEY VALUE``
-    (PVE::SectionConfig). "local" is there in any case.
+
+def storages(text: str) -> dict[str, str]:
+    r"""Storages with a folder -> that of their snippets, of the text of storage.cfg.
+
+    ``TYPE: NAME`` begins a section, a blank line ends it, its properties are indented lines
+    ``KEY VALUE`` with blanks or tabs between (PVE::SectionConfig). "local" is there in any case.
+    Which content a storage is for plays no part: Proxmox does not ask for that when it runs a
+    hookscript.
     """
     found: dict[str, dict[str, str]] = {}
-    section: dict[str, str] = {}
+    section: dict[str, str] | None = None
     for line in text.split("\n"):
-        kind, colon, name = line.partition(":")
-        if line[:1].strip() and not line.startswith("#") and colon and " " not in kind:
-            section = found.setdefault(name.strip(), {})
-        elif line[:1].isspace() and line.strip():
-            key, _, value = line.strip().partition(" ")
-            section[key] = value.strip()
-    found.setdefault("local", {"path": LOCAL_DEFAULT[0], "content": LOCAL_DEFAULT[1]})
+        header = _HEADER.fullmatch(line) if line[:1].strip() else None
+        prop = _PROPERTY.fullmatch(line)
+        if header and not line.startswith("#"):
+            section = found.setdefault(header[2], {"": header[1]})
+        elif not line.strip():
+            section = None
+        elif prop and section is not None:
+            section[prop[1]] = prop[2] or ""
+    found.setdefault("local", {"": "dir"})["path"] = LOCAL_PATH
     return {
-        name: Storage(
-            name,
-            section.get("path", f"/mnt/pve/{name}"),
-            tuple(word.strip() for word in section.get("content", "").split(",") if word.strip()),
-        )
+        name: f"{section.get('path') or f'/mnt/pve/{name}'}/{_snippets(section)}"
         for name, section in found.items()
+        if section[""] in PATH_TYPES
     }
 
 
+def _snippets(section: dict[str, str]) -> str:
+    """The folder of snippets in a storage (content-dirs moves it)."""
+    for pair in section.get("content-dirs", "").split(","):
+        kind, _, folder = pair.strip().partition("=")
+        if kind == "snippets" and folder:
+            return folder.strip("/")
+    return "snippets"
+
+
 def check_storage(host: Host, name: str) -> Storage:
-    """The storage for the hookscript. Raises PhoenixError with the command that makes it fit."""
-    known = storages((host.read_if_there(STORAGE_CFG) or b"").decode("utf-8", "replace"))
-    storage = known.get(name)
-    if storage is None:
+    """Where the hookscript is in a storage: Proxmox itself is asked, where it is there.
+
+    Raises PhoenixError where there is no such storage, or it cannot hold a hookscript.
+    """
+    if host.has_program("pvesm"):
+        ran = host.run(["pvesm", "path", volume_of(name)], timeout=PVESM_SECONDS)
+        path = ran.out.decode("utf-8", "surrogateescape").strip()
+        if ran.status == 0 and path.startswith("/"):
+            return Storage(name, path)
         raise PhoenixError(
-            f'there is no storage "{name}" in {STORAGE_CFG}.',
+            f'storage "{name}" cannot hold the hookscript: {ran.err.strip() or path}',
+            hint="Name one that is a folder: --storage NAME. Which there are: pvesm status",
+        )
+    known = storages((host.read_if_there(STORAGE_CFG) or b"").decode("utf-8", "replace"))
+    if name not in known:
+        raise PhoenixError(
+            f'there is no storage "{name}" with a folder in {STORAGE_CFG}.',
             hint=f"One of: {', '.join(sorted(known))}. Say --storage NAME.",
         )
-    if "snippets" not in storage.content:
-        content = ",".join((*storage.content, "snippets"))
-        raise PhoenixError(
-            f'storage "{name}" does not hold snippets, so no hookscript can be in it.',
-            # pvesm set replaces the whole list, so the list as it is must be in the command
-            hint=f"Add that to what it holds: pvesm set {name} --content {content}",
-        )
-    return storage
+    return Storage(name, f"{known[name]}/{paths.SNIPPET}")
 
 
 def snippet_of(storage: Storage) -> str:
     """Where the hookscript is in a storage."""
-    return f"{storage.path}/snippets/{paths.SNIPPET}"
+    return storage.snippet
+
+
+def link_command(storage: Storage) -> str:
+    """A shell line that puts the hookscript there."""
+    folder, link = (shlex.quote(p) for p in (os.path.dirname(storage.snippet), storage.snippet))
+    return f"mkdir -p {folder} && ln -sfn {paths.HOOKSCRIPT} {link}"
 
 
 def attach(host: Host, ctid: str, storage: Storage, *, dry_run: bool = False) -> str:
@@ -78,7 +111,7 @@ def attach(host: Host, ctid: str, storage: Storage, *, dry_run: bool = False) ->
     if conf is None:
         return "is not on this node, nothing done."
     present = ctconf.conf_value(conf, b"hookscript")
-    volume = f"{storage.name}:snippets/{paths.SNIPPET}"
+    volume = volume_of(storage.name)
     if present == volume:
         return "has our hookscript already."
     if present and not paths.is_our_hookscript(present):
@@ -112,10 +145,22 @@ def _pct(host: Host, ctid: str, options: list[str]) -> None:
         raise PhoenixError("there is no pct: this is no Proxmox host.")
     ran = host.run(["pct", "set", ctid, *options], timeout=PCT_SECONDS)
     if ran.status != 0:
-        raise PhoenixError(
-            f"pct could not change its hookscript: {ran.err.strip()}",
-            hint=f"Try it by hand: pct set {ctid} {' '.join(options)}",
+        said = ran.err.strip()
+        raise PhoenixError(f"pct could not change its hookscript: {said}", hint=_why(ctid, said))
+
+
+def _why(ctid: str, said: str) -> str:
+    """What helps against a refusal of pct."""
+    if "CT is locked" in said:
+        return (
+            "A task (backup, snapshot, migration) has it; try again when that has ended. If none "
+            f"runs, the lock was left behind: pct unlock {ctid}"
         )
+    if "quorum" in said or "Permission denied" in said:
+        return "The cluster has no quorum, so nothing can be changed. See: pvecm status"
+    if "got timeout" in said:
+        return f"Another task has its lock. Which one: fuser -v {paths.conf_lock(ctid)}"
+    return f"See what its configuration is: pct config {ctid}"
 
 
 def _edit_out(host: Host, ctid: str) -> None:

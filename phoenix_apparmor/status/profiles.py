@@ -6,7 +6,7 @@ from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.policy import files, load, rules, ways_out
 from phoenix_apparmor.policy.files import ProfileFile
 from phoenix_apparmor.status import report
 from phoenix_apparmor.status.report import Note, Profile
@@ -76,6 +76,8 @@ def _profile(
                 f"{paths.APPARMOR_D}/force-complain/{file.name}), then: phoenix-apparmor reload",
             ),
         )
+    if text not in ("broken", "unknown"):
+        notes += _ways_out(host, file)
     off = bool(notes)
     if text == "unknown" and mode is not None:
         notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
@@ -85,6 +87,18 @@ def _profile(
     elif listing is not None and mode is None and text != "not loaded":
         blocks = f"its profile {file.name} cannot be loaded"
     return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off, blocks)
+
+
+def _ways_out(host: Host, file: ProfileFile) -> list[Note]:
+    """That root can get out of it, by its own rules; nothing where those cannot be read."""
+    try:
+        found = ways_out.ways_out(rules.effective(host, file))
+    except PhoenixError:
+        return []
+    if not found or any(file_flag in found[0].rule for file_flag in ("(complain)", "(prompt)")):
+        return []  # its mode is told
+    what = f"it does not hold root in a privileged container: it {found[0].how}."
+    return [Note(what, "See all of it: phoenix-apparmor doctor")]
 
 
 def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) -> Profile:

@@ -26,10 +26,14 @@ Text = Literal["same", "differs", "not loaded", "broken", "unknown"]
 
 
 class Note(NamedTuple):
-    """Something that a person should know, and the way out ("" if nothing is to be done)."""
+    """Something that a person should know, and how to fix it ("" if nothing is to be done).
+
+    hint: in words, with the command. fix: the command alone, as one can paste it.
+    """
 
     what: str
     hint: str = ""
+    fix: str = ""
 
 
 class Trial(NamedTuple):
@@ -174,8 +178,7 @@ def judge(
             0,
             Note(
                 "its last start failed.",
-                f"See why: journalctl -b -t phoenix-apparmor -u pve-container@{ctid}; "
-                f"try again: pct start {ctid}",
+                f"See why: phoenix-apparmor doctor {ctid}; try again: pct start {ctid}",
             ),
         )
     else:
@@ -215,18 +218,21 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
         said = f"says {values[-1] if values else labels.GENERATED + ' (no profile line)'}"
     return Note(
         f"its .conf {said}; assigned is {wanted}.",
-        f"The next start mends that, or now: phoenix-apparmor apply {ctid}",
+        f"The next start corrects it. Now: phoenix-apparmor apply {ctid}",
+        f"phoenix-apparmor apply {ctid}",
     )
 
 
 def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
     if label == "unconfined":
-        runs = "runs unconfined: nothing holds root in it"
+        runs = "runs unconfined: nothing confines root in it"
     elif weak:
         runs += ", which only logs and stops nothing"
     return Note(
-        f"{runs}; assigned is {labels.honest(assignment.name)}.", f"Restart it: pct reboot {ctid}"
+        f"{runs}; assigned is {labels.honest(assignment.name)}.",
+        f"Restart it: pct reboot {ctid}",
+        f"pct reboot {ctid}",
     )
 
 
@@ -273,7 +279,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _note(note: Note) -> dict[str, str]:
-    return {"what": note.what, "hint": note.hint}
+    return {"what": note.what, "hint": note.hint, "fix": note.fix}
 
 
 def _trial(trial: Trial | None) -> dict[str, Any] | None:

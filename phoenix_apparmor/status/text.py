@@ -14,11 +14,13 @@ SAME = "same"
 FEW = 3
 
 
-def text(report: Report, room: int = 80, *, colour: bool = False) -> str:
-    """All of the report, lines of at most room columns but for commands to paste."""
+def text(report: Report, room: int = 80, table_room: int = 80, *, colour: bool = False) -> str:
+    """All of the report: lines of at most room columns but for commands to paste, tables of at
+    most table_room.
+    """
     lines = [*_paragraphs(report.trouble, "", room, colour=colour)]
-    parts = [lines, [*_container_lines(report, room, colour=colour)]]
-    parts.append([*_profile_lines(report.profiles, room, colour=colour)])
+    parts = [lines, [*_container_lines(report, table_room, colour=colour)]]
+    parts.append([*_profile_lines(report.profiles, table_room, colour=colour)])
     notes: list[str] = []
     for where, note in _gathered(report.containers):
         notes += _paragraphs([note], where, room, colour=colour)

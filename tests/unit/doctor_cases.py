@@ -12,6 +12,7 @@ from tests.unit.doctor_host import (
     instead,
     kernel_off,
     masked,
+    not_loaded,
     not_mounted,
     stale,
     two,
@@ -20,7 +21,12 @@ from tests.unit.doctor_host import (
 KERNEL = ("profile-loaded", "profile-current", "containers")
 CASES = {
     "AppArmor off": Case(
-        kernel_off, "apparmor", "error", ("AppArmor is off", "says N", "apparmor=1"), KERNEL
+        kernel_off,
+        "apparmor",
+        "error",
+        ("AppArmor is off", "says N", "apparmor=1"),
+        KERNEL,
+        has_fix=False,
     ),
     "securityfs not mounted": Case(
         not_mounted, "apparmor", "error", ("is on, but", "mount -t securityfs"), KERNEL
@@ -36,12 +42,14 @@ CASES = {
         "tunables",
         "error",
         ("@{HOMEDIRS} and @{HOME}", "--force-confmiss apparmor"),
+        ("profile-rules",),
     ),
     "tunables gone": Case(
         lambda host: host.path("/etc/apparmor.d/tunables/home").unlink(),
         "tunables",
         "error",
         ("gone", "is missing"),
+        besides=("profile-rules",),
     ),
     "profile without file": Case(
         lambda host: host.path(f"/etc/apparmor.d/{DOCKER}").unlink(),
@@ -58,17 +66,23 @@ CASES = {
         "profile-present",
         "error",
         ("lxc-own has no file", "CT 950"),
-        ("containers",),
+        ("containers", "profile-lines"),
+        has_fix=False,
     ),
     "not loaded": Case(
-        lambda host: host.kernel({DOCKER: "enforce"}),
+        not_loaded,
         "profile-loaded",
         "error",
         (f"{BASE} is not in the kernel", "phoenix-apparmor reload"),
         ("containers",),
     ),
     "complain": Case(
-        complain, "profile-loaded", "error", ("complain mode", "flags"), ("containers",)
+        complain,
+        "profile-loaded",
+        "error",
+        ("complain mode", "flags"),
+        ("containers",),
+        after=("edited",),
     ),
     "disabled": Case(
         lambda host: host.write(f"/etc/apparmor.d/disable/{BASE}", ""),
@@ -84,21 +98,27 @@ CASES = {
     ),
     "stale": Case(stale, "profile-current", "warning", ("another text", "raw_sha256", "reload")),
     "does not compile": Case(
-        broken, "profile-current", "error", ("does not compile", "syntax error"), ()
+        broken, "profile-current", "error", ("does not compile", "syntax error"), (), has_fix=False
     ),
     ".dpkg-dist": Case(
-        lambda host: host.write(f"/etc/apparmor.d/{BASE}.dpkg-dist", "x"),
+        lambda host: host.write(
+            f"/etc/apparmor.d/{BASE}.dpkg-dist", host.read(f"/etc/apparmor.d/{BASE}") + b"# new\n"
+        ),
         "held-back",
         "warning",
         ("yours was kept", "diff -u", f"mv /etc/apparmor.d/{BASE}.dpkg-dist"),
+        after=("edited",),
     ),
     ".dpkg-new in the abstractions": Case(
-        lambda host: host.write("/etc/apparmor.d/abstractions/phoenix/nvidia.dpkg-new", "x"),
+        lambda host: host.write(
+            "/etc/apparmor.d/abstractions/phoenix/nvidia.dpkg-new",
+            host.read("/etc/apparmor.d/abstractions/phoenix/nvidia"),
+        ),
         "held-back",
         "warning",
         ("waits for an answer", "dpkg --configure -a"),
     ),
-    "edited": Case(edit, "edited", "note", ("is edited", f"local/{BASE}")),
+    "edited": Case(edit, "edited", "note", ("is edited", f"local/{BASE}"), has_fix=False),
     "deleted": Case(
         lambda host: host.path(f"/etc/apparmor.d/{DOCKER}").unlink(),
         "edited",
@@ -107,7 +127,7 @@ CASES = {
         ("profile-present", "containers"),
     ),
     "deprecated in use": Case(
-        deprecated, "deprecated", "warning", ("in use by CT 950", "apply --all"), ()
+        deprecated, "deprecated", "warning", ("in use by CT 950", "apply --all"), (), has_fix=False
     ),
     "deprecated there": Case(
         lambda host: host.write("/etc/apparmor.d/lxc-phoenix-nvidia-gpu", "x"),
@@ -120,6 +140,7 @@ CASES = {
         "underscores",
         "note",
         ("lxc_phoenix_v1", "lxc-phoenix-v1"),
+        has_fix=False,
     ),
     "underscores in .conf": Case(
         instead("lxc.apparmor.profile: lxc_phoenix_v1\n"),
@@ -144,18 +165,21 @@ CASES = {
         "json-content",
         "error",
         ("line 1", "last good assignments are used", "validate"),
+        has_fix=False,
     ),
     "JSON gone": Case(
         lambda host: host.path(JSON).unlink(),
         "json-content",
         "error",
         ("is gone", "Put it back"),
+        has_fix=False,
     ),
     "JSON entry bad": Case(
         lambda host: host.assign(c950="lxc_phoenix_v1"),
         "json-content",
         "warning",
-        ("lxc-phoenix-v1", f"last good one is used: {BASE}"),
+        ("lxc-phoenix-v1", f"last good one is used ({BASE})"),
         ("containers",),
+        has_fix=False,
     ),
 }

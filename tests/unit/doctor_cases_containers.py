@@ -27,7 +27,8 @@ CASES = {
         ),
         "sections",
         "warning",
-        ("replaces all its lxc lines", "[pve:pending]"),
+        ("replaces all lxc lines", "[pve:pending]"),
+        has_fix=False,
     ),
     "snapshot": Case(
         lambda host: append(
@@ -35,7 +36,8 @@ CASES = {
         ),
         "sections",
         "note",
-        ("snapshot before has profile x",),
+        ("950 (before) has profile x",),
+        has_fix=False,
     ),
     "dead key": Case(
         conf("lxc.aa_profile: unconfined\n"),
@@ -48,14 +50,14 @@ CASES = {
         conf(f"lxc.apparmor.profile: {DOCKER}\n"),
         "profile-lines",
         "warning",
-        ("2 profile lines", f"{DOCKER}, {BASE}"),
+        ("more than one profile line", f"{DOCKER}, {BASE}"),
         ("containers",),
     ),
     "unconfined": Case(
         instead("lxc.apparmor.profile: unconfined\n"),
         "profile-lines",
         "error",
-        ("nothing holds root", "apply 950"),
+        ("nothing confines root", "apply 950"),
         ("containers",),
     ),
     "empty": Case(
@@ -76,7 +78,8 @@ CASES = {
         conf("features: nesting=1\n"),
         "features",
         "note",
-        ("overrides nesting=1", "do not work", DOCKER),
+        ("features:nesting", "does not let Docker", DOCKER),
+        has_fix=False,
     ),
     "nesting under docker": Case(
         lambda host: (
@@ -85,16 +88,17 @@ CASES = {
         ),
         "features",
         "note",
-        ("has what Docker",),
+        ("nested containers work",),
+        has_fix=False,
     ),
-    "fuse": Case(conf("features: fuse=1\n"), "features", "note", ("allow FUSE anyway",)),
+    "fuse": Case(conf("features: fuse=1\n"), "features", "note", ("FUSE works",), has_fix=False),
     "mount=": Case(
         conf("features: mount=nfs;cifs\n"),
         "features",
         "warning",
         (
             "mount=nfs;cifs",
-            f"'mount fstype=nfs, mount fstype=cifs,' >>/etc/apparmor.d/local/{BASE}",
+            f"'mount fstype=nfs,' 'mount fstype=cifs,' >>/etc/apparmor.d/local/{BASE}",
         ),
     ),
     "raw lines": Case(
@@ -104,13 +108,20 @@ CASES = {
         conf("lxc.apparmor.allow_nesting = 1\n"), "apparmor-lines", "warning", ("/dev/.lxc",)
     ),
     "privileged": Case(
-        privileged(), "other-locks", "note", ("CT 950 is privileged", "ARCHIVE --unprivileged 1")
+        privileged(),
+        "other-locks",
+        "note",
+        ("CT 950 is privileged", "ARCHIVE --unprivileged 1"),
+        has_fix=False,
     ),
     "privileged with all capabilities": Case(
         privileged("lxc.cap.drop:\n"), "other-locks", "warning", ("mac_admin", "lxc.cap.drop")
     ),
     "privileged without seccomp": Case(
-        privileged("lxc.seccomp.profile =\n"), "other-locks", "warning", ("load a module",)
+        privileged("lxc.seccomp.profile =\n"),
+        "other-locks",
+        "warning",
+        ("a module or another kernel",),
     ),
     "privileged with another seccomp policy": Case(
         privileged("lxc.seccomp.profile: /usr/share/lxc/config/common.seccomp\n"),
@@ -151,19 +162,11 @@ CASES = {
         "error",
         ("CT 950 cannot start", f"ln -sfn {HOOKSCRIPT} {SNIPPET}"),
     ),
-    "no snippets": Case(
-        lambda host: host.write(
-            "/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent iso\n"
-        ),
-        "hookscript",
-        "error",
-        ("does not hold snippets", "pvesm set local --content iso,snippets"),
-    ),
     "no such storage": Case(
         lambda host: host.conf("950", CONF.replace("local:", "gone:")),
         "hookscript",
         "error",
-        ('no storage "gone"', "phoenix-apparmor attach 950"),
+        ('storage "gone" cannot hold', "phoenix-apparmor attach 950"),
     ),
     "not attached": Case(
         lambda host: host.conf(
@@ -171,7 +174,7 @@ CASES = {
         ),
         "attached",
         "note",
-        ("CT 950 is in the JSON", "attach --all"),
+        ("CT 950 is in the JSON", "phoenix-apparmor attach 950"),
     ),
     "drop-in gone": Case(
         lambda host: host.path(f"{UNIT_FOLDER}/{DROP_IN}").unlink(),
@@ -210,21 +213,30 @@ CASES = {
         lambda host: dpkg(host, "5.0.2-2", "5.2.1"), "versions", "warning", ("VE 8", "6.0.0-2")
     ),
     "lxc-pve unknown": Case(
-        lambda host: dpkg(host, ""), "versions", "unknown", ("cannot tell the version of lxc-pve",)
+        lambda host: dpkg(host, ""),
+        "versions",
+        "unknown",
+        ("cannot tell the version of lxc-pve",),
+        has_fix=False,
     ),
     "node absent": Case(
         lambda host: host.path("/dev/nvidia-uvm").unlink(),
         "gpu-nodes",
         "warning",
-        ("/dev/nvidia-uvm is not on the host; CT 950", "nvidia-modprobe"),
+        ("/dev/nvidia-uvm: not on the host; CT 950", "nvidia-modprobe"),
     ),
     "node not given": Case(
         lambda host: host.conf("950", CONF.replace("dev2: /dev/nvidia-uvm\n", "")),
         "gpu-nodes",
         "warning",
-        ("CUDA does not start", "pct set 950 --dev2 /dev/nvidia-uvm"),
+        ("CUDA does not start", "pct set 950 --dev2 /dev/nvidia-uvm,mode=0666"),
     ),
-    "no GPU": Case(no_devices(""), "gpu-configured", "note", ("no NVIDIA node", "--dev0")),
+    "no GPU": Case(
+        no_devices(""),
+        "gpu-configured",
+        "note",
+        ("no NVIDIA node", "--dev0 /dev/nvidia0,mode=0666"),
+    ),
     "stale major": Case(
         no_devices(
             "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 508:0 rwm\n"
@@ -237,7 +249,8 @@ CASES = {
         "warning",
         (
             "508 is nobody's now; 510 (nvidia-uvm) is not allowed",
-            "pct set 950 --dev0 /dev/nvidia-uvm --dev1 /dev/nvidia0 --dev2 /dev/nvidiactl",
+            "pct set 950 --dev0 /dev/nvidia0,mode=0666 --dev1 /dev/nvidiactl,mode=0666 "
+            "--dev2 /dev/nvidia-uvm,mode=0666",
         ),
     ),
     "driver not loaded": Case(
@@ -250,12 +263,17 @@ CASES = {
         ("its driver is not loaded", "modprobe nvidia"),
     ),
     "denials": Case(
-        journal, "denials", "note", ("refused 1 action ", BASE, "phoenix-apparmor denials")
+        journal,
+        "denials",
+        "note",
+        ("refused 1 action ", BASE, "phoenix-apparmor denials"),
+        has_fix=False,
     ),
     "no log": Case(
         lambda host: host.path("/var/log/journal").rmdir(),
         "denials",
         "unknown",
         ("cannot tell what the kernel refused", "Operation not permitted"),
+        has_fix=False,
     ),
 }

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,8 +68,7 @@ def make_sound(host: FakeHost) -> FakeHost:
     host.write("/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent snippets,iso\n")
     host.write("/etc/apparmor.d/tunables/global", "include <tunables/home>\n")
     host.write("/etc/apparmor.d/tunables/home", "@{HOME}=@{HOMEDIRS}/*/ /root/\n@{HOMEDIRS}=/h/\n")
-    for name in (BASE, DOCKER):
-        host.profile(name)
+    shutil.copytree(REPO / "profiles", host.path("/etc/apparmor.d"), dirs_exist_ok=True)
     dpkg(host)
     host.assign(c950=BASE)
     host.conf("950", CONF)
@@ -79,12 +80,67 @@ def make_sound(host: FakeHost) -> FakeHost:
         host.write(f"/usr/lib/systemd/system/{unit}.d/{DROP_IN}", "[Service]\n")
     host.write("/proc/devices", DEVICES)
     for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
-        host.write(f"/dev/{node}", "")
+        host.write(f"/dev/{node}", "").chmod(0o666)
+    keep_packages(host)
     host.write("/proc/stat", "btime 1764000000\n")
     host.write("/proc/net/unix", "Num RefCount Protocol Flags Type St Inode Path\n")
     host.path("/var/log/journal").mkdir(parents=True)
     assert host.cli("reload").status == 0
     return host
+
+
+def keep_packages(host: FakeHost) -> None:
+    """What apt-get --reinstall brings back."""
+    tunables = ("/etc/apparmor.d/tunables/home",)
+    profiles = tuple(f"/etc/apparmor.d/{name}" for name in (BASE, DOCKER))
+    units = ("pve-container@.service", "pve-container-debug@.service")
+    drop_ins = tuple(f"/usr/lib/systemd/system/{unit}.d/{DROP_IN}" for unit in units)
+    for package, files in {
+        "apparmor": tunables,
+        "phoenix-apparmor": (HOOKSCRIPT, *profiles, *drop_ins),
+    }.items():
+        for name in files:
+            copy = host.write(f"/fake/package/{package}{name}", host.read(name))
+            copy.chmod(host.path(name).stat().st_mode)
+    shutil.copytree(host.path("/sys/kernel/security"), host.path("/fake/securityfs"))
+
+
+# Written by the commands themselves: logs of the fakes, locks, the copy of the assignments.
+NOISE = ("/fake", "/run", "/var/lib/phoenix-apparmor", "/sys/kernel/security")
+
+
+def run_fix(host: FakeHost, fix: str) -> None:
+    """Runs a fix of doctor in a shell, on the fake host; it changes only what it names."""
+    before = contents(host)
+    line = re.sub(
+        r"(?<![\w\\./-])/(?=(?:etc|dev|usr|var|run|root|proc|sys|srv|mnt)/)", f"{host.root}/", fix
+    )
+    host.path("/root").mkdir(exist_ok=True)
+    done = host.run("/bin/sh", "-c", line, PYTHONPATH=str(REPO))
+    assert done.status == 0, (line, done)
+    after = contents(host)
+    for name in before.keys() | after.keys():
+        if before.get(name) == after.get(name) or name.startswith(NOISE):
+            continue
+        by_ctid = re.search(r"/lxc/(\d+)\.conf$", name)
+        named = name in fix or (by_ctid and re.search(rf"\b{by_ctid[1]}\b", fix))
+        by_package = any(
+            package in fix and host.path(f"/fake/package/{package}{name}").exists()
+            for package in ("apparmor", "phoenix-apparmor")
+        )
+        system = fix.startswith(("nvidia-modprobe", "modprobe", "mount", "dpkg", "apt-get update",
+                                 "systemctl", "pct reboot"))  # fmt: skip
+        moved = any(word in name for word in re.findall(r"(?:mv|rm) (\S+)", fix))
+        assert named or by_package or system or moved, (name, fix)
+
+
+def contents(host: FakeHost) -> dict[str, bytes]:
+    """Every file of the fake host."""
+    return {
+        "/" + str(path.relative_to(host.root)): path.read_bytes()
+        for path in host.root.rglob("*")
+        if path.is_file()
+    }
 
 
 def diagnose(host: FakeHost) -> list[dict[str, Any]]:
@@ -102,7 +158,8 @@ def diagnose(host: FakeHost) -> list[dict[str, Any]]:
 class Case(NamedTuple):
     """spoil makes the host bad; then just this check says this (words in it), and no other.
 
-    besides: checks that also have to do with it.
+    besides: checks that also have to do with it. has_fix: whether there is a command that ends
+    it. after: checks that have something to say once it is fixed.
     """
 
     spoil: Callable[[FakeHost], object]
@@ -110,6 +167,8 @@ class Case(NamedTuple):
     severity: str
     words: tuple[str, ...]
     besides: tuple[str, ...] = ()
+    has_fix: bool = True
+    after: tuple[str, ...] = ()
 
 
 def append(host: FakeHost, name: str, text: str) -> None:
@@ -117,9 +176,10 @@ def append(host: FakeHost, name: str, text: str) -> None:
 
 
 def conf(text: str) -> Callable[[FakeHost], object]:
-    """Lines in front of the profile line of CT 950."""
+    """Lines in front of the profile line of CT 950; features: instead of its own."""
     line = f"lxc.apparmor.profile: {BASE}\n"
-    return lambda host: host.conf("950", CONF.replace(line, text + line))
+    before = CONF.replace("features: keyctl=1\n", "") if "features:" in text else CONF
+    return lambda host: host.conf("950", before.replace(line, text + line))
 
 
 def instead(text: str) -> Callable[[FakeHost], object]:
@@ -208,6 +268,36 @@ def unread(host: FakeHost) -> None:
         "Id=pve-container@951.service\nNeedDaemonReload=no\n\n"
         "Id=pve-container@950.service\nNeedDaemonReload=yes\n",
     )
+
+
+def not_loaded(host: FakeHost) -> None:
+    host.kernel({DOCKER: "enforce"})
+    shutil.rmtree(host.path(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1"))
+
+
+def site_profile(body: str, flags: str = "") -> Callable[[FakeHost], object]:
+    """CT 950 under a profile of the site's own, which holds but for this."""
+
+    def make(host: FakeHost) -> None:
+        includes = "".join(
+            f"  include <abstractions/phoenix/{name}>\n"
+            for name in ("container", "mounts", "kernel-mounts", "kernel-files", "kernel-names")
+        )
+        host.write(
+            "/etc/apparmor.d/lxc-site",
+            f"abi <abi/3.0>,\nprofile lxc-site {flags}{{\n{includes}"
+            f"  include <abstractions/phoenix/nvidia>\n  {body}\n}}\n",
+        )
+        host.assign(c950="lxc-site")
+        instead("lxc.apparmor.profile: lxc-site\n")(host)
+        host.cli("reload")
+
+    return make
+
+
+def unmanaged(text: str) -> Callable[[FakeHost], object]:
+    """CT 951, which the JSON does not have."""
+    return lambda host: host.conf("951", f"arch: amd64\nostype: debian\nunprivileged: 1\n{text}")
 
 
 def edit(host: FakeHost) -> None:

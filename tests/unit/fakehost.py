@@ -48,6 +48,8 @@ class FakeHost:
         }
         for folder in ("etc/pve/lxc", "etc/apparmor.d/abstractions", "run", "var/lib/lxc"):
             (root / folder).mkdir(parents=True)
+        # The real parser (-p) wants one; its content plays no part there.
+        self.write("/etc/apparmor.d/abi/3.0", "")
         self.kernel({})
 
     def path(self, name: str) -> Path:
@@ -95,7 +97,8 @@ class FakeHost:
         return self.write(
             f"/etc/apparmor.d/{name}",
             f"abi <abi/3.0>,\n{before}profile {name} {flags}{{\n"
-            f"  include <abstractions/phoenix/base>\n  file,\n{body}\n}}\n",
+            f"  include if exists <abstractions/phoenix/base>\n  /usr/** rw,\n{body}\n"
+            f"  include if exists <local/{name}>\n}}\n",
         )
 
     def kernel(self, modes: Mapping[str, str] | None) -> None:

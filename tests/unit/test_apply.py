@@ -17,6 +17,8 @@ def host(host: FakeHost) -> FakeHost:
     host.json({ctid: {"apparmor_profile": profile} for ctid, profile in PROFILES.items()})
     for ctid in PROFILES:
         host.conf(ctid, CONF)
+    for profile in ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"):
+        host.profile(profile)
     host.conf("999", CONF)
     return host
 
@@ -41,6 +43,16 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
     done = host.cli("apply", "--all")
     assert done == (0, "Nothing to do: 3 containers, all right already.\n", "")
     assert before == {path: path.stat().st_ino for path in before}, "not even rewritten"
+
+
+def test_containers_that_will_not_start_are_named(host: FakeHost) -> None:
+    host.assign(c950="lxc-nowhere", c951="lxc-nowhere", c952="lxc-nvidia-gpu-docker")
+    done = host.cli("apply", "--all")
+    assert done.status == 2
+    assert "there is no profile lxc-nowhere: CT 950, 951 will not start" in done.err
+    assert "3 changed" in done.out
+    host.profile("lxc-nowhere")
+    assert host.cli("apply", "--all").status == 0
 
 
 def test_dry_run_is_a_diff_and_changes_nothing(host: FakeHost) -> None:

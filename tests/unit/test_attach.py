@@ -38,12 +38,67 @@ def test_attach_all(host: FakeHost) -> None:
     assert calls(host) == [f"pct set 950 --hookscript {VOLUME}"]
 
 
-def test_attach_says_how_to_let_the_storage_hold_snippets(host: FakeHost) -> None:
+def test_what_a_storage_is_for_plays_no_part(host: FakeHost) -> None:
+    """Proxmox runs a hookscript from any storage with a folder, whatever its content."""
     host.write("/etc/pve/storage.cfg", STORAGE)
-    done = host.cli("attach", "--all")
-    assert done.status == 1
-    assert "pvesm set local --content iso,vztmpl,backup,snippets" in done.err
-    assert calls(host) == []
+    assert host.cli("attach", "950").status == 0
+    assert calls(host) == [f"pct set 950 --hookscript {VOLUME}"]
+
+
+STORAGES = """dir: local
+\tpath /elsewhere
+\tcontent iso
+
+dir: moved
+\tpath\t/srv/moved
+\tcontent-dirs iso=isos,snippets=hooks
+
+nfs: bare
+\tserver x
+\texport /y
+
+dir: cut
+\tpath /srv/cut
+
+\tcontent-dirs snippets=not-read
+
+zfspool: fast
+\tpool x
+"""
+PLACES = {
+    "local": "/var/lib/vz/snippets",
+    "moved": "/srv/moved/hooks",
+    "bare": "/mnt/pve/bare/snippets",
+    "cut": "/srv/cut/snippets",
+}
+
+
+@pytest.mark.parametrize("storage", [*PLACES, "fast"])
+@pytest.mark.parametrize("asked", [True, False], ids=["pvesm", "no-pvesm"])
+def test_where_a_storage_keeps_it(host: FakeHost, storage: str, asked: bool) -> None:
+    """As Proxmox says; where it cannot be asked, as Proxmox reads storage.cfg."""
+    host.write("/etc/pve/storage.cfg", STORAGES)
+    path = {} if asked else {"PATH": "/usr/sbin:/usr/bin"}
+    done = host.cli("attach", "950", "--dry-run", "--storage", storage, **path)
+    if storage == "fast":
+        assert done.status == 1 and 'storage "fast"' in done.err
+    elif storage == "local":
+        assert done.out == f"CT 950: would set hookscript: {VOLUME}\n"
+    else:
+        link = f"{PLACES[storage]}/phoenix-apparmor.py"
+        assert f"{link} is missing" in done.err
+        host.write(link, "")
+        assert host.cli("attach", "950", "--dry-run", "--storage", storage, **path).status == 0
+
+
+def test_a_container_of_another_node(host: FakeHost) -> None:
+    """apply and attach give the same answer."""
+    host.json({"960": {}})
+    host.write("/etc/pve/nodes/other/lxc/960.conf", "arch: amd64\n")
+    for verb in ("attach", "apply"):
+        done = host.cli(verb, "960")
+        assert (done.status, done.out) == (1, "")
+        assert done.err == "CT 960: is on node other, not on this one.\nRun it on other.\n"
 
 
 def test_attach_to_another_storage(host: FakeHost) -> None:
@@ -54,11 +109,11 @@ def test_attach_to_another_storage(host: FakeHost) -> None:
     )
     done = host.cli("attach", "950", "--storage", "shared")
     assert done.status == 1
-    assert "ln -s /usr/libexec/phoenix-apparmor/hookscript /mnt/pve/shared/snippets/" in done.err
+    assert "ln -sfn /usr/libexec/phoenix-apparmor/hookscript /mnt/pve/shared/snippets/" in done.err
     host.write("/mnt/pve/shared/snippets/phoenix-apparmor.py", "")
     assert host.cli("attach", "950", "--storage", "shared").status == 0
     assert calls(host) == ["pct set 950 --hookscript shared:snippets/phoenix-apparmor.py"]
-    assert "no storage" in host.cli("attach", "950", "--storage", "x").err
+    assert "storage 'x' does not exist" in host.cli("attach", "950", "--storage", "x").err
 
 
 def test_local_is_there_without_being_named(host: FakeHost) -> None:
@@ -103,4 +158,5 @@ def test_a_container_that_pct_may_not_change(host: FakeHost) -> None:
     done = host.cli("attach", "--all")
     assert done.status == 1
     assert "CT 950: pct could not change its hookscript: CT is locked (backup)" in done.err
+    assert "pct unlock 950" in done.err
     assert "CT 952: has our" in done.out

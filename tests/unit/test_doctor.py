@@ -7,7 +7,7 @@ import pytest
 
 from phoenix_apparmor.policy.conffiles import place_of_own
 from tests.names import BASE
-from tests.unit import doctor_cases, doctor_cases_containers
+from tests.unit import doctor_cases, doctor_cases_containers, doctor_cases_words
 from tests.unit.doctor_host import (
     CONF,
     DROP_IN,
@@ -21,11 +21,12 @@ from tests.unit.doctor_host import (
     journal,
     make_sound,
     no_devices,
+    run_fix,
 )
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
 
-CASES = doctor_cases.CASES | doctor_cases_containers.CASES
+CASES = doctor_cases.CASES | doctor_cases_containers.CASES | doctor_cases_words.CASES
 
 
 @pytest.fixture
@@ -35,21 +36,33 @@ def host(host: FakeHost) -> FakeHost:
 
 def test_all_is_well(host: FakeHost) -> None:
     done = host.cli("doctor")
-    assert done == (0, "28 checks, nothing is off.\n", "")
+    assert done == (0, "36 checks, nothing is off.\n", "")
     assert diagnose(host) == []
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_check_fires(host: FakeHost, case: Case) -> None:
+def test_a_check_fires_and_its_fix_helps(host: FakeHost, case: Case) -> None:
+    """Just this check says this; the fix that it prints, run in a shell, ends it, and no more."""
     case.spoil(host)
     findings = diagnose(host)
-    said = [
-        " | ".join(str(finding[key]) for key in ("what", "evidence", "fix"))
+    said = {
+        " | ".join(str(finding[key]) for key in ("what", "evidence", "fix", "advice")): finding
         for finding in findings
         if (finding["check"], finding["severity"]) == (case.check, case.severity)
-    ]
-    assert any(all(word in text for word in case.words) for text in said), findings
+    }
+    fitting = [f for text, f in said.items() if all(word in text for word in case.words)]
+    assert fitting, findings
     assert {finding["check"] for finding in findings} <= {case.check, *case.besides}, findings
+    fix = fitting[0]["fix"]
+    assert bool(fix) is case.has_fix, fitting
+    if not fix or "nvidia-container" in fix:
+        return
+    run_fix(host, fix)
+    left = diagnose(host)
+    keys = ("check", "what")
+    assert not [f for f in left if all(f[k] == fitting[0][k] for k in keys)], (fix, left)
+    known = {*case.besides, case.check, *case.after}
+    assert {finding["check"] for finding in left} <= known, left
 
 
 def test_every_check_is_tried(host: FakeHost) -> None:
@@ -69,7 +82,7 @@ def test_no_parser(host: FakeHost) -> None:
             return name != "apparmor_parser" and super().has_program(name)
 
     (finding,) = apparmor.parser(NoParser(str(host.root)))
-    assert finding.fix == "apt install apparmor"
+    assert finding.fix == "apt-get install apparmor"
     assert not list(apparmor.parser(Host(str(host.root))))
 
 

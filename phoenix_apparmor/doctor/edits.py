@@ -1,0 +1,46 @@
+"""Shell lines that change the main section of a .conf, and nothing below it. Pure."""
+
+import re
+import shlex
+
+PROFILE_LINE = r"lxc\.(apparmor\.profile|aa_profile)"
+
+
+def take_out(path: str, key: str, value: str = "") -> str:
+    """Takes out the lxc lines of a key (an extended regular expression), with just this value."""
+    behind = rf"[[:blank:]]*{_literal(value)}[[:blank:]\r]*$" if value else ""
+    return _sed(path, rf"/^{key}(:|[[:blank:]]*=){behind}/d")
+
+
+def take_out_indented(path: str, key: str) -> str:
+    """The same for lines that begin with blanks, which Proxmox does not read."""
+    return _sed(path, rf"/^[[:blank:]]+{key}[[:blank:]]*[:=]/d")
+
+
+def set_profile(path: str, profile: str) -> str:
+    """Rewrites the profile lines' value."""
+    return _sed(path, rf"s|^(lxc\.apparmor\.profile)[[:blank:]]*[:=].*|\1: {profile}|")
+
+
+def _sed(path: str, command: str) -> str:
+    # what is below the first [header] is a snapshot or a pending change
+    return _sed_line(rf"/^\[/,$!{{{command}}}", path)
+
+
+def _sed_line(program: str, path: str) -> str:
+    return f"sed -E -i {shlex.quote(program)} {shlex.quote(path)}"
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([][\\.*^$/+?(){}|])", r"\\\1", text)
+
+
+def keep_last_profile(path: str) -> str:
+    """Of several equal profile lines, all but the first are taken out."""
+    text = r"/^\[/,$b;/^lxc\.apparmor\.profile:/{x;/x/{x;d};s/^/x/;x}"
+    return _sed_line(text, path)
+
+
+def take_out_empty(path: str, key: str) -> str:
+    """Takes out the lines of a key that have no value."""
+    return _sed(path, rf"/^{key}(:|[[:blank:]]*=)[[:blank:]\r]*$/d")

@@ -1,0 +1,267 @@
+"""Checks of AppArmor's part in a container's options: what an explicit profile overrides.
+
+Without a profile line Proxmox writes its generated profile, and rules for features:nesting and
+features:mount. With one these vanish, and each start says so: "explicitly configured
+lxc.apparmor.profile overrides the following settings: features:nesting" (PVE::LXC,
+make_apparmor_config). What that means is up to the profile that the line names.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from phoenix_apparmor import containers, labels, paths
+from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import rules
+from phoenix_apparmor.pveconf import has_feature
+
+RAW_KEY = "lxc.apparmor.raw"
+NESTING_KEY = "lxc.apparmor.allow_nesting"
+DOCKER = "lxc-nvidia-gpu-docker"
+SAYS = "explicitly configured lxc.apparmor.profile overrides the following settings"
+# In the order of Proxmox' message.
+OVERRIDDEN = ("fuse", "nesting", "mount")
+# What nested containers mount; a profile that refuses one of them runs no Docker.
+NESTED = (
+    ("overlay", "overlay", "/var/lib/docker/overlay2/x/merged/"),
+    ("proc", "proc", "/var/lib/docker/overlay2/x/merged/proc/"),
+)
+# Distributions whose containers (Proxmox' ostype) do not boot with systemd.
+NO_SYSTEMD = ("alpine", "devuan", "gentoo", "busybox")
+_FSTYPE = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def overridden(host: Host) -> Iterator[Finding]:
+    """What Proxmox' message about overridden features means for each profile."""
+    allows = _Rules(host)
+    groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
+    for conf in containers.confs(host):
+        profile = conf.profile
+        if not profile or profile == "generated":
+            continue
+        has = conf.features
+        names = tuple(n for n in OVERRIDDEN if (n == "mount" and has.get(n)) or has_feature(has, n))
+        if names:
+            groups.setdefault((profile, names, has.get("mount", ())), []).append(conf)
+    for (profile, names, types), confs in groups.items():
+        yield from _overridden(allows, profile, names, types, confs)
+
+
+def _overridden(
+    allows: "_Rules",
+    profile: str,
+    names: tuple[str, ...],
+    types: tuple[str, ...],
+    confs: list[Conf],
+) -> Iterator[Finding]:
+    ctids = tuple(conf.ctid for conf in confs)
+    said = f"{SAYS}: {', '.join(f'features:{name}' for name in names)}"
+    seen = f"{confs[0].path}: features: {confs[0].option('features')}, profile {profile}"
+    who = reading.cts(ctids)
+    if profile == "unconfined":
+        return  # refuses nothing; another check says what that means
+    known = allows.of(profile)
+    if known is None:
+        yield Finding(
+            "note",
+            f'{who}: Proxmox says at each start "{said}". What {profile} allows instead cannot '
+            "be known: no file holds it.",
+            seen,
+            ctids=ctids,
+        )
+        return
+    refused = [kind for kind in types if not _can_mount(known, kind)]
+    means = []
+    advice = ""
+    if "nesting" in names:
+        if _can_nest(known):
+            means.append("nested containers work under it")
+        else:
+            means.append("it does not let Docker and other nested containers run")
+            advice = f'if it runs Docker, assign "{DOCKER}" in the JSON'
+    if "fuse" in names:
+        able = _can_mount(known, "fuse")
+        means.append(f"FUSE {'works' if able else 'does not work'} under it")
+    allowed = [kind for kind in types if kind not in refused]
+    if allowed:
+        means.append(f"it allows to mount {', '.join(allowed)}")
+    if means:
+        yield Finding(
+            "note",
+            f'{who}: Proxmox says at each start "{said}". That is harmless in itself: {profile} '
+            f"decides instead, and {'; '.join(means)}.",
+            seen,
+            advice=advice,
+            ctids=ctids,
+        )
+    if refused:
+        yield _refused_mounts(allows, profile, refused, who, seen, ctids)
+
+
+def _refused_mounts(
+    allows: "_Rules", profile: str, refused: list[str], who: str, seen: str, ctids: tuple[str, ...]
+) -> Finding:
+    what = f"{who}: features: mount={';'.join(refused)} does nothing: {profile} refuses that."
+    spelled = all(_FSTYPE.fullmatch(kind) for kind in refused)
+    local = allows.local(profile)
+    if not spelled or local is None:
+        return Finding(
+            "warning",
+            what,
+            seen,
+            advice=f"add a rule for it to the file of {profile} (it reads no local/ file)"
+            if local is None
+            else "check the names of the file systems",
+            ctids=ctids,
+        )
+    lines = " ".join(f"'mount fstype={kind},'" for kind in refused)
+    return Finding(
+        "warning",
+        what,
+        seen,
+        fix=f"mkdir -p {paths.APPARMOR_D}/local && printf '%s\\n' {lines} >>{local} && "
+        "phoenix-apparmor reload",
+        ctids=ctids,
+    )
+
+
+class _Rules:
+    """Rules of profiles, each read once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, rules.Profile | None] = {}
+
+    def of(self, name: str) -> rules.Profile | None:
+        """What a profile allows, None if that cannot be known."""
+        if name not in self._known:
+            self._known[name] = reading.rules_of(self._host, name)
+        return self._known[name]
+
+    def local(self, name: str) -> str | None:
+        """The file of site rules that a profile reads, None if it reads none."""
+        file = reading.file_of(self._host, name)
+        base = file.path.rpartition("/")[2] if file is not None else ""
+        if file is None or f"<local/{base}>".encode() not in file.text:
+            return None
+        return f"{paths.APPARMOR_D}/local/{base}"
+
+
+def _can_mount(profile: rules.Profile, fstype: str) -> bool:
+    return profile.new_mount_rule(fstype, "source", "/mnt/x/") is not None
+
+
+def _can_nest(profile: rules.Profile) -> bool:
+    return profile.allows("pivot_root") and all(
+        profile.new_mount_rule(*mount) is not None for mount in NESTED
+    )
+
+
+def generated(host: Host) -> Iterator[Finding]:
+    """Managed containers under Proxmox' generated profile, in which systemd's units fail.
+
+    Without nesting=1 the generated profile refuses the mounts with which systemd (240 and
+    later) builds the sandboxes of its units: status=226/NAMESPACE.
+    """
+    known = reading.assigned(host)
+    without: list[Conf] = []
+    for conf in containers.confs(host):
+        assignment = known.get(conf.ctid)
+        is_assigned = assignment is not None and labels.honest(assignment.name) == "generated"
+        if not is_assigned and conf.profile != "generated":
+            continue
+        if not has_feature(conf.features, "nesting") and conf.option("ostype") not in NO_SYSTEMD:
+            without.append(conf)
+    if not without:
+        return
+    has = without[0].option("features")
+    ctids = tuple(conf.ctid for conf in without)
+    yield Finding(
+        "warning",
+        f"{reading.cts(ctids)}: Proxmox' generated profile without nesting=1. Units of systemd 240 "
+        "and later fail under it (status=226/NAMESPACE), logind too.",
+        f"{without[0].path}: {f'features: {has}' if has else 'no features:'}, profile "
+        f"{without[0].profile or 'none'}",
+        fix=reading.all_of([_with_nesting(conf) for conf in without]),
+        advice='assign one of our profiles in the JSON ("lxc-nvidia-gpu-base"), under which '
+        "systemd works",
+        ctids=ctids,
+    )
+
+
+def _with_nesting(conf: Conf) -> str:
+    value = ",".join(filter(None, [_without_nesting(conf.option("features")), "nesting=1"]))
+    return f"pct set {conf.ctid} --features {shlex.quote(value)}"
+
+
+def _without_nesting(value: str | None) -> str:
+    parts = [part.strip() for part in (value or "").split(",")]
+    return ",".join(part for part in parts if part and not part.startswith("nesting="))
+
+
+def explicit_generated(host: Host) -> Iterator[Finding]:
+    """A line that says "generated": Proxmox then leaves out what goes with its profile."""
+    managed = reading.managed(host)
+    found = [conf for conf in containers.confs(host) if conf.profile == "generated"]
+    if not found:
+        return
+    ctids = tuple(conf.ctid for conf in found)
+    fixes = [
+        f"phoenix-apparmor apply {conf.ctid}"
+        if conf.ctid in managed
+        else edits.take_out(conf.path, edits.PROFILE_LINE)
+        for conf in found
+    ]
+    yield Finding(
+        "warning",
+        f"{reading.cts(ctids)}: the line lxc.apparmor.profile: generated loses the rules that "
+        "Proxmox adds to that profile (nesting, mount=, mqueue); without the line it is the "
+        "same profile, with them.",
+        f"{found[0].path}: lxc.apparmor.profile: generated",
+        fix=reading.all_of(fixes),
+        ctids=ctids,
+    )
+
+
+def overridden_lines(host: Host) -> Iterator[Finding]:
+    """AppArmor lines of the user's own that are for the generated profile."""
+    raw: dict[str, list[Conf]] = {}
+    nesting: list[Conf] = []
+    for conf in containers.confs(host):
+        if conf.profile in (None, "generated"):
+            continue
+        settings = list(conf.lxc())
+        if any(key == RAW_KEY and value for key, value in settings):
+            raw.setdefault(conf.profile or "", []).append(conf)
+        if (NESTING_KEY, "1") in settings:
+            nesting.append(conf)
+    for profile, confs in raw.items():
+        lines = [v for c in confs for k, v in c.lxc() if k == RAW_KEY]
+        where = (
+            f"put the rules into {paths.APPARMOR_D}/local/{profile} if they are needed, then: "
+            "phoenix-apparmor reload"
+        )
+        yield Finding(
+            "warning",
+            f"{reading.cts(c.ctid for c in confs)}: {RAW_KEY} does nothing under an explicit "
+            "profile.",
+            f"{confs[0].path}: {lines[0]}",
+            fix=reading.all_of([edits.take_out(c.path, r"lxc\.apparmor\.raw") for c in confs]),
+            advice="" if profile == "unconfined" else where,
+            ctids=tuple(c.ctid for c in confs),
+        )
+    if nesting:
+        yield Finding(
+            "warning",
+            f"{reading.cts(c.ctid for c in nesting)}: {NESTING_KEY} mounts the unmasked "
+            "/dev/.lxc/{proc,sys} into it whatever its profile is; only the profile's denies "
+            "guard them. Where it is needed, phoenix-apparmor sets it.",
+            f"{nesting[0].path}: {NESTING_KEY}: 1",
+            fix=reading.all_of(
+                [edits.take_out(c.path, r"lxc\.apparmor\.allow_nesting") for c in nesting]
+            ),
+            ctids=tuple(c.ctid for c in nesting),
+        )

@@ -1,0 +1,325 @@
+"""What a profile allows, asked of its own rules: includes, local/ and variables resolved.
+
+``apparmor_parser -p`` writes a profile file with all that it includes in place; the rules are
+read from there (apparmor.d(5)). A rule that is not understood allows and denies nothing here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from phoenix_apparmor.denials.aare import matches
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy.files import ProfileFile
+
+PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
+# Flags of mount(2) that make no new file system.
+OTHER_ACTS = ("remount", "bind", "rbind", "move", "rmove")
+_VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
+_PERMS = re.compile(r"[rwaxmklidcpuPUCI]+")
+_CONDITION = re.compile(r"(fstype|vfstype|options|option)\s*(=|\bin\b)\s*(\([^)]*\)|\S+)")
+
+
+class Rule(NamedTuple):
+    """One rule. words: as written, without qualifiers and the comma; kind: its first word."""
+
+    text: str
+    denies: bool
+    kind: str
+    words: str
+
+
+class Profile(NamedTuple):
+    """A profile as the parser sees it. flags: complain, unconfined, …; children: those in it."""
+
+    name: str
+    flags: frozenset[str]
+    rules: tuple[Rule, ...]
+    children: tuple["Profile", ...] = ()
+
+    def _of(self, kind: str, *, denies: bool) -> Iterator[Rule]:
+        for rule in self.rules:
+            if rule.denies is denies and (rule.kind == kind or rule.words == "all"):
+                yield rule
+
+    def allows_capability(self, name: str) -> bool:
+        """Whether a capability (mac_admin) is allowed."""
+        return self._has_capability(name, denies=False) and not self._has_capability(
+            name, denies=True
+        )
+
+    def names_capability(self, name: str) -> Rule | None:
+        """The rule that allows just this capability by name, if none denies it."""
+        if not self.allows_capability(name):
+            return None
+        rules = self._of("capability", denies=False)
+        return next((rule for rule in rules if name in rule.words.split()[1:]), None)
+
+    def _has_capability(self, name: str, *, denies: bool) -> bool:
+        rules = self._of("capability", denies=denies)
+        return any(not rule.words.split()[1:] or name in rule.words.split() for rule in rules)
+
+    def allows_file(self, path: str, perms: str) -> bool:
+        """Whether all of these permissions (r, w, …) are allowed on a path."""
+        wanted = set(perms)
+        held: set[str] = set()
+        for rule in self._of("file", denies=False):
+            held |= _file_perms(rule, path, wanted)
+        if not wanted <= held:
+            return False
+        return not any(_file_perms(rule, path, wanted) for rule in self._of("file", denies=True))
+
+    def mount_rule(
+        self, fstype: str, flags: frozenset[str], source: str, target: str
+    ) -> Rule | None:
+        """The rule that allows a mount, None where nothing does or a deny forbids it."""
+        for rule in self._of("mount", denies=True):
+            if _mount_fits(rule, fstype, flags, source, target):
+                return None
+        rules = self._of("mount", denies=False)
+        return next((r for r in rules if _mount_fits(r, fstype, flags, source, target)), None)
+
+    def new_mount_rule(self, fstype: str, source: str, target: str) -> Rule | None:
+        """As mount_rule, with whatever flags a rule asks for."""
+        for rule in self._of("mount", denies=False):
+            flags = _flags_of(rule)
+            if flags & {*OTHER_ACTS} or any(flag.startswith("make-") for flag in flags):
+                continue
+            flags = flags or frozenset({"rw"})
+            if _mount_fits(rule, fstype, flags, source, target):
+                allowed = self.mount_rule(fstype, flags, source, target)
+                if allowed is not None:
+                    return rule
+        return None
+
+    def allows(self, kind: str) -> bool:
+        """Whether there is any rule of a kind (pivot_root, userns), and none that denies all."""
+        denied = any(rule.words == kind for rule in self._of(kind, denies=True))
+        return not denied and any(True for _ in self._of(kind, denies=False))
+
+    def of_kind(self, kind: str) -> list[Rule]:
+        """Rules of a kind that allow."""
+        return [rule for rule in self.rules if rule.kind == kind and not rule.denies]
+
+
+def effective(host: Host, file: ProfileFile) -> Profile:
+    """The profile with all that it includes. Raises PhoenixError where that cannot be known."""
+    command = [*files.parser(host), "-p", host.path(file.path)]
+    ran = host.run(command, timeout=files.PARSER_SECONDS)
+    files.check_parser(file, ran.status, ran.err)
+    found = next(
+        (p for p in parse(ran.out.decode("utf-8", "replace")) if p.name == file.name), None
+    )
+    if found is None:
+        raise PhoenixError(
+            f"apparmor_parser does not show profile {file.name} of {file.path}.",
+            hint=f"See: apparmor_parser -p {file.path}",
+        )
+    return found
+
+
+def parse(text: str) -> list[Profile]:
+    """The profiles in a preprocessed policy."""
+    variables: dict[str, list[str]] = {}
+    result: list[Profile] = []
+    # Open blocks: name, flags, rules, children
+    open_blocks: list[tuple[str, frozenset[str], list[Rule], list[Profile]]] = []
+    for kind, statement in _statements(text):
+        if kind == "end":
+            if not open_blocks:
+                continue
+            name, flags, rules, children = open_blocks.pop()
+            profile = Profile(name, flags, tuple(rules), tuple(children))
+            (open_blocks[-1][3] if open_blocks else result).append(profile)
+        elif kind == "begin":
+            name, flags = _header(statement)
+            outer = f"{open_blocks[-1][0]}//" if open_blocks else ""
+            open_blocks.append((outer + name, flags, [], []))
+        elif kind == "variable":
+            _assign(variables, statement)
+        elif open_blocks:
+            own = {**variables, "profile_name": [open_blocks[-1][0]]}
+            open_blocks[-1][2].append(_rule(statement, own))
+    return result
+
+
+def _statements(text: str) -> Iterator[tuple[str, str]]:  # noqa: C901  (a scanner)
+    """("begin" | "end" | "rule" | "variable", text), comments taken out."""
+    now = ""
+    depth = 0
+    quoted = False
+    at = 0
+    while at < len(text):
+        char = text[at]
+        before = text[at - 1] if at else "\n"
+        after = text[at + 1] if at + 1 < len(text) else "\n"
+        if char == "\\" and at + 1 < len(text):
+            now += char + text[at + 1]
+            at += 2
+            continue
+        if char == '"':
+            quoted = not quoted
+        elif quoted:
+            pass
+        elif char == "#" and before.isspace():
+            at = text.find("\n", at) if "\n" in text[at:] else len(text)
+            continue
+        elif char == "\n" and _VARIABLE.match(now):
+            yield "variable", " ".join(now.split())
+            now = ""
+        elif (
+            char == "{"
+            and depth == 0
+            and (before.isspace() or before == ")")
+            and now.strip()
+            and not _VARIABLE.match(now)
+        ):
+            yield "begin", " ".join(now.split())
+            now = ""
+            at += 1
+            continue
+        elif char in "{(":
+            depth += 1
+        elif char in "})" and depth:
+            depth -= 1
+        elif char == "}":
+            yield "end", ""
+            now = ""
+            at += 1
+            continue
+        elif char == "," and depth == 0 and (after.isspace() or after in "#}" or "/" not in now):
+            if now.strip() and not now.split()[0].startswith(("abi", "include", "#include")):
+                yield "rule", " ".join(now.split())
+            now = ""
+            at += 1
+            continue
+        now += char
+        at += 1
+
+
+def _header(statement: str) -> tuple[str, frozenset[str]]:
+    """(name, flags) of what stands before a block's brace."""
+    flags = re.search(r"(?:flags\s*=\s*)?\(([^)]*)\)\s*$", statement)
+    words = statement[: flags.start()].split() if flags else statement.split()
+    words = [word for word in words if word not in ("profile", "hat")]
+    name = words[0].strip('"').removeprefix("^") if words else ""
+    return name, frozenset(re.split(r"[,\s]+", flags[1].strip())) if flags else frozenset()
+
+
+def _assign(variables: dict[str, list[str]], statement: str) -> None:
+    name, _, value = statement.partition("=")
+    adds = name.endswith("+")
+    key = name.rstrip("+ ").strip().lstrip("@$").strip("{}")
+    words = [word.strip('"') for word in value.split()]
+    variables[key] = [*(variables.get(key, []) if adds else []), *words]
+
+
+def _expanded(text: str, variables: Mapping[str, list[str]]) -> str:
+    """text with the values of variables, as alternations; slashes never double."""
+    for _ in range(8):
+        new = re.sub(
+            r"@\{(\w+)\}",
+            lambda m: _alternation(variables[m[1]]) if m[1] in variables else m[0],
+            text,
+        )
+        if new == text:
+            break
+        text = new
+    return re.sub(r"(?<![:\w])//+(?!&)", "/", text)
+
+
+def _alternation(values: list[str]) -> str:
+    return values[0] if len(values) == 1 else "{" + ",".join(values) + "}"
+
+
+def _rule(statement: str, variables: Mapping[str, list[str]]) -> Rule:
+    words = statement.split()
+    denies = False
+    while words and (words[0] in PREFIXES or words[0].startswith("priority=")):
+        denies = denies or words[0] == "deny"
+        words.pop(0)
+    rest = _expanded(" ".join(words), variables)
+    first = rest.split(" ", 1)[0].strip('"') if rest else ""
+    is_file = first.startswith(("/", "@{", "{")) or (
+        _PERMS.fullmatch(first) is not None and " /" in rest
+    )
+    return Rule(statement + ",", denies, "file" if is_file else first, rest)
+
+
+def _file_words(rule: Rule) -> tuple[str, str, str] | None:
+    """(path, permissions, target of an exec) of a file rule; None: not understood."""
+    body, _, target = rule.words.partition(" -> ")
+    words = re.findall(r'"[^"]*"|\S+', body.removeprefix("file").strip())
+    words = [word for word in words if word != "owner"]
+    if rule.words in ("file", "all"):
+        return "/{,**}", "rwalkmix", ""
+    if len(words) != 2:
+        return None
+    path, perms = words if _PERMS.fullmatch(words[1]) else (words[1], words[0])
+    return (path, perms, target.strip()) if _PERMS.fullmatch(perms) else None
+
+
+def exec_modes(rule: Rule) -> tuple[str, str]:
+    """(letters around x of a file rule, target it names); ("", "") where it executes nothing."""
+    found = _file_words(rule) if rule.kind == "file" and not rule.denies else None
+    if found is None or "x" not in found[1]:
+        return "", ""
+    return "".join(c for c in found[1] if c in "ipucPUCx"), found[2]
+
+
+def _file_perms(rule: Rule, path: str, wanted: set[str]) -> set[str]:
+    """Those of the wanted permissions about which a rule says something for a path."""
+    found = _file_words(rule)
+    if found is None:
+        return set()
+    # the parser's w is append, create and delete too
+    perms = set(found[1]) | ({"a", "c", "d"} if "w" in found[1] else set())
+    return wanted & perms if matches(found[0], path) else set()
+
+
+class _Mount(NamedTuple):
+    fstypes: tuple[str, ...]
+    options: tuple[tuple[bool, frozenset[str]], ...]  # (exactly these, or some of these)
+    source: str
+    target: str
+
+
+def _mount(rule: Rule) -> _Mount:
+    fstypes: list[str] = []
+    options: list[tuple[bool, frozenset[str]]] = []
+    rest = rule.words.removeprefix("mount").removeprefix("all")
+    for key, relation, value in _CONDITION.findall(rest):
+        words = [w for w in re.split(r"[,\s]+", value.strip("()").strip()) if w]
+        if key.endswith("fstype"):
+            fstypes += [value] if not value.startswith("(") else words
+        else:
+            options.append((relation == "=", frozenset(words)))
+    rest = _CONDITION.sub("", rest)
+    source, arrow, target = rest.partition("->")
+    names = (source.strip().strip('"'), target.strip().strip('"') if arrow else "")
+    return _Mount(tuple(fstypes), tuple(options), *names)
+
+
+def _flags_of(rule: Rule) -> frozenset[str]:
+    """The flags that a mount rule asks for; empty where it takes any."""
+    exact = [words for exactly, words in _mount(rule).options if exactly]
+    return exact[0] if exact else frozenset()
+
+
+def _mount_fits(rule: Rule, fstype: str, flags: frozenset[str], source: str, target: str) -> bool:
+    said = _mount(rule)
+    if said.fstypes and not any(matches(pattern, fstype) for pattern in said.fstypes):
+        return False
+    for exactly, words in said.options:
+        if (exactly and words != flags) or (not exactly and not flags <= words):
+            return False
+    # A folder is with or without its slash, as the rule has it.
+    return (not said.source or _either(said.source, source)) and (
+        not said.target or _either(said.target, target)
+    )
+
+
+def _either(pattern: str, name: str) -> bool:
+    return matches(pattern, name) or matches(pattern, name.rstrip("/") or "/")

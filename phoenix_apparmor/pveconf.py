@@ -1,0 +1,185 @@
+"""How Proxmox reads the options of /etc/pve/lxc/CTID.conf: features, booleans, devices. Pure.
+
+Facts from PVE::LXC::Config, PVE::JSONSchema and the runtime configurations they make
+(pve-container 5 and 6). ctconf reads the text itself; this says what its words mean.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from phoenix_apparmor import ctconf
+
+# Capabilities that LXC's common.conf takes from every container that does not clear the list.
+DROPPED = ("mac_admin", "mac_override", "sys_time", "sys_module", "sys_rawio")
+MOST_DEVICES = 256
+
+_OPTION = re.compile(r"([a-z][a-z_]*\d*):\s*(.+?)\s*")
+_DEVICE = re.compile(r"(?:([abc])(?:\s+(\d+|\*):(\d+|\*))?(?:\s+([rwm]+))?)\s*")
+
+
+class Device(NamedTuple):
+    """A devN option: the node, and how it is made in the container (mode, uid, gid)."""
+
+    number: int
+    path: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+class Allow(NamedTuple):
+    """A cgroup device line. kind: a (all), b, c; major, minor: None is any. works: in cgroup v2."""
+
+    kind: str
+    major: int | None
+    minor: int | None
+    works: bool
+    text: str
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it opens every device of its kind."""
+        return self.kind == "a" or (self.major is None and self.minor is None)
+
+
+def is_true(value: str | None) -> bool:
+    """A boolean as Proxmox reads it (parse_boolean): 1, on, yes, true."""
+    return value is not None and value.strip().lower() in ("1", "on", "yes", "true")
+
+
+def features(value: str | None) -> dict[str, tuple[str, ...]]:
+    """The features option: key -> values.
+
+    It is split at "," ";" and blanks; a word without "=" belongs to the key before it, so that
+    mount=nfs;cifs and mount=nfs cifs are two file systems.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    key = ""
+    for word in re.split(r"[,;\s]+", value or ""):
+        name, equals, rest = word.partition("=")
+        if equals:
+            key = name
+            found[key] = found.get(key, ()) + ((rest,) if rest else ())
+        elif word and key:
+            found[key] = (*found[key], word)
+    return found
+
+
+def has_feature(found: dict[str, tuple[str, ...]], name: str) -> bool:
+    """Whether a boolean feature (nesting, fuse, keyctl) is on."""
+    return any(is_true(value) for value in found.get(name, ())[-1:])
+
+
+def options(main: Sequence[bytes]) -> dict[str, str]:
+    """Plain options of the main section; of several lines the last one is used."""
+    found = {}
+    for line in main:
+        match = _OPTION.fullmatch(ctconf.as_text(line))
+        if match:
+            found[match[1]] = match[2]
+    return found
+
+
+def is_unprivileged(main: Sequence[bytes]) -> bool:
+    """Whether the container has a user namespace: by the option, or by lxc.idmap lines."""
+    if is_true(options(main).get("unprivileged")):
+        return True
+    return any(key == "lxc.idmap" and value for key, value in lxc_lines(main))
+
+
+def lxc_lines(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """(key, value) of the lxc lines of a main section, in order."""
+    for line in main:
+        setting = ctconf.lxc_setting(line)
+        if setting is not None:
+            yield ctconf.as_text(setting[0]), ctconf.as_text(setting[1])
+
+
+def devices(main: Sequence[bytes]) -> list[Device]:
+    """The devN options, by number: ``dev0: /dev/nvidia0,mode=0666`` or ``dev0: path=…``."""
+    return sorted(
+        Device(int(key[3:]), path, rest)
+        for key, value in options(main).items()
+        if re.fullmatch(r"dev\d+", key)
+        for path, rest in [_volume(value, "path")]
+    )
+
+
+def mount_points(main: Sequence[bytes]) -> dict[str, tuple[str, str]]:
+    """mpN -> (what is mounted, where in the container)."""
+    found = {}
+    for key, value in options(main).items():
+        if re.fullmatch(r"mp\d+", key):
+            source, rest = _volume(value, "volume")
+            found[key] = (source, dict(rest).get("mp", ""))
+    return found
+
+
+def _volume(value: str, default: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A property string: its default key's value, and the others."""
+    first = ""
+    rest = []
+    for part in value.split(","):
+        key, equals, word = part.strip().partition("=")
+        if not equals:
+            first = key
+        elif key == default:
+            first = word
+        elif key:
+            rest.append((key, word))
+    return first, tuple(rest)
+
+
+def free_devices(main: Sequence[bytes]) -> Iterator[int]:
+    """Numbers N for which there is no devN option yet."""
+    used = {device.number for device in devices(main)}
+    return (number for number in range(MOST_DEVICES) if number not in used)
+
+
+def dropped_capabilities(main: Sequence[bytes]) -> frozenset[str]:
+    """Capabilities that LXC takes away: its own list, what .conf adds; an empty line clears both.
+
+    lxc.cap.keep keeps just what it names (LXC knows it or lxc.cap.drop, not both).
+    """
+    dropped = set(DROPPED)
+    kept: set[str] | None = None
+    for key, value in lxc_lines(main):
+        if key == "lxc.cap.drop":
+            if value:
+                dropped |= set(value.lower().split())
+            else:
+                dropped.clear()
+        elif key == "lxc.cap.keep":
+            kept = set() if not value else (kept or set()) | set(value.lower().split())
+    if kept and "none" not in kept:
+        dropped |= {name for name in DROPPED if name not in kept}
+        dropped -= kept
+    return frozenset(dropped)
+
+
+def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
+    """The lines that allow devices by number.
+
+    lxc.cgroup.devices.* is for cgroup v1: on a host with cgroup v2 (every PVE 8 and 9) LXC does
+    nothing with it.
+    """
+    found = []
+    for key, value in lxc_lines(main):
+        if key not in ("lxc.cgroup2.devices.allow", "lxc.cgroup.devices.allow"):
+            continue
+        match = _DEVICE.fullmatch(value.strip())
+        if match:
+            major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
+            found.append(Allow(match[1], major, minor, key.startswith("lxc.cgroup2."), value))
+    return found
+
+
+def lost_lines(main: Sequence[bytes]) -> list[str]:
+    """Indented lines that would set something without the blanks: Proxmox warns and drops them."""
+    found = []
+    for line in main:
+        text = line.strip(ctconf.BLANK)
+        if line[:1] in (b" ", b"\t", b"\r", b"\f", b"\v") and text and not text.startswith(b"#"):
+            plain = ctconf.lxc_setting(text) is not None
+            if plain or _OPTION.fullmatch(ctconf.as_text(text)):
+                found.append(ctconf.as_text(text))
+    return found

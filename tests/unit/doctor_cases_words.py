@@ -1,0 +1,276 @@
+"""What doctor must say of odd, harmful and foreign configurations: the truth, or nothing."""
+
+from collections.abc import Callable
+
+from tests.names import BASE, DOCKER
+from tests.unit.doctor_host import (
+    CONF,
+    Case,
+    append,
+    conf,
+    instead,
+    no_devices,
+    privileged,
+    site_profile,
+    unmanaged,
+)
+from tests.unit.fakehost import FakeHost
+
+WARNED = "explicitly configured lxc.apparmor.profile overrides the following settings"
+HOOK = "/usr/share/lxc/hooks/nvidia"
+
+
+def leaves(body: str, *words: str) -> Case:
+    """A profile of the site's own that root gets out of."""
+    words = ("lxc-site", "CT 950", *words)
+    return Case(site_profile(body), "profile-rules", "error", words, has_fix=False)
+
+
+def with_lxc_profiles(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc-containers", "abi <abi/3.0>,\ninclude <lxc>\n")
+    host.write(
+        "/etc/apparmor.d/lxc/lxc-default-with-nesting",
+        "profile lxc-container-default-with-nesting {\n  /usr/** rw,\n}\n",
+    )
+    unmanaged("lxc.apparmor.profile: lxc-default-with-nesting\n")(host)
+
+
+def by_path(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc/hard", "profile lxc-hardened {\n  /usr/** rw,\n}\n")
+    unmanaged("lxc.apparmor.profile: /etc/apparmor.d/lxc/hard\n")(host)
+
+
+def many_bad_names(host: FakeHost) -> None:
+    host.assign(**{f"c{n}": f"lxc_bad_{n}" for n in range(960, 975)})
+    for n in range(960, 975):
+        host.conf(str(n), CONF.replace("950", str(n)))
+
+
+def lax(host: FakeHost) -> None:
+    """It guards /proc and /sys where they are, and lets root mount others."""
+    site_profile("mount,")(host)
+    host.write(
+        "/etc/apparmor.d/lxc-site",
+        "abi <abi/3.0>,\nprofile lxc-site {\n  include <abstractions/phoenix/container>\n"
+        "  deny /proc/** w,\n  deny /sys/** w,\n  mount,\n}\n",
+    )
+    host.cli("reload")
+
+
+def own_profile(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  file,\n}\n")
+    host.load("lxc-mine")
+    unmanaged("lxc.apparmor.profile: lxc-mine\n")(host)
+
+
+def foreign(host: FakeHost) -> None:
+    host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-foreign": "enforce"})
+    unmanaged("features: nesting=1\nlxc.apparmor.profile: lxc-foreign\n")(host)
+
+
+def hooked(text: str) -> Callable[[FakeHost], object]:
+    def make(host: FakeHost) -> None:
+        host.write(HOOK, "")
+        no_devices(f"lxc.hook.mount: {HOOK}\n{text}")(host)
+
+    return make
+
+
+def folder_of_nodes(host: FakeHost) -> None:
+    for name in ("nvidia-cap1", "nvidia-cap2"):
+        host.write(f"/dev/nvidia-caps/{name}", "").chmod(0o444)
+    no_devices(
+        "lxc.cgroup2.devices.allow: c 508:* rwm\n"
+        "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind,create=file\n"
+        "lxc.mount.entry: /dev/nvidia-caps dev/nvidia-caps none bind,create=dir\n"
+    )(host)
+
+
+def two_containers_lack_nodes(host: FakeHost) -> None:
+    """Each has other devN options in use."""
+    host.write("/dev/nvidia-uvm-tools", "").chmod(0o660)
+    host.assign(c950=BASE, c951=BASE)
+    taken = "dev0: /dev/fuse\ndev1: /dev/net/tun\nhookscript: local:snippets/phoenix-apparmor.py\n"
+    for n in ("950", "951"):
+        host.conf(n, f"{taken}unprivileged: on\nlxc.apparmor.profile: {BASE}\n")
+
+
+CASES = {
+    "change_profile": leaves("change_profile -> unconfined,", "changes to unconfined"),
+    "change_profile to anything": leaves("change_profile,", "changes to any other profile"),
+    "bare mount": Case(
+        lax,
+        "profile-rules",
+        "error",
+        ("lxc-site", "mounts proc on /mnt/", "sysrq-trigger"),
+        has_fix=False,
+    ),
+    "programs outside": leaves("/usr/bin/tool Ux,", "runs a program outside"),
+    "mac_admin by name": leaves("capability mac_admin,", "loads AppArmor policy"),
+    "flags complain": Case(
+        site_profile("", "flags=(complain) "),
+        "profile-loaded",
+        "error",
+        ("lxc-site", "complain mode"),
+        ("containers",),
+    ),
+    "a conf's own profile": Case(
+        own_profile,
+        "profile-rules",
+        "error",
+        ("lxc-mine", "CT 951", "writes /proc/sysrq-trigger"),
+        has_fix=False,
+    ),
+    "mount=nfs cifs": Case(
+        conf("features: mount=nfs cifs,nesting=yes\n"),
+        "features",
+        "warning",
+        ("mount=nfs;cifs", "'mount fstype=nfs,' 'mount fstype=cifs,'"),
+    ),
+    "mounts that the profile allows": Case(
+        conf("features: mount=fuse;overlay;tmpfs\n"),
+        "features",
+        "note",
+        (f"{WARNED}: features:mount", "allows to mount fuse, overlay, tmpfs"),
+        has_fix=False,
+    ),
+    "nesting under an unknown profile": Case(
+        foreign,
+        "features",
+        "note",
+        ("cannot be known", "lxc-foreign"),
+        has_fix=False,
+    ),
+    "systemd under generated": Case(
+        lambda host: (
+            host.assign(c950="unconfined"),
+            host.conf("950", CONF.replace(f"lxc.apparmor.profile: {BASE}\n", "ostype: debian\n")),
+        ),
+        "generated",
+        "warning",
+        ("226/NAMESPACE", "pct set 950 --features keyctl=1,nesting=1"),
+    ),
+    "generated written out": Case(
+        unmanaged("features: nesting=1\nlxc.apparmor.profile: generated\n"),
+        "generated-line",
+        "warning",
+        ("loses the rules", "/etc/pve/lxc/951.conf"),
+    ),
+    "unconfined and not in the JSON": Case(
+        unmanaged("features: mount=nfs,nesting=1\nlxc.apparmor.profile: unconfined\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", "sed -E -i", '"951": {}'),
+    ),
+    "a file's path": Case(
+        by_path,
+        "profile-lines",
+        "error",
+        ("names a file", "That is lxc-hardened"),
+        after=("profile-rules",),
+    ),
+    "a file's name": Case(
+        with_lxc_profiles,
+        "profile-lines",
+        "error",
+        ("names a file", "lxc-container-default-with-nesting"),
+    ),
+    "an indented line": Case(
+        unmanaged("    lxc.apparmor.profile: unconfined\n"),
+        "lost-lines",
+        "warning",
+        ("CT 951", "does not read an indented line"),
+    ),
+    "AppArmor hidden": Case(
+        unmanaged(
+            "lxc.mount.entry: /dev/null sys/module/apparmor/parameters/enabled none bind 0 0\n"
+        ),
+        "apparmor-hidden",
+        "warning",
+        ("hides AppArmor", "CT 951"),
+    ),
+    "all devices of each kind": Case(
+        privileged("lxc.cgroup2.devices.allow: c *:* rwm\nlxc.cgroup2.devices.allow: b *:* rwm\n"),
+        "other-locks",
+        "warning",
+        ("every device",),
+    ),
+    "capabilities cleared, some set": Case(
+        privileged("lxc.cap.drop:\nlxc.cap.drop: mac_admin sys_rawio\n"),
+        "other-locks",
+        "warning",
+        ("sys_module, with which",),
+    ),
+    "bad names, many": Case(
+        many_bad_names,
+        "json-content",
+        "error",
+        ("CT 960, 961", "and 7 more", "and 14 more like it"),
+        has_fix=False,
+    ),
+    "locked": Case(
+        lambda host: append(host, "/etc/pve/lxc/950.conf", "lock: backup\n"),
+        "locked",
+        "note",
+        ("locked (backup)", "pct unlock 950"),
+        has_fix=False,
+    ),
+    "no quorum": Case(
+        lambda host: host.write("/etc/pve/.members", '{"cluster": {"quorate": 0}}'),
+        "quorum",
+        "error",
+        ("no quorum", "pvecm status"),
+        has_fix=False,
+    ),
+    "NVIDIA's hook, no program": Case(
+        hooked("lxc.environment: NVIDIA_VISIBLE_DEVICES=all\n"),
+        "gpu-hook",
+        "warning",
+        ("nvidia-container-cli is missing",),
+        has_fix=False,
+    ),
+    "NVIDIA's hook, not asked": Case(
+        hooked(""),
+        "gpu-hook",
+        "warning",
+        ("not asked for any GPU",),
+        has_fix=False,
+    ),
+    "a folder of nodes": Case(
+        folder_of_nodes,
+        "gpu-majors",
+        "warning",
+        ("/dev/nvidia-caps/nvidia-cap1,mode=0444", "/dev/nvidia-caps/nvidia-cap2"),
+        after=(),
+    ),
+    "cgroup v1 lines": Case(
+        no_devices(
+            "lxc.cgroup.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:* rwm\n"
+            + "".join(
+                f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
+                for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
+            )
+        ),
+        "gpu-majors",
+        "warning",
+        ("cgroup v1", "is not allowed"),
+    ),
+    "free slots, each container": Case(
+        two_containers_lack_nodes,
+        "gpu-configured",
+        "note",
+        (
+            "CT 950, 951",
+            "for ct in 950 951; do pct set",
+            "--dev2 /dev/nvidia0,mode=0666",
+            "--dev5 /dev/nvidia-uvm-tools,mode=0660",
+        ),
+    ),
+    "managed, another profile's name": Case(
+        instead("lxc.apparmor.profile: /etc/apparmor.d/lxc-nvidia-gpu-base\n"),
+        "profile-lines",
+        "error",
+        ("names a file", "phoenix-apparmor apply 950"),
+        ("containers",),
+    ),
+}

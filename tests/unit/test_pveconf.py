@@ -1,0 +1,94 @@
+"""How Proxmox reads what stands in a .conf."""
+
+import pytest
+
+from phoenix_apparmor import pveconf
+
+
+def lines(text: str) -> list[bytes]:
+    return text.encode().split(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("nesting=1", {"nesting": ("1",)}),
+        ("mount=nfs;cifs,nesting=1", {"mount": ("nfs", "cifs"), "nesting": ("1",)}),
+        ("mount=nfs cifs", {"mount": ("nfs", "cifs")}),
+        ("nesting=yes;keyctl=1 fuse=on", {"nesting": ("yes",), "keyctl": ("1",), "fuse": ("on",)}),
+        ("", {}),
+        (None, {}),
+        (" , ;", {}),
+    ],
+)
+def test_features(value: str | None, expected: dict[str, tuple[str, ...]]) -> None:
+    assert pveconf.features(value) == expected
+
+
+def test_booleans() -> None:
+    for word in ("1", "on", "yes", "true", "On", "TRUE"):
+        assert pveconf.is_true(word)
+    for other in ("0", "off", "no", "false", "2", "", None):
+        assert not pveconf.is_true(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unprivileged: 1", True),
+        ("unprivileged: yes", True),
+        ("unprivileged: 0", False),
+        (" unprivileged: 1", False),
+        ("lxc.idmap: u 0 100000 65536", True),
+        ("lxc.idmap = u 0 100000 65536", True),
+        ("unprivileged: 1\nunprivileged: 0", False),
+        ("hostname: x", False),
+    ],
+)
+def test_unprivileged(text: str, expected: bool) -> None:
+    assert pveconf.is_unprivileged(lines(text)) is expected
+
+
+def test_devices() -> None:
+    main = lines("dev1: path=/dev/net/tun,mode=0666\ndev0: /dev/fuse\nmp0: /srv,mp=/data,ro=1")
+    assert pveconf.devices(main) == [
+        pveconf.Device(0, "/dev/fuse"),
+        pveconf.Device(1, "/dev/net/tun", (("mode", "0666"),)),
+    ]
+    free = pveconf.free_devices(main)
+    assert (next(free), next(free)) == (2, 3)
+    assert pveconf.mount_points(main) == {"mp0": ("/srv", "/data")}
+
+
+@pytest.mark.parametrize(
+    ("text", "dropped"),
+    [
+        ("", set(pveconf.DROPPED)),
+        ("lxc.cap.drop:", set()),
+        ("lxc.cap.drop:\nlxc.cap.drop: mac_admin sys_module", {"mac_admin", "sys_module"}),
+        ("lxc.cap.drop: setuid", {*pveconf.DROPPED, "setuid"}),
+        ("lxc.cap.drop: setuid\nlxc.cap.drop =", set()),
+    ],
+)
+def test_dropped_capabilities(text: str, dropped: set[str]) -> None:
+    assert pveconf.dropped_capabilities(lines(text)) == dropped
+
+
+def test_device_lines() -> None:
+    main = lines(
+        "lxc.cgroup2.devices.allow: a\nlxc.cgroup2.devices.allow: c *:* rwm\n"
+        "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:0 rw\n"
+        "lxc.cgroup2.devices.deny: a\nlxc.cgroup2.devices.allow: nonsense"
+    )
+    found = pveconf.allowed_devices(main)
+    assert [(a.kind, a.major, a.minor, a.works, a.is_all) for a in found] == [
+        ("a", None, None, True, True),
+        ("c", None, None, True, True),
+        ("c", 195, None, True, False),
+        ("c", 510, 0, False, False),
+    ]
+
+
+def test_lines_that_proxmox_loses() -> None:
+    main = lines("hostname: x\n    lxc.apparmor.profile: a\n\tdev0: /dev/x\n  # words\n \n")
+    assert pveconf.lost_lines(main) == ["lxc.apparmor.profile: a", "dev0: /dev/x"]
