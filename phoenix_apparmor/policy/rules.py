@@ -16,7 +16,7 @@ from phoenix_apparmor.policy.files import ProfileFile
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
 # Flags of mount(2) that make no new file system.
-OTHER_ACTS = ("remount", "bind", "rbind", "move", "rmove")
+OTHER_ACTS = ("remount", "bind", "rbind", "move")
 _VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+")
 _CONDITION = re.compile(r"(fstype|vfstype|options|option)\s*(=|\bin\b)\s*(\([^)]*\)|\S+)")
