@@ -42,6 +42,8 @@ GUARD_ALLOWS_NEW = """\
   userns,
   mqueue,
 """
+# Of the size of a compiled policy, what the kernel takes for it: 6 with Linux 6.12, 3 with 6.1.
+KERNEL_FACTOR = 6
 NAME_SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -213,6 +215,13 @@ def _compiled(host: Host, file: ProfileFile, until: float) -> str:
     return policy
 
 
+def compiled_size(host: Host, name: str) -> int:
+    """Bytes of a variant's compiled policy, 0 if it is not known."""
+    folder = f"{paths.COMPILED}/{name}"
+    found = (host.stat(f"{folder}/{policy}") for policy in host.names(folder))
+    return sum(seen.st_size for seen in found if seen is not None)
+
+
 def _ingredients(host: Host) -> Iterator[object]:
     program = shutil.which("apparmor_parser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     seen = os.stat(program) if program else None
@@ -282,13 +291,3 @@ def forget(host: Host, ctid: str, keep: tuple[str, ...]) -> None:
             except FileNotFoundError:
                 continue
             shutil.rmtree(host.path(f"{paths.COMPILED}/{name}"), ignore_errors=True)
-
-
-def loaded(host: Host) -> list[ProfileFile]:
-    """The variants that the kernel has now, with their text, for a reload of what they include."""
-    modes = kernel.all_modes(kernel.profile_list(host) or b"")
-    return [
-        ProfileFile(name, f"{paths.VARIANTS}/{name}", text)
-        for name in host.names(paths.VARIANTS)
-        if name in modes and (text := host.read_if_there(f"{paths.VARIANTS}/{name}")) is not None
-    ]

@@ -10,6 +10,7 @@ from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import variants
 from phoenix_apparmor.status import profiles, report
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report
@@ -47,7 +48,8 @@ def inspect(
             progress(f"asking the kernel about CT {ctid} ({number + 1} of {len(chosen)})")
         runs = None if running is None else ctid in running
         here = _here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks)
-        found.append(_with_trial(here, seen.get(ctid)))
+        here = _with_trial(here, seen.get(ctid))
+        found.append(_with_own_profiles(host, here, known.of(ctid)))
     elsewhere = [c for c in known.assigned if c not in confs and c not in others]
     if ctids:
         elsewhere = [c for c in elsewhere if c in ctids]
@@ -76,6 +78,21 @@ def _with_trial(found: Container, seen: Seen | None) -> Container:
     refused = None if seen.denials is None else len(seen.denials)
     shown = report.Trial(seen.since, refused, seen.cut)
     return replace(found, trial=shown, notes=(*found.notes, note))
+
+
+def _with_own_profiles(host: Host, found: Container, assignment: Assignment | None) -> Container:
+    """A container with what the profiles that were made for it cost, while it runs under them."""
+    if found.label is None or assignment is None or not (assignment.trial or assignment.rules):
+        return found
+    names = assignment.variants(found.ctid)
+    if not found.label.startswith(names[0]):
+        return found
+    size = sum(variants.compiled_size(host, name) for name in names)
+    rules = len(assignment.rules)
+    whose = f"{rules} rule{'' if rules == 1 else 's'} of its own" if rules else "its trial"
+    kept = f"{size * variants.KERNEL_FACTOR / (1 << 20):.1f}"
+    note = Note(f"{whose}: the kernel keeps up to {kept} MiB for that while it runs.")
+    return replace(found, notes=(*found.notes, note))
 
 
 def _trouble(host: Host, known: Known) -> Iterator[Note]:

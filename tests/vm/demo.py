@@ -13,6 +13,7 @@ from tests.vm.containers import JSON, assign, conf_path, create, init, label, pc
 from tests.vm.harness.errors import VmError
 from tests.vm.harness.machine import Machine, booted
 from tests.vm.harness.prepared import install, install_proxmox
+from tests.vm.walk import unconfined, walk
 
 SUITE = "trixie"
 BAD = "lxc_phoenix_v1"
@@ -63,6 +64,10 @@ def show(vm: Machine, deb: str, install_package: Callable[[], str]) -> int:
     print("".join(f"        {line}\n" for line in vm.read(JSON).splitlines()), end="")
     rows = [start(vm, ctid, assigned) for ctid, assigned in ASSIGNED.items()]
     print(report(rows))
+    say("Second act: from unconfined to confined, a container that nobody dared to confine")
+    unconfined(vm)
+    walk(vm, lambda line: print(f"        {line}"))
+    print(WALKED)
     wrong = [str(row.ctid) for row in rows if not row.right]
     if wrong:
         print(f"That is not right: CT {', '.join(wrong)}", file=sys.stderr)
@@ -109,6 +114,12 @@ stacked (//&) on a policy namespace of its own so that Docker inside can load it
 does not start, rather than start with less.
 """
 
+
+WALKED = """
+The container did its work at each step. In the trial the profile refused nothing but what would
+reach the host, and the kernel logged what it would have refused; allow made a rule of that for
+this container alone, and the profile is enforced now.
+"""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,7 @@ import pytest
 from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
 from tests.vm.containers import JSON, conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.walk import CTID, unconfined, walk, work
 
 # Two releases, one mechanism of the kernel's, measured on both; once is enough here.
 ONLY_SUITES = ("trixie",)
@@ -153,42 +154,18 @@ def test_a_reboot_and_a_start_by_the_unit_alone(vm: Machine) -> None:
     pct(vm, "stop", ctid)
 
 
-# Refused by the profile, and harmless: AppArmor knows a remount only by its place.
-DEED = "mkdir -p /mnt/t; mount -t tmpfs t /mnt/t; mount -o remount,size=64k /mnt/t && echo done"
-
-
 def test_from_unconfined_to_confined(vm: Machine) -> None:
-    """The whole way, and at its end the deed works under an enforced profile of its own."""
-    ctid = 444
+    """The whole way, and at its end the work is done under an enforced profile."""
     vm.run("rm", "-f", JSON)
-    create(vm, ctid, more="lxc.apparmor.profile: unconfined\n")
-    pct(vm, "start", ctid)
-    assert label(vm, ctid) == "unconfined"
-    assert "done" in inside(vm, ctid, DEED)
-    said = vm.run("phoenix-apparmor", "suggest", str(ctid), "--write", "--trial").stdout
-    assert BASE in said and "it is unconfined now" in said
-    assert json.loads(vm.read(JSON))["lxc_configs"][str(ctid)]["apparmor_mode"] == "trial"
+    unconfined(vm)
+    walk(vm, print)
+    entry = json.loads(vm.read(JSON))["lxc_configs"][str(CTID)]
+    assert "apparmor_mode" not in entry and len(entry["apparmor_rules"]) == 1
     vm.run("phoenix-apparmor", "validate")
-    pct(vm, "stop", ctid)
-    pct(vm, "start", ctid)
-    assert label(vm, ctid).startswith(f"{BASE}.{ctid}.trial//&{BASE}.guard")
-    assert "done" in inside(vm, ctid, DEED)
-    said = vm.sh(f"phoenix-apparmor status {ctid}", timeout=120).stdout
-    assert "(trial)" in said and "would have been refused" in said
-    said = vm.run("phoenix-apparmor", "allow", str(ctid), "--enforce", timeout=120).stdout
-    assert "/mnt/t/" in said, said
-    pct(vm, "stop", ctid)
-    since = vm.sh("date +%s").stdout.strip()
-    pct(vm, "start", ctid)
-    assert label(vm, ctid) == f"{BASE}.{ctid} (enforce)"
-    assert "done" in inside(vm, ctid, DEED)
-    log = f"journalctl -k -o cat --since @{since} | grep -a 'apparmor=\"\\(DENIED\\|ALLOWED\\)\"'"
-    assert vm.sh(log, check=False).stdout == ""
-    assert " ok" in vm.sh(f"phoenix-apparmor status {ctid}", timeout=120).stdout
-    pct(vm, "stop", ctid)
-    # The control: it was the rule.
-    write(vm, {ctid: {"apparmor_profile": BASE}})
-    pct(vm, "start", ctid)
-    assert label(vm, ctid) == f"{BASE} (enforce)"
-    assert "done" not in inside(vm, ctid, DEED)
-    pct(vm, "stop", ctid)
+    # Nothing is left to allow of the last start, and the control: it was the rule.
+    pct(vm, "stop", CTID)
+    write(vm, {CTID: {"apparmor_profile": BASE}})
+    pct(vm, "start", CTID)
+    assert label(vm, CTID) == f"{BASE} (enforce)"
+    assert not work(vm)
+    pct(vm, "stop", CTID)
