@@ -65,6 +65,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     elif not (args.write and args.dry_run):
         colour = has_colour(sys.stdout)
         _print(_text(found, len(here), room(sys.stdout), colour=colour))
+        if not args.ctids:
+            _print(_without_profile(here, managed, room(sys.stdout)))
     if args.write:
         return _write(host, source, report.entries(found, trial=args.trial), args)
     new = report.entries(found, trial=args.trial)
@@ -143,6 +145,21 @@ def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> st
     for s in found:
         lines += _reasons(s, width)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _without_profile(here: list[str], managed: dict[str, str], width: int) -> str:
+    """A word on those that the JSON has, but with no profile."""
+    plain = [ctid for ctid in here if managed.get(ctid) in paths.NO_LINE]
+    if not plain:
+        return ""
+    which = " ".join(plain)
+    text = (
+        f'{len(plain)} more {"is" if len(plain) == 1 else "are"} assigned "unconfined" or '
+        f'"generated", so without a profile of ours. What they could have:'
+    )
+    return "".join(f"{line}\n" for line in wrap(text, width, "")) + (
+        f"  phoenix-apparmor suggest {which}\n"
+    )
 
 
 def _reasons(s: Suggestion, width: int) -> Iterable[str]:

@@ -10,6 +10,7 @@ from phoenix_apparmor.suggest.evidence import Evidence
 BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 SCHEMA_VERSION = 1
 RAW_KEY = "lxc.apparmor.raw"
+ASK = ": start it, and ask again."
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,15 @@ def _profile(seen: Evidence) -> tuple[str, list[str], str]:
     if keyctl and nesting:
         return DOCKER, ["has the features nesting=1 and keyctl=1, which Docker needs"], ""
     if seen.looked:
-        return BASE, ["its files show no Docker, podman or containerd"], ""
+        return BASE, ["has no Docker, podman or containerd among its files"], ""
+    unseen = "Its files cannot be seen from here"
+    if not seen.running:
+        unseen += " while it is down"
     if nesting:
-        unsure = (
-            f"Its files cannot be seen while it is down. If it runs no containers, {BASE} is "
-            "narrower: start it, and ask again."
-        )
-        return DOCKER, ["has the feature nesting=1, so it may run Docker"], unsure
-    unsure = (
-        f"Its files cannot be seen while it is down. If it runs Docker, it needs {DOCKER}: start "
-        "it, and ask again."
-    )
-    return BASE, ["nothing in its configuration speaks of Docker"], unsure
+        why = "has the feature nesting=1, so it may run Docker"
+        return DOCKER, [why], f"{unseen}. If it runs no containers, {BASE} is narrower{ASK}"
+    why = "shows no sign of Docker in its configuration"
+    return BASE, [why], f"{unseen}. If it runs Docker, it needs {DOCKER}{ASK}"
 
 
 def _about(seen: Evidence) -> Iterator[str]:
@@ -94,7 +92,7 @@ def _about(seen: Evidence) -> Iterator[str]:
         more = f" and {len(seen.gpu) - 1} more" if len(seen.gpu) > 1 else ""
         yield f"has a GPU ({seen.gpu[0]}{more})"
     else:
-        yield "has no GPU in its configuration; the profile gives it none"
+        yield "has no GPU in its configuration, and the profile gives it none"
     if seen.unprivileged:
         yield "is unprivileged"
     else:
@@ -106,7 +104,7 @@ def _about(seen: Evidence) -> Iterator[str]:
 def _takes_away(seen: Evidence, profile: str) -> Iterator[str]:
     """What the container may do today, or is configured for, and would not under the profile."""
     if seen.under == "unconfined":
-        yield "everything that reaches the host's kernel: it is unconfined now"
+        yield "what reaches the host's kernel: it is unconfined now"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
     types = [kind for kind in re.split(r"[;\s]+", seen.features.get("mount", "")) if kind]

@@ -226,6 +226,16 @@ def test_what_the_json_has_stays(host: FakeHost) -> None:
     assert new == text.replace('"unconfined"}', '"unconfined"}' + addition)
 
 
+def test_those_without_a_profile_are_mentioned(host: FakeHost) -> None:
+    for ctid in ("950", "951", "952"):
+        conf(host, ctid)
+    host.assign(c950="unconfined", c951="generated", c952=BASE)
+    done = host.cli("suggest")
+    assert done.status == 0 and "phoenix-apparmor suggest 950 951\n" in done.out
+    found = suggested(host, "950")
+    assert found["950"]["assigned"] == "unconfined" and found["950"]["profile"] == BASE
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"lxc_configs": {', '{"lxc_configs": {}, "lxc_configs": {}}', "[]", '{"lxc_configs": 7}'],
