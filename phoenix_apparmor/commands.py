@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 
 STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -38,17 +38,34 @@ def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str 
             start_new_session=True,
         )
     except OSError as error:
-        raise PhoenixError(f"cannot run {command[0]}: {error.strerror}.") from error
+        raise from_os_error(error, f"cannot run {command[0]}") from error
     try:
         out, err = process.communicate(stdin, timeout)
     except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, 9)
-        process.communicate()
+        _end(process)
         raise PhoenixError(
             f"{command[0]} did not end within {timeout:g} s.",
             hint=f"Try it by hand: {shlex.join(command)}",
         ) from error
     return Ran(process.returncode, out, err.decode("utf-8", "replace"))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kills a process and its group, and waits for nothing.
+
+    Not for the pipes either: a grandchild in a session of its own (setsid) may hold them.
+    """
+    try:
+        os.killpg(process.pid, 9)
+    except ProcessLookupError:
+        pass
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                pass  # what stdin had not taken yet
+    process.poll()
 
 
 def program_path() -> str:

@@ -1,4 +1,7 @@
-"""The one error type: what is wrong, where, and the way out."""
+"""The one error type: what is wrong, where, and how to fix it."""
+
+import errno
+import os
 
 
 class PhoenixError(Exception):
@@ -30,6 +33,40 @@ class PhoenixError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def from_os_error(error: OSError, doing: str = "", folder: str = "") -> PhoenixError:
+    """What a failed system call means for a person, and what helps.
+
+    doing: what was tried, with the name ("cannot write /x"). folder: where a write went.
+    """
+    name = error.filename if isinstance(error.filename, str) else ""
+    doing = doing or f"cannot use {name or 'a file or the output'}"
+    reason = (error.strerror or str(error) or type(error).__name__).removeprefix("it is ")
+    return PhoenixError(f"{doing}: {reason}.", hint=_help(error, f"{doing} {name}", folder, name))
+
+
+def _help(error: OSError, where: str, folder: str, name: str) -> str:
+    code = error.errno
+    if code in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        return "Run it as root."
+    if code in (errno.EACCES, errno.EROFS) and "/etc/pve" in where:
+        # pmxcfs gives EACCES to root while the cluster has no quorum.
+        return "The cluster has no quorum, so /etc/pve is read-only. See: pvecm status"
+    if code in (errno.ENOTCONN, errno.EIO, errno.ESTALE) and "/etc/pve" in where:
+        return "The cluster's file system does not answer. Try: systemctl restart pve-cluster"
+    room = f"Make room on the file system{' of ' + folder if folder else ''} and try again."
+    return {
+        errno.ENOSPC: room,
+        errno.EDQUOT: room,
+        errno.EFBIG: "/etc/pve takes files of at most 1 MiB.",
+        errno.EIO: "A disk may be failing. See: journalctl -k -p err",
+        errno.EROFS: "The file system is read-only. See: journalctl -k -p err; findmnt",
+        errno.ELOOP: f"A link leads back to itself. See: ls -l {name}",
+        errno.EINVAL: f"See what it is: ls -ld {name}" if name else "",
+        errno.EISDIR: f"See what it is: ls -ld {name}" if name else "",
+        errno.EMFILE: "Too many files are open.",
+    }.get(code or 0, "")
 
 
 def one_line(text: str) -> str:

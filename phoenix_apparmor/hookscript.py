@@ -9,13 +9,19 @@ import os
 import sys
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host
 from phoenix_apparmor.settled import is_settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from phoenix_apparmor.start import Prepared, Where
+
+
+STEPS = ("pre-start", "post-start", "post-stop")
+# More than start.PATIENCE gives a start, so that this speaks only where a system call hangs (a
+# dead pmxcfs or NFS server). The unit's drop-in has TimeoutStartSec=30s.
+HOOKSCRIPT_SECONDS, UNIT_SECONDS = 310, 28
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +36,7 @@ def main(arguments: list[str]) -> int:
     if not paths.is_ctid(ctid):
         return _refused(host, _no_ctid(ctid))
     if phase == "pre-start":
+        _watch(host, ctid, HOOKSCRIPT_SECONDS)
         if is_settled(host, ctid):
             return 0
         return _guarded(host, ctid, _start)
@@ -38,30 +45,82 @@ def main(arguments: list[str]) -> int:
 
 
 def unit(arguments: list[str]) -> int:
-    """What the drop-ins of pve-container@.service call: [pre-start|post-stop, CTID].
+    """What the drop-ins of pve-container@.service call: [pre-start|post-start|post-stop, CTID].
 
     stdout is null there and stderr garbles Proxmox' own messages, so a start that goes on
     says nothing on either. What is written to /run/pve/ct-CTID.warnings is shown by pct
     start when the start is refused.
     """
     host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
-    if len(arguments) != 2 or arguments[0] not in ("pre-start", "post-stop"):
-        sys.stderr.write("usage: unit pre-start|post-stop CTID\n")
+    if len(arguments) != 2 or arguments[0] not in STEPS:
+        sys.stderr.write("usage: unit pre-start|post-start|post-stop CTID\n")
         return 64
     step, ctid = arguments
     if not paths.is_ctid(ctid):
-        return 0 if step == "post-stop" else _refused(host, _no_ctid(ctid))
+        return _refused(host, _no_ctid(ctid)) if step == "pre-start" else 0
+    _watch(host, ctid, UNIT_SECONDS)
     host.mark(paths.CHANGED)
     if step == "post-stop":
         return _guarded(host, ctid, _release)
-    if is_settled(host, ctid):
-        return 0
-    return _guarded(host, ctid, _start_unit, tell_pct=True)
+    if step == "post-start":
+        begun = _has_begun(host, ctid)
+        status = _guarded(host, ctid, _verify_unit, tell_pct=begun)
+        return status if begun else 0  # failing here stops the container
+    status = 0 if is_settled(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
+    if status == 0:
+        _begun(host, ctid)
+    return status
+
+
+def _begun(host: Host, ctid: str) -> None:
+    """Notes that this start went through us: only such a one is stopped by the step after it.
+
+    An admin may empty ExecStartPre= for one container, to do without us there.
+    """
+    try:
+        host.own_folder(paths.RUN, 0o700)
+        host.own_folder(paths.LOCKS, 0o700)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(host.path(paths.begun(ctid)), flags, 0o600))
+    except (OSError, PhoenixError):
+        return  # then what is wrong after the start is only said
+
+
+def _has_begun(host: Host, ctid: str) -> bool:
+    try:
+        os.unlink(host.path(paths.begun(ctid)))
+    except OSError:
+        return False
+    return True
+
+
+def _watch(host: Host, ctid: str, seconds: float) -> None:
+    """Ends this process with a refusal if it is still there after some time.
+
+    A thread of its own, as a system call that hangs lets nothing else in this one run. _thread
+    is built in; threading and signal would cost a start more than all else here.
+    """
+    import _thread
+    import time
+
+    def late() -> None:
+        time.sleep(seconds)
+        sys.stderr.write(
+            f"CT {ctid}: not prepared within {seconds} s, so it does not start: a file system or "
+            "a program does not answer.\nSee: systemctl status pve-cluster; journalctl -k -p err\n"
+        )
+        sys.stderr.flush()
+        try:
+            host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
+        finally:
+            os._exit(1)
+
+    _thread.start_new_thread(late, ())
 
 
 def _no_ctid(ctid: str) -> PhoenixError:
     return PhoenixError(
-        f'"{ctid}" is no CTID: a CTID is a number from 100 to 999999999.',
+        f'"{ctid}" is not a valid CTID: a CTID is a number from 100 to 999999999.',
         hint="Proxmox calls this as: hookscript CTID pre-start",
     )
 
@@ -72,6 +131,8 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
         return action(host, ctid)
     except PhoenixError as error:
         refusal = error
+    except OSError as error:
+        refusal = from_os_error(error).about(ctid)
     except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
         import traceback
 
@@ -127,6 +188,13 @@ def _verify(host: Host, ctid: str) -> int:
     from phoenix_apparmor.start import verify
 
     verify(host, ctid)
+    return 0
+
+
+def _verify_unit(host: Host, ctid: str) -> int:
+    from phoenix_apparmor.start import INIT_SECONDS, verify
+
+    verify(host, ctid, wait=INIT_SECONDS)
     return 0
 
 

@@ -6,8 +6,10 @@ is a hot path, so what a quiet start does not use is imported where it is used.
 
 import errno
 import os
+import stat
 
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor import paths
+from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 # syslog(3) priorities
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
+NOT_REGULAR = "it is not a regular file"
+MOST_LINKS = 40  # as the kernel
+STAMP_DIGITS = 19  # of time.time_ns()
+# Between a file's name and the ending of the temporary one that will replace it: PID.NANOSECONDS.
+TEMPORARY = ".phoenix-apparmor."
+
 
 class Host:
     """The host whose tree begins at root ("" is this machine itself).
@@ -26,10 +34,11 @@ class Host:
     the callers know what a missing file means; writing raises PhoenixError.
     """
 
-    __slots__ = ("root",)
+    __slots__ = ("_cleaned", "root")
 
     def __init__(self, root: str = "") -> None:
         self.root = os.path.abspath(root).rstrip("/") if root else ""
+        self._cleaned: set[str] = set()  # folders that were looked through for leftovers
 
     def path(self, name: str) -> str:
         """Where the host's file name is for this process."""
@@ -43,8 +52,12 @@ class Host:
             return None
 
     def exists(self, name: str) -> bool:
-        """Whether name is there; a dangling link is there."""
-        return os.path.lexists(self.path(name))
+        """Whether name is there; a dangling link is there. Raises OSError where nobody can tell."""
+        try:
+            os.lstat(self.path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; none if there is no such folder."""
@@ -54,15 +67,33 @@ class Host:
             return []
 
     def read(self, name: str, limit: int = 64 << 20) -> bytes:
-        """The bytes of a file, at most limit + 1 of them (so that the caller sees more)."""
-        with open(self.path(name), "rb", buffering=0) as file:
-            parts = []
-            left = limit + 1
-            # apparmorfs and /proc give a page at a time.
-            while left > 0 and (part := file.read(min(left, 1 << 20))):
-                parts.append(part)
-                left -= len(part)
-        return b"".join(parts)
+        """The bytes of a regular file, at most limit + 1 of them (so that the caller sees more).
+
+        Anything else, such as a FIFO that nobody writes to, is an OSError and never a wait.
+        """
+        return self.read_and_stat(name, limit)[0]
+
+    def read_and_stat(self, name: str, limit: int = 64 << 20) -> tuple[bytes, os.stat_result]:
+        """As read, and what the file that was read looks like."""
+        path = self.path(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                seen = os.fstat(fd)
+                if not stat.S_ISREG(seen.st_mode):
+                    raise OSError(errno.EINVAL, NOT_REGULAR)
+                parts = []
+                left = limit + 1
+                # apparmorfs and /proc give a page at a time.
+                while left > 0 and (part := os.read(fd, min(left, 1 << 20))):
+                    parts.append(part)
+                    left -= len(part)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            error.filename = path
+            raise
+        return b"".join(parts), seen
 
     def read_if_there(self, name: str) -> bytes | None:
         """The bytes of a file, None if there is none."""
@@ -78,15 +109,23 @@ class Host:
         replaces by creating with it (mode: of a new file): pmxcfs refuses every chmod and
         chown (EPERM) and would give a rename from elsewhere EXDEV.
         """
+        import time
+
         path = self.path(name)
-        temporary = f"{path}.phoenix-apparmor.{os.getpid()}"
+        # Never a name of before: the process id alone comes again, a leftover of it would too.
+        temporary = f"{path}{TEMPORARY}{os.getpid()}.{time.time_ns()}"
+        self._remove_leftovers(os.path.dirname(path))
         try:
             try:
                 mode = os.stat(path).st_mode & 0o777
             except FileNotFoundError:
                 pass
-            self._remove_leftovers(path)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            before = os.umask(0)
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                fd = os.open(temporary, flags, mode)
+            finally:
+                os.umask(before)
             try:
                 with open(fd, "wb", buffering=0) as file:
                     view = memoryview(data)
@@ -110,27 +149,90 @@ class Host:
 
     def mark(self, name: str) -> None:
         """Writes an empty file for who watches its folder; nothing if nobody made the folder."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             os.close(os.open(self.path(name), flags, 0o644))
         except OSError:
             return
 
-    def _remove_leftovers(self, path: str) -> None:
-        """Temporary files of writers that were killed."""
-        folder, base = os.path.split(path)
-        prefix = base + ".phoenix-apparmor."
-        for other in os.listdir(folder):
-            pid = other.removeprefix(prefix)
-            if pid != other and not os.path.exists(f"/proc/{pid}"):
-                _unlink(f"{folder}/{other}")
+    def _remove_leftovers(self, folder: str) -> None:
+        """Temporary files of writers that were killed; only what is surely ours.
 
-    def make_folder(self, name: str) -> None:
-        """Makes a folder and those above it; no error if it is there."""
+        Once a folder: ten thousand .conf are written one by one, and each look reads all names.
+        """
+        if folder in self._cleaned:
+            return
+        self._cleaned.add(folder)
         try:
-            os.makedirs(self.path(name), exist_ok=True)
+            for other in os.listdir(folder):
+                pid, _, stamp = other.rpartition(TEMPORARY)[2].partition(".")
+                if (
+                    TEMPORARY in other
+                    and pid.isdecimal()
+                    and stamp.isdecimal()
+                    and len(stamp) == STAMP_DIGITS
+                    and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"))
+                ):
+                    os.unlink(f"{folder}/{other}")
+        except OSError:
+            return  # clutter stops nothing
+
+    def make_folder(self, name: str, mode: int = 0o755) -> None:
+        """Makes a folder that others cannot write, and those above it; no error if it is there."""
+        path = self.path(name)
+        before = os.umask(0o022)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            try:
+                os.mkdir(path, mode)
+            except FileExistsError:
+                if not os.path.isdir(path):
+                    raise
         except OSError as error:
             raise _write_error(name, error) from error
+        finally:
+            os.umask(before)
+
+    def own_folder(self, name: str, mode: int) -> None:
+        """Makes a folder of ours, or sees that it is root's; closes it to others.
+
+        Raises PhoenixError.
+        """
+        self.make_folder(name, mode)
+        try:
+            os.close(_open_folder(self.path(name), name, mode))
+        except OSError as error:
+            raise _write_error(name, error) from error
+
+    def distrust(self, name: str) -> str:
+        """Why others than root could change what name says, "" if only root can.
+
+        The file itself, every folder on the way to it, and the same of each link on that way.
+        Raises OSError where that cannot be seen.
+        """
+        done = self.root or "/"
+        todo = [part for part in name.split("/") if part][::-1]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in (".", ".."):
+                done = os.path.dirname(done) if part == ".." else done
+                continue
+            done = f"{done.rstrip('/')}/{part}"
+            seen = os.lstat(done)
+            why = _writable_by_others(seen)
+            if why:
+                return f"{why}" if not todo else f"{done}, which it is in: {why}"
+            if stat.S_ISLNK(seen.st_mode):
+                links += 1
+                if links > MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path(name))
+                target = os.readlink(done)
+                done = "/" if target.startswith("/") else os.path.dirname(done)
+                todo += [other for other in target.split("/") if other][::-1]
+            elif not todo and not stat.S_ISREG(seen.st_mode):
+                return NOT_REGULAR
+        return ""
 
     def run(
         self, command: "Sequence[str]", *, timeout: float, stdin: bytes = b"", cwd: str = "/"
@@ -148,7 +250,7 @@ class Host:
 
     def lock(self, name: str, *, wait: float) -> "Lock":
         """See Lock."""
-        return Lock(self.path(name), wait)
+        return Lock(self, name, wait)
 
     def journal(
         self, priority: int, message: str, *, ctid: str | None = None, profile: str | None = None
@@ -186,13 +288,15 @@ class Lock:
     """flock(2) LOCK_EX as a context: waits up to wait seconds; held tells whether it was got.
 
     Locks by name of a file are what Proxmox uses; the file is never removed. The caller
-    decides what not getting it means, so this is no error.
+    decides what not getting it means, so this is no error. A folder or file that is not root's
+    is one (PhoenixError): whoever can write there says which file root opens.
     """
 
-    __slots__ = ("_fd", "_path", "_wait", "held")
+    __slots__ = ("_fd", "_host", "_name", "_wait", "held")
 
-    def __init__(self, path: str, wait: float) -> None:
-        self._path = path
+    def __init__(self, host: Host, name: str, wait: float) -> None:
+        self._host = host
+        self._name = name
         self._wait = wait
         self._fd = -1
         self.held = False
@@ -202,10 +306,9 @@ class Lock:
         import time
 
         try:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = self._open()
         except OSError as error:
-            raise _write_error(self._path, error) from error
+            raise _write_error(self._name, error) from error
         end = time.monotonic() + self._wait
         pause = 0.02
         while True:
@@ -224,12 +327,74 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
+    def _open(self) -> int:
+        folder, _, base = self._name.rpartition("/")
+        mode = 0o700 if folder == paths.LOCKS else 0o755
+        place = self._host.path(folder)
+        if folder == paths.LOCKS:
+            self._host.own_folder(paths.RUN, mode)
+        if not os.path.isdir(place):
+            self._host.make_folder(folder, mode)
+        where = _open_folder(place, folder, mode)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            before = os.umask(0o077)
+            try:
+                fd = os.open(base, flags, 0o600, dir_fd=where)
+            finally:
+                os.umask(before)
+        finally:
+            os.close(where)
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode) or seen.st_uid not in (0, os.geteuid()):
+            os.close(fd)
+            raise PhoenixError(
+                f"{self._name} is not a file of root's, so it is not used as a lock.",
+                hint=f"See who made it: ls -la {folder}; then: rm -r {self._name}",
+            )
+        return fd
+
 
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def _open_folder(path: str, name: str, mode: int) -> int:
+    """A descriptor of a folder that is root's; what others may write is closed to them.
+
+    Raises OSError, and PhoenixError where it is somebody else's.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    seen = os.fstat(fd)
+    if seen.st_uid not in (0, os.geteuid()):
+        os.close(fd)
+        raise PhoenixError(
+            f"{name} belongs to uid {seen.st_uid}, not to root, so nothing in it is used.",
+            hint=f"See what it is: ls -la {name}; then: rm -r {name}",
+        )
+    if seen.st_mode & 0o022:
+        try:
+            os.fchmod(fd, mode)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _writable_by_others(seen: os.stat_result) -> str:
+    """Why others than root could write this file or folder, "" if they cannot."""
+    if seen.st_uid not in (0, os.geteuid()):
+        return f"it belongs to uid {seen.st_uid}, not to root"
+    if stat.S_ISLNK(seen.st_mode):
+        return ""  # a link's mode means nothing
+    if stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX:
+        return ""  # as /tmp: others cannot take what is root's out of it
+    if seen.st_mode & stat.S_IWOTH or (seen.st_mode & stat.S_IWGRP and seen.st_gid != 0):
+        return f"anyone but root may write it too (mode {stat.S_IMODE(seen.st_mode):04o})"
+    return ""
 
 
 def _sync_folder(path: str) -> None:
@@ -246,15 +411,4 @@ def _sync_folder(path: str) -> None:
 
 def _write_error(name: str, error: OSError) -> PhoenixError:
     """What a failed write means and what helps."""
-    reason = error.strerror or str(error)
-    hint = ""
-    if error.errno in (errno.EACCES, errno.EROFS) and "/etc/pve" in name:
-        # pmxcfs gives EACCES to root while the cluster has no quorum.
-        hint = "The cluster has no quorum, so /etc/pve is read-only. See: pvecm status"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = f"Make room on the file system of {os.path.dirname(name)} and try again."
-    elif error.errno == errno.EFBIG:
-        hint = "/etc/pve takes files of at most 1 MiB."
-    elif error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
-        hint = "Run it as root."
-    return PhoenixError(f"cannot write {name}: {reason}.", hint=hint)
+    return from_os_error(error, f"cannot write {name}", os.path.dirname(name))

@@ -3,19 +3,46 @@
 import os
 
 from phoenix_apparmor import paths
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
 
 def profile_list(host: Host) -> bytes | None:
-    r"""The kernel's own list, lines of ``NAME (MODE)\n``; None: there is no AppArmor.
+    r"""The kernel's list of the host's own profiles, lines of ``NAME (MODE)\n``.
 
-    With AppArmor off (apparmor=0) the file is missing; in a container that sees the host's
-    securityfs it may not be read.
+    None: there is none, or this user may not see it; listing tells the two apart.
     """
     try:
-        return host.read_if_there(paths.KERNEL_PROFILES)
-    except OSError:
+        return listing(host)
+    except PhoenixError:
         return None
+
+
+def listing(host: Host) -> bytes | None:
+    """As profile_list, for who acts on it. None: there is no AppArmor (apparmor=0).
+
+    Raises PhoenixError where that cannot be known.
+    """
+    try:
+        return of_host(host.read(paths.KERNEL_PROFILES))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {paths.KERNEL_PROFILES}") from error
+
+
+def of_host(profiles: bytes) -> bytes:
+    r"""What the list has before the profiles of policy namespaces, whose lines begin with ``:``.
+
+    The root of a container names the profiles in its namespace as it likes, also
+    ``x\nlxc-nvidia-gpu-base (complain)``. The kernel writes the list as it walks the namespaces,
+    the host's own first (apparmorfs.c, p_start, next_profile): what is behind the first line of
+    another one says nothing about the host's.
+    """
+    if profiles.startswith(b":"):
+        return b""
+    end = profiles.find(b"\n:")
+    return profiles if end < 0 else profiles[: end + 1]
 
 
 def mode_of(profiles: bytes, name: str) -> str | None:
@@ -25,7 +52,7 @@ def mode_of(profiles: bytes, name: str) -> str | None:
     if begin == 0 and not profiles.startswith(start):
         return None
     begin += len(start)
-    return profiles[begin : profiles.index(b")", begin)].decode()
+    return profiles[begin : profiles.find(b")", begin)].decode("ascii", "replace")
 
 
 def all_modes(profiles: bytes) -> dict[str, str]:
@@ -47,13 +74,22 @@ def policy_hash(host: Host, name: str) -> tuple[str, str] | None:
     folder = paths.KERNEL + "/policy/profiles"
     for entry in host.names(folder):
         # The folder is NAME.N, with a number that grows with each load of something new.
+        # A name with slashes is there without them, so what is in it says whose it is.
         if not entry.startswith(name + ".") or not entry[len(name) + 1 :].isdigit():
+            continue
+        own = host.read_if_there(f"{folder}/{entry}/name")
+        if own is not None and own.strip() != name.encode():
             continue
         for algorithm in ("sha256", "sha1"):
             value = host.read_if_there(f"{folder}/{entry}/raw_{algorithm}")
             if value is not None:
                 return algorithm, value.decode().strip()
     return None
+
+
+def namespace_policies(host: Host, namespace: str) -> int:
+    """Number of profiles that a container loaded into its policy namespace; 0 without one."""
+    return len(host.names(f"{namespace_path(namespace)}/profiles"))
 
 
 def label_of(host: Host, pid: int) -> str | None:
@@ -68,6 +104,25 @@ def label_of(host: Host, pid: int) -> str | None:
             continue
         return value.decode("utf-8", "replace").strip("\n\0")
     return None
+
+
+def seccomp_mode(host: Host, pid: int) -> int | None:
+    """0 none, 1 strict, 2 filters (proc(5), Seccomp); None: no such process, or no such line."""
+    try:
+        lines = host.read(f"/proc/{pid}/status").split(b"\n")
+    except OSError:
+        return None
+    values = [line.split()[-1] for line in lines if line.startswith(b"Seccomp:")]
+    return int(values[0]) if values and values[0].isdigit() else None
+
+
+def is_privileged(host: Host, pid: int) -> bool | None:
+    """Whether a process is in no user namespace of its own: its root is the host's."""
+    try:
+        words = host.read(f"/proc/{pid}/uid_map").split()
+    except OSError:
+        return None
+    return words[:2] == [b"0", b"0"] if words else None
 
 
 def namespace_path(namespace: str) -> str:

@@ -11,19 +11,22 @@ r"""The validated copy of the assignments: the text of /var/lib/phoenix-apparmor
     955+ mount fstype=nfs,
     952 lxc-nvidia-gpu-docker ! "lxc_new" ...   today's entry is bad: the last good one, and why
     953 ? apparmor_profile is 7 ...             today's entry is bad and there never was a good one
+    end 0badcafe                                CRC-32 of the lines between the blank one and this
 
 A start looks up one line, and with 10,000 containers parsing them all would cost more than
-the rest of the hook: the text is searched, not parsed. Pure functions on bytes, no I/O, no
-imports.
+the rest of the hook: the text is searched, not parsed. Pure functions on bytes, no I/O;
+binascii is built into Debian's Python.
 """
+
+import binascii
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
 FIRST_LINE = b"phoenix-apparmor assignments 2\n"
-# Of version 1.0, which knew no trial and no rules: good as the last good one, but not current.
-FIRST_LINES = (FIRST_LINE, b"phoenix-apparmor assignments 1\n")
+# Release 1.0.0 wrote no end mark: good enough as the last good assignments, never as current ones.
+OLD_FIRST_LINE = b"phoenix-apparmor assignments 1\n"
 
 # pmxcfs gives times in whole seconds: a file that changed within this time before it was read
 # may change once more without its times showing it. Until it is older than this it is read
@@ -53,18 +56,46 @@ def _seen(seen: "os.stat_result") -> bytes:
     )
 
 
+def end_mark(body: bytes) -> bytes:
+    """The last line of the copy, below the lines of the containers."""
+    return b"end %08x\n" % binascii.crc32(body)
+
+
 def is_copy(text: bytes) -> bool:
-    """Whether text is a copy of this format, to its end (each line was written whole)."""
-    return text.startswith(FIRST_LINES) and b"\n\n" in text and text.endswith(b"\n")
+    """Whether text is a copy, whole and as it was written."""
+    if text.startswith(OLD_FIRST_LINE):
+        return b"\n\n" in text and text.endswith(b"\n")
+    return text.startswith(FIRST_LINE) and _is_whole(text)
 
 
-def is_current(text: bytes, source: str, seen: "os.stat_result") -> bool:
-    """Whether the copy was made from just the file that source is now."""
+def _is_whole(text: bytes) -> bool:
+    head = text.find(b"\n\n")
+    end = text.rfind(b"\nend ") + 1
+    return 0 <= head < end and text[end:] == end_mark(text[head + 2 : end])
+
+
+def is_current(text: bytes, source: str, seen: "os.stat_result", since_ns: int = 0) -> bool:
+    """Whether the copy is whole and was made from just the file that source is now.
+
+    since_ns: a time.time_ns(); a copy that was read after it is as new as can be asked for.
+    """
     head = FIRST_LINE + _source(source) + _seen(seen) + b" "
-    if not text.startswith(head) or not text.endswith(b"\n"):
+    if not text.startswith(head):
         return False
-    read_ns = int(text[len(head) : text.index(b"\n", len(head))])
-    return read_ns - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
+    digits = text[len(head) : text.find(b"\n", len(head))]
+    if not digits.isdigit() or not _is_whole(text):
+        return False
+    read_ns = int(digits)
+    settled = read_ns - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
+    return settled or 0 < since_ns <= read_ns
+
+
+def source_of(text: bytes) -> str:
+    """The path of the JSON that a copy was made from, also of a cut one; "" if it is none."""
+    if not text.startswith((FIRST_LINE, OLD_FIRST_LINE)):
+        return ""
+    line = text[len(FIRST_LINE) :].split(b"\n", 1)[0]
+    return line.removeprefix(b"source ").decode("utf-8", "surrogateescape")
 
 
 def line_of(text: bytes, ctid: str) -> str | None:

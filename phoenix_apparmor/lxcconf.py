@@ -17,7 +17,7 @@ from phoenix_apparmor.ctconf import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 BEGIN = b"# phoenix-apparmor: its own lines (begin)"
 END = b"# phoenix-apparmor: its own lines (end)"
@@ -26,6 +26,11 @@ SECURITYFS_ENTRY = (
     b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
 )
 SECCOMP_KEY = b"lxc.seccomp.profile"
+NESTING_KEY = b"lxc.apparmor.allow_nesting"
+RAW_KEY = b"lxc.apparmor.raw"
+INCLUDE_KEY = b"lxc.include"
+# What LXC's own package ships; Proxmox begins each runtime configuration with one of them.
+STANDARD_INCLUDES = b"/usr/share/lxc/config/"
 
 
 def setting_of(line: bytes) -> tuple[bytes, bytes] | None:
@@ -62,8 +67,7 @@ def _profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
 
 def is_unprivileged(text: bytes) -> bool:
     """Whether a runtime configuration maps user ids."""
-    settings = (setting_of(line) for line in text.split(b"\n"))
-    return any(setting is not None and setting[0] == b"lxc.idmap" for setting in settings)
+    return any(key == b"lxc.idmap" for key, _ in _settings(text))
 
 
 def set_profile(text: bytes, profile: str | None) -> bytes:
@@ -121,8 +125,7 @@ def label(names: "Sequence[str]", ctid: str, *, namespace: bool) -> str:
 
 def has_seccomp(text: bytes) -> bool:
     """Whether the admin chose a seccomp policy (LXC's own comes from an included file)."""
-    lines = without_our_lines(text).split(b"\n")
-    return any((setting_of(line) or (b"",))[0] == SECCOMP_KEY for line in lines)
+    return any(key == SECCOMP_KEY for key, _ in _settings(without_our_lines(text)))
 
 
 def with_our_lines(
@@ -133,19 +136,58 @@ def with_our_lines(
     label: for the profile, None: the plain line above is right as it is. The plain line stays
     what Proxmox generated. With a policy namespace, allow_nesting brings the unmasked proc and
     sysfs without which the kernel lets no user namespace mount proc; /sys/kernel/security is
-    how the container's tools reach it.
+    how the container's tools reach it. What an included file says of these is taken back.
     """
-    lines = [] if label is None else [PROFILE_KEY + b" = " + as_bytes(label)]
+    text = without_our_lines(text)
+    lines = _instead_of_includes(text)
+    if label is not None:
+        lines.append(PROFILE_KEY + b" = " + as_bytes(label))
     if namespace:
-        lines += [b"lxc.apparmor.allow_nesting = 1", SECURITYFS_ENTRY]
+        lines += [NESTING_KEY + b" = 1", SECURITYFS_ENTRY]
     if seccomp:
         lines.append(SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP))
-    text = without_our_lines(text)
     if not lines:
         return text
     if text and not text.endswith(b"\n"):
         text += b"\n"
     return text + b"\n".join((BEGIN, *lines, END)) + b"\n"
+
+
+def has_foreign_include(text: bytes) -> bool:
+    """Whether a file is included that is not of LXC's own: it can say anything."""
+    return any(
+        key.startswith(INCLUDE_KEY) and (not value.startswith(STANDARD_INCLUDES) or b".." in value)
+        for key, value in _settings(without_our_lines(text))
+    )
+
+
+def _instead_of_includes(text: bytes) -> list[bytes]:
+    """What the lines outside of included files say, once more behind these files.
+
+    An empty profile is LXC's default, an empty raw forgets those of before (LXC confile.c,
+    set_config_apparmor_profile, set_config_apparmor_raw).
+    """
+    if not has_foreign_include(text):
+        return []
+    found: dict[bytes, list[bytes]] = {}
+    for key, value in _settings(text):
+        found.setdefault(key, []).append(value)
+    profile = found.get(PROFILE_KEY, [b""])[-1]
+    nesting = found.get(NESTING_KEY, [b"0"])[-1]
+    said = [(PROFILE_KEY, profile), (NESTING_KEY, nesting), (RAW_KEY, b"")]
+    said += [(RAW_KEY, value) for value in found.get(RAW_KEY, [])]
+    if SECCOMP_KEY in found:
+        said.append((SECCOMP_KEY, found[SECCOMP_KEY][-1]))
+    return [(key + b" = " + value).rstrip(b" ") for key, value in said]
+
+
+def settings_of_others(text: bytes) -> "Iterator[tuple[bytes, bytes]]":
+    """(key, value) of the lines outside of our block."""
+    return _settings(without_our_lines(text))
+
+
+def _settings(text: bytes) -> "Iterator[tuple[bytes, bytes]]":
+    return (setting for line in text.split(b"\n") if (setting := setting_of(line)) is not None)
 
 
 def without_our_lines(text: bytes) -> bytes:

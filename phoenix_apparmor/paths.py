@@ -10,9 +10,13 @@ COPY = STATE + "/assignments"
 # Profiles that are made for one container (policy/variants.py): texts, and compiled.
 VARIANTS = STATE + "/variants"
 COMPILED = "/var/cache/phoenix-apparmor"
-ASSIGNMENTS_LOCK = "/run/lock/phoenix-apparmor/assignments.lock"
-JSON_LOCK = "/run/lock/phoenix-apparmor/json.lock"
-LOADING_LOCK = "/run/lock/phoenix-apparmor/loading.lock"
+# Not below /run/lock, where anyone may make a folder.
+RUN = "/run/phoenix-apparmor"
+# A folder of its own, as systemd watches the one above for CHANGED.
+LOCKS = RUN + "/lock"
+ASSIGNMENTS_LOCK = LOCKS + "/assignments.lock"
+JSON_LOCK = LOCKS + "/json.lock"
+LOADING_LOCK = LOCKS + "/loading.lock"
 
 CONF_FOLDER = "/etc/pve/lxc"
 LXC_FOLDER = "/var/lib/lxc"
@@ -32,10 +36,10 @@ DEPRECATED = "lxc-phoenix-nvidia-gpu"
 NO_LINE = ("unconfined", "generated")
 
 # The comment in a profile file that asks for a policy namespace for each of its containers.
-NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace\n"
+NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace"
 
 # The one that asks for our seccomp policy for each of its privileged containers.
-SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp\n"
+SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp"
 # A conffile, as it must outlive the package's removal: LXC reads it at each start, and lxc-attach
 # (pct enter) again while the container runs (lxc attach.c, fetch_seccomp; seen on 5.0 and 6.0).
 SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
@@ -43,7 +47,7 @@ SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
 # Written at each start and stop of a container; systemd watches its folder and has this node's
 # report published (hooks/phoenix-apparmor-publish.path, which makes the folder).
 CHANGED = "/run/phoenix-apparmor/changed"
-PUBLISH_LOCK = "/run/lock/phoenix-apparmor/publish.lock"
+PUBLISH_LOCK = LOCKS + "/publish.lock"
 NODES = "/etc/pve/nodes"
 
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
@@ -59,6 +63,11 @@ def conf(ctid: str) -> str:
 def runtime(ctid: str) -> str:
     """LXC's configuration, the only one that lxc-start reads."""
     return f"{LXC_FOLDER}/{ctid}/config"
+
+
+def begun(ctid: str) -> str:
+    """The note that a start of a container went through the unit's step before it."""
+    return f"{LOCKS}/{ctid}.begun"
 
 
 def conf_lock(ctid: str) -> str:
@@ -81,9 +90,30 @@ def is_node(name: str) -> bool:
     )
 
 
+def asks_for(profile: bytes, marker: bytes) -> bool:
+    """Whether a profile's text has a marker: a line of its own, whatever blanks are around it."""
+    return marker in profile and any(line.strip() == marker for line in profile.split(b"\n"))
+
+
 def is_ctid(text: str) -> bool:
     """Whether text can be a CTID on Proxmox: 100 to 999999999 (pve-vmid)."""
     return text.isascii() and text.isdigit() and 3 <= len(text) <= 9 and text[0] != "0"
+
+
+_ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def is_profile(text: str) -> bool:
+    """Whether a container can be assigned this: NO_LINE, or a name lxc-start may change to.
+
+    As the schema's pattern. At most 127 characters: AppArmor allows more, no file system does.
+    """
+    return text in NO_LINE or (
+        5 <= len(text) <= 127
+        and text.startswith("lxc-")
+        and text[4] in _ALNUM
+        and not text[4:].strip(_ALNUM + "_.+-")
+    )
 
 
 def is_our_hookscript(volume: str | None) -> bool:

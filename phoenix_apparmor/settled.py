@@ -24,7 +24,9 @@ def is_settled(host: Host, ctid: str) -> bool:
 
 
 def _is_settled(host: Host, ctid: str) -> bool:
-    copy = host.read(paths.COPY)
+    copy, seen = host.read_and_stat(paths.COPY)
+    if seen.st_uid != 0 or seen.st_mode & 0o022:
+        return False
     found = _trusted_json(host)
     if found is None or not lastgood.is_current(copy, *found):
         return False
@@ -38,8 +40,12 @@ def _is_settled(host: Host, ctid: str) -> bool:
     runtime = host.read(paths.runtime(ctid))
     if name in paths.NO_LINE:
         generated = "generated" if host.exists(paths.PVE_MODULE) else None
-        return ctconf.conf_says(conf, None) and lxcconf.says(runtime, generated)
-    loaded = host.read(paths.KERNEL_PROFILES)
+        return (
+            ctconf.conf_says(conf, None)
+            and lxcconf.says(runtime, generated)
+            and runtime == lxcconf.with_our_lines(runtime, None)
+        )
+    loaded = kernel.of_host(host.read(paths.KERNEL_PROFILES))
     profile = host.read(f"{paths.APPARMOR_D}/{name}")
     names = lxcconf.variants(name, ctid, trial="trial" in words, rules="rules" in words)
     return (
@@ -52,11 +58,13 @@ def _is_settled(host: Host, ctid: str) -> bool:
 
 
 def _trusted_json(host: Host) -> "tuple[str, os.stat_result] | None":
-    """The JSON that counts, if it is root's and only root can write it (the usual case)."""
+    """The JSON that is used, if only root can write it (the usual case)."""
     for source in paths.JSON_FILES:
         seen = host.stat(source)
         if seen is not None:
-            return (source, seen) if seen.st_uid == 0 and not seen.st_mode & 0o022 else None
+            return (source, seen) if not host.distrust(source) else None
+        if host.exists(source):
+            return None  # a link to nowhere
     return None
 
 
@@ -88,13 +96,13 @@ def _has_our_lines(
     plain: bool,
 ) -> bool:
     """Whether the lines that we add are just those that its profile and its entry ask for."""
+    if b"\nprofile " + name.encode() + b" " not in profile:
+        return False
     namespace = seccomp = False
     if lxcconf.is_unprivileged(runtime):
-        namespace = paths.NAMESPACE_MARKER in profile and not plain
+        namespace = paths.asks_for(profile, paths.NAMESPACE_MARKER) and not plain
     else:
-        seccomp = paths.SECCOMP_MARKER in profile and not lxcconf.has_seccomp(runtime)
-    if not (namespace or seccomp or names != (name,)):
-        return lxcconf.BEGIN not in runtime
+        seccomp = paths.asks_for(profile, paths.SECCOMP_MARKER) and not lxcconf.has_seccomp(runtime)
     if namespace and not host.exists(kernel.namespace_path(lxcconf.namespace_of(ctid))):
         return False
     if seccomp and not host.exists(paths.SECCOMP):

@@ -8,17 +8,18 @@ start and the runtime configuration for this one.
 """
 
 import time
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load, variants
+from phoenix_apparmor.policy import files, load
 
 LXC_INFO_SECONDS = 30
+# How long a container's init may take to come under its label, after lxc-start was started.
+INIT_SECONDS = 15
 
 # Proxmox' own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).
@@ -38,8 +39,7 @@ Where = Literal["hookscript", "unit"]
 PATIENCE: dict[Where, float] = {"hookscript": 300, "unit": 25}
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What a start was given.
 
     assignment: None if the container is not managed.
@@ -62,6 +62,8 @@ def prepare(host: Host, ctid: str, where: Where) -> Prepared:
         return _prepare(host, ctid, where)
     except PhoenixError as error:
         raise error.about(ctid) from error
+    except OSError as error:
+        raise from_os_error(error).about(ctid) from error
 
 
 def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
@@ -70,7 +72,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
     assignment, known = lookup.assignment_of(host, ctid, wait=PATIENCE[where] / 3)
     trouble = known.trouble if known is not None else None
     if trouble is not None and known is not None and not known.ever:
-        if where == "hookscript" or _has_our_hookscript(conf):
+        if where == "hookscript" or _has_our_hookscript(conf) or assignment is not None:
             raise PhoenixError(
                 f"nobody knows its profile, so it does not start. {trouble.what}", hint=trouble.hint
             )
@@ -88,12 +90,12 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
     if assignment is None:
         return Prepared(None, warnings=tuple(warnings))
     if not assignment.name:
-        raise PhoenixError(f"{assignment.problem}.", hint=_how_to_mend(trouble))
+        raise PhoenixError(f"{assignment.problem}.", hint=_how_to_fix(trouble))
     if assignment.problem:
         warnings.append(
             PhoenixError(
                 f"{assignment.problem}. Its last good assignment is used: {assignment.name}.",
-                hint=_how_to_mend(None),
+                hint=_how_to_fix(None),
                 ctid=ctid,
             )
         )
@@ -101,7 +103,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
     return Prepared(assignment, tuple(changes), tuple(warnings))
 
 
-def _how_to_mend(trouble: PhoenixError | None) -> str:
+def _how_to_fix(trouble: PhoenixError | None) -> str:
     if trouble is not None:
         return trouble.hint
     return "Correct it in the JSON, which this checks: phoenix-apparmor validate"
@@ -125,8 +127,12 @@ def _make_it_so(
     changes = []
     if profile is not None and load.ensure_enforced(host, profile, until):
         changes.append(f"loaded profile {profile}")
-    changes += [f"loaded profile {name}" for name in variants.ensure(host, ctid, assignment, until)]
-    variants.forget(host, ctid, assignment.variants(ctid))
+    if assignment.trial or assignment.rules or host.exists(paths.VARIANTS):
+        from phoenix_apparmor.policy import variants
+
+        loaded = variants.ensure(host, ctid, assignment, until)
+        changes += [f"loaded profile {name}" for name in loaded]
+        variants.forget(host, ctid, assignment.variants(ctid))
     if where == "hookscript":
         if conf is None:
             raise PhoenixError(
@@ -205,9 +211,9 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     .conf names one itself.
     """
     profile = assignment.profile
-    file = files.find(host, profile) if profile is not None else None
-    if profile is None or file is None:
+    if profile is None:
         return lxcconf.with_our_lines(runtime, None)
+    file = files.asked(host, profile)
     namespace = seccomp = False
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace
@@ -256,19 +262,112 @@ def init_pid(host: Host, ctid: str) -> int | None:
     return int(out) if ran.status == 0 and out.isdigit() and out != b"-1" else None
 
 
-def verify(host: Host, ctid: str) -> None:
-    """After the start: is the container's init under what is assigned? PhoenixError if not."""
+class Shortfall(NamedTuple):
+    """In what a running container is not as a start would make it today.
+
+    weaker: whether it runs under less than is assigned, not only without a convenience.
+    """
+
+    what: str
+    weaker: bool
+
+
+def shortfall(
+    host: Host, ctid: str, assignment: Assignment, pid: int, label: str
+) -> Shortfall | None:
+    """Compares what runs with what is assigned; None: nothing is missing, as far as one sees.
+
+    The label of the init, its seccomp mode, and what LXC itself says that it read.
+    """
+    if not labels.fits(label, assignment, ctid):
+        return Shortfall(f'runs under "{label}", but {assignment.name} is assigned', weaker=True)
+    if assignment.profile is None:
+        return None
+    try:
+        file = files.find(host, assignment.profile)
+        runtime = host.read_if_there(paths.runtime(ctid)) or b""
+        possible = host.exists(paths.NAMESPACES)
+    except (PhoenixError, OSError):
+        file, runtime, possible = None, b"", False  # said by who prepares the next start
+    stacked = f"//&:{lxcconf.namespace_of(ctid)}:" in label
+    privileged = kernel.is_privileged(host, pid)
+    if not stacked and _has_nesting(host, ctid, runtime):
+        return Shortfall("runs with allow_nesting, which an included file sets", weaker=True)
+    if file is not None and privileged and file.wants_seccomp:
+        return _without_seccomp(host, ctid, pid, runtime)
+    namespace = file is not None and file.wants_namespace and assignment.policy_namespace
+    if namespace and possible and privileged is False and not stacked:
+        return Shortfall("runs without its policy namespace", weaker=False)
+    return None
+
+
+def _has_nesting(host: Host, ctid: str, runtime: bytes) -> bool:
+    """Whether LXC read allow_nesting in an included file."""
+    if not lxcconf.has_foreign_include(runtime):
+        return False
+    own = any(key == lxcconf.NESTING_KEY for key, _ in lxcconf.settings_of_others(runtime))
+    return not own and read_by_lxc(host, ctid, "lxc.apparmor.allow_nesting") == "1"
+
+
+def _without_seccomp(host: Host, ctid: str, pid: int, runtime: bytes) -> Shortfall | None:
+    if lxcconf.has_seccomp(runtime):
+        return None  # the admin's choice
+    if kernel.seccomp_mode(host, pid) == 0:
+        return Shortfall("runs without a seccomp policy, which its profile asks for", weaker=True)
+    policy = read_by_lxc(host, ctid, "lxc.seccomp.profile")
+    if policy is None or policy == paths.SECCOMP:
+        return None
+    return Shortfall(
+        f"runs under the seccomp policy {policy}, its profile asks for {paths.SECCOMP}",
+        weaker=True,
+    )
+
+
+def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
+    """What LXC read for a setting of a running container; None if it does not say.
+
+    lxc-info asks the container's monitor (LXC commands.c, get_running_config_item).
+    """
+    command = ["lxc-info", "-n", ctid, "-H", "-c", key]
+    try:
+        ran = host.run(command, timeout=LXC_INFO_SECONDS)
+    except PhoenixError:
+        return None
+    value = ran.out.decode("utf-8", "replace").strip().rpartition(" = ")[2]
+    return value if ran.status == 0 and value else None
+
+
+def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
+    """After the start: does the container run under what is assigned? PhoenixError if not.
+
+    wait: seconds to give its init to come (the unit's step begins right after lxc-start).
+    """
     assignment, _ = lookup.assignment_of(host, ctid)
     if assignment is None or not assignment.name:
         return
-    pid = init_pid(host, ctid)
-    label = kernel.label_of(host, pid) if pid is not None else None
-    if label is not None and not labels.fits(label, assignment, ctid):
+    pid, label = _init(host, ctid, time.monotonic() + wait)
+    if pid is None or label is None:
+        return
+    found = shortfall(host, ctid, assignment, pid, label)
+    if found is not None and found.weaker:
         raise PhoenixError(
-            f'runs under "{label}", but {assignment.name} is assigned.',
+            f"{found.what}.",
             hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",
             ctid=ctid,
         )
+
+
+def _init(host: Host, ctid: str, until: float) -> tuple[int | None, str | None]:
+    """(pid, label) of the container's init; until its exec it is under lxc-start's own label."""
+    pause = 0.05
+    while True:
+        pid = init_pid(host, ctid)
+        label = kernel.label_of(host, pid) if pid is not None else None
+        early = label is None or "lxc-start" in label.partition("//&")[0]
+        if not early or time.monotonic() + pause >= until:
+            return pid, label
+        time.sleep(pause)
+        pause = min(pause * 1.5, 1.0)
 
 
 def release(host: Host, ctid: str) -> bool:
@@ -282,7 +381,11 @@ def release(host: Host, ctid: str) -> bool:
         events = host.read_if_there(f"{group}/cgroup.events")
         if events is not None and b"populated 1" in events:
             return False
-    removed = bool(variants.remove(host, ctid))
+    removed = False
+    if host.exists(paths.VARIANTS):
+        from phoenix_apparmor.policy import variants
+
+        removed = bool(variants.remove(host, ctid))
     namespace = lxcconf.namespace_of(ctid)
     if not host.exists(kernel.namespace_path(namespace)):
         return removed

@@ -1,10 +1,9 @@
 """The JSON -> who gets which profile, and what of it is wrong. Pure: text in, values out."""
 
 import json
-from collections import Counter
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from phoenix_apparmor import lastgood, lxcconf, paths
 from phoenix_apparmor.assignments import rules
@@ -17,10 +16,12 @@ OUR_KEYS = (
     "apparmor_rules",
 )
 BIGGEST_JSON = (64 << 20) - 1
+# As the schema says it.
+MOST_RULES, LONGEST_RULE = 500, 2000
+RULE = re.compile(r"^[^\u0000-\u001f\u007f#]*[^\s,{],(?!\n)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What one container is assigned.
 
     name: as the JSON says it, "" if nothing good was ever said.
@@ -48,18 +49,19 @@ class Assignment:
         return lxcconf.variants(self.profile, ctid, trial=self.trial, rules=bool(self.rules))
 
 
-def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]:
+def assignments(text: bytes) -> dict[str, Assignment]:
     """CTID -> Assignment of a phoenix_lxc_configs.json.
 
     An entry that breaks the schema costs only itself: it has a problem and no name.
     Raises PhoenixError if the whole cannot be read.
     """
-    whole = document(text)
-    bad = entry_problems(whole, schema)
+    entries = document(text)["lxc_configs"]
+    twice = entries.twice if isinstance(entries, Twice) else ()
     result = {}
-    for ctid, entry in whole["lxc_configs"].items():
-        if ctid in bad:
-            result[ctid] = Assignment("", problem=bad[ctid])
+    for ctid, entry in entries.items():
+        bad = "the CTID appears twice in lxc_configs" if ctid in twice else problem(ctid, entry)
+        if bad:
+            result[ctid] = Assignment("", problem=bad)
         else:
             result[ctid] = Assignment(
                 entry.get("apparmor_profile", paths.BASE),
@@ -70,8 +72,12 @@ def assignments(text: bytes, schema: Mapping[str, Any]) -> dict[str, Assignment]
     return result
 
 
-def document(text: bytes) -> Any:
-    """The JSON document; a key that stands twice in one object is an error, not a choice."""
+def document(text: bytes, *, doubled: bool = False) -> Any:
+    """The JSON document; a name that appears twice in an object marks it (Twice).
+
+    doubled: whether lxc_configs itself may appear twice, for who shows both.
+    Raises PhoenixError.
+    """
     if len(text) > BIGGEST_JSON:
         raise PhoenixError("it is 64 MiB or more; that is no list of containers.")
     try:
@@ -83,16 +89,18 @@ def document(text: bytes) -> Any:
             f"line {error.lineno}, column {error.colno}: {error.msg}.",
         ) from error
     except (RecursionError, ValueError) as error:
-        raise PhoenixError(f"it is no JSON that can be read: {error}.") from error
+        raise PhoenixError(f"it is not JSON that can be read: {error}.") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("lxc_configs"), dict):
         raise PhoenixError('it has no object "lxc_configs" at its top.')
+    if isinstance(whole, Twice) and "lxc_configs" in whole.twice and not doubled:
+        raise PhoenixError("lxc_configs appears twice, and each may assign other containers.")
     return whole
 
 
 class Twice(dict[str, Any]):
-    """An object in which a key stands more than once; names are in twice."""
+    """An object in which a name appears more than once; such names are in twice."""
 
-    twice: tuple[str, ...] = ()
+    twice: frozenset[str] = frozenset()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,34 +108,70 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) == len(pairs):
         return result
     marked = Twice(result)
-    counts = Counter(key for key, _ in pairs)
-    marked.twice = tuple(key for key, count in counts.items() if count > 1)
+    left = set(result)
+    twice = set()
+    for key, _ in pairs:
+        if key in left:
+            left.remove(key)
+        else:
+            twice.add(key)
+    marked.twice = frozenset(twice)
     return marked
 
 
-def entry_problems(document: Any, schema: Mapping[str, Any]) -> dict[str, str]:
-    """CTID -> what is wrong with its entry, one line; only the entries with something wrong."""
-    from jsonschema import Draft7Validator
+def problem(ctid: str, entry: object) -> str:
+    """What is wrong with a container's entry, one line; "" if nothing is.
 
-    entries = document["lxc_configs"]
-    problems: dict[str, str] = {}
-    if isinstance(entries, Twice):
-        problems |= dict.fromkeys(entries.twice, "the CTID stands twice in lxc_configs")
-    for ctid, entry in entries.items():
-        for key in OUR_KEYS:
-            if isinstance(entry, Twice) and key in entry.twice:
-                problems.setdefault(ctid, f"{key} stands twice in the entry")
-        if isinstance(entry, dict):
-            for number, why in rule_problems(entry):
-                problems.setdefault(ctid, explain(["apparmor_rules", number], why=why))
-    for error in Draft7Validator(schema).iter_errors(document):
-        path = list(error.absolute_path)
-        if len(path) >= 2:
-            problems.setdefault(str(path[1]), explain(path[2:], error.instance))
+    The same answer as phoenix_lxc_configs.schema.json gives (validate asks that, and tests
+    compare the two): a start cannot wait for jsonschema, whose import costs ten interpreters.
+    """
+    if not paths.is_ctid(ctid):
+        return explain_ctid(ctid)
+    if not isinstance(entry, dict):
+        return explain([], entry)
+    for key in OUR_KEYS:
+        if key not in entry:
+            continue
+        if isinstance(entry, Twice) and key in entry.twice:
+            return f"{key} appears twice in the entry"
+        value = entry[key]
+        if key == "apparmor_rules":
+            bad = _bad_rules(value)
         else:
-            # propertyNames reports a bad name at the object that has it
-            problems.setdefault(str(error.instance), explain([], error.instance))
-    return problems
+            bad = "" if _is_right(key, value) else explain([key], value)
+        if bad:
+            return bad
+    return ""
+
+
+def _is_right(key: str, value: object) -> bool:
+    if key == "apparmor_policy_namespace":
+        return isinstance(value, bool)
+    if key == "apparmor_mode":
+        return value in ("enforce", "trial")
+    return isinstance(value, str) and paths.is_profile(value)
+
+
+def _bad_rules(value: object) -> str:
+    key = "apparmor_rules"
+    if not isinstance(value, list) or len(value) > MOST_RULES:
+        return explain([key], value)
+    for number, why in rule_problems({key: value}):
+        return explain([key, number], why=why)
+    for number, rule in enumerate(value):
+        if not isinstance(rule, str) or len(rule) > LONGEST_RULE or not RULE.search(rule):
+            return explain([key, number], rule)
+    return ""
+
+
+def explain_ctid(name: str) -> str:
+    """What is wrong with the name of an entry."""
+    return f"{_shown(name)} is not a valid CTID; a CTID is a number from 100 to 999999999"
+
+
+def _shown(value: object) -> str:
+    shown = one_line(json.dumps(value, ensure_ascii=False))
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def rule_problems(entry: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
@@ -141,8 +185,7 @@ def rule_problems(entry: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
 
 def explain(path: list[Any], value: object = None, *, why: str = "") -> str:
     """What is wrong at path below a container's entry, and what would be right."""
-    shown = one_line(json.dumps(value, ensure_ascii=False))
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    shown = _shown(value)
     match path:
         case ["apparmor_profile", *_]:
             if isinstance(value, str) and value.startswith("lxc_"):
@@ -158,8 +201,6 @@ def explain(path: list[Any], value: object = None, *, why: str = "") -> str:
             return _explain_more(path, shown, why)
         case [key, *_]:
             return f"{key} is {shown}, it must be true or false"
-        case _ if isinstance(value, str):
-            return f"{shown} is no CTID; a CTID is a number from 100 to 999999999"
     return f"the entry is {shown}, it must be an object"
 
 
@@ -184,7 +225,7 @@ def remember(
     for ctid, assignment in today.items():
         last = before.get(ctid)
         if assignment.problem and last is not None and last.name:
-            merged[ctid] = replace(last, problem=assignment.problem)
+            merged[ctid] = last._replace(problem=assignment.problem)
         else:
             merged[ctid] = assignment
     return merged
@@ -192,7 +233,8 @@ def remember(
 
 def write_copy(head: bytes, assigned: Mapping[str, Assignment]) -> bytes:
     """The text of the validated copy (see lastgood) below its head."""
-    return head + b"".join(_lines(assigned))
+    body = b"".join(_lines(assigned))
+    return head + body + lastgood.end_mark(body)
 
 
 def _lines(assigned: Mapping[str, Assignment]) -> Iterable[bytes]:
@@ -233,12 +275,6 @@ def read_copy(text: bytes) -> dict[str, Assignment]:
         ctid, separator, rest = line.partition(" ")
         if ctid.endswith("+"):
             own.setdefault(ctid[:-1], []).append(rest)
-        elif separator:
+        elif ctid.isdigit() and separator:
             found[ctid] = rest
     return {c: read_line(rest, tuple(own.get(c, ()))) for c, rest in found.items()}
-
-
-def source_of(text: bytes) -> str:
-    """The path of the JSON that a validated copy was made from."""
-    line = text[len(lastgood.FIRST_LINE) :].split(b"\n", 1)[0]
-    return line.removeprefix(b"source ").decode("utf-8", "surrogateescape")

@@ -84,7 +84,7 @@ def hole(rule: str) -> str:
     while words and (words[0] in BEFORE or words[0].startswith("priority=")):
         del words[0]
     rest = " ".join(words[1:])
-    match words[0]:
+    match words[0] if words else "":
         case "all":
             return "it allows everything but what is denied explicitly"
         case "change_profile":

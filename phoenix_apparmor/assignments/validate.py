@@ -58,7 +58,7 @@ def findings(
     whose breaches are warnings, as they stop no container.
     """
     try:
-        document = parse.document(text)
+        document = parse.document(text, doubled=True)
     except PhoenixError as error:
         return [_unreadable(text, error)]
     decoded = text.decode("utf-8-sig")
@@ -172,17 +172,17 @@ def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str, int]:
 
 
 def _twice(document: Any, where: _Where) -> Iterator[Finding]:
-    """Names that stand twice in one object, where that matters to us."""
+    """Names that appear twice in one object, where that matters to us."""
     entries = document["lxc_configs"]
     if isinstance(document, Twice) and "lxc_configs" in document.twice:
-        yield from _each(where, ("lxc_configs",), "lxc_configs stands twice; the last one counts.")
+        yield from _each(where, ("lxc_configs",), "lxc_configs appears twice.")
     if isinstance(entries, Twice):
         for ctid in entries.twice:
-            yield from _each(where, ("lxc_configs", ctid), f"CTID {ctid} stands twice.")
+            yield from _each(where, ("lxc_configs", ctid), f"CTID {ctid} appears twice.")
     for ctid, entry in entries.items():
         if isinstance(entry, Twice):
             for key in set(entry.twice) & set(parse.OUR_KEYS):
-                yield from _each(where, ("lxc_configs", ctid, key), f"{key} stands twice.")
+                yield from _each(where, ("lxc_configs", ctid, key), f"{key} appears twice.")
 
 
 def _each(where: _Where, path: Path, what: str) -> Iterator[Finding]:
@@ -200,11 +200,12 @@ def _errors(
     for error in Draft7Validator(schema).iter_errors(document):
         path: Path = tuple(error.absolute_path)
         value = error.instance
-        what = f"{parse.explain(list(path[2:]), value)}."
         if len(path) < 2:
             # propertyNames reports a bad name at the object that has it
+            what = f"{parse.explain_ctid(str(value))}."
             yield where.finding("error", (*path, str(value)), what, at_name=True)
             continue
+        what = f"{parse.explain(list(path[2:]), value)}."
         hint = ""
         if path[2:3] == ("apparmor_profile",) and isinstance(value, str):
             hint = did_you_mean(value, names.known)

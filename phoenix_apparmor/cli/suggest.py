@@ -78,19 +78,15 @@ def run(host: Host, args: argparse.Namespace) -> int:
 def _managed(host: Host) -> tuple[str, dict[str, str]]:
     """(the JSON that is read, or would be; CTID -> assigned name, "" where none is usable)."""
     found = lookup.find_json(host)
-    if found is None:
+    if not found.source:
         cluster = host.exists("/etc/pve")
         return paths.JSON_FILES[0 if cluster else 1], {}
-    source, seen = found
-    why = lookup.distrust(seen)
-    if why:
-        raise PhoenixError(
-            f"{source} is not used: {why}.",
-            hint=f"If its content is right: chown root:root {source}; chmod go-w {source}",
-        )
+    if found.trouble is not None:
+        raise found.trouble
+    source = found.source
     text = host.read(source, parse.BIGGEST_JSON)
     try:
-        assigned = parse.assignments(text, lookup.schema())
+        assigned = parse.assignments(text)
     except PhoenixError as error:
         raise PhoenixError(
             f"{source} cannot be read: {error.what}",

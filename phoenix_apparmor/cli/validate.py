@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phoenix_apparmor import kernel, paths
-from phoenix_apparmor.assignments import lookup, validate
+from phoenix_apparmor.assignments import lookup, parse, validate
 from phoenix_apparmor.assignments.validate import Finding, Names
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, rulecheck
 from phoenix_apparmor.terminal.output import RED, YELLOW, has_colour, show
@@ -83,30 +83,24 @@ def run(host: Host, args: argparse.Namespace) -> int:
 
 
 def in_use(host: Host) -> str:
-    """The JSON that counts on this host."""
+    """The JSON that is used on this host. Raises PhoenixError where a start could use none."""
     found = lookup.find_json(host)
-    if found is None:
-        raise PhoenixError(
-            f"there is no {' or '.join(paths.JSON_FILES)}.", hint="Name the FILE to check."
-        )
-    source, seen = found
-    why = lookup.distrust(seen)
-    if why:
-        raise PhoenixError(
-            f"{source} is not used: {why}.",
-            hint=f"If its content is right: chown root:root {source}; chmod go-w {source}",
-        )
-    return source
+    if found.trouble is not None:
+        known = lookup.everyone(host, save=False)
+        used = "Starts use the last good assignments" if known.ever else "Nothing is assigned"
+        raise PhoenixError(f"{found.trouble.what} {used}.", hint=found.trouble.hint)
+    return found.source
 
 
 def read(host: Host, file: str, *, given: bool) -> bytes:
     """The text of a document; FILEs are the caller's own, not below --root."""
     if file == "-" and given:
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(parse.BIGGEST_JSON + 1)
     try:
-        return Host().read(os.path.abspath(file)) if given else host.read(file)
+        where, name = (Host(), os.path.abspath(file)) if given else (host, file)
+        return where.read(name, parse.BIGGEST_JSON)
     except OSError as error:
-        raise PhoenixError(f"cannot read {file}: {error.strerror}.") from error
+        raise from_os_error(error, f"cannot read {file}") from error
 
 
 def read_schema(host: Host, file: str) -> Mapping[str, Any]:
@@ -114,7 +108,7 @@ def read_schema(host: Host, file: str) -> Mapping[str, Any]:
     try:
         schema = json.loads(host.read(os.path.abspath(file)))
     except OSError as error:
-        raise PhoenixError(f"cannot read {file}: {error.strerror}.") from error
+        raise from_os_error(error, f"cannot read {file}") from error
     except (ValueError, RecursionError) as error:
         raise PhoenixError(f"{file} is no JSON: {error}.") from error
     if not isinstance(schema, dict):
@@ -140,8 +134,8 @@ def known_names(host: Host, *, for_here: bool) -> Names:
     here = set(kernel.all_modes(kernel.profile_list(host) or b""))
     for path in files.policy_files(host):
         try:
-            here.update(files.declared_names(host.read(path, 1 << 20)))
-        except OSError:
+            here.update(files.declared_names(files.read(host, path) or b""))
+        except PhoenixError:
             continue
     ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
     known = [*paths.SHIPPED, *(name for name in ours if name not in paths.SHIPPED)]

@@ -31,14 +31,14 @@ def owner(host: Host) -> Iterator[Finding]:
         seen = host.stat(path)
         if seen is None:
             continue
-        why = lookup.distrust(seen)
+        why = host.distrust(path)
         if why:
             yield Finding(
                 "error",
                 f"{path} is refused: {why}. Whoever can write it decides what confines the "
                 "containers.",
                 f"mode {stat.S_IMODE(seen.st_mode):04o}, uid {seen.st_uid}, gid {seen.st_gid}",
-                f"chown root:root {path} && chmod go-w {path}",
+                lookup.how_to_trust(path, why),
             )
 
 

@@ -1,10 +1,11 @@
 """Profile files in /etc/apparmor.d: which file holds a profile, what it says, how it compiles."""
 
 import re
+import stat
 from typing import NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import Host
 
 # A compile is 0.3 s of a processor, of which a host that starts fifty containers leaves little.
@@ -12,6 +13,13 @@ PARSER_SECONDS = 600
 # What apparmor_parser skips in a folder (libapparmor, aa_is_blacklisted).
 SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-remove", ".pacsave",
                    ".pacnew", ".rpmnew", ".rpmsave", ".orig", ".rej", "~")  # fmt: skip
+
+
+BIGGEST_FILE = 16 << 20
+# The other folder with profiles, which /etc/apparmor.d/lxc-containers includes (package lxc).
+LXC_FOLDER = paths.APPARMOR_D + "/lxc"
+LXC_CONTAINERS = paths.APPARMOR_D + "/lxc-containers"
+DECLARATION = re.compile(rb'profile[ \t]+(?:"([^"]+)"|([^"\s({]+))(?=[\s({]|$)')
 
 
 class ProfileFile(NamedTuple):
@@ -24,22 +32,38 @@ class ProfileFile(NamedTuple):
     @property
     def wants_namespace(self) -> bool:
         """Whether it asks for a policy namespace for each of its containers."""
-        return _has_line(self.text, paths.NAMESPACE_MARKER)
+        return paths.asks_for(self.text, paths.NAMESPACE_MARKER)
 
     @property
     def wants_seccomp(self) -> bool:
         """Whether it asks for our seccomp policy for its privileged containers."""
-        return _has_line(self.text, paths.SECCOMP_MARKER)
-
-
-def _has_line(text: bytes, marker: bytes) -> bool:
-    return text.startswith(marker) or b"\n" + marker in text
+        return paths.asks_for(self.text, paths.SECCOMP_MARKER)
 
 
 def declared_names(text: bytes) -> list[str]:
     """Names of the top-level profiles in a file, as far as one sees without compiling."""
-    pattern = rb'^profile[ \t]+"?([^"\s({]+)"?[ \t({]'
-    return [name.decode("utf-8", "replace") for name in re.findall(pattern, text, re.MULTILINE)]
+    names = []
+    depth = 0
+    for line in (line.strip() for line in text.split(b"\n")):
+        if line.startswith(b"#"):
+            continue
+        found = DECLARATION.match(line) if depth == 0 else None
+        if found:
+            names.append((found[1] or found[2]).decode("utf-8", "replace"))
+        depth = max(0, depth + line.count(b"{") - line.count(b"}"))
+    return names
+
+
+def holds(text: bytes, name: str) -> bool:
+    """Whether a file holds a profile, however it is indented.
+
+    Not only where declared_names sees one: a brace in an odd place must not hide it.
+    """
+    named = name.encode()
+    return named in text and any(
+        found and named in (found[1], found[2])
+        for found in (DECLARATION.match(line.strip()) for line in text.split(b"\n"))
+    )
 
 
 def policy_files(host: Host, folder: str = paths.APPARMOR_D) -> list[str]:
@@ -52,17 +76,64 @@ def policy_files(host: Host, folder: str = paths.APPARMOR_D) -> list[str]:
 
 
 def find(host: Host, name: str) -> ProfileFile | None:
-    """The file that holds a profile: /etc/apparmor.d/NAME, else any other file there."""
+    """The file that holds a profile: /etc/apparmor.d/NAME, else any other file there.
+
+    Raises PhoenixError where there is a file that cannot be read and may hold it: what it asks
+    for is then unknown, which is not the same as nothing.
+    """
     first = f"{paths.APPARMOR_D}/{name}"
-    others = (path for path in policy_files(host) if path != first)
-    for path in (first, *others):
+    unread: PhoenixError | None = None
+    for path in (first, *(path for path in policy_files(host) if path != first)):
         try:
-            text = host.read(path, 1 << 20)
-        except OSError:
+            text = read(host, path)
+        except PhoenixError as error:
+            unread = unread or error
             continue
-        if name in declared_names(text):
+        if text is not None and holds(text, name):
             return ProfileFile(name, path, text)
+    for path in policy_files(host, LXC_FOLDER):
+        text = read(host, path)
+        if text is not None and holds(text, name):
+            return ProfileFile(name, LXC_CONTAINERS, text)
+    if unread is not None:
+        raise unread
     return None
+
+
+def read(host: Host, path: str) -> bytes | None:
+    """The text of a policy file; None if there is none, as a folder or a FIFO is none.
+
+    Raises PhoenixError where it cannot be read.
+    """
+    try:
+        seen = host.stat(path)
+        if seen is None or not stat.S_ISREG(seen.st_mode):
+            return None
+        text = host.read(path, BIGGEST_FILE)
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {path}") from error
+    if len(text) > BIGGEST_FILE:
+        raise PhoenixError(
+            f"cannot read {path}: it is larger than 16 MiB.",
+            hint=f"A profile is smaller; see what it is: ls -l {path}",
+        )
+    return text
+
+
+def asked(host: Host, name: str) -> ProfileFile:
+    """The file of a loaded profile, which says what else its containers need.
+
+    Raises PhoenixError where it is gone or cannot be read.
+    """
+    file = find(host, name)
+    if file is None:
+        raise PhoenixError(
+            f"profile {name} is loaded, but no file in {paths.APPARMOR_D} holds it, so nobody "
+            "knows what else it asks for.",
+            hint=f"Put {paths.APPARMOR_D}/{name} back (one of this package's: apt install "
+            "--reinstall -o Dpkg::Options::=--force-confmiss phoenix-apparmor).",
+        )
+    return file
 
 
 def ours(host: Host, assigned: frozenset[str] = frozenset()) -> list[ProfileFile]:
@@ -76,14 +147,19 @@ def ours(host: Host, assigned: frozenset[str] = frozenset()) -> list[ProfileFile
         if not path.rpartition("/")[2].startswith("lxc-"):
             continue
         try:
-            text = host.read(path, 1 << 20)
-        except OSError:
+            text = read(host, path)
+        except PhoenixError:
+            continue
+        if text is None:
             continue
         for name in declared_names(text):
             if b"<abstractions/phoenix/" in text or name in assigned:
                 result[name] = ProfileFile(name, path, text)
     for name in assigned - result.keys():
-        other = find(host, name)
+        try:
+            other = find(host, name)
+        except PhoenixError:
+            continue
         if other is not None:
             result[name] = other
     return [result[name] for name in sorted(result)]
@@ -128,6 +204,6 @@ def check_parser(file: ProfileFile, status: int, messages: str) -> None:
     said = one_line(" ".join(errors or lines or [f"exit status {status}"]))
     raise PhoenixError(
         f"profile {file.name} does not compile: {said}",
-        hint=f"Mend the file that it names, then: phoenix-apparmor reload "
+        hint=f"Fix the file that it names, then: phoenix-apparmor reload "
         f"(rules of your own are in {paths.APPARMOR_D}/local/{file.name}).",
     )

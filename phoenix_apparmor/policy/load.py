@@ -62,7 +62,7 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
     policy = files.compile_policy(host, file)
     if is_loaded(host, file.name, policy):
         return Outcome(file.name, file.path, "unchanged")
-    mode = kernel.mode_of(kernel.profile_list(host) or b"", file.name)
+    mode = kernel.mode_of(kernel.listing(host) or b"", file.name)
     if not dry_run:
         load(host, file)
     return Outcome(file.name, file.path, "loaded" if mode is None else "replaced")
@@ -101,7 +101,7 @@ def load(host: Host, file: ProfileFile, *, timeout: float = files.PARSER_SECONDS
     command = [*files.parser(host), "-r", "-T", "-W", host.path(file.path)]
     ran = host.run(command, timeout=timeout)
     files.check_parser(file, ran.status, ran.err)
-    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
+    if kernel.mode_of(kernel.listing(host) or b"", file.name) is None:
         raise PhoenixError(
             f"apparmor_parser loaded {file.path}, but the kernel has no profile {file.name}.",
             hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
@@ -124,7 +124,7 @@ def ensure_enforced(host: Host, name: str, until: float) -> bool:
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
-        with host.lock(paths.LOADING_LOCK, wait=seconds_left(until) / 2):
+        with host.lock(paths.LOADING_LOCK, wait=seconds_left(until) / 3):
             loads = _mode(host, name) is None
             if loads:
                 _load_for_start(host, name, until)
@@ -134,7 +134,7 @@ def ensure_enforced(host: Host, name: str, until: float) -> bool:
 
 
 def _mode(host: Host, name: str) -> str | None:
-    loaded = kernel.profile_list(host)
+    loaded = kernel.listing(host)
     if loaded is None:
         raise PhoenixError(
             f"profile {name} cannot be enforced: this kernel runs without AppArmor.",

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from phoenix_apparmor import lastgood
-from phoenix_apparmor.assignments import lookup, parse
+from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 
 
 def assigned_by(entries: Any) -> dict[str, Assignment]:
-    return parse.assignments(json.dumps({"lxc_configs": entries}).encode(), lookup.schema())
+    return parse.assignments(json.dumps({"lxc_configs": entries}).encode())
 
 
 def test_each_kind_of_assignment() -> None:
@@ -66,10 +66,10 @@ def test_underscore_name_is_told_what_would_be_right() -> None:
     [
         ({"952": 7}, "952", "the entry is 7"),
         ({"952": None}, "952", "the entry is null"),
-        ({"abc": {}}, "abc", "no CTID"),
-        ({"99": {}}, "99", "no CTID"),
-        ({"0952": {}}, "0952", "no CTID"),
-        ({"952\n": {}}, "952\n", "no CTID"),
+        ({"abc": {}}, "abc", "not a valid CTID"),
+        ({"99": {}}, "99", "not a valid CTID"),
+        ({"0952": {}}, "0952", "not a valid CTID"),
+        ({"952\n": {}}, "952\n", "not a valid CTID"),
         ({"952": {"apparmor_policy_namespace": 1}}, "952", "true or false"),
     ],
 )
@@ -86,19 +86,19 @@ def test_bad_entries(entries: Any, ctid: str, words: str) -> None:
         (b"[]", "no object"),
         (b"{}", "no object"),
         (b'{"lxc_configs": []}', "no object"),
-        (b'{"lxc_configs": ' + b"[" * 100_000, "no JSON that can be read"),
-        (b'{"lxc_configs": {"950": {"x": ' + b"9" * 5000 + b"}}}", "no JSON that can be read"),
+        (b'{"lxc_configs": ' + b"[" * 100_000, "not JSON that can be read"),
+        (b'{"lxc_configs": {"950": {"x": ' + b"9" * 5000 + b"}}}", "not JSON that can be read"),
         (b" " * (64 << 20), "64 MiB"),
     ],
     ids=["empty", "cut", "latin", "list", "no configs", "wrong type", "deep", "digits", "huge"],
 )
 def test_unreadable_as_a_whole(text: bytes, words: str) -> None:
     with pytest.raises(PhoenixError, match=words.replace("(", r"\(").replace(")", r"\)")):
-        parse.assignments(text, lookup.schema())
+        parse.assignments(text)
 
 
 def test_a_byte_order_mark_is_read_over() -> None:
-    assert "950" in parse.assignments(b'\xef\xbb\xbf{"lxc_configs": {"950": {}}}', lookup.schema())
+    assert "950" in parse.assignments(b'\xef\xbb\xbf{"lxc_configs": {"950": {}}}')
 
 
 def test_a_key_that_stands_twice_is_no_choice() -> None:
@@ -106,7 +106,7 @@ def test_a_key_that_stands_twice_is_no_choice() -> None:
         "950": {"apparmor_profile": "lxc-a", "apparmor_profile": "unconfined"},
         "951": {}, "951": {"apparmor_profile": "unconfined"},
         "952": {"name": "a", "name": "b"}}}"""
-    parsed = parse.assignments(text, lookup.schema())
+    parsed = parse.assignments(text)
     assert "twice" in parsed["950"].problem
     assert "twice" in parsed["951"].problem
     assert parsed["952"].name == "lxc-nvidia-gpu-base"
@@ -136,14 +136,16 @@ def test_the_copy_gives_back_what_it_got() -> None:
     assert "\n" not in back["954"].problem
     assert lastgood.line_of(text, "95") is None
     assert lastgood.line_of(text, "0") is None
-    assert parse.source_of(text) == "/etc/xü.json"
+    assert lastgood.source_of(text) == "/etc/xü.json"
 
 
 def test_a_copy_cut_short_is_no_copy() -> None:
     text = parse.write_copy(
         lastgood.identity("/etc/x", os.stat("/"), 1), {"950": Assignment("lxc-a")}
     )
-    assert not lastgood.is_copy(text[:-3])
+    for cut in range(len(text)):
+        assert not lastgood.is_copy(text[:cut]), text[:cut]
+        assert not lastgood.is_current(text[:cut], "/etc/x", os.stat("/"))
     assert not lastgood.is_current(text[:-3], "/etc/x", os.stat("/"))
     assert parse.read_copy(text[:-3]) == {}
 
@@ -153,11 +155,13 @@ def test_current_is_only_what_has_not_changed_for_a_while(tmp_path: Any) -> None
     file.write_text("x")
     seen = file.stat()
     newest = max(seen.st_mtime_ns, seen.st_ctime_ns)
-    settled = lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS + 1) + b"\n"
+    settled = parse.write_copy(lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS + 1), {})
     assert lastgood.is_current(settled, "/j", seen)
     assert not lastgood.is_current(settled, "/k", seen)
-    racy = lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS) + b"\n"
+    racy = parse.write_copy(lastgood.identity("/j", seen, newest + lastgood.SETTLED_NS), {})
     assert not lastgood.is_current(racy, "/j", seen), "may change once more within its second"
+    assert lastgood.is_current(racy, "/j", seen, newest), "read after the caller began"
+    assert not lastgood.is_current(racy, "/j", seen, newest + lastgood.SETTLED_NS + 1)
     file.write_text("yy")
     assert not lastgood.is_current(settled, "/j", file.stat())
 

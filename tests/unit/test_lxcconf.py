@@ -3,6 +3,7 @@
 import pytest
 
 from phoenix_apparmor import lxcconf
+from phoenix_apparmor.ctconf import PROFILE_KEY
 
 RUNTIME = b"lxc.idmap = u 0 100000 65536\n# lxc.apparmor.profile = no\nlxc.apparmor.profile = a\n"
 
@@ -86,3 +87,55 @@ def test_variants_and_labels() -> None:
     assert lxcconf.label(names, "952", namespace=True) == (
         "a.952.trial//&a.guard//&:lxc-952_<-var-lib-lxc>:"
     )
+
+
+def read_by_lxc(text: bytes, included: bytes) -> dict[bytes, list[bytes]]:
+    """What LXC takes of a configuration: values by key, those of an included file in its place."""
+    values: dict[bytes, list[bytes]] = {}
+    for line in text.split(b"\n"):
+        setting = lxcconf.setting_of(line)
+        if setting is None:
+            continue
+        if setting[0] == b"lxc.include":
+            for key, more in read_by_lxc(included, b"").items():
+                values.setdefault(key, []).extend(more)
+        elif setting == (lxcconf.RAW_KEY, b""):
+            values[lxcconf.RAW_KEY] = []
+        else:
+            values.setdefault(setting[0], []).append(setting[1])
+    return values
+
+
+EVIL = (
+    b"lxc.apparmor.profile = unconfined\nlxc.apparmor.raw = file,\n"
+    b"lxc.apparmor.allow_nesting = 1\nlxc.seccomp.profile = /none\n"
+)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_the_last_word_is_never_an_included_files(place: int) -> None:
+    lines = RUNTIME.split(b"\n")
+    lines.insert(place, b"lxc.include = /root/extra.conf")
+    text = b"\n".join(lines)
+    assert read_by_lxc(text + EVIL, b"")[PROFILE_KEY][-1] == b"unconfined", "the control"
+    got = read_by_lxc(lxcconf.with_our_lines(text, None, seccomp=True), EVIL)
+    assert got[PROFILE_KEY][-1] == b"a"
+    assert got[lxcconf.NESTING_KEY][-1] == b"0"
+    assert got[lxcconf.RAW_KEY] == []
+    assert got[lxcconf.SECCOMP_KEY][-1] == b"/etc/phoenix-apparmor/privileged.seccomp"
+    stacked = read_by_lxc(stack(text), EVIL)
+    assert stacked[PROFILE_KEY][-1].startswith(b"a//&:lxc-952_")
+    assert stacked[lxcconf.NESTING_KEY][-1] == b"1"
+    generated = text.replace(b"= a", b"= generated") + b"lxc.apparmor.raw = deny mount,\n"
+    got = read_by_lxc(lxcconf.with_our_lines(generated, None), EVIL)
+    assert got[PROFILE_KEY][-1] == b"generated"
+    assert got[lxcconf.RAW_KEY] == [b"deny mount,"]
+    once = lxcconf.with_our_lines(text, None)
+    assert lxcconf.with_our_lines(once, None) == once
+
+
+def test_what_lxc_itself_ships_is_no_reason_to_change_a_configuration() -> None:
+    text = b"lxc.include = /usr/share/lxc/config/debian.common.conf\n" + RUNTIME
+    assert lxcconf.with_our_lines(text, None) == text
+    sly = text.replace(b"debian.common", b"../../../../root/debian.common")
+    assert lxcconf.with_our_lines(sly, None) != sly

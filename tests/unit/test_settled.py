@@ -100,7 +100,7 @@ def test_the_kernel_is_looked_at_each_time(host: FakeHost) -> None:
 
 def test_a_json_that_others_may_write_is_noticed(host: FakeHost) -> None:
     host.path("/etc/pve/phoenix_lxc_configs.json").chmod(0o666)
-    assert "others than root may write it" in host.hook("952").err
+    assert "anyone but root may write it too" in host.hook("952").err
 
 
 def test_a_json_just_written_is_read_again(host: FakeHost) -> None:

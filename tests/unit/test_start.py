@@ -162,7 +162,7 @@ def test_other_phases_are_quiet(host: FakeHost, phase: str) -> None:
 def test_a_ctid_that_is_none(host: FakeHost, ctid: str) -> None:
     done = host.hook(ctid)
     assert done.status == 1
-    assert "no CTID" in done.err
+    assert "not a valid CTID" in done.err
     assert len(done.err.splitlines()) == 2
     assert host.unit("pre-start", ctid).status == 1
     assert host.unit("post-stop", ctid).status == 0
@@ -184,7 +184,7 @@ def test_not_loaded_is_loaded(host: FakeHost) -> None:
 
 def test_who_waited_for_another_to_load_does_not_say_that_it_did(host: FakeHost) -> None:
     host.kernel({})
-    name = host.write("/run/lock/phoenix-apparmor/loading.lock", "")
+    name = host.write("/run/phoenix-apparmor/lock/loading.lock", "")
     command = [host.hook_file("hookscript"), "952", "pre-start"]
     environment = {**host.environment, "PHOENIX_APPARMOR_ROOT": str(host.root)}
     with name.open() as lock:

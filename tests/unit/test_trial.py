@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pytest
 
@@ -296,17 +295,12 @@ GOOD_RULES = (
 
 @pytest.mark.parametrize("rule", GOOD_RULES)
 def test_rules_that_are_rules(rule: str) -> None:
-    document: Any = {"lxc_configs": {"952": {**RULES, "apparmor_rules": [rule]}}}
-    assert parse.entry_problems(document, lookup.schema()) == {}
+    assert parse.problem("952", RULES | {"apparmor_rules": [rule]}) == ""
 
 
 @pytest.mark.parametrize("rule", [r for r in BAD_RULES if BAD_RULES[r]])
 def test_rules_that_are_none(rule: str) -> None:
-    document: Any = {
-        "lxc_configs": {"952": {**RULES, "apparmor_rules": ["/x r,", rule]}, "953": {}}
-    }
-    problems = parse.entry_problems(document, lookup.schema())
-    assert list(problems) == ["952"] and BAD_RULES[rule] in problems["952"]
+    assert BAD_RULES[rule] in parse.problem("952", RULES | {"apparmor_rules": ["/x r,", rule]})
 
 
 @pytest.mark.parametrize(
