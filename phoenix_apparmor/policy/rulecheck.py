@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor.assignments import lookup, parse, validate
+from phoenix_apparmor.assignments import parse, validate
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.assignments.validate import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -17,7 +17,7 @@ def findings(host: Host, text: bytes) -> Iterator[Finding]:
     """
     if not host.has_program("apparmor_parser"):
         return
-    for ctid, assignment in parse.assignments(text, lookup.schema()).items():
+    for ctid, assignment in parse.assignments(text).items():
         profile = assignment.profile
         if assignment.rules and profile and files.find(host, profile) is not None:
             yield from _of(host, text, ctid, assignment)
