@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
@@ -112,7 +111,7 @@ def check(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...])
 
     Neither the kernel nor the disk is touched.
     """
-    assumed = replace(assignment, rules=rules or ("file,",), trial=False)
+    assumed = assignment._replace(rules=rules or ("file,",), trial=False)
     [(name, text)] = texts(host, ctid, assumed).items()
     command = [*files.parser(host), "-QTKS", "/dev/stdin"]
     ran = host.run(command, timeout=files.PARSER_SECONDS, stdin=text)
