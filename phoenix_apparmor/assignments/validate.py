@@ -6,7 +6,8 @@ the same errors (tests compare the two), all of them, with line and column, for 
 
 import difflib
 import json
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
@@ -50,12 +51,10 @@ def findings(
     text: bytes,
     schema: Mapping[str, Any],
     names: Names = Names(),  # noqa: B008  (a NamedTuple cannot change)
-    full_schema: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """All that is wrong, in the order of the text.
 
-    schema: of the AppArmor part, whose breaches are errors; full_schema: of the whole file,
-    whose breaches are warnings, as they stop no container.
+    schema: of the AppArmor part, whose breaches are errors.
     """
     try:
         document = parse.document(text, doubled=True)
@@ -66,11 +65,36 @@ def findings(
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
     found += [*_warnings(document, names, where), *_rule_warnings(document, where)]
-    if full_schema is not None:
-        seen = {(finding.place, finding.path) for finding in found}
-        more = _breaches(document, full_schema, where)
-        found += [finding for finding in more if (finding.place, finding.path) not in seen]
+    return in_order(found)
+
+
+def in_order(found: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order of the text, each once."""
     return sorted(set(found), key=lambda f: (f.place, f.severity, f.what))
+
+
+def breaches(
+    text: bytes, full_schema: Mapping[str, Any], found: Sequence[Finding]
+) -> list[Finding]:
+    """Breaches of a schema of the whole file: warnings, as they stop no container.
+
+    found: what is known already, which is not told twice. Raises PhoenixError where that is no
+    schema that can be used; nothing where the document cannot be read at all.
+    """
+    try:
+        document = parse.document(text)
+    except PhoenixError:
+        return []
+    seen = {(finding.place, finding.path) for finding in found}
+    more = _breaches(document, full_schema, _Where(text.decode("utf-8-sig")))
+    return [finding for finding in more if (finding.place, finding.path) not in seen]
+
+
+def schema_fault(text: bytes, error: PhoenixError) -> Finding:
+    """That the schema which the document names cannot be used."""
+    where = _Where(text.decode("utf-8-sig"))
+    what = f"the schema that it names cannot be used: {error.what}"
+    return where.finding("warning", ("$schema",), what, "Nothing was checked against it.")
 
 
 def at(text: bytes, path: Path, what: str, hint: str, value: object) -> Finding:
@@ -261,16 +285,47 @@ def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
                 what = f'nothing reads the key "{shorten(key)}".'
                 hint = f'Did you mean "{meant[0]}"?'
                 yield where.finding("warning", (*path, key), what, hint, at_name=True)
-        name = entry.get("apparmor_profile")
-        if (
-            isinstance(name, str)
-            and names.here is not None
-            and name.startswith("lxc-")
-            and name not in names.here
-        ):
-            what = f'this host has no profile "{shorten(name)}": the container would not start.'
-            hint = did_you_mean(name, names.known) or "What there is: phoenix-apparmor status"
+        yield from _unknown_name(entry.get("apparmor_profile"), path, names, where)
+        yield from _fighting_options(entry.get("lxc_options"), path, where)
+
+
+def _unknown_name(name: object, path: Path, names: Names, where: _Where) -> Iterator[Finding]:
+    """A profile that this host does not have; of another host's JSON, one that looks mistyped."""
+    if not isinstance(name, str) or not name.startswith("lxc-"):
+        return
+    hint = did_you_mean(name, names.known)
+    if names.here is None:
+        if name not in names.known and _is_mistyped(name, names.known):
+            what = f'"{shorten(name)}" looks mistyped: no profile of that name is known here.'
             yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
+    elif name not in names.here:
+        what = f'this host has no profile "{shorten(name)}": the container would not start.'
+        hint = hint or "What there is: phoenix-apparmor status"
+        yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
+
+
+def _is_mistyped(name: str, known: Collection[str]) -> bool:
+    """Whether a name is a known one but for a slip; one that goes on (-base2) is meant."""
+    folded = name.lower().replace("_", "-")
+    close = difflib.get_close_matches(folded, list(known), 1, 0.9)
+    return bool(close) and not (close[0] != folded and folded.startswith(close[0]))
+
+
+# LXC's names of what the key says.
+FIGHTING = re.compile(r"\s*(lxc\.apparmor\.profile|lxc\.aa_profile)\s*[=:]")
+
+
+def _fighting_options(options: object, path: Path, where: _Where) -> Iterator[Finding]:
+    """A profile line among the options that other tools write into .conf: it fights the key."""
+    for number, option in enumerate(options if isinstance(options, list) else ()):
+        if isinstance(option, str) and FIGHTING.match(option):
+            yield where.finding(
+                "warning",
+                (*path, "lxc_options", number),
+                "this sets a profile too, and fights apparmor_profile.",
+                "Take it out: apparmor_profile alone says the profile.",
+                value=option,
+            )
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
@@ -295,6 +350,11 @@ def _breaches(document: Any, schema: Mapping[str, Any], where: _Where) -> Iterat
         errors = list(kind(schema).iter_errors(document))
     except jsonschema.SchemaError as error:
         raise PhoenixError(f"it is no JSON schema: {shorten(error.message, 200)}.") from error
+    except RecursionError as error:
+        raise PhoenixError("it refers to itself without an end.") from error
+    except Exception as error:
+        said = shorten(f"{error}", 160) or type(error).__name__
+        raise PhoenixError(f"it is no JSON schema that can be used: {said}.") from error
     for breach in errors:
         path: Path = tuple(breach.absolute_path)
         value = breach.instance

@@ -56,16 +56,24 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is wrong, 1 if something is."""
-    full = read_schema(Host(), args.schema) if args.schema else None
     documents = []
+    fault: PhoenixError | None = None
     for file in args.files or [in_use(host)]:
         text = read(host, file, given=bool(args.files))
-        schema = full or own_schema(host, file, text, given=bool(args.files))
         names = known_names(host, for_here=not args.files)
+        found = validate.findings(text, lookup.schema(), names)
         try:
-            found = validate.findings(text, lookup.schema(), names, schema)
+            if args.schema:
+                schema: Mapping[str, Any] | None = read_schema(Host(), args.schema)
+            else:
+                schema = own_schema(host, file, text, given=bool(args.files))
+            if schema is not None:
+                found = validate.in_order([*found, *validate.breaches(text, schema, found)])
         except PhoenixError as error:
-            raise PhoenixError(f"--schema {args.schema}: {error.what}", hint=error.hint) from error
+            if args.schema:
+                fault = error
+            else:
+                found = validate.in_order([*found, validate.schema_fault(text, error)])
         if not any(finding.severity == "error" for finding in found):
             found += rulecheck.findings(host, text)
         if args.strict:
@@ -79,6 +87,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
             as_text(file, text, found, colour=colour) for file, text, found in documents
         )
     show(shown, colour=has_colour(sys.stdout))
+    if fault is not None:
+        raise PhoenixError(f"--schema {args.schema}: {fault.what}", hint=fault.hint)
     return 1 if any(f.severity == "error" for _, _, found in documents for f in found) else 0
 
 

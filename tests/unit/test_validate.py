@@ -172,6 +172,12 @@ def test_real_file_and_its_full_schema(host: FakeHost) -> None:
         ('{"type": 7}', "it is no JSON schema"),
         ("[]", "it is no object"),
         ("{", "is no JSON"),
+        (
+            '{"properties": {"lxc_configs": {"propertyNames": {"pattern": "("}}}}',
+            "it is no JSON schema",
+        ),
+        ('{"$ref": "#/nowhere"}', "it is no JSON schema that can be used"),
+        ('{"$ref": "#"}', "refers to itself"),
         (None, "No such file"),
     ],
 )
@@ -179,9 +185,42 @@ def test_schema_that_cannot_be_used(
     host: FakeHost, tmp_path: Path, schema: str | None, said: str
 ) -> None:
     name = str(tmp_path / "none") if schema is None else write(tmp_path, schema, "s.json")
-    done = host.cli("validate", write(tmp_path, GOOD), "--schema", name)
+    """The document's own errors are told all the same; of its own $schema it is a warning."""
+    bad = GOOD.replace('{"950": {}', '{"950": {"apparmor_profile": 7}')
+    file = write(tmp_path, bad)
+    done = host.cli("validate", file, "--schema", name)
     assert done.status == 1 and said in done.err and "Traceback" not in done.err
-    assert done.out == ""
+    assert "apparmor_profile 7 cannot be used" in done.out
+    if schema is None:
+        return  # a $schema that is not there is not looked at
+    own = write(tmp_path, '{"$schema": "s.json", ' + GOOD[1:], "own.json")
+    done = host.cli("validate", own)
+    assert (done.status, done.err) == (0, "")
+    assert said in done.out and ': warning: .["$schema"]: ' in done.out
+    assert "0 errors, 1 warning." in done.out
+
+
+def test_names_that_look_mistyped(host: FakeHost, tmp_path: Path) -> None:
+    """Also in a file for another host; a name that goes on is another profile's."""
+    for name, meant in (
+        ("lxc-nvidia-gpu-bsae", "lxc-nvidia-gpu-base"),
+        ("lxc-nvidia-gpu-Docker", "lxc-nvidia-gpu-docker"),
+        ("lxc-nvidia-gpu-base2", None),
+        ("lxc-site", None),
+    ):
+        file = write(tmp_path, json.dumps({"lxc_configs": {"950": {"apparmor_profile": name}}}))
+        done = host.cli("validate", file)
+        assert done.status == 0
+        assert (f'Did you mean "{meant}"?' in done.out) == bool(meant), done
+        assert ("looks mistyped" in done.out) == bool(meant)
+
+
+def test_options_that_fight_the_key(host: FakeHost, tmp_path: Path) -> None:
+    options = ["lxc.mount.auto=sys:rw", "lxc.apparmor.profile=unconfined", "lxc.aa_profile: x"]
+    file = write(tmp_path, json.dumps({"lxc_configs": {"950": {"lxc_options": options}}}))
+    done = host.cli("validate", file)
+    assert done.status == 0 and "0 errors, 2 warnings." in done.out
+    assert '.lxc_configs["950"].lxc_options[1]' in done.out
 
 
 @pytest.mark.parametrize(
