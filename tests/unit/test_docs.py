@@ -13,7 +13,7 @@ from tests.unit.fakehost import REPO, FakeHost
 from tests.vm.attacks import table
 
 VERBS = ("reload", "apply", "status", "validate", "attach", "detach", "doctor", "denials",
-         "suggest", "publish")  # fmt: skip
+         "suggest", "allow", "publish")  # fmt: skip
 README = (REPO / "README.md").read_text()
 MAN = sorted((REPO / "debian/man").glob("*.scd"))
 

@@ -31,6 +31,20 @@ docker info --format '{{.Driver}} {{.SecurityOptions}}'
 # Told apart from all else that runs by how long it sleeps.
 NESTED = "docker run -d --rm --name nested {} bb sleep {} >/dev/null"
 
+# Docker's data elsewhere, and podman: what the profile leaves to a site.
+DATA_ROOT = """\
+systemctl stop docker docker.socket
+mkdir -p /etc/docker; echo '{"data-root": "/data/docker"}' >/etc/docker/daemon.json
+timeout 90 systemctl start docker
+tar -c -C /root/img . | docker import - bb >/dev/null
+docker info --format '{{.DockerRootDir}}'
+"""
+PODMAN = """\
+tar -c -C /root/img . | podman import -q - pbb >/dev/null
+export NETAVARK_FW=iptables  # nft is not there
+podman run --rm pbb /bin/sh -c 'ls /sys/class/net/eth0 && echo podman runs'
+"""
+
 
 def start_docker(vm: Machine, ctid: int) -> str:
     """Starts it as the service that it is, makes the image bb; storage driver and security."""

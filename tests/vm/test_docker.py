@@ -14,7 +14,7 @@ from tests.build import TREE
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, denials, inside, make
 from tests.vm.containers import assign, conf_path, label
-from tests.vm.dockers import LOCAL, STACKED, nested, start_docker
+from tests.vm.dockers import DATA_ROOT, LOCAL, PODMAN, STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 
 CTID = 952
@@ -35,18 +35,6 @@ busybox wget -T 20 -qO- http://127.0.0.1:8080/
 COMPOSE = """\
 printf 'services:\\n  a:\\n    image: bb\\n    command: [echo, composed]\\n' >/root/compose.yaml
 docker compose -f /root/compose.yaml up
-"""
-DATA_ROOT = """\
-systemctl stop docker docker.socket
-mkdir -p /etc/docker; echo '{"data-root": "/data/docker"}' >/etc/docker/daemon.json
-timeout 90 systemctl start docker
-tar -c -C /root/img . | docker import - bb >/dev/null
-docker info --format '{{.DockerRootDir}}'
-"""
-PODMAN = """\
-tar -c -C /root/img . | podman import -q - pbb >/dev/null
-export NETAVARK_FW=iptables  # nft is not there
-podman run --rm pbb /bin/sh -c 'ls /sys/class/net/eth0 && echo podman runs'
 """
 
 
