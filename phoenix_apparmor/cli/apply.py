@@ -97,8 +97,18 @@ def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: b
     return text + (f" {elsewhere} of the JSON are not on this node." if elsewhere else "")
 
 
-def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: bool) -> bool:
-    """Makes one .conf right, or prints the diff that would; whether there was something to do."""
+def apply_to(
+    host: Host,
+    ctid: str,
+    assignment: Assignment | None,
+    *,
+    dry_run: bool,
+    patience: float = LOCK_SECONDS,
+) -> bool:
+    """Makes one .conf right, or prints the diff that would; whether there was something to do.
+
+    patience: seconds that another task may go on holding the configuration's lock.
+    """
     if assignment is None:
         raise PhoenixError(
             "is not in the JSON, so it is not managed.",
@@ -119,10 +129,10 @@ def apply_to(host: Host, ctid: str, assignment: Assignment | None, *, dry_run: b
         return print_diff(name, host.read(name), profile)
     if ctconf.conf_says(host.read(name), profile):
         return False
-    with host.lock(paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
+    with host.lock(paths.conf_lock(ctid), wait=patience) as lock:
         if not lock.held:
             raise PhoenixError(
-                f"its configuration is locked by another task for more than {LOCK_SECONDS} s.",
+                f"its configuration is locked by another task for more than {patience:g} s.",
                 hint=f"Try again when that has ended. What runs: pct config {ctid}; "
                 f"fuser -v {paths.conf_lock(ctid)}",
             )

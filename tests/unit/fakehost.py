@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.build import cache_dir
+
 REPO = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 PROGRAMS = Path(__file__).parent / "fake"
@@ -44,7 +46,8 @@ class FakeHost:
             "PATH": f"{PROGRAMS}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
             "FAKE_ROOT": str(root),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # The tree stays as it is, and its modules are not compiled for every command again.
+            "PYTHONPYCACHEPREFIX": str(cache_dir() / "bytecode"),
         }
         for folder in ("etc/pve/lxc", "etc/apparmor.d/abstractions", "run", "var/lib/lxc"):
             (root / folder).mkdir(parents=True)

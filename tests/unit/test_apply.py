@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.cli.apply import apply_to
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
 from tests.unit.fakehost import FakeHost
 
 CONF = b"arch: amd64\nhostname: h\n\n[snap]\nlxc.apparmor.profile: old\n"
@@ -96,9 +100,9 @@ def test_the_lock_of_proxmox_is_taken(host: FakeHost) -> None:
     lock = host.write("/run/lock/lxc/pve-config-950.lock", "")
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        done = host.cli("apply", "950")
-    assert done.status == 1
-    assert "CT 950: its configuration is locked by another task" in done.err
+        assigned = Assignment("lxc-nvidia-gpu-base")
+        with pytest.raises(PhoenixError, match=r"locked by another task for more than 0\.1 s"):
+            apply_to(Host(str(host.root)), "950", assigned, dry_run=False, patience=0.1)
     assert confs(host)["950.conf"] == CONF
 
 

@@ -11,7 +11,7 @@ from tests.build import built_deb
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed, proxmox
 from tests.vm.harness.roots import roots
-from tests.vm.harness.suites import SUITES
+from tests.vm.harness.suites import EMULATED, OTHER, SUITES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,15 +29,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test that uses `suite` (so: any VM) runs on all suites.
+    """Every test that uses `suite` (so: any VM) runs on all emulated suites.
 
-    A module's ONLY_SUITES leaves out others, where the release or the kernel makes no difference
-    to it. A module's tests of a suite share a VM and stay together, so in one worker.
+    A module's ONLY_SUITES names others, where the release or the kernel makes no difference to it.
+    A module's tests of a suite share a VM and stay together, so in one worker.
     """
     if "suite" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--suite", default=None)
-        wanted = getattr(metafunc.module, "ONLY_SUITES", SUITES)
+        wanted = getattr(metafunc.module, "ONLY_SUITES", EMULATED)
         suites = [suite for suite in wanted if chosen in (None, suite)]
+        if chosen == OTHER:  # by its name only, and then everything
+            suites = [OTHER]
         module = metafunc.module.__name__
         marked = [
             pytest.param(suite, marks=pytest.mark.xdist_group(f"{module}-{suite}"))

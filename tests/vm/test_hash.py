@@ -7,6 +7,9 @@ import json
 import pytest
 
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import LOGIC_AND_KERNEL
+
+ONLY_SUITES = LOGIC_AND_KERNEL
 
 pytestmark = pytest.mark.slow
 

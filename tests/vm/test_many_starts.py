@@ -18,10 +18,10 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import LOGIC
 
 # Our own locks and files: no matter of the kernel.
-ONLY_SUITES = STOCK
+ONLY_SUITES = LOGIC
 
 COUNT = int(os.environ.get("PHOENIX_TEST_STARTS", "20"))
 

@@ -17,10 +17,10 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import LOGIC
 
 # Our own files and messages: no matter of the kernel.
-ONLY_SUITES = STOCK
+ONLY_SUITES = LOGIC
 
 MINE = "lxc-mine"
 # Small ones are enough where rules do not matter, and compile in a moment.

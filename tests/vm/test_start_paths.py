@@ -23,6 +23,9 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import LOGIC_AND_KERNEL
+
+ONLY_SUITES = LOGIC_AND_KERNEL
 
 UNITS = "/etc/systemd/system"
 

@@ -8,8 +8,9 @@ from typing import Any
 from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import LOGIC
 
-ONLY_SUITES = ("bookworm",)
+ONLY_SUITES = LOGIC
 METRICS = "phoenix-apparmor-metrics"
 FOLDER = "/var/lib/prometheus/node-exporter"
 

@@ -14,10 +14,10 @@ from tests.package.debs import PROFILE, variant
 from tests.vm.containers import assign, conf_path, create, expect_label, init, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_TIMEOUT
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import LOGIC
 
 # dpkg and our own scripts: no matter of the kernel.
-ONLY_SUITES = STOCK
+ONLY_SUITES = LOGIC
 
 LOCAL = f"/etc/apparmor.d/local/{BASE}"
 SECRET = "/tmp/secret"

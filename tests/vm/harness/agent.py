@@ -1,5 +1,6 @@
-"""Runs inside the VM: takes commands from the virtio-serial port, one at a time.
+"""Runs inside the VM: takes commands from a port, one at a time.
 
+The port is a virtio-serial one or, under User-Mode Linux, a folder of the host's (class Shared).
 Every message is a four-byte big-endian length and that many bytes of JSON.
 host -> guest: {"argv": [...], "stdin": base64, "timeout": seconds}
 guest -> host: {"hello": true} once, {"out"|"err": base64} while it runs, {"rc": N} at the end
@@ -19,6 +20,11 @@ import time
 from typing import Any
 
 PORT = "/dev/virtio-ports/phoenix"
+# On the kernel's command line: the folder of the host's, in which `modules` is a link to the
+# kernel's modules there.
+SHARE = "phoenix_share"
+MOUNTED = "/run/phoenix-test"
+MODULES = "/run/phoenix-test-modules"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -30,31 +36,83 @@ ENVIRONMENT = {
 DRAIN = 0.2
 
 
-def read_exactly(port: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = os.read(port, size - len(data))
-        if not part:  # nobody is connected on the host's side
-            time.sleep(0.05)
-            continue
-        data += part
-    return data
+class Serial:
+    """A virtio-serial port."""
+
+    def __init__(self) -> None:
+        self._port = os.open(PORT, os.O_RDWR)
+
+    def receive(self) -> dict[str, Any]:
+        (size,) = struct.unpack(">I", self._read(4))
+        message: dict[str, Any] = json.loads(self._read(size))
+        return message
+
+    def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = os.read(self._port, size - len(data))
+            if not part:  # nobody is connected on the host's side
+                time.sleep(0.05)
+                continue
+            data += part
+        return data
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = packed(message)
+        while data:
+            data = data[os.write(self._port, data) :]
 
 
-def receive(port: int) -> dict[str, Any]:
-    (size,) = struct.unpack(">I", read_exactly(port, 4))
-    message: dict[str, Any] = json.loads(read_exactly(port, size))
-    return message
+class Shared:
+    """A folder of the host's, mounted by hostfs, which does not see that a file has grown.
+
+    The host puts each message into a file of its own: 1, 2, ...; ours all go into `answers`.
+    """
+
+    def __init__(self, folder: str) -> None:
+        hostfs(folder, MOUNTED)
+        # Containers' roots are overlays. Nothing else is a module that a test needs.
+        overlay = f"{os.uname().release}/kernel/fs/overlayfs/overlay.ko"
+        hostfs(os.readlink(f"{MOUNTED}/modules"), MODULES)
+        subprocess.run(["insmod", f"{MODULES}/{overlay}"], check=True)
+        self._answers = os.open(f"{MOUNTED}/answers", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._number = 0
+
+    def receive(self) -> dict[str, Any]:
+        self._number += 1
+        path = f"{MOUNTED}/{self._number}"
+        while not os.path.exists(path):
+            time.sleep(0.02)
+        with open(path, "rb") as file:
+            message: dict[str, Any] = json.loads(file.read()[4:])
+        os.unlink(path)
+        return message
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = packed(message)
+        while data:
+            data = data[os.write(self._answers, data) :]
+        os.fsync(self._answers)
 
 
-def send(port: int, message: dict[str, Any]) -> None:
+def hostfs(folder: str, target: str) -> None:
+    """Mounts a folder of the host's."""
+    os.makedirs(target, exist_ok=True)
+    subprocess.run(["mount", "-t", "hostfs", "-o", f"hostfs={folder}", "none", target], check=True)
+
+
+def packed(message: dict[str, Any]) -> bytes:
     data = json.dumps(message).encode()
-    data = struct.pack(">I", len(data)) + data
-    while data:
-        data = data[os.write(port, data) :]
+    return struct.pack(">I", len(data)) + data
 
 
-def execute(port: int, request: dict[str, Any]) -> int:
+def port() -> Serial | Shared:
+    with open("/proc/cmdline") as file:
+        words = dict(word.partition("=")[::2] for word in file.read().split())
+    return Shared(words[SHARE]) if SHARE in words else Serial()
+
+
+def execute(port: Serial | Shared, request: dict[str, Any]) -> int:
     process = subprocess.Popen(
         request["argv"],
         stdin=subprocess.PIPE,
@@ -89,7 +147,7 @@ def execute(port: int, request: dict[str, Any]) -> int:
                     continue
                 data = os.read(key.fd, 65536)
                 if data:
-                    send(port, {key.data: base64.b64encode(data).decode()})
+                    port.send({key.data: base64.b64encode(data).decode()})
                 else:
                     selector.unregister(key.fileobj)
             ended = process.poll() is not None
@@ -102,16 +160,17 @@ def execute(port: int, request: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    port = os.open(PORT, os.O_RDWR)
-    send(port, {"hello": True})
+    connection = port()
+    connection.send({"hello": True})
     while True:
-        request = receive(port)
+        request = connection.receive()
         try:
-            rc = execute(port, request)
+            rc = execute(connection, request)
         except OSError as error:
-            send(port, {"err": base64.b64encode(f"agent: {error}\n".encode()).decode()})
+            text = f"agent: {error}\n".encode()
+            connection.send({"err": base64.b64encode(text).decode()})
             rc = 127
-        send(port, {"rc": rc})
+        connection.send({"rc": rc})
 
 
 if __name__ == "__main__":

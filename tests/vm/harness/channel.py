@@ -1,7 +1,8 @@
-"""The host's end of the command channel: see agent.py for the messages."""
+"""The host's end of the command channels: see agent.py for the messages."""
 
 from __future__ import annotations
 
+import abc
 import base64
 import json
 import socket
@@ -14,6 +15,8 @@ from typing import Any
 
 # Beyond a command's own timeout, kept by the agent: after this many seconds more the VM is hung.
 GRACE = 60.0
+# Between two looks at a file that may have grown, seconds.
+PAUSE = 0.01
 
 
 class ChannelClosed(Exception):
@@ -47,16 +50,8 @@ class Result:
         return self.stdout + self.stderr
 
 
-class Channel:
-    """Commands over the Unix socket of the VM's virtio-serial port, one at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(10)
-        self._socket.connect(str(path))
-
-    def close(self) -> None:
-        self._socket.close()
+class Channel(abc.ABC):
+    """Commands to the agent in the VM, one at a time."""
 
     def wait_hello(self, timeout: float) -> None:
         """The agent says hello once, when the VM has booted."""
@@ -89,18 +84,45 @@ class Channel:
 
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode()
-        self._socket.settimeout(GRACE)
-        try:
-            self._socket.sendall(struct.pack(">I", len(data)) + data)
-        except TimeoutError as error:
-            raise ChannelSilent from error
-        except OSError as error:
-            raise ChannelClosed from error
+        self._write(struct.pack(">I", len(data)) + data)
 
     def _receive(self, end: float) -> dict[str, Any]:
         (size,) = struct.unpack(">I", self._read(4, end))
         message: dict[str, Any] = json.loads(self._read(size, end))
         return message
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Lets go of the VM."""
+
+    @abc.abstractmethod
+    def _write(self, data: bytes) -> None:
+        """Sends one message."""
+
+    @abc.abstractmethod
+    def _read(self, size: int, end: float) -> bytes:
+        """The next bytes, until a time of time.monotonic()."""
+
+
+class SocketChannel(Channel):
+    """Over the Unix socket of QEMU's virtio-serial port."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(str(path))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _write(self, data: bytes) -> None:
+        self._socket.settimeout(GRACE)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise ChannelSilent from error
+        except OSError as error:
+            raise ChannelClosed from error
 
     def _read(self, size: int, end: float) -> bytes:
         data = b""
@@ -115,4 +137,42 @@ class Channel:
             if not part:
                 raise ChannelClosed
             data += part
+        return data
+
+
+class FolderChannel(Channel):
+    """Over files that User-Mode Linux sees by hostfs: see class Shared of agent.py.
+
+    runs: whether the VM's process is still there.
+    """
+
+    def __init__(self, folder: Path, runs: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._number = 0
+        answers = folder / "answers"
+        answers.touch()
+        self._answers = answers.open("rb", buffering=0)
+
+    def close(self) -> None:
+        self._answers.close()
+
+    def _write(self, data: bytes) -> None:
+        self._number += 1
+        temporary = self._folder / "new"
+        temporary.write_bytes(data)
+        temporary.rename(self._folder / str(self._number))
+
+    def _read(self, size: int, end: float) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self._answers.read(size - len(data))
+            if part:
+                data += part
+                continue
+            if not self._runs():
+                raise ChannelClosed
+            if time.monotonic() > end:
+                raise ChannelSilent
+            time.sleep(PAUSE)
         return data

@@ -92,6 +92,8 @@ INITTAB = """\
 
 def image(suite: str) -> Path:
     """The folder of the cache with the suite's image; made if it is not there (about a minute)."""
+    if not SUITES[suite].emulated:  # the kernel is a program on this side
+        return image(SUITES[suite].debian)
     key = cache.digest(*SUITES[suite], (HERE / "image.py"), (HERE / "agent.py"))
     return cache.entry(f"image-{suite}", key, lambda folder: _make(suite, folder))
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from . import cache, emulator, qemu
-from .channel import Channel, ChannelClosed, ChannelSilent, Result
+from . import cache, emulator, qemu, uml
+from .channel import ChannelClosed, ChannelSilent, Result
 from .errors import CommandFailed, VmError
 from .image import command, image
+from .suites import SUITES
 
 BOOT_TIMEOUT = 600.0
 RESUME_TIMEOUT = 120.0
@@ -27,10 +28,20 @@ ROOTS_SIZE = 12
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A VM at rest. In `folder`: disk.qcow2 (what it wrote) and state (memory, devices)."""
+    """A VM at rest. In `folder`: disk.* (what it wrote), under QEMU state (memory, devices)."""
 
     suite: str
     folder: Path
+
+    @property
+    def disk(self) -> Path:
+        return next(self.folder.glob("disk.*"))
+
+    @property
+    def state(self) -> Path | None:
+        """None: it can only be booted."""
+        path = self.folder / "state"
+        return path if path.exists() else None
 
     @property
     def key(self) -> str:
@@ -52,23 +63,24 @@ class Machine:
         base = image(suite)
         self.suite = suite
         self._folder = Path(tempfile.mkdtemp(prefix=f"vm-{suite}."))
-        self.disk = self._folder / "disk.qcow2"
-        kind = "raw" if disk.suffix == ".img" else "qcow2"
-        command(*emulator.disk_tool(), "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
-                str(self.disk))  # fmt: skip
-        self._qemu = qemu.Qemu(
-            self._folder,
-            base,
-            self.disk,
-            roots or empty_roots(),
-            accelerator or qemu.accelerator(base),
-            state,
-            append,
-        )
+        self._engine: qemu.Qemu | uml.Uml
+        if SUITES[suite].emulated:
+            self._engine = qemu.Qemu(
+                self._folder,
+                base,
+                disk,
+                roots or empty_roots(),
+                accelerator or qemu.accelerator(base),
+                state,
+                append,
+            )
+        else:
+            assert roots is None, "no second disk: see uml.py"
+            self._engine = uml.Uml(self._folder, disk, base / "root.img", append)
         try:
-            self._channel = Channel(self._qemu.agent_socket)
-            if state:
-                self._qemu.wait_resumed(RESUME_TIMEOUT)
+            self._channel = self._engine.connect()
+            if isinstance(self._engine, qemu.Qemu) and state:
+                self._engine.wait_resumed(RESUME_TIMEOUT)
                 # The VM's clock stands where it was saved.
                 self.run("date", "-u", "-s", f"@{time.time():.3f}")
             else:
@@ -84,15 +96,14 @@ class Machine:
     @classmethod
     def resume(cls, snapshot: Snapshot, roots: Path | None = None) -> Machine:
         """A VM that goes on where the snapshot stands; any number at the same time."""
-        return cls(snapshot.suite, snapshot.folder / "disk.qcow2", roots, snapshot.folder / "state")
+        return cls(snapshot.suite, snapshot.disk, roots, snapshot.state)
 
     @classmethod
     def boot(
         cls, snapshot: Snapshot, append: str = "", accelerator: qemu.Accelerator | None = None
     ) -> Machine:
         """A VM that boots anew from the snapshot's disk; append: to the kernel's command line."""
-        disk = snapshot.folder / "disk.qcow2"
-        return cls(snapshot.suite, disk, None, None, append, accelerator)
+        return cls(snapshot.suite, snapshot.disk, None, None, append, accelerator)
 
     def run(
         self,
@@ -158,18 +169,17 @@ class Machine:
         """Freeze the VM into `folder` as a Snapshot's contents; this Machine ends."""
         self.run("sync")
         self._channel.close()
-        self._qemu.save(folder / "state")
-        shutil.move(self.disk, folder / "disk.qcow2")
+        self._engine.save(folder)
         self.close()
 
     def close(self) -> None:
         """End the VM, drop what it wrote."""
-        self._qemu.kill()
+        self._engine.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _lost(self, error: Exception, doing: str) -> VmError:
         what = "ended" if isinstance(error, ChannelClosed) else "does not answer"
-        text = f"the {self.suite} VM {what} (during: {doing})\n{self._qemu.why()}"
+        text = f"the {self.suite} VM {what} (during: {doing})\n{self._engine.why()}"
         self.close()
         return VmError(text)
 
@@ -205,11 +215,16 @@ def empty_roots() -> Path:
 def booted(suite: str) -> Snapshot:
     """The suite's VM, just booted, without our package (about a minute when not in the cache)."""
     base = image(suite)
-    accelerator = qemu.accelerator(base)
-    key = cache.digest(base.name, qemu.version(), *qemu.hardware(accelerator))
+    if SUITES[suite].emulated:
+        accelerator = qemu.accelerator(base)
+        how = accelerator.name
+        key = cache.digest(base.name, qemu.version(), *qemu.hardware(accelerator))
+    else:
+        how = f"Linux {uml.version()}"
+        key = cache.digest(base.name, how, uml.APPEND)
 
     def make(folder: Path) -> None:
-        cache.say(f"booting {suite} ({accelerator.name})")
+        cache.say(f"booting {suite} ({how})")
         with Machine(suite, base / "root.img", None, None) as machine:
             state = machine.run("systemctl", "is-system-running", "--wait", check=False)
             if state.stdout.strip() != "running":

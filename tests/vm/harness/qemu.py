@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from . import cache, emulator
+from .channel import SocketChannel
 from .errors import VmError, tail
+from .image import command
 
 MEMORY = 3072  # MiB
 APPEND = (
@@ -116,6 +119,10 @@ class Qemu:
         incoming: Path | None = None,
         append: str = "",
     ) -> None:
+        self.disk = folder / "disk.qcow2"
+        kind = "raw" if disk.suffix == ".img" else "qcow2"
+        command(*emulator.disk_tool(), "create", "-q", "-f", "qcow2", "-b", str(disk), "-F", kind,
+                str(self.disk))  # fmt: skip
         self.console = folder / "console.log"
         self.agent_socket = folder / "agent"
         self._log = folder / "qemu.log"
@@ -123,7 +130,7 @@ class Qemu:
         arguments = [
             *emulator.system(), *hardware(accelerator, append),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
-            "-drive", f"file={disk},format=qcow2,if=none,id=root,cache=unsafe",
+            "-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe",
             "-drive", f"file={roots},format=qcow2,if=none,id=roots,readonly=on,cache=unsafe",
             "-serial", f"file:{self.console}",
             "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
@@ -169,6 +176,9 @@ class Qemu:
                 return answer["return"]
         raise VmError(f"QEMU ended during {name}:\n{tail(self._log)}")
 
+    def connect(self) -> SocketChannel:
+        return SocketChannel(self.agent_socket)
+
     def wait_resumed(self, timeout: float) -> None:
         """Until a VM that was started with `incoming` runs."""
         end = time.monotonic() + timeout
@@ -178,12 +188,12 @@ class Qemu:
             time.sleep(0.05)
         self.command("cont")  # it was stopped when it was saved
 
-    def save(self, state: Path) -> None:
-        """Write the machine's state to a file and end QEMU. The disk then fits the state."""
+    def save(self, folder: Path) -> None:
+        """Write the machine's state and its disk, which then fits the state; and end QEMU."""
         unlimited = 1 << 40
         self.command("migrate-set-parameters", **{"max-bandwidth": unlimited})
         self.command("stop")
-        self.command("migrate", uri=f"exec:cat > {state}")
+        self.command("migrate", uri=f"exec:cat > {folder / 'state'}")
         while True:
             status = self.command("query-migrate").get("status")
             if status == "completed":
@@ -192,6 +202,7 @@ class Qemu:
                 raise VmError(f"QEMU could not save the VM's state:\n{tail(self._log)}")
             time.sleep(0.1)
         self.kill()
+        shutil.move(self.disk, folder / self.disk.name)
 
     def kill(self) -> None:
         """End it now; nothing in it is worth an orderly end."""

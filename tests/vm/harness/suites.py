@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 STOCK_KERNEL = "linux-image-cloud-amd64"
+USER_MODE_KERNEL = "user-mode-linux"
 
 
 class Suite(NamedTuple):
@@ -22,12 +23,23 @@ class Suite(NamedTuple):
         """Whether the kernel may have to come from there."""
         return self.kernel != STOCK_KERNEL and self.debian in STOCK
 
+    @property
+    def emulated(self) -> bool:
+        """Whether the kernel runs on a machine of its own, under QEMU; else see uml.py."""
+        return self.kernel != USER_MODE_KERNEL
+
 
 # As Debian releases them.
 STOCK = ("trixie", "bookworm")
 # What Proxmox VE boots from 9.1 on. Newer Linux releases also have another format of compiled
 # policy (permission tables), which Debian's own kernels do not know.
 PROXMOX_KERNEL = "trixie-6.17"
+# A quick one for what tests our logic.
+USER_MODE = "uml"
+# For such modules: once there, once with an emulated processor and its kernel; and for those that
+# ask the kernel more than that, also with Proxmox' one.
+LOGIC = (USER_MODE, "bookworm")
+LOGIC_AND_KERNEL = (*LOGIC, PROXMOX_KERNEL)
 # Any other, for once: PHOENIX_TEST_KERNEL names a kernel's package, PHOENIX_TEST_DEBIAN a release.
 OTHER = "other"
 
@@ -35,6 +47,7 @@ OTHER = "other"
 def _suites() -> dict[str, Suite]:
     found = {name: Suite(name) for name in STOCK}
     found[PROXMOX_KERNEL] = Suite("trixie", "linux-image-6.17.13+deb13-cloud-amd64")
+    found[USER_MODE] = Suite("trixie", USER_MODE_KERNEL)
     kernel = os.environ.get("PHOENIX_TEST_KERNEL")
     debian = os.environ.get("PHOENIX_TEST_DEBIAN")
     if kernel or debian:
@@ -43,3 +56,5 @@ def _suites() -> dict[str, Suite]:
 
 
 SUITES = _suites()
+# What every module runs on that does not say otherwise (ONLY_SUITES).
+EMULATED = tuple(name for name, suite in SUITES.items() if suite.emulated and name != OTHER)
