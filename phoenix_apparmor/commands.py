@@ -3,10 +3,14 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError, from_os_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
 
 STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -66,6 +70,75 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             except OSError:
                 pass  # what stdin had not taken yet
     process.poll()
+
+
+class Stream:
+    """A command whose output is too long to hold: its lines, one at a time.
+
+    status and err are known once the lines have ended. Raises PhoenixError as run does; a
+    reader that stops early ends the command.
+    """
+
+    # Longer lines come in pieces: nothing that we read has such.
+    LONGEST = 1 << 20
+
+    def __init__(self, command: Sequence[str], *, timeout: float) -> None:
+        self._command = command
+        self._timeout = timeout
+        self.status = 0
+        self.err = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        import tempfile
+        import threading
+
+        environment = {**os.environ, "PATH": program_path(), "LC_ALL": "C"}
+        with tempfile.TemporaryFile() as messages:
+            try:
+                process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=messages,
+                    env=environment,
+                    cwd="/",
+                    bufsize=self.LONGEST,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise PhoenixError(f"cannot run {self._command[0]}: {error.strerror}.") from error
+            late = threading.Event()
+            timer = threading.Timer(self._timeout, _end_late, (process, late))
+            timer.start()
+            try:
+                assert process.stdout is not None
+                while line := process.stdout.readline(self.LONGEST):
+                    yield line
+                self.status = process.wait()
+            finally:
+                timer.cancel()
+                if process.poll() is None:
+                    _end(process)
+                    process.wait()
+                elif process.stdout is not None:
+                    process.stdout.close()
+            messages.seek(0)
+            self.err = messages.read(self.LONGEST).decode("utf-8", "replace")
+        if late.is_set():
+            raise PhoenixError(
+                f"{self._command[0]} did not end within {self._timeout:g} s.",
+                hint=f"Try it by hand: {shlex.join(self._command)}",
+            )
+
+
+def _end_late(process: "subprocess.Popen[bytes]", late: "threading.Event") -> None:
+    """Kills a process that still runs, and its children; its reader then sees the end."""
+    if process.poll() is None:
+        late.set()
+        try:
+            os.killpg(process.pid, 9)
+        except ProcessLookupError:
+            pass
 
 
 def program_path() -> str:

@@ -13,9 +13,9 @@ from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from phoenix_apparmor.commands import Ran
+    from phoenix_apparmor.commands import Ran, Stream
 
 # syslog(3) priorities
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -94,6 +94,12 @@ class Host:
             error.filename = path
             raise
         return b"".join(parts), seen
+
+    def lines(self, name: str) -> "Iterator[bytes]":
+        """The lines of a file that may be too long to hold; one without end comes in pieces."""
+        with open(self.path(name), "rb") as file:
+            while line := file.readline(1 << 20):
+                yield line
 
     def read_if_there(self, name: str) -> bytes | None:
         """The bytes of a file, None if there is none."""
@@ -241,6 +247,12 @@ class Host:
         from phoenix_apparmor.commands import run
 
         return run(command, timeout=timeout, stdin=stdin, cwd=cwd)
+
+    def stream(self, command: "Sequence[str]", *, timeout: float) -> "Stream":
+        """Runs a program whose output may be too long to hold; see commands.Stream."""
+        from phoenix_apparmor.commands import Stream
+
+        return Stream(command, timeout=timeout)
 
     def has_program(self, name: str) -> bool:
         """Whether run would find the program."""

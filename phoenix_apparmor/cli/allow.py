@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.cli import denials as denials_verb
 from phoenix_apparmor.cli.common import warn_of_trouble
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
@@ -57,7 +56,8 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is left, 2 if something is."""
-    from phoenix_apparmor.denials import source
+    from phoenix_apparmor.denials import collect
+    from phoenix_apparmor.denials.since import parse_since
 
     ctid = args.ctid
     if not paths.is_ctid(ctid):
@@ -69,8 +69,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
     warn_of_trouble(known)
     assignment = _usable(ctid, known.of(ctid))
-    since = source.parse_since(args.since, time.time()) if args.since else None
-    refused = denials_verb.report(host, since, ctid).groups
+    since = parse_since(args.since, time.time()) if args.since else None
+    refused = collect.report(host, since, ctid).groups
     parts = allowing.found(host, ctid, assignment, refused)
     if since is not None:
         parts = [part for part in parts if part.last >= since]

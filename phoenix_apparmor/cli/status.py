@@ -151,14 +151,9 @@ def _cluster(
 
 def count_denials(host: Host) -> metrics.Denials | None:
     """Denials since boot by container and profile; None if the log cannot be read."""
-    from phoenix_apparmor.cli import denials
+    from phoenix_apparmor.denials import collect
 
     try:
-        found = denials.report(host)
+        return collect.counts(host)
     except PhoenixError:
         return None
-    counts: dict[tuple[str, str], int] = {}
-    for part in found.groups:
-        key = (part.owner.ctid, part.owner.profile or part.owner.inside)
-        counts[key] = counts.get(key, 0) + part.count
-    return counts

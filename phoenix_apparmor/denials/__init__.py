@@ -1,6 +1,7 @@
 """The kernel's AppArmor denials: read, mapped to containers, grouped and put into words.
 
-message (text of one kernel message -> Denial) -> owner (whose it is) -> acts (what was
-tried, the rule that allows it) -> groups (the frozen report). Only source and owner ask
+source (logs -> message: one Denial each) -> owner (whose it is) -> collector (kinds, bounded) ->
+acts (what was tried, the rule that allows it) -> advice (what to do) -> groups (the frozen
+report). collect does all of that. Only source, owner, processes, profiles, facts and known ask
 the host; the rest is pure.
 """

@@ -1,39 +1,41 @@
-"""Denials -> the frozen report: grouped, counted, with the rule and what speaks against it."""
+"""Kinds of denials -> the frozen report: in words, with what to do and what speaks against it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from phoenix_apparmor import paths
-from phoenix_apparmor.denials.acts import Act, act_of
-from phoenix_apparmor.denials.closing import Closed
-from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.owner import Owner, Owners
+from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.acts import act_of
+from phoenix_apparmor.denials.advice import Advice, Adviser
+from phoenix_apparmor.denials.collector import Found
+from phoenix_apparmor.denials.known import Known
+from phoenix_apparmor.denials.owner import Owner, order
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Acts that are named where one cause has many.
+NAMED = 3
 
 
 @dataclass(frozen=True)
 class Group:
-    """The same act of the same container, any number of times.
+    """The same act of the same container, or acts of one cause, any number of times.
 
-    place: the file into which the rule goes, "" without a rule. warning: why the rule
-    should not be written. futile: whether it would do nothing, as the profile denies that
-    explicitly. first, last: seconds since 1970. programs: names of the processes.
+    words: continues "tried to". first, last: seconds since 1970. programs: names of the
+    processes. mark: the line of the file of known denials that means this; known: whether
+    it is there.
     """
 
     owner: Owner
-    act: Act
+    words: str
     operation: str
-    place: str
-    rule: str
-    warning: str
-    futile: bool
+    advice: Advice
     count: int
     first: float
     last: float
     programs: tuple[str, ...]
+    mark: str
+    known: bool
 
 
 @dataclass(frozen=True)
@@ -42,108 +44,89 @@ class Report:
 
     others: profile -> count, of denials that concern no container. silent: profile ->
     number of deny rules that leave no message; logs_all: whether the kernel was told to log
-    those too (None: unknown).
+    those too (None: unknown). untrusted: messages in the name of D-Bus that were not from it.
+    left_out: denials of kinds that were too many to keep.
     """
 
     since: float
     sources: tuple[str, ...]
     lost: tuple[str, ...]
     problems: tuple[str, ...]
+    untrusted: int
+    left_out: int
     groups: tuple[Group, ...]
     others: Mapping[str, int]
     silent: Mapping[str, int]
     logs_all: bool | None
 
-
-def group(
-    denials: Iterable[Denial], owners: Owners, closed: Closed
-) -> tuple[tuple[Group, ...], dict[str, int]]:
-    """(groups by container and then by time, counts of the profiles of no container)."""
-    parts: dict[tuple[Owner, Act, str], list[Denial]] = {}
-    others: dict[str, int] = {}
-    for denial in denials:
-        owner = owners.of(denial)
-        if not owner.concerns_containers:
-            others[owner.profile or "?"] = others.get(owner.profile or "?", 0) + 1
-            continue
-        parts.setdefault((owner, act_of(denial), denial.operation), []).append(denial)
-    merged = _merge_owners(parts)
-    groups = [_group(*key, denials, closed) for key, denials in merged.items()]
-    return tuple(sorted(groups, key=_order)), others
+    @property
+    def is_off(self) -> bool:
+        """Whether there were denials that are not marked as known."""
+        return self.left_out > 0 or any(not part.known for part in self.groups)
 
 
-Parts = dict[tuple[Owner, Act, str], list[Denial]]
+def group(found: Iterable[Found], adviser: Adviser, known: Known) -> tuple[Group, ...]:
+    """Groups by container and then by time."""
+    kinds = list(found)
+    alive = {kind.owner for kind in kinds if kind.owner.how == "process"}
+    parts: dict[tuple[object, ...], list[tuple[Found, Act]]] = {}
+    judged: dict[tuple[object, ...], Advice] = {}
+    for kind in kinds:
+        # one group for a container, whether its process still lived or it is the only candidate
+        as_alive = kind.owner._replace(how="process")
+        if kind.owner.how == "only" and as_alive in alive:
+            kind = replace(kind, owner=as_alive)  # noqa: PLW2901
+        act = act_of(kind.denial)
+        advice = adviser.advise(kind.owner, act, kind.denial)
+        key = (kind.owner, advice.cause or (act, kind.denial.operation, advice))
+        parts.setdefault(key, []).append((kind, act))
+        judged.setdefault(key, advice)
+    groups = [_group(several, judged[key], known) for key, several in parts.items()]
+    return tuple(sorted(groups, key=_order))
 
 
-def _merge_owners(parts: Parts) -> Parts:
-    """One group for a container, whether its process still lived or it is the only candidate."""
-    merged: Parts = {}
-    for (owner, act, operation), denials in parts.items():
-        how = "process" if owner.how == "only" and _also_lives(parts, owner) else owner.how
-        merged.setdefault((owner._replace(how=how), act, operation), []).extend(denials)
-    return merged
-
-
-def _also_lives(parts: Parts, owner: Owner) -> bool:
-    alive = owner._replace(how="process")
-    return any(other == alive for other, _, _ in parts)
-
-
-def _group(owner: Owner, act: Act, operation: str, denials: list[Denial], closed: Closed) -> Group:
-    place, rule = _place(owner, act)
-    if "/local/" in place and closed.includes_local(owner.profile) is False:
-        name = place.rpartition("/")[2]
-        missing = f"The profile does not read that file yet: add include if exists <local/{name}>"
-        act = act._replace(note=f"{act.note} {missing} to it.".strip())
-    warning, futile = _warning(owner, act, denials[0], closed)
-    times = [denial.time for denial in denials]
-    programs = dict.fromkeys(denial.get("comm") for denial in denials if denial.get("comm"))
-    return Group(owner, act, operation, place, rule, warning, futile, len(denials), min(times),
-                 max(times), tuple(programs))  # fmt: skip
-
-
-def _place(owner: Owner, act: Act) -> tuple[str, str]:
-    """(file for the rule, the line that goes into it)."""
-    if not act.rule or owner.inside:
-        return "", ""
-    if owner.how == "name":
-        # Proxmox' generated profile is made anew at each start
-        return paths.conf(owner.ctid), f"lxc.apparmor.raw: {act.rule}"
-    name = owner.profile.removeprefix("/").replace("/", ".")
-    return f"{paths.APPARMOR_D}/local/{name}", act.rule
-
-
-def _warning(owner: Owner, act: Act, denial: Denial, closed: Closed) -> tuple[str, bool]:
-    """(why the rule should not be written, whether it would be futile)."""
-    own = closed.by(owner.profile, denial)
-    if own is not None:
-        return f'{owner.profile} denies that on purpose: "{own.text}" in {own.path}', True
-    if act.hole:
-        return act.hole, False
-    ours = closed.by_ours(denial)
-    if ours is not None and act.rule:
-        return f'our profiles close that on purpose: "{ours.text}" in {ours.path}', False
-    return "", False
+def _group(several: list[tuple[Found, Act]], advice: Advice, known: Known) -> Group:
+    kind, act = several[0]
+    programs = dict.fromkeys(program for found, _ in several for program in found.programs)
+    words = act.words
+    if advice.cause:
+        acts = list(dict.fromkeys(one.words for _, one in several))
+        more = f" and {len(acts) - NAMED} more" if len(acts) > NAMED else ""
+        words = f"{advice.cause}: {', '.join(acts[:NAMED])}{more}"
+    what = advice.cause or act.rule or act.words
+    return Group(
+        kind.owner,
+        words,
+        kind.denial.operation,
+        advice,
+        sum(found.count for found, _ in several),
+        min(found.first for found, _ in several),
+        max(found.last for found, _ in several),
+        tuple(programs),
+        known.line(kind.owner, what),
+        known.has(kind.owner, what),
+    )
 
 
 def _order(part: Group) -> tuple[bool, int, str, str, float]:
     ctid = part.owner.ctid
-    number = int(ctid) if ctid.isascii() and ctid.isdigit() else 0
-    return not ctid, number, ctid, part.owner.profile, part.first
+    return not ctid, *order(ctid), part.owner.profile, part.first
 
 
-def only_of(groups: Iterable[Group], ctid: str) -> tuple[Group, ...]:
+def only_of(report: Report, ctid: str) -> Report:
     """Groups of one container, and those that may be its own."""
-    return tuple(
-        part for part in groups if part.owner.ctid == ctid or ctid in part.owner.candidates
-    )
+    parts = tuple(p for p in report.groups if p.owner.ctid == ctid or ctid in p.owner.candidates)
+    return replace(report, groups=parts, others={})
 
 
 def iso(seconds: float) -> str | None:
     """A time for programs, in UTC; None for unknown."""
     if not seconds:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -154,28 +137,36 @@ def as_json(report: Report) -> dict[str, Any]:
         "sources": list(report.sources),
         "lost": list(report.lost),
         "problems": list(report.problems),
-        "denials": [
-            {
-                "ctid": part.owner.ctid or None,
-                "ctid_known_by": part.owner.how or None,
-                "candidates": list(part.owner.candidates),
-                "profile": part.owner.profile or None,
-                "inside_profile": part.owner.inside or None,
-                "operation": part.operation,
-                "tried_to": part.act.words,
-                "count": part.count,
-                "first": iso(part.first),
-                "last": iso(part.last),
-                "programs": list(part.programs),
-                "rule": part.rule or None,
-                "rule_file": part.place or None,
-                "note": part.act.note or None,
-                "warning": part.warning or None,
-                "rule_is_futile": part.futile,
-            }
-            for part in report.groups
-        ],
+        "untrusted": report.untrusted,
+        "left_out": report.left_out,
+        "denials": [_group_as_json(part) for part in report.groups],
         "other_profiles": dict(report.others),
         "silent_deny_rules": dict(report.silent),
         "explicit_denies_logged": report.logs_all,
+    }
+
+
+def _group_as_json(part: Group) -> dict[str, Any]:
+    owner, advice = part.owner, part.advice
+    return {
+        "ctid": owner.ctid or None,
+        "ctid_known_by": owner.how or None,
+        "candidates": list(owner.candidates),
+        "profile": owner.profile or None,
+        "inside_profile": owner.inside or None,
+        "operation": part.operation,
+        "tried_to": part.words,
+        "count": part.count,
+        "first": iso(part.first),
+        "last": iso(part.last),
+        "programs": list(part.programs),
+        "advice_kind": advice.kind,
+        "advice": advice.words or None,
+        "fix": advice.fix or None,
+        "rule": (advice.line or None) if not advice.futile else None,
+        "rule_file": advice.place or None,
+        "warning": advice.warning or None,
+        "rule_is_futile": advice.futile,
+        "known": part.known,
+        "known_as": part.mark,
     }

@@ -1,34 +1,53 @@
-"""One kernel message -> one Denial. Pure.
+"""One message of the audit system -> one Denial. Pure.
 
 The format is that of the kernel's security/apparmor/audit.c and lsm_audit.c: ``key=value``
 words, where a value that an attacker may choose (audit_log_untrustedstring) stands in
 quotes, or, if it has a quote, a blank or a byte outside of ASCII in it, as hex digits
 without quotes. Kernels before 6.2 have no ``class=``.
+
+The kernel's own records have type 1400 (AVC). Type 1107 (USER_AVC) is what a program sent to be
+recorded, as D-Bus daemons do: root in a privileged container can send one as well, with any text
+in it. The number of its process is the kernel's word.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
+from phoenix_apparmor.denials.names import Name, generic
+
 # Written with audit_log_untrustedstring: unquoted means hex.
 UNTRUSTED = frozenset(
     ("profile", "namespace", "label", "name", "comm", "ocomm", "target", "srcname", "fstype",
-     "trans", "options", "capname", "peer", "addr", "peer_addr", "path", "exe")
+     "trans", "options", "capname", "peer", "addr", "peer_addr", "path", "exe", "peer_label",
+     "tcontext")
 )  # fmt: skip
 DENIED = ("DENIED", "KILLED")
+KERNEL, USER = "1400", "1107"
+_TYPES = {"AVC": KERNEL, "USER_AVC": USER}
 
 _WORD = re.compile(r'([A-Za-z_]+)=("[^"]*"|\S*)')
-_STAMP = re.compile(r"audit\((\d+)\.(\d+):(\d+)\)")
+# Where a record begins: the kernel's console and dmesg, auditd's log, the journal's own audit
+# transport. The text must begin so: further on it is what somebody chose. Numbers have an end.
+_HEADS = tuple(
+    re.compile(head)
+    for head in (
+        r"(?:audit: )?type=(\d{4}) audit\((\d{1,11})\.(\d{1,3}):(\d{1,19})\):\s+",
+        r"(?:node=\S+ )?type=(AVC|USER_AVC) msg=audit\((\d{1,11})\.(\d{1,3}):(\d{1,19})\):\s+",
+        r"(AVC|USER_AVC)\s+",
+    )
+)
+_SENDER = re.compile(r"(?:user )?pid=(\d{1,10}) ")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+\Z")
 
 # printk.c, audit.c (audit_log_lost), journald: messages that say that messages are missing.
 Kind = Literal["left out", "lost", "missed", "limit"]
 
 _LOST: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    ("left out", re.compile(r"\bkauditd_printk_skb: (\d+) callbacks suppressed")),
-    ("lost", re.compile(r"\baudit: audit_lost=(\d+)")),
-    ("missed", re.compile(r"\bMissed (\d+) kernel messages")),
-    ("limit", re.compile(r"\baudit: .*(?:limit exceeded|queue overflow)")),
+    ("left out", re.compile(r"kauditd_printk_skb: (\d{1,15}) callbacks suppressed")),
+    ("lost", re.compile(r"audit: audit_lost=(\d{1,15})")),
+    ("missed", re.compile(r"Missed (\d{1,15}) kernel messages")),
+    ("limit", re.compile(r"audit: (?!type=).*(?:limit exceeded|queue overflow)")),
 )
 
 
@@ -36,45 +55,72 @@ class Denial(NamedTuple):
     """A refused action of a process.
 
     time: seconds since 1970, 0.0 if unknown. serial: the audit event's number, 0 if unknown.
-    fields: the message's words, decoded.
+    fields: the message's words, decoded. sender: the process that recorded it, "" for the
+    kernel. learned: names whose changing part was seen in the log itself.
     """
 
     time: float
     serial: int
     fields: Mapping[str, str]
+    sender: str = ""
+    learned: Mapping[str, Name] = {}
 
     def get(self, key: str) -> str:
         """A word's value, "" if the message has none."""
         return self.fields.get(key, "")
+
+    def name(self, key: str = "name") -> Name:
+        """A path, with patterns for what is another one next time."""
+        return self.learned.get(key) or generic(self.get(key))
 
     @property
     def operation(self) -> str:
         """What the kernel calls it (open, mount, ptrace, …)."""
         return self.get("operation")
 
+    @property
+    def mask(self) -> str:
+        """The refused permissions; kernels before 4.x wrote owner and other apart: ``w::``."""
+        mask = self.get("denied_mask") or self.get("requested_mask") or self.get("denied")
+        return (mask or self.get("requested")).replace(":", "")
+
 
 def parse(text: str, time: float = 0.0, serial: int = 0) -> Denial | None:
     """The denial that a message tells of, None if it tells of none.
 
-    time and serial count where the message has no ``audit(time:serial)`` of its own (the
+    time and serial are used where the message has no ``audit(time:serial)`` of its own (the
     journal's audit transport has them in fields).
     """
-    if 'apparmor="' not in text:
+    begin = text.find('apparmor="')
+    if begin < 0:
         return None
-    stamp = _STAMP.search(text)
-    if stamp is not None:
-        time = int(stamp[1]) + int(stamp[2]) / 1000
-        serial = int(stamp[3])
-    # dbus-daemon's own (USER_AVC): words in front of msg='…' are of the daemon.
-    inner = text.find("msg='")
+    head = next((match for match in (head.match(text) for head in _HEADS) if match), None)
+    if head is None:
+        return None
+    kind = _TYPES.get(head[1], head[1])
+    if head.lastindex == 4:
+        time = int(head[2]) + int(head[3]) / 1000
+        serial = int(head[4])
+    sender = ""
+    if kind == USER:
+        # words in front of msg='…' are the kernel's, about who sent it
+        said = text.find("msg='", head.end())
+        process = _SENDER.match(text, head.end())
+        if process is None or said < 0:
+            return None
+        sender = process[1]
+        begin = text.find('apparmor="', said)
+    elif kind != KERNEL or begin != head.end():
+        return None
     # \x1d: auditd repeats some words in words of its own behind it (log_format=ENRICHED).
-    body = text[inner + 5 if inner >= 0 else 0 :].partition("\x1d")[0]
+    body = text[begin:].partition("\x1d")[0]
     fields: dict[str, str] = {}
-    for key, value in _WORD.findall(body[body.find('apparmor="') :]):
-        fields.setdefault(key, decode(key, value))
-    if fields.get("apparmor") not in DENIED:
+    for key, value in _WORD.findall(body):
+        if key not in fields:
+            fields[key] = decode(key, value)
+    if fields.get("apparmor") not in DENIED or "\0" in "".join(fields.values()):
         return None
-    return Denial(time, serial, fields)
+    return Denial(time, serial, fields, sender)
 
 
 def decode(key: str, value: str) -> str:
@@ -96,22 +142,32 @@ class Loss(NamedTuple):
 def tells_of_loss(text: str) -> Loss | None:
     """What a message says of missing messages, None if it says nothing of that."""
     for kind, pattern in _LOST:
-        match = pattern.search(text)
+        match = pattern.match(text)
         if match is not None:
             return Loss(kind, int(match[1]) if match.groups() else 0)
     return None
 
 
-def losses_in_words(losses: Iterable[Loss]) -> list[str]:
-    """One sentence for each kind; audit_lost is a sum already, the others are added up."""
-    counts: dict[str, int] = {}
-    for kind, count in losses:
-        before = counts.get(kind, 0)
-        counts[kind] = max(before, count) if kind == "lost" else before + count
-    words = {
-        "left out": "the kernel left out {} audit messages (rate limit of printk)",
-        "lost": "the kernel lost {} audit messages (audit_lost)",
-        "missed": "the journal missed {} kernel messages",
-        "limit": "the kernel's audit queue or rate limit was exceeded",
-    }
-    return [words[kind].format(count) for kind, count in counts.items()]
+class Losses:
+    """Adds up what is missing; audit_lost is a sum already."""
+
+    def __init__(self, losses: Iterable[Loss] = ()) -> None:
+        self._counts: dict[str, int] = {}
+        for loss in losses:
+            self.add(loss)
+
+    def add(self, loss: Loss) -> None:
+        """One message more."""
+        before = self._counts.get(loss.kind, 0)
+        number = loss.number
+        self._counts[loss.kind] = max(before, number) if loss.kind == "lost" else before + number
+
+    def in_words(self) -> tuple[str, ...]:
+        """One sentence for each kind."""
+        words = {
+            "left out": "the kernel left out {} audit messages (rate limit of printk)",
+            "lost": "the kernel lost {} audit messages (audit_lost)",
+            "missed": "the journal missed {} kernel messages",
+            "limit": "the kernel's audit queue or rate limit was exceeded",
+        }
+        return tuple(words[kind].format(count) for kind, count in self._counts.items())

@@ -7,12 +7,12 @@ fsmount, move_mount) the kernel sees a move without source and type.
 
 from typing import NamedTuple
 
+from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.quoting import literal, readable
+from phoenix_apparmor.denials.quoting import is_path, quoted, readable
+from phoenix_apparmor.denials.vocabulary import PROPAGATION
 
-PROPAGATION = frozenset(
-    ("shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable")
-)
 # What our profiles never mount, or only in one place: abstractions/phoenix/{mounts,kernel-mounts}.
 KERNEL_VIEWS = frozenset(
     ("proc", "sysfs", "binfmt_misc", "debugfs", "tracefs", "configfs", "securityfs", "pstore",
@@ -23,12 +23,8 @@ HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overla
 
 
 class Mount(NamedTuple):
-    """As acts.Act; flags, fstype, source and target as a deny rule is matched against them."""
+    """As a deny rule is matched against it."""
 
-    words: str
-    rule: str
-    note: str
-    hole: str
     flags: frozenset[str]
     fstype: str
     source: str
@@ -36,60 +32,117 @@ class Mount(NamedTuple):
 
 
 def read(denial: Denial) -> Mount:
-    """The refused mount."""
-    target, source = denial.get("name"), denial.get("srcname")
-    fstype = denial.get("fstype")
+    """The refused mount as it was asked for."""
     words = [word.strip() for word in denial.get("flags").split(",") if word.strip()]
-    flags = frozenset(words)
-    on = readable(target)
-    note = ""
+    return Mount(frozenset(words), denial.get("fstype"), denial.get("srcname"), denial.get("name"))
+
+
+def act_of(denial: Denial) -> Act:
+    """A mount, umount or pivot_root: all have the class mount."""
+    if denial.operation == "umount":
+        return umount(denial)
+    if denial.operation == "pivotroot":
+        return pivot_root(denial)
+    mount = read(denial)
+    target, source = denial.name(), denial.name("srcname")
+    said = _said(mount, _words(denial), readable(target), readable(source))
+    odd = _unruly(mount, _words(denial))
+    if odd:
+        return Act(said, note=odd)
+    what, note = _what(mount, _words(denial), quoted(source))
+    return Act(said, f"mount{what} -> {quoted(target)},", note, _hole(mount))
+
+
+def _words(denial: Denial) -> list[str]:
+    return [word.strip() for word in denial.get("flags").split(",") if word.strip()]
+
+
+def _unruly(mount: Mount, words: list[str]) -> str:
+    """Why no rule can be given, "" if one can."""
+    odd = next((word for word in words if word not in vocabulary.MOUNT_FLAGS), None)
+    if odd is not None:
+        return strange("option of a mount", odd)
+    if mount.fstype and not vocabulary.is_file_system(mount.fstype):
+        return strange("type of file system", mount.fstype)
+    if not is_path(mount.target):
+        return "No rule is given for it: its place is no path."
+    if _is_of_path(mount) and not is_path(mount.source):
+        return "No rule is given for it: what is mounted is no path."
+    return ""
+
+
+def _is_of_path(mount: Mount) -> bool:
+    """Whether something that is there already is mounted in another place."""
+    flags = mount.flags
+    if "remount" in flags:
+        return False
+    return bool(flags & {"bind", "rbind"} or ("move" in flags and mount.source))
+
+
+def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
+    """(the rule's conditions up to the place, a note)."""
+    flags = mount.flags
     options = f" options=({','.join(words)})" if words else ""
     if "remount" in flags:
-        others = ", ".join(word for word in words if word not in ("remount", "bind", "silent"))
-        said = f"remount {on} ({others})"
-        rule = f"mount -> {literal(target)},"
-        note = ("The rule allows any mount there: AppArmor 3.0 matches no narrower one "
-                "for a remount.")  # fmt: skip
-    elif flags & {"bind", "rbind"}:
-        said = f"bind-mount {readable(source)} on {on}"
-        rule = f"mount{options} {literal(source)} -> {literal(target)},"
-    elif "move" in flags:
-        said = (
-            f"move the mount {readable(source)} to {on}" if source else f"mount something on {on}"
-        )
-        rule = f"mount{options}{' ' + literal(source) if source else ''} -> {literal(target)},"
-        if not source:
-            note = ("Made with the new mount API, which does not tell AppArmor what it is: "
-                    "the rule allows anything there.")  # fmt: skip
-    elif flags & PROPAGATION:
-        kind = next(word for word in words if word in PROPAGATION)
-        said = f"make {on} {kind}"
-        options = options.replace(kind, f"make-{kind}")
-        rule = f"mount{options} -> {literal(target)},"
+        return options, ""
+    if _is_of_path(mount):
+        return f"{options} {source}", ""
+    if "move" in flags:
+        return options, ("Made with the new mount API, which does not tell AppArmor what it is: "
+                         "the rule allows anything there.")  # fmt: skip
+    if flags & PROPAGATION:
+        made = [f"make-{word}" if word in PROPAGATION else word for word in words]
         note = "AppArmor 3.0 (PVE 8) takes this rule for any mount (CVE-2016-1585)."
-    else:
-        # a device or a server is worth naming, the arbitrary word of a tmpfs is not
-        device = f" {literal(source)}" if "/" in source else ""
-        said = f"mount {readable(fstype) or 'something'} on {on}"
-        said += " read-only" if "ro" in flags else ""
-        said += f" from {readable(source)}" if device else ""
-        kind = f" fstype={literal(fstype)}" if fstype else ""
-        rule = f"mount{kind}{options}{device} -> {literal(target)},"
-        if denial.get("info") == "failed flags match" and fstype in HARMLESS:
-            note = (
-                "If that does not do: the mount has an option that the kernel does not print "
-                f"(nosymfollow). Then: mount fstype={fstype} -> {literal(target)},"
-            )
-    hole = _hole(flags, fstype, source, target)
-    return Mount(said, rule, note, hole, flags, fstype, source, target)
+        return f" options=({','.join(made)})", note
+    # What holds nothing but the container's own may have any option: the kernel does not print
+    # all of them (nosymfollow). A device or a server is worth naming, the arbitrary word of a
+    # tmpfs is not.
+    kind = f' fstype="{mount.fstype}"' if mount.fstype else ""
+    options = "" if mount.fstype in HARMLESS else options
+    return f"{kind}{options}{f' {source}' if '/' in mount.source else ''}", ""
+
+
+def _said(mount: Mount, words: list[str], on: str, source: str) -> str:
+    flags = mount.flags
+    if "remount" in flags:
+        shown = [word for word in words if word not in ("remount", "bind", "silent")]
+        return f"remount {on} ({readable(', '.join(shown))})"
+    if flags & {"bind", "rbind"}:
+        return f"bind-mount {source} on {on}"
+    if "move" in flags:
+        return f"move the mount {source} to {on}" if mount.source else f"mount something on {on}"
+    if flags & PROPAGATION:
+        return f"make {on} {next(word for word in words if word in PROPAGATION)}"
+    said = f"mount {readable(mount.fstype, 40) or 'something'} on {on}"
+    said += " read-only" if "ro" in flags else ""
+    return said + (f" from {source}" if "/" in mount.source else "")
+
+
+def umount(denial: Denial) -> Act:
+    """A mount taken away."""
+    words = f"unmount {readable(denial.name())}"
+    if not is_path(denial.get("name")):
+        return Act(words, note="No rule is given for it: its place is no path.")
+    return Act(words, f"umount {quoted(denial.name())},")
+
+
+def pivot_root(denial: Denial) -> Act:
+    """Another root for the mount namespace."""
+    new, old = denial.name(), denial.name("srcname")
+    words = f"make {readable(new)} its root (pivot_root)"
+    if not is_path(denial.get("name")):
+        return Act(words, note="No rule is given for it: its place is no path.")
+    before = f"oldroot={quoted(old)} " if is_path(denial.get("srcname")) else ""
+    return Act(words, f"pivot_root {before}{quoted(new)},")
 
 
 def _within(name: str, folders: tuple[str, ...]) -> bool:
     return any(name == folder or name.startswith(folder + "/") for folder in folders)
 
 
-def _hole(flags: frozenset[str], fstype: str, source: str, target: str) -> str:
+def _hole(mount: Mount) -> str:
     """Why such a mount should stay forbidden, "" if nothing speaks against it."""
+    flags, fstype, source, target = mount
     kernel = ("/proc", "/sys", "/dev/.lxc")
     if fstype in KERNEL_VIEWS:
         return (

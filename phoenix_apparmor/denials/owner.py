@@ -1,28 +1,29 @@
 """Which container a denial is of: by policy namespace, by name of its profile, by process."""
 
-import os
 import re
 from typing import NamedTuple
 
 from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.source import boot_time
+from phoenix_apparmor.denials.processes import Processes
 from phoenix_apparmor.host import Host
 
 # LXC (lsm/apparmor.c): profile lxc-NAME_<PATH>, namespace the same with / as -.
-_OWN_NAME = re.compile(r"lxc-(.+)_<[^>]*>\Z")
+_OWN_NAME = re.compile(r"lxc-(.+)_<([^>]*)>\Z", re.DOTALL)
 # cgroup of a container: lxc/CTID on Proxmox, lxc.payload.NAME elsewhere.
-_CGROUP = re.compile(rb"/lxc(?:\.payload|\.monitor)?[./]([^/\n]+)")
+_CGROUP = re.compile(r"/lxc(?:\.payload|\.monitor)?[./]([^/]+)")
+# More names of profiles than this at once were made up inside a container.
+MOST_LABELS = 4096
 
 
 class Owner(NamedTuple):
     """Whose denial it is.
 
     ctid: the container (a name on plain LXC), "" if unknown or if it is none's.
-    profile: the host's profile that refused, "" if one inside a policy namespace did.
-    inside: the refusing profile of the container's own policy namespace, "" otherwise.
-    how: what tells the container: "namespace", "name", "process", or "only", when it is
-    the only one that was started under the profile; "" if nothing does.
+    profile: the host's profile that refused, "" if one inside a policy namespace did; a child
+    of it is in child. inside: the refusing profile of the container's own policy namespace, ""
+    otherwise. how: what tells the container: "namespace", "name", "process", or "only", when it
+    is the only one that was started under the profile; "" if nothing does.
     candidates: with an unknown container, those that were started under the profile.
     """
 
@@ -31,6 +32,7 @@ class Owner(NamedTuple):
     inside: str = ""
     how: str = ""
     candidates: tuple[str, ...] = ()
+    child: str = ""
 
     @property
     def concerns_containers(self) -> bool:
@@ -39,53 +41,39 @@ class Owner(NamedTuple):
             ("lxc-", "/usr/bin/lxc-", "/usr/sbin/lxc-")
         )
 
+    @property
+    def generated_in(self) -> str:
+        """The folder of containers whose LXC made the profile at the start; "": no such one."""
+        own = _OWN_NAME.match(self.profile)
+        return own[2] if own else ""
+
 
 class Owners:
     """Finds owners on one host; what it read of the host it keeps for the next one."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._boot = boot_time(host)
+        self._processes = Processes(host)
         self._users: dict[str, tuple[str, ...]] | None = None
+        self._labels: dict[tuple[str, str, str], Owner] = {}
 
     def of(self, denial: Denial) -> Owner:
         """Whose denial it is."""
-        profile = denial.get("profile")
-        # root//NAMESPACE from the kernel, :NAMESPACE: in labels
-        namespace = denial.get("namespace").removeprefix("root//")
-        if namespace:
-            return Owner(_named_by(namespace), "", profile, "namespace")
-        # a label is a stack of profiles, A//&:NAMESPACE:B
-        stack = (profile or denial.get("label")).split("//&")
-        outer = next((part for part in stack if not part.startswith(":")), "").split("//")[0]
-        for part in stack:
-            if part.startswith(":") and (ctid := _named_by(part[1:].partition(":")[0])):
-                return Owner(ctid, outer, how="namespace")
-        if own := _OWN_NAME.match(outer):
-            return Owner(own[1], outer, how="name")
-        ctid = self._by_process(denial)
-        if ctid:
-            return Owner(ctid, outer, how="process")
-        users = self._started_under(outer) if outer.startswith("lxc-") else ()
+        key = (denial.get("profile"), denial.get("namespace"), denial.get("label"))
+        owner = self._labels.get(key)
+        if owner is None:
+            if len(self._labels) >= MOST_LABELS:
+                self._labels.clear()
+            owner = self._labels[key] = _by_label(*key)
+        if owner.ctid or owner.inside or not owner.profile:
+            return owner
+        group = _CGROUP.search(self._processes.cgroup(denial.get("pid"), denial.time))
+        if group:
+            return owner._replace(ctid=group[1], how="process")
+        users = self._started_under(owner.profile) if owner.profile.startswith("lxc-") else ()
         if len(users) == 1:
-            return Owner(users[0], outer, how="only")
-        return Owner("", outer, candidates=users)
-
-    def _by_process(self, denial: Denial) -> str:
-        """The container of the process, if that still runs and is no later one of that number."""
-        pid = denial.get("pid")
-        if not pid.isdigit() or pid == "0":
-            return ""
-        try:
-            group = _CGROUP.search(self._host.read(f"/proc/{pid}/cgroup"))
-            # proc(5): the name in brackets may hold blanks; starttime is the 20th word behind it
-            stat = self._host.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-            started = self._boot + int(stat[19]) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError, IndexError):
-            return ""
-        if group is None or started > denial.time + 2:
-            return ""
-        return group[1].decode("utf-8", "surrogateescape")
+            return owner._replace(ctid=users[0], how="only")
+        return owner._replace(candidates=users)
 
     def _started_under(self, profile: str) -> tuple[str, ...]:
         if self._users is None:
@@ -98,8 +86,26 @@ class Owners:
                 values = lxcconf.profiles(text)
                 if values:
                     users.setdefault(values[-1].split("//")[0], []).append(name)
-            self._users = {key: tuple(sorted(value, key=_order)) for key, value in users.items()}
+            self._users = {key: tuple(sorted(value, key=order)) for key, value in users.items()}
         return self._users.get(profile, ())
+
+
+def _by_label(profile: str, namespace: str, label: str) -> Owner:
+    """What names alone tell."""
+    # root//NAMESPACE from the kernel, :NAMESPACE: in labels
+    namespace = namespace.removeprefix("root//")
+    if namespace:
+        return Owner(_named_by(namespace), "", profile, "namespace")
+    # a label is a stack of profiles, A//&:NAMESPACE:B
+    stack = (profile or label).split("//&")
+    outer = next((part for part in stack if not part.startswith(":")), "")
+    outer, _, child = outer.partition("//")
+    if own := _OWN_NAME.match(outer):
+        return Owner(own[1], outer, how="name", child=child)
+    for part in stack:
+        if part.startswith(":") and (ctid := _named_by(part[1:].partition(":")[0])):
+            return Owner(ctid, outer, how="namespace", child=child)
+    return Owner("", outer, child=child)
 
 
 def _named_by(namespace: str) -> str:
@@ -108,5 +114,6 @@ def _named_by(namespace: str) -> str:
     return own[1] if own else ""
 
 
-def _order(name: str) -> tuple[int, str]:
-    return (int(name) if name.isascii() and name.isdigit() else 0, name)
+def order(name: str) -> tuple[int, str]:
+    """Sorts CTIDs by number, and before them names that are none."""
+    return (int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0, name)

@@ -1,24 +1,53 @@
-"""Names from the kernel's log, for people and for rules. Pure."""
+"""Names from the kernel's log, for people and for rules. Pure.
+
+Whatever a container chose passes here before it reaches a terminal, a file or a rule.
+"""
 
 import re
 
-_SPECIAL = re.compile(r'[\\*?\[\]{}^"]')
-_NEEDS_QUOTES = re.compile(r'[\s,()=#@<>&"]|[^\x21-\x7e]')
+from phoenix_apparmor.denials.names import Name, as_name
+from phoenix_apparmor.errors import readable as visible
+
+# Bytes that apparmor_parser takes as they are between quotes. All others are written as \ooo,
+# the backslash too: as "\\" in front of the closing quote it would take that away (the parser's
+# lexer reads \" as one), and with it the rules that follow.
+_PLAIN = frozenset(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_.-+:,=<>&()~% "
+)
+_LONGEST = 200
 
 
-def readable(name: str) -> str:
-    """name on one line: what a container chose may hold anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+def readable(name: "str | Name", longest: int = _LONGEST) -> str:
+    """name on one line, with what cannot be printed made visible, and cut where it is long."""
+    text = "".join("*" if part.wild else part.text for part in as_name(name))
+    text = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def literal(name: str, before: str = "") -> str:
-    """name as an AppArmor pattern that matches just this, in quotes where it needs them.
+def quoted(name: "str | Name") -> str:
+    """name as a quoted AppArmor pattern that matches just this; what changes stays a pattern."""
+    parts = (part.text if part.wild else _escaped(part.text) for part in as_name(name))
+    return f'"{"".join(parts)}"'
 
-    before: a pattern that goes in front as it is.
+
+def _escaped(text: str) -> str:
+    # apparmor_parser turns \ooo into the byte, and into an escaped one where it is an
+    # operator of its patterns (parser_misc.c, processunquoted): the same on 3.0 and 4.1
+    raw = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}" for byte in raw)
+
+
+def is_path(name: str) -> bool:
+    """Whether the kernel can mean a file by it, and the parser leaves it as it is.
+
+    apparmor_parser makes one slash of several, which would be a rule for another name.
     """
-    escaped = _SPECIAL.sub(r"\\\g<0>", name)
-    raw = escaped.encode("utf-8", "surrogateescape")
-    # apparmor_parser reads \ooo in a quoted name (lib.c, strn_escseq)
-    text = "".join(chr(b) if 0x20 <= b < 0x7F else f"\\{b:03o}" for b in raw)
-    text = before + text
-    return f'"{text}"' if _NEEDS_QUOTES.search(name) or not text else text
+    return name.startswith("/") and "//" not in name and "\0" not in name
+
+
+_DBUS = re.compile(r"[A-Za-z0-9_./:-]{1,255}\Z")
+
+
+def is_dbus_word(text: str) -> bool:
+    """Whether text is a name, path, interface or member by D-Bus' own grammar."""
+    return _DBUS.match(text) is not None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import aare
+from phoenix_apparmor.denials import policytext
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, load
@@ -145,10 +145,10 @@ def guard(host: Host, file: ProfileFile, name: str, rules: tuple[str, ...]) -> b
 def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
     """All explicit denies of a profile and of the container's own rules, each once."""
     text = file.text.decode("utf-8", "surrogateescape")
-    parts = [*aare.expand(text, file.path, lambda name: _included(host, name))]
-    parts.append(("", "".join(f"{rule}\n" for rule in rules)))
+    parts = [*policytext.expand(text, file.path, lambda name: _included(host, name))]
+    parts.append(policytext.Text("", "".join(f"{rule}\n" for rule in rules)))
     found = [
-        f"{'audit ' if rule.audited else ''}{rule.text}" for rule in aare.deny_rules(iter(parts))
+        f"{'audit ' if rule.audited else ''}{rule.text}" for rule in policytext.deny_rules(parts)
     ]
     said = sum(len(re.findall(r"(?<![\w/-])deny(?![\w/-])", part)) for _, part in parts)
     if said != len(found):
@@ -198,7 +198,7 @@ def _compiled(host: Host, file: ProfileFile, until: float) -> str:
     """
     digest = hashlib.sha256(repr(tuple(_ingredients(host))).encode())
     text = file.text.decode("utf-8", "surrogateescape")
-    for path, part in aare.expand(text, file.path, lambda name: _included(host, name)):
+    for path, part in policytext.expand(text, file.path, lambda name: _included(host, name)):
         digest.update(f"{path}\0{part}\0".encode("utf-8", "surrogateescape"))
     folder = f"{paths.COMPILED}/{file.name}"
     policy = f"{folder}/{digest.hexdigest()[:32]}"

@@ -60,4 +60,7 @@ def line(name: str, value: int, /, **labels: str) -> str:
 
 def _escape(label: str) -> str:
     # Bytes that are no UTF-8 came in as surrogates, which the format cannot carry.
-    return label.encode("utf-8", "replace").decode().translate(ESCAPES)
+    # What cannot be printed has no meaning in a label, and the file may be shown on a terminal.
+    text = label.encode("utf-8", "replace").decode()
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return shown.translate(ESCAPES)

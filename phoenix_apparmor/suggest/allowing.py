@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from phoenix_apparmor import trial
 from phoenix_apparmor.assignments import rules
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import groups
-from phoenix_apparmor.denials.closing import Closed
+from phoenix_apparmor.denials import collect
 from phoenix_apparmor.denials.groups import Group
-from phoenix_apparmor.denials.owner import Owners
 from phoenix_apparmor.host import Host
 
 _CHANGING = (
@@ -65,8 +63,7 @@ def found(host: Host, ctid: str, assignment: Assignment, refused: Iterable[Group
     result = list(refused)
     if assignment.trial and assignment.profile is not None:
         seen = trial.seen(host, {ctid: assignment.profile})[ctid]
-        parts, _ = groups.group(seen.denials or (), Owners(host), Closed(host))
-        result += parts
+        result += collect.judged(host, seen.denials or ())
     return result
 
 
@@ -93,11 +90,11 @@ def plan(
 
 
 def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
-    words, rule = part.act.words, lasting(part.act.rule)
+    words, rule = part.words, lasting(part.advice.rule)
     why = _beyond_rules(part, ctid, rule)
     if why:
         return Helped(words, part.count, "", why)
-    hole = part.warning or rules.hole(rule)
+    hole = part.advice.warning or rules.hole(rule)
     if hole and rule not in named:
         return Helped(words, part.count, rule, hole, named=True)
     return Helped(words, part.count, rule)
@@ -107,15 +104,15 @@ def _beyond_rules(part: Group, ctid: str, rule: str) -> str:
     """Why no rule of the container's can help, "" if one can."""
     if part.owner.inside:
         return f"profile {part.owner.inside} inside its own policy namespace refused it"
-    if part.futile:
-        return f"{part.warning}; no rule can take that back"
+    if part.advice.futile:
+        return f"{part.advice.warning}; no rule can take that back"
     if part.owner.ctid != ctid:
         others = ", ".join(part.owner.candidates)
         return f"the log does not say whose it was ({others}); a trial of this container would"
     if part.owner.how == "name":
         return "it ran under Proxmox' generated profile then"
     if not rule or rules.problem(rule):
-        return part.act.note or "no rule allows that"
+        return part.advice.words.removesuffix(".") or "no rule allows that"
     return ""
 
 

@@ -24,14 +24,14 @@ CASES = (
         f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
         'peer="unconfined"',
         "be looked into by a process under unconfined",
-        "ptrace (readby) peer=unconfined,",
+        'ptrace (readby) peer="unconfined",',
     ),
     Case(
         PVE9,
         f'operation="signal" class="signal" {P} pid=12 comm="x" requested_mask="receive" '
         'denied_mask="receive" signal=term peer="unconfined"',
         "get signal term from a process under unconfined",
-        "signal (receive) set=(term) peer=unconfined,",
+        'signal (receive) set=(term) peer="unconfined",',
     ),
     Case(
         PVE9,
@@ -54,42 +54,42 @@ CASES = (
         f'operation="link" class="file" {P} name="/new" pid=1 comm="ln" requested_mask="l" '
         'denied_mask="l" fsuid=0 ouid=0 target="/old"',
         "make the hard link /new to /old",
-        "link /new -> /old,",
+        'link "/new" -> "/old",',
     ),
     Case(
         TRIXIE,
         f'operation="open" class="file" {P} name="/log" pid=1 comm="sh" requested_mask="a" '
         'denied_mask="a" fsuid=0 ouid=0 target="/other"',
         "append to /log",
-        "/log a,",
+        '"/log" a,',
     ),
     Case(
         BOOKWORM,
         f'operation="file_mmap" {P} name="/x" pid=1 comm="sh" requested_mask="wam::" '
         'denied_mask="wam::" fsuid=0 ouid=0',
         "write and append to and map as code /x",
-        "/x wm,",
+        '"/x" wm,',
     ),
     Case(
         BOOKWORM,
         f'operation="open" {P} name="/proc/sysrq-trigger" pid=4711 comm="sh" requested_mask="w" '
         'denied_mask="w" fsuid=100000 ouid=0',
         "write /proc/sysrq-trigger",
-        "/proc/sysrq-trigger w,",
+        '"/proc/sysrq-trigger" w,',
     ),
     Case(
         TRIXIE,
         f'operation="open" class="file" {P} name="/proc/sys/kernel/core_pattern" pid=4711 '
         'comm="sh" requested_mask="wc" denied_mask="wc" fsuid=100000 ouid=65534',
         "write /proc/sys/kernel/core_pattern",
-        "/proc/sys/kernel/core_pattern w,",
+        '"/proc/sys/kernel/core_pattern" w,',
     ),
     Case(
         PVE8,
         f'operation="open" class="file" {P} name="/proc/831/environ" pid=831 comm="ps" '
         'requested_mask="r" denied_mask="r" fsuid=100000 ouid=100000',
         "read /proc/*/environ",
-        "/proc/[0-9]*/environ r,",
+        '"/proc/[0-9]*/environ" r,',
     ),
     Case(
         PVE9,
@@ -103,7 +103,7 @@ CASES = (
         f'operation="exec" class="file" {P} name="/usr/bin/id" pid=1 comm="sh" '
         'requested_mask="x" denied_mask="x" fsuid=0 ouid=0',
         "execute /usr/bin/id",
-        "/usr/bin/id ix,",
+        '"/usr/bin/id" ix,',
     ),
     Case(
         BOOKWORM,
@@ -118,7 +118,7 @@ CASES = (
         f'operation="mount" info="failed mntpnt match" error=-13 {P} name="/mnt/" pid=4712 '
         'comm="mount" fstype="proc" srcname="proc"',
         "mount proc on /mnt/",
-        "mount fstype=proc -> /mnt/,",
+        'mount fstype="proc" -> "/mnt/",',
         hole="host kernel's own interface",
     ),
     Case(
@@ -127,7 +127,7 @@ CASES = (
         'profile="lxc-101_</var/lib/lxc>" name="/run/systemd/unit-root/" pid=4178 '
         'comm="(networkd)" srcname="/" flags="rw, rbind"',
         "bind-mount / on /run/systemd/unit-root/",
-        "mount options=(rw,rbind) / -> /run/systemd/unit-root/,",
+        'mount options=(rw,rbind) "/" -> "/run/systemd/unit-root/",',
     ),
     Case(
         TRIXIE,
@@ -135,15 +135,14 @@ CASES = (
         'name="/dev/shm/" pid=80 comm="(sd-mkdcreds)" fstype="ramfs" srcname="ramfs" '
         'flags="rw, nosuid, nodev, noexec"',
         "mount ramfs on /dev/shm/",
-        "mount fstype=ramfs options=(rw,nosuid,nodev,noexec) -> /dev/shm/,",
-        note="mount fstype=ramfs -> /dev/shm/,",
+        'mount fstype="ramfs" -> "/dev/shm/",',
     ),
     Case(
         TRIXIE,
         f'operation="mount" class="mount" info="failed mntpnt match" error=-13 {P} '
         'name="/proc/" pid=80 comm="mount" flags="rw, move"',
         "mount something on /proc/",
-        "mount options=(rw,move) -> /proc/,",
+        'mount options=(rw,move) -> "/proc/",',
         hole="hides what the deny rules know",
         note="new mount API",
     ),
@@ -152,7 +151,7 @@ CASES = (
         f'operation="mount" class="mount" info="failed srcname match" error=-13 {P} name="/mnt/" '
         'pid=80 comm="mount" srcname="/proc/sys/" flags="rw, move"',
         "move the mount /proc/sys/ to /mnt/",
-        "mount options=(rw,move) /proc/sys/ -> /mnt/,",
+        'mount options=(rw,move) "/proc/sys/" -> "/mnt/",',
         hole="/proc/sys/ under another path",
     ),
     Case(
@@ -160,7 +159,7 @@ CASES = (
         f'operation="mount" class="mount" info="failed perms check" error=-13 {P} name="/x/" '
         'pid=80 comm="mount" flags="rw, rslave"',
         "make /x/ rslave",
-        "mount options=(rw,make-rslave) -> /x/,",
+        'mount options=(rw,make-rslave) -> "/x/",',
         note="CVE-2016-1585",
     ),
     Case(
@@ -168,15 +167,14 @@ CASES = (
         f'operation="mount" info="failed flags match" error=-13 {P} name="/run/" pid=80 '
         'comm="mount" flags="ro, nosuid, remount, bind"',
         "remount /run/ (ro, nosuid)",
-        "mount -> /run/,",
-        note="any mount there",
+        'mount options=(ro,nosuid,remount,bind) -> "/run/",',
     ),
     Case(
         BOOKWORM,
         f'operation="mount" info="failed type match" error=-13 {P} name="/mnt/" pid=80 '
         'comm="mount" fstype="ext4" srcname="/dev/vdb" flags="rw"',
         "mount ext4 on /mnt/ from /dev/vdb",
-        "mount fstype=ext4 options=(rw) /dev/vdb -> /mnt/,",
+        'mount fstype="ext4" options=(rw) "/dev/vdb" -> "/mnt/",',
         hole="crafted file system",
     ),
     Case(
@@ -184,14 +182,14 @@ CASES = (
         f'operation="mount" class="mount" info="failed type match" error=-13 {P} name="/mnt/" '
         'pid=80 comm="mount.nfs" fstype="nfs" srcname="10.0.0.1:/export" flags="rw"',
         "mount nfs on /mnt/ from 10.0.0.1:/export",
-        "mount fstype=nfs options=(rw) 10.0.0.1:/export -> /mnt/,",
+        'mount fstype="nfs" options=(rw) "10.0.0.1:/export" -> "/mnt/",',
     ),
     Case(
         TRIXIE,
         f'operation="mount" class="mount" info="failed flags match" error=-13 {P} name="/run/s/" '
         'pid=611 comm="mount" fstype="sysfs" srcname="none" flags="ro, silent"',
         "mount sysfs on /run/s/ read-only",
-        "mount fstype=sysfs options=(ro,silent) -> /run/s/,",
+        'mount fstype="sysfs" options=(ro,silent) -> "/run/s/",',
         hole="own interface",
     ),
     Case(
@@ -199,7 +197,7 @@ CASES = (
         f'operation="change_profile" class="file" {P} name="unconfined" pid=604 comm="sh" '
         'target="unconfined"',
         "change to profile unconfined",
-        "change_profile -> unconfined,",
+        'change_profile -> "unconfined",',
         hole="leaves its profile",
     ),
 )

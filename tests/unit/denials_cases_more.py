@@ -7,20 +7,20 @@ CASES = (
         BOOKWORM,
         f'operation="umount" {P} name="/x/" pid=80 comm="umount"',
         "unmount /x/",
-        "umount /x/,",
+        'umount "/x/",',
     ),
     Case(
         PVE8,
         f'operation="pivotroot" class="mount" {P} name="/new/" pid=8 comm="runc" srcname="/new/o/"',
         "make /new/ its root (pivot_root)",
-        "pivot_root oldroot=/new/o/ /new/,",
+        'pivot_root oldroot="/new/o/" "/new/",',
     ),
     Case(
         BOOKWORM,
         f'operation="ptrace" {P} pid=12 comm="ps" requested_mask="read" denied_mask="read" '
         'peer="unconfined"',
         "look into a process under unconfined",
-        "ptrace (read) peer=unconfined,",
+        'ptrace (read) peer="unconfined",',
         hole="outside of itself",
     ),
     Case(
@@ -28,7 +28,7 @@ CASES = (
         f'operation="ptrace" class="ptrace" {P} pid=12 comm="gdb" requested_mask="trace" '
         'denied_mask="trace" peer="lxc-nvidia-gpu-base//child"',
         "trace a process under lxc-nvidia-gpu-base//child",
-        "ptrace (trace) peer=lxc-nvidia-gpu-base//child,",
+        'ptrace (trace) peer="lxc-nvidia-gpu-base//child",',
     ),
     Case(
         PVE9,
@@ -45,6 +45,7 @@ CASES = (
         f'operation="capable" {P} pid=12 comm="modprobe" capability=16  capname="sys_module"',
         "use the capability sys_module",
         "capability sys_module,",
+        hole="loads code",
     ),
     Case(
         PVE9,
@@ -52,14 +53,13 @@ CASES = (
         'requested="userns_create" denied="userns_create" target="unprivileged_userns"',
         "create a user namespace",
         "userns create,",
-        note="AppArmor 3.0 (PVE 8) does not know this rule",
     ),
     Case(
         BOOKWORM,
         f'operation="change_profile" info="change_profile not permitted" error=-13 {P} '
         'name="unconfined" pid=12 comm="sh"',
         "change to profile unconfined",
-        "change_profile -> unconfined,",
+        'change_profile -> "unconfined",',
         hole="leaves its profile",
     ),
     Case(
@@ -99,23 +99,22 @@ CASES = (
         'protocol=0 requested_mask="send receive connect" denied_mask="send connect" addr=none '
         'peer_addr="@/tmp/dbus" peer="unconfined"',
         "connect a unix socket @/tmp/dbus of unconfined",
-        "unix (send, connect) type=stream peer=(label=unconfined),",
+        'unix (send, connect) type=stream peer=(label="unconfined",addr="@/tmp/dbus"),',
         hole="talks to processes outside",
     ),
     Case(
         PVE9,
         f'operation="mqueue_create" class="posix_mqueue" {P} name="/q" pid=12 comm="x" '
         'requested="create" denied="create" class="posix_mqueue" fsuid=0 ouid=0',
-        "use the message queue /q",
-        "mqueue (create) /q,",
-        note="AppArmor 3.0",
+        "create the POSIX message queue /q",
+        'mqueue (create) type=posix "/q",',
     ),
     Case(
         PVE9,
         f'operation="uring_sqpoll" class="io_uring" {P} pid=12 comm="x" requested="sqpoll" '
         'denied="sqpoll"',
-        "use io_uring (uring_sqpoll)",
-        "",
+        "have the kernel poll an io_uring for it (sqpoll)",
+        "io_uring (sqpoll),",
     ),
     Case(
         PVE9,

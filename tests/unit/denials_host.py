@@ -1,11 +1,12 @@
 """A host whose kernel refused something, for denials."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import REPO, FakeHost
 
 BOOT = 1764000000
 
@@ -114,3 +115,41 @@ def everything(host: FakeHost) -> None:
             "usb 1-1: new device",
         ],
     )
+
+
+def real_profiles(host: FakeHost) -> None:
+    """The profiles as they ship, and one of LXC's as its package has it."""
+    target = host.path("/etc/apparmor.d")
+    shutil.rmtree(target)
+    shutil.copytree(REPO / "profiles", target)
+    host.write(
+        "/etc/apparmor.d/lxc/lxc-default-cgns",
+        "profile lxc-container-default-cgns flags=(attach_disconnected,mediate_deleted) {\n"
+        "  #include <abstractions/lxc/container-base>\n  deny mount fstype=devpts,\n}\n",
+    )
+    host.write("/etc/apparmor.d/lxc-containers", "#include <tunables/global>\n#include <lxc>\n")
+    host.write(
+        "/etc/apparmor.d/usr.bin.lxc-start",
+        "/usr/bin/lxc-start flags=(attach_disconnected) {\n"
+        "  #include <abstractions/lxc/start-container>\n}\n",
+    )
+    host.write("/var/lib/dpkg/info/lxc-pve.conffiles", "/etc/apparmor.d/usr.bin.lxc-start\n")
+    host.write(
+        "/etc/apparmor.d/lxc-mine",
+        "profile lxc-mine {\n  file,\n  include if exists <local/lxc-mine>\n}\n",
+    )
+
+
+def found(host: FakeHost, *messages: str, ctid: str = "") -> list[dict[str, Any]]:
+    """What denials --json says of these messages."""
+    journal(host, messages)
+    done = host.cli("denials", "--json", *([ctid] if ctid else []))
+    assert done.status in (0, 2), done
+    denials: list[dict[str, Any]] = json.loads(done.out)["denials"]
+    return denials
+
+
+def only(host: FakeHost, *messages: str) -> dict[str, Any]:
+    """The one group that these messages make."""
+    (group,) = found(host, *messages)
+    return group

@@ -1,0 +1,233 @@
+"""What to do about a denial: a rule and its one place, another profile, nesting, or nothing."""
+
+import re
+import shlex
+from typing import Literal, NamedTuple
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.engines import is_engine, root_of
+from phoenix_apparmor.denials.facts import Containers, Facts
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.owner import Owner
+from phoenix_apparmor.denials.profiles import Profile, Profiles
+from phoenix_apparmor.denials.quoting import quoted, readable
+from phoenix_apparmor.host import Host
+
+# rule: write that rule. assign: give the container another profile. nesting: turn that on.
+# inside: a rule in the container's own /etc/apparmor.d. profile: the profile reads no file of
+# the site's, a profile of your own is needed. none: no rule helps, the words say what is so.
+Kind = Literal["rule", "assign", "nesting", "inside", "profile", "none"]
+
+BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
+_SANDBOXES = ("/run/systemd/", "/run/credentials/", "/dev/shm/", "/dev/mqueue/", "/run/lock/")  # noqa: S108
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
+
+
+class Advice(NamedTuple):
+    """What to do.
+
+    rule: the AppArmor rule. place: the file for it, line: what goes into that; "" where there is
+    none. words: what to do
+    besides or instead. fix: a shell line that does it, "" where there is none. warning: why the
+    rule should not be written. futile: whether a rule would do nothing. cause: denials with the
+    same one are told together, in the words that are with it.
+    """
+
+    kind: Kind
+    place: str = ""
+    line: str = ""
+    rule: str = ""
+    words: str = ""
+    fix: str = ""
+    warning: str = ""
+    futile: bool = False
+    cause: str = ""
+
+
+class Adviser:
+    """Judges what containers of one host tried."""
+
+    def __init__(self, host: Host, profiles: Profiles) -> None:
+        self._profiles = profiles
+        self._containers = Containers(host)
+        # It is in AppArmor 4's package and not in 3.0's.
+        self._is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
+
+    def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
+        """What to do about it."""
+        if owner.inside:
+            return self._inside(owner, act)
+        profile = self._profiles.get(owner.profile, owner.generated_in)
+        facts = self._containers.facts(owner.ctid, owner.generated_in)
+        special = self._special(owner, profile, facts, act, denial)
+        if special is not None:
+            return special
+        if not act.rule or (act.needs_4 and not self._is_4):
+            unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
+            return Advice("none", words=unknown if act.rule else act.note)
+        return self._rule(owner, profile, act, facts, self._warning(act, denial, facts))
+
+    def _special(
+        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
+    ) -> Advice | None:
+        """Where a rule for just this act is not the answer; None where it is."""
+        own = self._profiles.explicit(owner.profile, denial, owner.generated_in)
+        root = root_of(denial) if profile and profile.supports_docker else ""
+        if own is not None:
+            return self._futile(owner, act, f'"{own.text}" in {own.path}', root)
+        if self._is_sandbox(owner, denial, facts):
+            return _nesting(owner, facts)
+        if is_engine(denial) and not (profile and profile.supports_docker):
+            return self._engine(owner, act, denial)
+        if not root:
+            return None
+        act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")
+        cause = f"mount file systems of its containers below {readable(root)}"
+        return self._rule(owner, profile, act, facts)._replace(cause=cause)
+
+    def _warning(self, act: Act, denial: Denial, facts: Facts) -> str:
+        if act.hole:
+            return act.hole
+        danger = vocabulary.DANGERS_PRIVILEGED.get(denial.get("capname"))
+        if danger and denial.operation == "capable" and facts.privileged is not False:
+            where = "in a privileged container, root" if facts.privileged else "root"
+            unless = "" if facts.privileged else ", unless the container is unprivileged"
+            return f"with it, {where} {danger}{unless}"
+        ours = self._profiles.by_ours(denial)
+        if ours is not None:
+            return f'our profiles close that on purpose: "{ours.text}" in {ours.path}'
+        return ""
+
+    def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
+        words = ""
+        if root:
+            words = (
+                "Move the folder of the container engine's data: below /var/lib, or to a mount "
+                "point of the container there."
+            )
+        warning = f"{readable(owner.profile)} denies that on purpose: {rule}"
+        return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
+
+    def _rule(
+        self, owner: Owner, profile: Profile | None, act: Act, facts: Facts, warning: str = ""
+    ) -> Advice:
+        """The rule, and the one place where it is read."""
+        if owner.generated_in:
+            # LXC makes the profile anew at each start
+            if not facts.file:
+                return Advice("none", words="Its name is none of a container's.")
+            words = f"{act.note} It is read at the next start.".strip()
+            line = f"lxc.apparmor.raw{facts.separator}{act.rule}"
+            return Advice("rule", facts.file, line, act.rule, words, warning=warning)
+        if profile is None:
+            words = f"No file in {paths.APPARMOR_D} has this profile: it goes into the file that it was loaded from."  # noqa: E501
+            return Advice(
+                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
+            )
+        if owner.child:
+            words = f"It goes into the part {readable(owner.child)} of {profile.path}."
+            return Advice(
+                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
+            )
+        if profile.local:
+            words = act.note
+            if self._profiles.has_line(profile.local, act.rule):
+                words = f"{words} It is there already, in force after: phoenix-apparmor reload"
+            fix = ""
+            if not warning and _PLAIN.match(profile.local) and words == act.note:
+                fix = f"echo {shlex.quote(act.rule)} >>{profile.local} && phoenix-apparmor reload"
+            return Advice("rule", profile.local, act.rule, act.rule, words.strip(), fix, warning)
+        return self._without_local(owner, profile, act, warning)
+
+    def _without_local(self, owner: Owner, profile: Profile, act: Act, warning: str) -> Advice:
+        name = profile.path.rpartition("/")[2]
+        if "/" in profile.path.removeprefix(paths.APPARMOR_D + "/") or self._profiles.of_a_package(
+            profile.path
+        ):
+            words = (
+                f"{readable(owner.profile)} reads no file of rules of your own, and "
+                f"{profile.path} belongs to a package."
+            )
+            if owner.profile.startswith("lxc-"):
+                words += (
+                    f" Assign {BASE} or {DOCKER} instead, or a profile of your own "
+                    f"({paths.APPARMOR_D}/lxc-NAME) with this rule."
+                )
+            return Advice(
+                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
+            )
+        place = f"{paths.APPARMOR_D}/local/{name}"
+        words = f"The profile does not read that file yet: add include if exists <local/{name}> to it ({profile.path}, before its closing brace)."  # noqa: E501
+        return Advice(
+            "rule", place, act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
+        )
+
+    def _inside(self, owner: Owner, act: Act) -> Advice:
+        """A profile that was loaded inside the container is the container's own."""
+        name = owner.inside
+        where = f"container {readable(owner.ctid)}" if owner.ctid else "the container"
+        if name in ("docker-default", "containers-default") or name.startswith("containers-"):
+            words = (
+                f"The container engine in {where} made this profile. Start that inner container "
+                "with a profile of your own (--security-opt apparmor=NAME)."
+            )
+            return Advice("none", words=words)
+        words = f"This profile was loaded inside {where}, from its own /etc/apparmor.d."
+        if name == "unconfined":
+            return Advice("none", words=act.note or words)
+        if not act.rule or not _PLAIN.match(name):
+            return Advice("none", words=f"{act.note} {words}".strip())
+        file = name.removeprefix("/").replace("/", ".")
+        words += (
+            f" If the file there has another name than {file}: grep -rlwF {name} /etc/apparmor.d. "
+            f"Then, inside: apparmor_parser -r /etc/apparmor.d/{file}"
+        )
+        words = f"{act.note} {words}".strip()
+        return Advice("inside", f"{paths.APPARMOR_D}/local/{file}", act.rule, act.rule, words)
+
+    @staticmethod
+    def _is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:
+        """Whether it is systemd setting up a service in a generated profile without nesting."""
+        if not owner.generated_in or facts.nesting:
+            return False
+        if denial.operation not in ("mount", "umount", "pivotroot"):
+            return False
+        by_systemd = denial.get("comm").startswith("(") or denial.get("comm") == "systemd"
+        return by_systemd or denial.get("name").startswith(_SANDBOXES)
+
+    def _engine(self, owner: Owner, act: Act, denial: Denial) -> Advice:
+        """Docker or podman under a profile that was not made for them."""
+        ours = self._profiles.explicit(DOCKER, denial)
+        if ours is not None:
+            return self._futile(owner, act, f'"{ours.text}" in {ours.path}, as does {DOCKER}', "")
+        who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
+        words = (
+            f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
+            f'("apparmor_profile": "{DOCKER}" in its entry of {paths.JSON_FILES[0].rpartition("/")[2]}) '  # noqa: E501
+            "and start the container again."
+        )
+        return Advice("assign", words=words, cause="run containers (Docker or podman)")
+
+
+def _below(root: str) -> str:
+    """A pattern for all that is below a folder."""
+    return f'{quoted(root)[:-1]}/**"'
+
+
+def _nesting(owner: Owner, facts: Facts) -> Advice:
+    start = "systemd in a container needs these mounts for its services. Best assign "
+    start += f"{BASE} or {DOCKER}"
+    cause = "set up the sandboxes of its services (systemd)"
+    if facts.privileged:
+        words = f"{start}. (With nesting, root in this privileged container gets at the host.)"
+        return Advice("assign", words=words, cause=cause)
+    if not paths.is_ctid(owner.ctid) or facts.separator != ": ":
+        words = f"{start}; or turn nesting on: lxc.apparmor.allow_nesting = 1 in {facts.file}."
+        return Advice("nesting", words=words, cause=cause)
+    features = [word for word in facts.features.split(",") if word and "nesting=" not in word]
+    value = ",".join([*features, "nesting=1"])
+    words = f"{start}; or turn nesting on. Then start it again: pct reboot {owner.ctid}"
+    fix = f"pct set {owner.ctid} --features {shlex.quote(value)}"
+    return Advice("nesting", words=words, fix=fix, cause=cause)

@@ -1,0 +1,181 @@
+"""Denials of any number -> a bounded number of kinds, each with how often, when and by whom.
+
+Kinds are told apart by what the kernel says of the act, not by process or time. Names that
+change become patterns: those that are known to (names), and where many differ in one word only,
+that word. What comes when there are too many kinds even so is counted and left out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phoenix_apparmor.denials import names
+from phoenix_apparmor.denials.engines import is_engine
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.names import Name
+from phoenix_apparmor.denials.owner import Owner, Owners
+
+# Kinds that are kept; programs of each; profiles of the host's own.
+MOST = 3000
+MOST_PROGRAMS = 50
+MOST_OTHERS = 200
+# So many names that differ in one word have more to come.
+MANY = 20
+
+# What tells one kind of act from another.
+_MEANING = (
+    "operation", "class", "info", "denied_mask", "requested_mask", "denied", "requested",
+    "srcname", "target", "fstype", "flags", "capname", "capability", "family", "sock_type",
+    "peer", "addr", "peer_addr", "signal", "bus", "path", "interface", "member", "method",
+    "mask", "peer_label", "tcontext",
+)  # fmt: skip
+_PATHS = frozenset(("srcname", "target"))
+# There each word has its own meaning: no pattern is learned from many.
+_FIXED = ("/proc/", "/sys/")
+
+Kind = tuple[object, ...]
+Hole = tuple[Kind, int, tuple[Name, ...]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One kind of denial of one owner. first, last: seconds since 1970."""
+
+    owner: Owner
+    denial: Denial
+    count: int
+    first: float
+    last: float
+    programs: tuple[str, ...]
+
+
+class _Bucket:
+    __slots__ = ("count", "denial", "first", "last", "owner", "programs")
+
+    def __init__(self, owner: Owner, denial: Denial) -> None:
+        self.owner = owner
+        self.denial = denial
+        self.count = 0
+        self.first = self.last = denial.time
+        self.programs: dict[str, None] = {}
+
+    def add(self, denial: Denial) -> None:
+        self.count += 1
+        time = denial.time
+        if time < self.first:
+            self.first = time
+        elif time > self.last:
+            self.last = time
+        program = denial.get("comm")
+        if program and program not in self.programs and len(self.programs) < MOST_PROGRAMS:
+            self.programs[program] = None
+
+    def take(self, other: "_Bucket") -> None:
+        self.count += other.count
+        self.first = min(self.first, other.first)
+        self.last = max(self.last, other.last)
+        for program in list(other.programs)[: MOST_PROGRAMS - len(self.programs)]:
+            self.programs[program] = None
+
+
+class Collector:
+    """Takes denials one at a time.
+
+    others: profile -> count, of denials that concern no container. left_out: denials of kinds
+    that were too many.
+    """
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+        self._buckets: dict[tuple[Kind, Name], _Bucket] = {}
+        self._learned: dict[Hole, Name] = {}
+        self._full = False
+        self.others: dict[str, int] = {}
+        self.left_out = 0
+
+    def add(self, denial: Denial) -> None:
+        """One more."""
+        owner = self._owners.of(denial)
+        if not owner.concerns_containers:
+            profile = owner.profile or "?"
+            if profile not in self.others and len(self.others) >= MOST_OTHERS:
+                profile = "others"
+            self.others[profile] = self.others.get(profile, 0) + 1
+            return
+        fields = denial.fields
+        kind: Kind = (
+            owner,
+            is_engine(denial),
+            fields.get("comm", "").startswith("("),
+            *(
+                (names.generic(value) if key in _PATHS else value)
+                if (value := fields.get(key))
+                else ""
+                for key in _MEANING
+            ),
+        )
+        name = names.generic(fields.get("name", ""))
+        bucket = self._buckets.get((kind, name)) or self._by_pattern(kind, name)
+        if bucket is None:
+            bucket = self._new(kind, name, owner, denial)
+        if bucket is None:
+            self.left_out += 1
+        else:
+            bucket.add(denial)
+
+    def _by_pattern(self, kind: Kind, name: Name) -> _Bucket | None:
+        if not self._learned:
+            return None
+        words = names.split(name)
+        for at, rest in names.holes(words):
+            pattern = self._learned.get((kind, at, rest))
+            if pattern is not None and names.fits(pattern, name):
+                return self._buckets.get((kind, pattern))
+        return None
+
+    def _new(self, kind: Kind, name: Name, owner: Owner, denial: Denial) -> _Bucket | None:
+        if len(self._buckets) >= MOST and not self._full:
+            self._learn()
+            self._full = len(self._buckets) > MOST * 3 // 4
+            bucket = self._by_pattern(kind, name)
+            if bucket is not None:
+                return bucket
+        if self._full and len(self._buckets) >= MOST:
+            return None
+        bucket = self._buckets[(kind, name)] = _Bucket(owner, denial)
+        return bucket
+
+    def _learn(self) -> None:
+        """Names that differ in one word become one."""
+        alike: dict[Hole, list[Name]] = {}
+        for kind, name in self._buckets:
+            text = name[0].text
+            if text.startswith("/") and not text.startswith(_FIXED):
+                for at, rest in names.holes(names.split(name)):
+                    alike.setdefault((kind, at, rest), []).append(name)
+        for hole, variants in sorted(alike.items(), key=lambda item: -len(item[1])):
+            kind, at, rest = hole
+            left = [name for name in variants if (kind, name) in self._buckets]
+            if len(left) < MANY:
+                continue
+            word = names.common([names.split(name)[at] for name in left])
+            pattern = names.joined([*rest[:at], word, *rest[at + 1 :]])
+            taken = [self._buckets.pop((kind, name)) for name in left]
+            bucket = self._buckets.setdefault((kind, pattern), taken[0])
+            for other in taken:
+                if other is not bucket:
+                    bucket.take(other)
+            bucket.denial = bucket.denial._replace(learned={"name": pattern})
+            self._learned[hole] = pattern
+
+    def found(self) -> Iterator[Found]:
+        """What there was."""
+        self._learn()
+        for bucket in self._buckets.values():
+            yield Found(
+                bucket.owner,
+                bucket.denial,
+                bucket.count,
+                bucket.first,
+                bucket.last,
+                tuple(bucket.programs),
+            )

@@ -1,0 +1,103 @@
+"""Whether a deny rule of a profile is what refused something. Pure."""
+
+import re
+from collections.abc import Iterable
+
+from phoenix_apparmor.denials import mounts
+from phoenix_apparmor.denials.aare import matches
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.policytext import Rule
+
+_PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
+_MOUNT = re.compile(
+    r"(?:mount|remount)\b(?:\s+fstype=(?P<fstype>\([^)]*\)|\S+))?"
+    r"(?:\s+options=(?P<options>\([^)]*\)|\S+))?"
+    r'(?:\s+(?!->)(?P<source>"[^"]*"|\S+))?(?:\s+->\s+(?P<target>"[^"]*"|\S+))?\s*\Z'
+)
+_PEER = re.compile(r'peer=("[^"]*"|[^\s"]+)')
+_SET = re.compile(r"set=\(([^)]*)\)|set=(\S+)")
+_WAYS = re.compile(r"\A\(([^)]*)\)|\A([a-z]+)(?=\s|\Z)")
+_PLAIN_CLASSES = {"dbus": "dbus", "io_uring": "io_uring", "posix_mqueue": "mqueue",
+                  "sysv_mqueue": "mqueue", "namespace": "userns"}  # fmt: skip
+_WORDS = re.compile(r'"[^"]*"|\S+')
+
+
+def first(rules: Iterable[Rule], denial: Denial) -> Rule | None:
+    """The first rule that denies it."""
+    return next((rule for rule in rules if denies(rule, denial)), None)
+
+
+def denies(rule: Rule, denial: Denial) -> bool:
+    """Whether the rule denies just that; False for one whose conditions are not read here."""
+    kind, _, rest = rule.body.partition(" ")
+    operation, rest = denial.operation, rest.strip()
+    if operation == "mount":
+        return denies_mount(rule, mounts.read(denial))
+    if operation == "capable":
+        words = rest.split()
+        return kind == "capability" and (not words or denial.get("capname") in words)
+    if operation in ("ptrace", "signal"):
+        return kind == operation and _between_processes(rest, denial)
+    if operation in ("umount", "pivotroot"):
+        wanted = "pivot_root" if operation == "pivotroot" else operation
+        return kind == wanted and (not rest or matches(rest, denial.get("name")))
+    if denial.get("family") or denial.get("class") in _PLAIN_CLASSES:
+        return _denies_channel(kind, rest, denial)
+    name, mask = denial.get("name"), denial.mask
+    return bool(name.startswith("/") and mask) and denies_file(rule, name, mask)
+
+
+def _denies_channel(kind: str, rest: str, denial: Denial) -> bool:
+    """Sockets, D-Bus, queues: a rule for a family and type, or one for all of the class."""
+    family = denial.get("family")
+    if family and family != "unix":
+        socket = (family, denial.get("sock_type"))
+        return kind == "network" and all(word in socket for word in rest.split())
+    return not rest and kind == ("unix" if family else _PLAIN_CLASSES[denial.get("class")])
+
+
+def denies_file(rule: Rule, name: str, mask: str) -> bool:
+    """Whether a rule denies one of the permissions (the kernel's mask: r, w, c, d, …)."""
+    words = _WORDS.findall(rule.body)
+    words = [word for word in words if word not in ("file", "owner")]
+    if len(words) != 2 or not any(_PERMS.match(word) for word in words):
+        return False
+    path, perms = words if _PERMS.match(words[1]) else reversed(words)
+    # the parser's w covers what the kernel calls create and delete
+    wanted = set(mask.replace("c", "w").replace("d", "w"))
+    return bool(wanted & set(perms)) and matches(path, name)
+
+
+def denies_mount(rule: Rule, mount: mounts.Mount) -> bool:
+    """Whether a mount rule denies this mount."""
+    words = _MOUNT.match(rule.body)
+    if words is None:
+        return False
+    options = words["options"]
+    # a rule's options must be just those of the mount
+    if options and _listed(options) != mount.flags:
+        return False
+    types = [_listed(words["fstype"])] if words["fstype"] else []
+    if types and not any(matches(one, mount.fstype) for one in types[0]):
+        return False
+    return all(
+        pattern is None or matches(pattern, value)
+        for pattern, value in ((words["source"], mount.source), (words["target"], mount.target))
+    )
+
+
+def _listed(text: str) -> frozenset[str]:
+    """The words of ``(a, b)``, or the one word; braces of a pattern keep their commas."""
+    if not text.startswith("("):
+        return frozenset((text,))
+    return frozenset(word for word in re.split(r"[,\s]+", text[1:-1]) if word)
+
+
+def _between_processes(rest: str, denial: Denial) -> bool:
+    ways = _WAYS.match(rest)
+    if ways and denial.mask not in re.split(r"[,\s]+", (ways[1] or ways[2]).strip()):
+        return False
+    peer, chosen = _PEER.search(rest), _SET.search(rest)
+    if chosen and denial.get("signal") not in re.split(r"[,\s]+", chosen[1] or chosen[2]):
+        return False
+    return peer is None or matches(peer[1], denial.get("peer"))

@@ -1,0 +1,37 @@
+"""Container engines inside a container: Docker, containerd, podman. Pure."""
+
+import re
+
+from phoenix_apparmor.denials.message import Denial
+
+_PROGRAMS = re.compile(
+    r"(?:dockerd?|docker-(?:init|proxy)|containerd(?:-shim.*)?|runc(?::.*)?|crun|netavark|"
+    r"aardvark-dns|podman|conmon|buildkitd|buildah|skopeo|fuse-overlayfs|slirp4netns|pasta)\Z"
+)
+_FOLDERS = re.compile(
+    r"/var/lib/(?:docker|containerd|containers)/|/run/(?:docker|containerd|crun|runc|containers|netns)/"
+    r"|/run/user/\d+/(?:netns|containers|crun|runc)/"
+)
+# Podman's: /var/lib/containers, below it storage with drivers and cache with blobs.
+_PODMAN = re.compile(r"(?P<root>/var/lib/containers|/.*?/containers(?=/(?:storage|cache)/))/")
+# The first folder of a storage driver, a snapshotter or a runtime below an engine's data.
+_DATA = re.compile(
+    r"(?P<root>/.+?)(?:/storage)?/(?:overlay2|overlay|overlay-containers|overlay-layers|vfs|btrfs|"
+    r"aufs|zfs|fuse-overlayfs|rootfs|containers|image|buildkit|volumes|io\.containerd\.[^/]+)/"
+)
+
+
+def is_engine(denial: Denial) -> bool:
+    """Whether an engine did it, or it was in an engine's folders."""
+    if denial.operation in ("mount", "umount", "pivotroot") and _FOLDERS.match(denial.get("name")):
+        return True
+    return _PROGRAMS.match(denial.get("comm")) is not None
+
+
+def root_of(denial: Denial) -> str:
+    """The folder of an engine's data in which it is refused to mount, "" if it is none."""
+    if denial.operation != "mount":
+        return ""
+    name = denial.get("name")
+    match = _PODMAN.match(name) or _DATA.match(name)
+    return match["root"] if match else ""

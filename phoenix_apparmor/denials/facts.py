@@ -1,0 +1,75 @@
+"""What a container's own configuration says that matters for advice about it."""
+
+from typing import NamedTuple
+
+from phoenix_apparmor import containers, ctconf, lxcconf, paths
+from phoenix_apparmor.host import Host
+
+
+class Facts(NamedTuple):
+    """privileged, nesting: None where it is not known. features: value of that option.
+
+    file: the configuration into which its own lines go, separator: between key and value there
+    (with the other one LXC does not start it).
+    """
+
+    file: str
+    separator: str
+    privileged: bool | None = None
+    nesting: bool | None = None
+    features: str = ""
+
+
+class Containers:
+    """Looks each container up once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[tuple[str, str], Facts] = {}
+
+    def facts(self, ctid: str, folder: str = "") -> Facts:
+        """What is known of a container; folder: of containers, of plain LXC's."""
+        key = (ctid, folder)
+        if key not in self._known:
+            self._known[key] = self._look(ctid, folder or paths.LXC_FOLDER)
+        return self._known[key]
+
+    def _look(self, ctid: str, folder: str) -> Facts:
+        if paths.is_ctid(ctid) and self._is_proxmox():
+            file = paths.conf(ctid)
+            text = self._read(file)
+            if text is None:
+                return Facts(file, ": ")
+            features = ctconf.conf_value(text, b"features") or ""
+            return Facts(
+                file,
+                ": ",
+                ctconf.conf_value(text, b"unprivileged") != "1",
+                "nesting=1" in features.replace(" ", "").split(","),
+                features,
+            )
+        if "/" in ctid or ctid in ("", ".", ".."):
+            return Facts("", " = ")
+        file = f"{folder}/{ctid}/config"
+        text = self._read(file)
+        if text is None:
+            return Facts(file, " = ")
+        settings = [lxcconf.setting_of(line) for line in text.split(b"\n")]
+        return Facts(
+            file,
+            " = ",
+            not lxcconf.is_unprivileged(text),
+            (b"lxc.apparmor.allow_nesting", b"1") in settings,
+        )
+
+    def _is_proxmox(self) -> bool:
+        try:
+            return containers.is_proxmox(self._host) or self._host.exists(paths.CONF_FOLDER)
+        except OSError:
+            return True
+
+    def _read(self, file: str) -> bytes | None:
+        try:
+            return self._host.read(file, 1 << 20)
+        except (OSError, ValueError):
+            return None

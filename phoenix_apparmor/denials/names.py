@@ -1,0 +1,144 @@
+"""Names of which a part is another one each time: random suffixes, ids, process numbers. Pure.
+
+A rule for the very name that the kernel refused would be useless tomorrow. So what is known to
+change becomes a pattern, and names that differ in one folder or one word only become one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """A piece of a name: text as it is, or (wild) an AppArmor pattern for what changes."""
+
+    text: str
+    wild: bool = False
+
+
+Name = tuple[Part, ...]
+
+ANY = Part("*", wild=True)
+NUMBER = Part("[0-9]*", wild=True)
+
+# Ids that programs make up: UUIDs, hashes, Docker's and BuildKit's ids.
+_ID = (
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|(?<![0-9A-Za-z])(?=[a-f]*[0-9])[0-9a-f]{12,}(?![0-9A-Za-z])"
+)
+_IDS = re.compile(_ID)
+# mktemp(3), systemd's private folders: NAME-XXXXXX, NAME.XXXXXX, where things are temporary.
+_RANDOM = re.compile(
+    r"(?<=[-._])(?=[A-Za-z0-9]*(?:[0-9]|[a-z][A-Z]|[A-Z][a-z]))[A-Za-z0-9]{6,12}\Z"
+)
+_PYTHON = re.compile(r"(?<=\Atmp)[a-z0-9_]{8}(?=\Z|\.)")
+_TEMPORARY = ("/tmp/", "/var/tmp/", "/run/", "/dev/shm/", "/var/run/")  # noqa: S108
+# Folders whose entries are ids of any kind: container engines' layers, snapshots, namespaces.
+_OF_IDS = frozenset(
+    ("overlay2", "overlay", "overlay-containers", "overlay-layers", "l", "subvolumes",
+     "containers", "snapshots", "netns", "sandboxes")
+)  # fmt: skip
+_ENTRY = re.compile(r"(?:(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}|[0-9]+)(?=-init\Z|\Z)")
+_DIGITS = re.compile(r"[0-9]+\Z")
+_OF_NUMBERS = frozenset(("task", "fd", "fdinfo"))
+
+
+def as_name(name: "str | Name") -> Name:
+    """A plain text as a name without patterns."""
+    return (Part(name),) if isinstance(name, str) else name
+
+
+def generic(name: str) -> Name:
+    """name with patterns for what is known to be another one next time."""
+    if not name.startswith("/") or not any(c.isalnum() for c in name):
+        return (Part(name),)
+    words = name.split("/")
+    temporary = name.startswith(_TEMPORARY)
+    changed: list[Sequence[Part]] = []
+    for at, word in enumerate(words):
+        before = words[at - 1] if at else ""
+        changed.append(_word(word, before, first=words[1], at=at, temporary=temporary))
+    return joined(changed)
+
+
+def _word(word: str, before: str, *, first: str, at: int, temporary: bool) -> Sequence[Part]:
+    if not word:
+        return ()
+    if first == "proc" and _DIGITS.match(word) and (at == 2 or before in _OF_NUMBERS):
+        return (NUMBER,)
+    if before in _OF_IDS and (match := _ENTRY.match(word)):
+        return (ANY, Part(word[match.end() :])) if match.end() < len(word) else (ANY,)
+    if len(word) < 6:
+        return (Part(word),)
+    parts: list[Part] = []
+    patterns = (_IDS, _RANDOM, _PYTHON) if temporary else (_IDS,)
+    spans = sorted({m.span() for pattern in patterns for m in pattern.finditer(word)})
+    end = 0
+    for start, stop in spans:
+        if start < end:
+            continue
+        parts += [Part(word[end:start])] if start > end else []
+        parts.append(ANY)
+        end = stop
+    return [*parts, Part(word[end:])] if end < len(word) else parts
+
+
+def joined(words: Iterable[Sequence[Part]]) -> Name:
+    """Words of a path as one name, neighbouring texts as one part."""
+    parts: list[Part] = []
+    for at, word in enumerate(words):
+        for part in ((Part("/"),) if at else ()) + tuple(word):
+            if parts and not parts[-1].wild and not part.wild:
+                parts[-1] = Part(parts[-1].text + part.text)
+            elif part.text:
+                parts.append(part)
+    return tuple(parts) or (Part(""),)
+
+
+def split(name: Name) -> tuple[Name, ...]:
+    """The words of a path, each with its patterns; the slashes are between them."""
+    words: list[list[Part]] = [[]]
+    for part in name:
+        if part.wild:
+            words[-1].append(part)
+            continue
+        first, *others = part.text.split("/")
+        words[-1] += [Part(first)] if first else []
+        words += [[Part(other)] if other else [] for other in others]
+    return tuple(tuple(word) for word in words)
+
+
+def holes(words: Sequence[Name]) -> Iterator[tuple[int, tuple[Name, ...]]]:
+    """(place, the words with that one left out), for each word that is not empty.
+
+    Only the last words of a deep path: where thousands of names differ, they do so there.
+    """
+    for at in range(max(1, len(words) - 6), len(words)):
+        if words[at]:
+            yield at, (*words[:at], (), *words[at + 1 :])
+
+
+def common(variants: Sequence[Name]) -> Name:
+    """One pattern for words that differ: what they all begin and end with, and * between."""
+    texts = ["".join("*" if part.wild else part.text for part in word) for word in variants]
+    start = _common_start(texts)
+    end = _common_start([text[len(start) :][::-1] for text in texts])[::-1]
+    if any(part.wild for word in variants for part in word):
+        start, end = start.partition("*")[0], end.rpartition("*")[2]
+    return tuple(part for part in (Part(start), ANY, Part(end)) if part.text)
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    # what the first and the last in order have in common, all between them have
+    first, last = min(texts), max(texts)
+    same = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(same, min(len(first), len(last)))]
+
+
+def fits(pattern: Name, name: Name) -> bool:
+    """Whether a name has the beginning and the end of a pattern."""
+    first, last = pattern[0], pattern[-1]
+    start, end = name[0], name[-1]
+    if not first.wild and not (not start.wild and start.text.startswith(first.text)):
+        return False
+    return last.wild or (not end.wild and end.text.endswith(last.text))

@@ -1,0 +1,168 @@
+"""The text of a profile, as far as its own rules answer what it refuses, and where. Pure.
+
+Comments, includes, variables and the blocks of profiles are read as apparmor_parser reads them
+(apparmor.d(5)); of the rules, those that are asked about: deny rules, and includes of local/.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+_COMMENT = re.compile(r"(^|[ \t])#(?!include\b).*$", re.MULTILINE)
+_INCLUDE = re.compile(
+    r'^[ \t]*#?include[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)")[ \t]*,?',
+    re.MULTILINE,
+)
+# The head of a block and its brace, which stands alone; those of patterns (/{a,b}) do not.
+_HEAD = re.compile(
+    r'^[ \t]*(?:(profile|hat)[ \t]+)?("[^"\n]+"|[^\s"#,{][^\s"#{]*)?[^\n{}]*(?<=[\s)"])\{(?=\s|\Z)',
+    re.MULTILINE,
+)
+_BRACE = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?<=[\s)"])\{(?=\s|\Z)|(?<=[\s,])\}(?=\s|\Z)|\A\}')
+_VARIABLE = re.compile(r"^[ \t]*@\{(\w+)\}[ \t]*(\+?)=[ \t]*(.+)$", re.MULTILINE)
+_USED = re.compile(r"@\{(\w+)\}")
+_QUALIFIER = re.compile(r"(audit|deny|allow|quiet|priority=-?\d+)\s+")
+DEEPEST = 8
+
+
+class Rule(NamedTuple):
+    """A deny rule: its text, where it is, whether the kernel logs what it denies.
+
+    body: the rule without qualifiers, with variables replaced.
+    """
+
+    text: str
+    path: str
+    audited: bool
+    body: str
+
+
+class Text(NamedTuple):
+    """A piece of a profile: the file that it is in, and its text without comments."""
+
+    path: str
+    text: str
+
+
+def names(text: str) -> list[str]:
+    """Names of the top-level profiles of a file."""
+    return [name for name, _ in _blocks(_COMMENT.sub("", text))]
+
+
+def body(text: str, name: str) -> str | None:
+    """What is between the braces of a top-level profile, without its child profiles."""
+    found = next((inner for own, inner in _blocks(_COMMENT.sub("", text)) if own == name), None)
+    if found is None:
+        return None
+    for _, child in _blocks(found):
+        found = found.replace(child, "", 1)
+    return found
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """(name, what is between the braces) of each block at the top of a text."""
+    at = 0
+    while head := _HEAD.search(text, at):
+        depth, end = 1, len(text)
+        for brace in _BRACE.finditer(text, head.end()):
+            depth += {"{": 1, "}": -1}.get(brace[0], 0)
+            if depth == 0:
+                end = brace.start()
+                break
+        if head[2]:
+            yield head[2].strip('"'), text[head.end() : end]
+        at = end + 1
+
+
+def includes(text: str) -> list[str]:
+    """Paths of what a text includes."""
+    return [f"/etc/apparmor.d/{a}" if a else quoted for a, quoted in _INCLUDE.findall(text)]
+
+
+def local_file(text: str) -> str | None:
+    """The file for the site's own rules that a profile's body includes itself."""
+    own = [name for name in includes(text) if name.startswith("/etc/apparmor.d/local/")]
+    return own[-1] if own else None
+
+
+def expand(text: str, path: str, read: Callable[[str], str | None]) -> Iterator[Text]:
+    """A text and what it includes, each once; read gives the text of a file, or None."""
+    seen = {path}
+    todo = [(path, text, 0)]
+    while todo:
+        path, text, depth = todo.pop(0)
+        text = _COMMENT.sub("", text)
+        yield Text(path, text)
+        for name in includes(text):
+            if name in seen or depth >= DEEPEST:
+                continue
+            seen.add(name)
+            included = read(name)
+            if included is not None:
+                todo.append((name, included, depth + 1))
+
+
+def variables(texts: Iterable[Text]) -> dict[str, str]:
+    """Variable -> pattern for its values."""
+    values: dict[str, list[str]] = {}
+    for piece in texts:
+        for name, more, said in _VARIABLE.findall(piece.text):
+            values[name] = [*(values.get(name, []) if more else []), *said.split()]
+    return {
+        name: found[0] if len(found) == 1 else "{" + ",".join(found) + "}"
+        for name, found in values.items()
+    }
+
+
+def deny_rules(texts: Iterable[Text], known: Mapping[str, str] | None = None) -> list[Rule]:
+    """All deny rules of an expanded profile."""
+    found = []
+    for piece in texts:
+        for rule in _statements(_INCLUDE.sub("", piece.text)):
+            words: list[str] = []
+            rest = rule
+            while match := _QUALIFIER.match(rest):
+                words.append(match[1])
+                rest = rest[match.end() :]
+            if "deny" in words:
+                shown = f"deny {' '.join(rest.split())},"
+                found.append(
+                    Rule(shown, piece.path, "audit" in words, _replaced(rest, known or {}))
+                )
+    return found
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Rules, without the comma that ends each: one outside of brackets, before a blank."""
+    start = depth = 0
+    quoted = False
+    for at, char in enumerate(text):
+        if char == '"' and text[at - 1 : at] != "\\":
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif char in "{}" and _is_block(text, at):
+            start = at + 1
+        elif char in "({":
+            depth += 1
+        elif char in ")}":
+            depth = max(0, depth - 1)
+        elif char == "," and depth == 0 and (at + 1 == len(text) or text[at + 1].isspace()):
+            yield text[start:at].strip()
+            start = at + 1
+
+
+def _is_block(text: str, at: int) -> bool:
+    """Whether the brace there is one of a block of rules: it stands alone."""
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    return (not before or before.isspace() or before in ')",') and (not after or after.isspace())
+
+
+def _replaced(text: str, known: Mapping[str, str]) -> str:
+    for _ in range(DEEPEST):
+        after = _USED.sub(lambda match: known.get(match[1], match[0]), text)
+        if after == text:
+            break
+        text = after
+    # a variable's value may end in the slash that follows it (@{PROC}/sys)
+    return re.sub(r"(?<!:)/{2,}", "/", text)

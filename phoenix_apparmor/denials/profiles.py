@@ -1,0 +1,137 @@
+"""The profiles of one host as their files say: what they deny, and which local file they read."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.denials import denying, policytext
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.policytext import Rule
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
+
+ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
+DOCKER = ABSTRACTIONS + "/docker"
+# LXC's own profiles are in a folder that /etc/apparmor.d/lxc-containers includes.
+FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/lxc")
+# "normal" leaves explicit denies out of the log (kernel, security/apparmor/lsm.c).
+AUDIT_PARAMETER = "/sys/module/apparmor/parameters/audit"
+LOGS_ALL = ("noquiet", "all")
+DPKG = "/var/lib/dpkg/info"
+
+
+class Profile(NamedTuple):
+    """A profile's file, the local file that it reads ("": none), its deny rules.
+
+    supports_docker: whether it has our rules for Docker and podman.
+    """
+
+    path: str
+    local: str
+    denies: tuple[Rule, ...]
+    supports_docker: bool
+
+
+class Profiles:
+    """Profiles of one host; each is read once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, Profile | None] = {}
+        self._ours: list[Rule] | None = None
+
+    def get(self, name: str, generated: str = "") -> Profile | None:
+        """The profile of that name, None if no file has it.
+
+        generated: the folder of containers where LXC keeps the profile that it made.
+        """
+        if name not in self._known:
+            self._known[name] = self._read_profile(name, generated)
+        return self._known[name]
+
+    def _read_profile(self, name: str, generated: str) -> Profile | None:
+        for path in self._candidates(name, generated):
+            text = self._read(path, folders=False)
+            inner = policytext.body(text, name) if text is not None and name in text else None
+            if text is None or inner is None:
+                continue
+            texts = tuple(policytext.expand(inner, path, self._read))
+            before = policytext.expand(text, path, self._read)
+            known = policytext.variables(before) if "@{" in "".join(t.text for t in texts) else {}
+            known["profile_name"] = name
+            return Profile(
+                path,
+                policytext.local_file(inner) or "",
+                tuple(policytext.deny_rules(texts, known)),
+                any(piece.path == DOCKER for piece in texts),
+            )
+        return None
+
+    def _candidates(self, name: str, generated: str) -> Iterator[str]:
+        if generated:
+            # lxc (lsm/apparmor.c): LXCPATH/NAME/apparmor/PROFILE, where / is written -
+            own = name.partition("_<")[0].removeprefix("lxc-")
+            folder = f"{generated}/{own}/apparmor"
+            if "/" not in own and ".." not in generated.split("/"):
+                yield f"{folder}/{name.replace('/', '-')}"
+            return
+        dotted = name.removeprefix("/").replace("/", ".")
+        if dotted not in ("", ".", ".."):
+            yield f"{paths.APPARMOR_D}/{dotted}"
+        for folder in FOLDERS:
+            yield from files.policy_files(self._host, folder)
+
+    def explicit(self, name: str, denial: Denial, generated: str = "") -> Rule | None:
+        """The rule with which the profile itself denies this explicitly."""
+        profile = self.get(name, generated)
+        return denying.first(profile.denies, denial) if profile else None
+
+    def by_ours(self, denial: Denial) -> Rule | None:
+        """The rule with which our profiles deny this."""
+        if self._ours is None:
+            found = []
+            for name in self._host.names(ABSTRACTIONS):
+                text = self._read(f"{ABSTRACTIONS}/{name}")
+                if text is not None:
+                    pieces = policytext.expand(text, f"{ABSTRACTIONS}/{name}", lambda _: None)
+                    found += policytext.deny_rules(pieces)
+            self._ours = found
+        return denying.first(self._ours, denial)
+
+    def silent(self) -> dict[str, int]:
+        """Profile -> number of its deny rules that leave no message, of our profiles."""
+        counts = {}
+        for file in files.ours(self._host):
+            profile = self.get(file.name)
+            denies = profile.denies if profile else ()
+            counts[file.name] = sum(not rule.audited for rule in denies)
+        return {name: count for name, count in counts.items() if count}
+
+    def logs_all(self) -> bool | None:
+        """Whether the kernel logs explicit denies as well; None: unknown."""
+        text = self._read(AUDIT_PARAMETER)
+        return None if text is None else text.strip() in LOGS_ALL
+
+    def has_line(self, path: str, rule: str) -> bool:
+        """Whether a file has the rule already."""
+        text = self._read(path) or ""
+        return rule in (" ".join(line.split()) for line in text.split("\n"))
+
+    def of_a_package(self, path: str) -> bool:
+        """Whether a file is some package's: an edit of it is asked about at each upgrade."""
+        wanted = path.encode()
+        names = (name for name in self._host.names(DPKG) if name.endswith(".conffiles"))
+        texts = (self._host.read_if_there(f"{DPKG}/{name}") or b"" for name in names)
+        return any(wanted in text.split() for text in texts)
+
+    def _read(self, path: str, *, folders: bool = True) -> str | None:
+        """A file's text; of a folder, that of its files, as an include means it."""
+        try:
+            return self._host.read(path, 1 << 20).decode("utf-8", "surrogateescape")
+        except IsADirectoryError:
+            if not folders:
+                return None
+            inner = (self._read(f"{path}/{name}") for name in self._host.names(path))
+            return "\n".join(text for text in inner if text is not None)
+        except (OSError, ValueError):
+            return None

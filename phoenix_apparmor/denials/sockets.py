@@ -1,0 +1,91 @@
+"""Refused sockets in words, and as a rule. Pure."""
+
+import re
+
+from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials.act import Act, strange
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.names import Part
+from phoenix_apparmor.denials.quoting import quoted, readable
+
+# Names that the kernel gives a socket that asks for none: @ and five hex digits (unix(7)).
+_AUTOMATIC = re.compile(r"@[0-9a-f]{5}\Z")
+VERBS = {
+    "bind": "bind",
+    "connect": "connect",
+    "create": "create",
+    "listen": "listen on",
+    "accept": "accept from",
+    "sendmsg": "send over",
+    "recvmsg": "receive over",
+    "getsockname": "ask the name of",
+    "getpeername": "ask the peer of",
+    "getsockopt": "read options of",
+    "setsockopt": "set options of",
+    "shutdown": "shut down",
+}
+# What the kernel asks about a descriptor that a process got already open.
+INHERITED = ("file_perm", "file_inherit", "file_receive", "file_mmap", "file_lock")
+
+
+def act_of(denial: Denial) -> Act:
+    """What was tried with a socket."""
+    family, kind = denial.get("family"), denial.get("sock_type")
+    verb = VERBS.get(denial.operation, f"{readable(denial.operation, 40)} on")
+    which = "a"
+    if denial.operation in INHERITED:
+        verb, which = "use", "an inherited"
+    if denial.operation == "file_lock":
+        return Act(
+            f"lock {'a unix' if family == 'unix' else 'a'} socket",
+            note="No rule helps: AppArmor's rules have no word for a lock on a socket. Programs "
+            "that try it (systemd does) go on without it.",
+        )
+    if family not in vocabulary.FAMILIES:
+        return Act(f"{verb} {which} socket", note=strange("kind of socket", family))
+    if kind and kind not in vocabulary.SOCKETS:
+        return Act(f"{verb} {which} socket", note=strange("type of socket", kind))
+    if family == "unix":
+        return _unix(denial, f"{verb} {which} unix socket", kind)
+    words = f"{verb} {which} socket: {family} {kind}".rstrip()
+    return Act(words, f"network {family} {kind},".replace(" ,", ","))
+
+
+def _unix(denial: Denial, words: str, kind: str) -> Act:
+    own, other = _address(denial, "addr"), _address(denial, "peer_addr")
+    peer = denial.get("peer")
+    shown = other or own
+    words += f" {shown[0]}" if shown else ""
+    words += f" of {readable(peer)}" if peer else ""
+    ways = denial.mask.split()
+    if not ways or not vocabulary.UNIX.issuperset(ways):
+        return Act(words, note=strange("permission for a socket", denial.mask))
+    conditions = [f"type={kind}"] if kind else []
+    conditions += [f"addr={own[1]}"] if own else []
+    peers = [f"label={quoted(peer)}"] if peer else []
+    peers += [f"addr={other[1]}"] if other else []
+    if peers:
+        conditions.append(f"peer=({','.join(peers)})")
+    rule = " ".join([f"unix ({', '.join(ways)})", *conditions])
+    return Act(words, f"{rule},", hole=outside(denial, "talks to"))
+
+
+def _address(denial: Denial, key: str) -> tuple[str, str] | None:
+    """An abstract address for people, and as a pattern; None: a socket in the file system.
+
+    That is judged as a file. The @ stays as it is: by it the parser knows such an address.
+    """
+    address = denial.get(key)
+    if not address.startswith("@"):
+        return None
+    if _AUTOMATIC.match(address):
+        return "of an automatic address", '"@[0-9a-f]*"'
+    return readable(address), quoted((Part("@", wild=True), Part(address[1:])))
+
+
+def outside(denial: Denial, what: str) -> str:
+    """Why a rule for such a peer reaches out of the container, "" if it does not."""
+    peer, own = denial.get("peer"), denial.get("profile") or denial.get("label")
+    if not peer or own.split("//")[0] in re.split(r"//&|//", peer):
+        return ""
+    return f"with it, the container {what} processes outside of itself ({readable(peer)})"

@@ -1,0 +1,50 @@
+"""Refused changes of profile and of policy in words, and as a rule. Pure."""
+
+from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.quoting import quoted, readable
+
+NO_NEW_PRIVS = (
+    "No rule helps: the process has the kernel's flag no_new_privs (NoNewPrivileges= of its "
+    "systemd unit), under which no process changes to a profile that may allow more."
+)
+
+
+def change_profile(denial: Denial) -> Act:
+    """A change of the process' own profile."""
+    name = denial.get("name") or denial.get("target")
+    words = f"change to profile {readable(name)}"
+    info = denial.get("info")
+    if "no new privs" in info:
+        return Act(words, note=NO_NEW_PRIVS)
+    if "not found" in info:
+        return Act(words, note="That profile is not loaded. After adding its file: "
+                   "phoenix-apparmor reload")  # fmt: skip
+    if denial.get("profile") == "/usr/bin/lxc-start":
+        return Act(words, note="lxc-start may only change to profiles whose name begins with "
+                   '"lxc-". Rename the profile.')  # fmt: skip
+    if not name or name.startswith("&"):
+        return Act(words, note="No rule is given for it: the kernel does not say to which one.")
+    return Act(
+        words,
+        f"change_profile -> {quoted(name)},",
+        hole="with it, root in the container leaves its profile with one write",
+    )
+
+
+def change_hat(denial: Denial) -> Act:
+    """A change to a hat, a part of its profile that a program asks for by name."""
+    name = denial.get("name") or denial.get("target")
+    about = f" {readable(name)}" if name else ""
+    return Act(f"change to the hat{about}", note="Hats are for profiles that have them; "
+               "containers' profiles have none.")  # fmt: skip
+
+
+def policy(denial: Denial) -> Act:
+    """A change of AppArmor's policy itself."""
+    verb = denial.operation.removeprefix("profile_")
+    return Act(
+        f"{readable(verb)} the AppArmor profile {readable(denial.get('name'))}",
+        note="No rule allows that. An unprivileged container loads profiles only into a policy "
+        "namespace of its own, as lxc-nvidia-gpu-docker gets one.",
+    )

@@ -1,0 +1,96 @@
+"""The kernel's own words: only these reach a rule without quotes, or as a word in quotes.
+
+What stands in a message instead of one of them was made up by a container. Sources: the kernel's
+security/apparmor/{mount,capability,net,ipc}.c and what apparmor_parser 3.0 and 4.1 both take.
+"""
+
+import re
+
+CAPABILITIES = frozenset(
+    ("audit_control", "audit_read", "audit_write", "block_suspend", "bpf", "checkpoint_restore",
+     "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "ipc_lock", "ipc_owner",
+     "kill", "lease", "linux_immutable", "mac_admin", "mac_override", "mknod", "net_admin",
+     "net_bind_service", "net_broadcast", "net_raw", "perfmon", "setfcap", "setgid", "setpcap",
+     "setuid", "sys_admin", "sys_boot", "sys_chroot", "sys_module", "sys_nice", "sys_pacct",
+     "sys_ptrace", "sys_rawio", "sys_resource", "sys_time", "sys_tty_config", "syslog",
+     "wake_alarm")
+)  # fmt: skip
+# What a capability of the host's is good for; each continues "with it, root in the container".
+DANGERS = {
+    "sys_module": "loads code into the host's kernel",
+    "sys_rawio": "reads and writes the host's memory and devices",
+    "mac_admin": "changes the host's AppArmor policy",
+    "mac_override": "is no longer held by security modules",
+    "sys_boot": "restarts the host or boots another kernel",
+    "sys_time": "sets the host's clock",
+    "syslog": "reads the host kernel's log and its addresses",
+    "bpf": "loads programs into the host's kernel",
+    "perfmon": "watches the host's kernel and all its processes",
+    "audit_control": "switches the host's audit log off",
+    "audit_write": "writes into the host's audit log",
+}
+# These mean the container's own things where it has a user namespace, else the host's.
+DANGERS_PRIVILEGED = {
+    "sys_admin": "mounts, and controls most of the host's kernel",
+    "sys_ptrace": "reads and controls processes of other users",
+    "dac_read_search": "opens any file of the host's file systems by its number",
+    "mknod": "makes nodes of the host's devices",
+    "net_admin": "changes the host's network where it shares that",
+}
+
+SIGNALS = frozenset(
+    ("hup", "int", "quit", "ill", "trap", "abrt", "bus", "fpe", "kill", "usr1", "segv", "usr2",
+     "pipe", "alrm", "term", "stkflt", "chld", "cont", "stop", "stp", "ttin", "ttou", "urg",
+     "xcpu", "xfsz", "vtalrm", "prof", "winch", "io", "pwr", "sys", "emt", "exists")
+)  # fmt: skip
+_REAL_TIME = re.compile(r"rtmin\+(?:[12]?[0-9]|3[0-2])\Z")
+
+FAMILIES = frozenset(
+    ("inet", "ax25", "ipx", "appletalk", "netrom", "bridge", "atmpvc", "x25", "inet6", "rose",
+     "netbeui", "security", "key", "netlink", "packet", "ash", "econet", "atmsvc", "rds", "sna",
+     "irda", "pppox", "wanpipe", "llc", "ib", "mpls", "can", "tipc", "bluetooth", "iucv", "rxrpc",
+     "isdn", "phonet", "ieee802154", "caif", "alg", "nfc", "vsock", "kcm", "qipcrtr", "smc", "xdp",
+     "mctp", "unix")
+)  # fmt: skip
+SOCKETS = frozenset(("stream", "dgram", "seqpacket", "rdm", "raw", "packet"))
+UNIX = frozenset(
+    ("create", "bind", "listen", "accept", "connect", "shutdown", "getattr", "setattr", "getopt",
+     "setopt", "send", "receive")
+)  # fmt: skip
+PTRACE = frozenset(("read", "trace", "readby", "tracedby"))
+SIGNAL_WAYS = frozenset(("send", "receive"))
+DBUS = frozenset(("send", "receive", "bind", "eavesdrop"))
+BUSES = frozenset(("system", "session", "accessibility"))
+QUEUES = frozenset(("create", "open", "delete", "read", "write", "getattr", "setattr"))
+
+PROPAGATION = frozenset(
+    ("shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable")
+)
+MOUNT_FLAGS = PROPAGATION | frozenset(
+    ("ro", "rw", "nosuid", "nodev", "noexec", "sync", "remount", "mand", "dirsync", "noatime",
+     "nodiratime", "bind", "rbind", "move", "silent", "acl", "relatime", "iversion",
+     "strictatime", "nouser", "lazytime")
+)  # fmt: skip
+FILE_SYSTEMS = frozenset(
+    ("9p", "adfs", "affs", "afs", "apparmorfs", "aufs", "autofs", "bcachefs", "befs", "bfs",
+     "binder", "binfmt_misc", "bpf", "btrfs", "ceph", "cgroup", "cgroup2", "cifs", "coda",
+     "configfs", "cpuset", "cramfs", "debugfs", "devpts", "devtmpfs", "ecryptfs", "efivarfs",
+     "efs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuse", "fuseblk", "fusectl", "gfs2",
+     "hfs", "hfsplus", "hostfs", "hpfs", "hugetlbfs", "iso9660", "jffs2", "jfs", "lustre",
+     "minix", "mqueue", "msdos", "nfs", "nfs4", "nfsd", "nilfs2", "ntfs", "ntfs3", "ocfs2",
+     "omfs", "overlay", "overlayfs", "proc", "pstore", "qnx4", "qnx6", "ramfs", "reiserfs",
+     "resctrl", "romfs", "rootfs", "rpc_pipefs", "securityfs", "selinuxfs", "shiftfs", "smb3",
+     "smackfs", "squashfs", "sysfs", "sysv", "tmpfs", "tracefs", "ubifs", "udf", "ufs", "vboxsf",
+     "vfat", "virtiofs", "xenfs", "xfs", "zfs", "zonefs")
+)  # fmt: skip
+_FUSE = re.compile(r"fuse(?:blk)?\.[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\Z")
+
+
+def is_signal(word: str) -> bool:
+    """Whether the parser knows the signal (rtmin+3)."""
+    return word in SIGNALS or _REAL_TIME.match(word) is not None
+
+
+def is_file_system(word: str) -> bool:
+    """Whether it is a type of file system, or a FUSE one (fuse.sshfs)."""
+    return word in FILE_SYSTEMS or _FUSE.match(word) is not None

@@ -1,0 +1,309 @@
+"""denials: what it advises is so: asked of the profile, into the place that is read."""
+
+import pytest
+
+from tests.unit.denials_host import (
+    BASE,
+    DOCKER,
+    denied,
+    found,
+    make_host,
+    only,
+    real_profiles,
+)
+from tests.unit.fakehost import FakeHost
+from tests.unit.policydfa import run_parser
+
+GENERATED = "lxc-101_</var/lib/lxc>"
+PROXMOX = "/usr/share/perl5/PVE/LXC.pm"
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    real_profiles(make_host(host))
+    return host
+
+
+def capability(profile: str, name: str, second: float = 100) -> str:
+    return denied(
+        f'operation="capable" class="cap" profile="{profile}" pid=9 comm="modprobe" '
+        f'capability=16  capname="{name}"',
+        second,
+    )
+
+
+def mounted(profile: str, name: str, second: float = 100, *, comm: str = "mount", more: str = "",
+            fstype: str = "proc") -> str:  # fmt: skip
+    more = more or f'fstype="{fstype}" srcname="{fstype}" flags="rw, nosuid"'
+    return denied(
+        f'operation="mount" class="mount" info="failed mntpnt match" error=-13 '
+        f'profile="{profile}" name="{name}" pid=9 comm="{comm}" {more}',
+        second,
+    )
+
+
+@pytest.mark.parametrize("name", ["sys_module", "syslog", "sys_time"])
+@pytest.mark.parametrize("profile", [BASE, DOCKER])
+def test_a_capability_that_the_profile_denies(host: FakeHost, profile: str, name: str) -> None:
+    group = only(host, capability(profile, name))
+    assert (group["rule"], group["rule_is_futile"], group["advice_kind"]) == (None, True, "none")
+    assert "deny capability syslog sys_module sys_time," in group["warning"]
+    assert "abstractions/phoenix/container" in group["warning"]
+
+
+def test_what_a_profile_denies_is_asked_of_the_profile(host: FakeHost) -> None:
+    """Not of a list: without the rule it is no longer denied on purpose, in local/ it is."""
+    path = "/etc/apparmor.d/abstractions/phoenix/container"
+    text = host.read(path).decode()
+    host.write(path, text.replace("deny capability syslog sys_module sys_time,", ""))
+    assert only(host, capability(BASE, "sys_time"))["rule"] == "capability sys_time,"
+    assert not only(host, capability(BASE, "wake_alarm"))["rule_is_futile"]
+    host.write(f"/etc/apparmor.d/local/{BASE}", "deny capability wake_alarm,\n")
+    group = only(host, capability(BASE, "wake_alarm"))
+    assert group["rule_is_futile"] and f"local/{BASE}" in group["warning"]
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("sys_module", "loads code into the host's kernel"),
+        ("mac_admin", "AppArmor policy"),
+        ("bpf", "loads programs"),
+        ("sys_admin", "unless the container is unprivileged"),
+        ("chown", None),
+    ],
+)
+def test_capabilities_of_another_profile(host: FakeHost, name: str, warning: str | None) -> None:
+    group = only(host, capability("lxc-mine", name))
+    assert group["rule"] == f"capability {name},"
+    assert group["rule_file"] == "/etc/apparmor.d/local/lxc-mine"
+    assert (warning is None) == (group["warning"] is None)
+    assert (warning or "") in (group["warning"] or "")
+    # what is better not done is no command to paste
+    assert (group["fix"] is None) == (warning is not None)
+
+
+@pytest.mark.parametrize(("line", "warns"), [("unprivileged: 1\n", False), ("", True)])
+def test_sys_admin_by_what_the_container_is(host: FakeHost, line: str, *, warns: bool) -> None:
+    host.conf("950", f"arch: amd64\n{line}")
+    host.runtime("950", b"lxc.apparmor.profile = lxc-mine\n")
+    group = only(host, capability("lxc-mine", "sys_admin"))
+    assert bool(group["warning"]) is warns
+
+
+@pytest.mark.parametrize(
+    ("profile", "own"), [("lxc-container-default-cgns", True), ("/usr/bin/lxc-start", False)]
+)
+def test_a_profile_of_a_package_that_reads_no_local_file(
+    host: FakeHost, profile: str, *, own: bool
+) -> None:
+    group = only(host, mounted(profile, "/srv/x/", fstype="tmpfs"))
+    assert (group["advice_kind"], group["rule_file"]) == ("profile", None)
+    assert group["rule"] == 'mount fstype="tmpfs" -> "/srv/x/",'
+    assert "belongs to a package" in group["advice"]
+    assert ("profile of your own" in group["advice"]) is own
+
+
+def test_a_profile_that_reads_another_local_file(host: FakeHost) -> None:
+    host.write(
+        "/etc/apparmor.d/lxc-site",
+        "include <tunables/global>\nprofile lxc-site {\n  include if exists <local/common>\n"
+        "  profile inner {\n    include if exists <local/inner>\n  }\n}\n",
+    )
+    assert only(host, mounted("lxc-site", "/x/"))["rule_file"] == "/etc/apparmor.d/local/common"
+    group = only(host, mounted("lxc-site//inner", "/x/"))
+    assert (group["rule_file"], group["advice_kind"]) == (None, "profile")
+    assert "part inner of /etc/apparmor.d/lxc-site" in group["advice"]
+
+
+def test_a_profile_of_no_file(host: FakeHost) -> None:
+    group = only(host, mounted("lxc-gone", "/x/"))
+    assert (group["rule_file"], group["advice_kind"]) == (None, "profile")
+    assert "No file in /etc/apparmor.d" in group["advice"]
+
+
+def test_a_rule_that_is_there_already(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype="tmpfs" -> "/x/",\n')
+    group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
+    assert "there already" in group["advice"] and group["fix"] is None
+
+
+def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
+    host.write(PROXMOX, "")
+    host.conf("101", "features: nesting=1\nunprivileged: 1\n")
+    group = only(host, mounted(GENERATED, "/srv/x/", fstype="tmpfs"))
+    assert group["rule_file"] == "/etc/pve/lxc/101.conf"
+    assert group["rule"] == 'lxc.apparmor.raw: mount fstype="tmpfs" -> "/srv/x/",'
+    host.write("/srv/lxc/web/config", "lxc.apparmor.allow_nesting = 1\n")
+    group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
+    assert (group["ctid"], group["rule_file"]) == ("web", "/srv/lxc/web/config")
+    assert group["rule"] == 'lxc.apparmor.raw = mount fstype="tmpfs" -> "/srv/x/",'
+
+
+def test_what_a_generated_profile_denies_itself(host: FakeHost) -> None:
+    host.conf("101", "features: nesting=1\n")
+    host.write(
+        "/var/lib/lxc/101/apparmor/lxc-101_<-var-lib-lxc>",
+        f'profile "{GENERATED}" flags=(attach_disconnected) {{\n  deny mount fstype=debugfs,\n}}\n',
+    )
+    assert only(host, mounted(GENERATED, "/srv/x/", fstype="debugfs"))["rule_is_futile"]
+
+
+def test_a_label_of_dbus_is_no_file_name(host: FakeHost) -> None:
+    host.conf("101", "features: nesting=1\nunprivileged: 1\n")
+    host.write("/proc/500/cgroup", "0::/system.slice/dbus.service\n")
+    host.write("/proc/500/stat", f"500 (d) S {' '.join('0' * 18)} 100 0\n")
+    label = f"{GENERATED}//&:lxc-101_<-var-lib-lxc>:unconfined"
+    group = only(
+        host,
+        denied("").replace("type=1400", "type=1107").removesuffix('apparmor="DENIED" ')
+        + f'pid=500 uid=104 subj=unconfined msg=\'apparmor="DENIED" operation="dbus_method_call"  '
+        f'bus="system" path="/org/x" interface="org.x" member="Get" mask="send" name=":1.3" '
+        f'pid=77 label="{label}" peer_label="unconfined" exe="/usr/bin/dbus-daemon"\'',
+    )
+    assert (group["ctid"], group["rule_file"]) == ("101", "/etc/pve/lxc/101.conf")
+    assert group["rule"] == (
+        'lxc.apparmor.raw: dbus (send) bus=system path="/org/x" interface="org.x" member="Get" '
+        'peer=(label="unconfined"),'
+    )
+
+
+SYSTEMD = (
+    mounted(GENERATED, "/", comm="(sd-gens)", more='flags="ro, remount, bind"'),
+    mounted(GENERATED, "/dev/shm/", 110, comm="(sd-mkdcreds)", fstype="ramfs"),
+    mounted(GENERATED, "/run/systemd/namespace-jC33GD/", 130, comm="(d-logind)"),
+    mounted(GENERATED, "/run/systemd/namespace-aB12Cd/", 140, comm="(d-logind)"),
+)
+
+
+@pytest.mark.parametrize(
+    ("features", "value"),
+    [("", "nesting=1"), ("features: keyctl=1,fuse=1\n", "keyctl=1,fuse=1,nesting=1")],
+)
+def test_systemd_without_nesting_is_told_once(host: FakeHost, features: str, value: str) -> None:
+    host.conf("101", f"unprivileged: 1\n{features}")
+    group = only(host, *SYSTEMD)
+    assert (group["advice_kind"], group["rule"], group["count"]) == ("nesting", None, 4)
+    assert group["fix"] == f"pct set 101 --features {value}"
+    assert BASE in group["advice"] and "3.0" not in group["advice"]
+
+
+def test_nesting_is_no_advice_for_a_privileged_container(host: FakeHost) -> None:
+    host.conf("101", "arch: amd64\n")
+    group = only(host, *SYSTEMD)
+    assert (group["advice_kind"], group["fix"]) == ("assign", None)
+
+
+def test_with_nesting_it_is_a_denial_like_others(host: FakeHost) -> None:
+    host.conf("101", "unprivileged: 1\nfeatures: nesting=1\n")
+    assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
+
+
+@pytest.mark.parametrize(
+    "program", ["runc", "dockerd", "crun", "netavark", "containerd", "runc:[2:INIT]"]
+)
+def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
+    host.runtime("950", f"lxc.apparmor.profile = {BASE}\n".encode())
+    group = only(
+        host,
+        mounted(BASE, "/var/lib/docker/overlay2/5b1c0d2e3f4a5b6c7d8e/merged/proc/", comm=program),
+        mounted(BASE, "/run/netns/x", 130, comm=program, more='srcname="/" flags="rw, rbind"'),
+    )
+    assert (group["advice_kind"], group["rule"], group["count"]) == ("assign", None, 2)
+    assert DOCKER in group["advice"] and "CT 950" in group["advice"]
+
+
+def test_another_profile_is_no_advice_where_it_denies_the_same(host: FakeHost) -> None:
+    group = only(host, capability(BASE, "sys_time").replace("modprobe", "dockerd"))
+    assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)
+    group = only(host, mounted("lxc-mine", "/x/", comm="runc", fstype="debugfs"))
+    assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)
+    assert "deny mount fstype=debugfs," in group["warning"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("/data/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/", "/data/docker"),
+        ("/srv/big/containerd/io.containerd.runtime.v2.task/moby/5b1c0d2e3f4a5b6c/rootfs/sys/",
+         "/srv/big/containerd"),
+        ("/var/lib/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/",
+         "/var/lib/containers"),
+        ("/home/u/.local/share/containers/storage/overlay/5b1c0d2e3f4a5b6c/merged/sys/",
+         "/home/u/.local/share/containers"),
+    ],
+)  # fmt: skip
+def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None:
+    others = name.replace("5b1c", "6c2d").replace("proc/", "sys/")
+    group = only(host, mounted(DOCKER, name, comm="runc"), mounted(DOCKER, others, 130, comm="x"))
+    assert group["rule"] == f'mount -> "{rule}/**",'
+    assert group["rule_file"] == f"/etc/apparmor.d/local/{DOCKER}"
+    assert (group["warning"], group["count"]) == (None, 2)
+    host.write(f"/etc/apparmor.d/local/{DOCKER}", group["rule"] + "\n")
+    assert run_parser(group["rule"], host.root).returncode == 0
+
+
+def test_an_engines_data_where_no_line_helps(host: FakeHost) -> None:
+    name = "/root/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
+    group = only(host, mounted(DOCKER, name, comm="runc"))
+    assert (group["rule"], group["rule_is_futile"]) == (None, True)
+    assert "Move the folder" in group["advice"]
+
+
+INSIDE = 'namespace="root//lxc-105_<-var-lib-lxc>" profile="{}" '
+
+
+def test_a_profile_of_the_containers_own(host: FakeHost) -> None:
+    group = only(
+        host,
+        denied(
+            f'operation="open" class="file" {INSIDE.format("rsyslogd")} '
+            'name="/run/systemd/journal/dev-log" comm="systemd-journal" denied_mask="r"'
+        ),
+    )
+    assert (group["ctid"], group["inside_profile"]) == ("105", "rsyslogd")
+    assert (group["advice_kind"], group["rule_file"]) == (
+        "inside",
+        "/etc/apparmor.d/local/rsyslogd",
+    )
+    assert group["rule"] == '"/run/systemd/journal/dev-log" r,'
+    for words in ("loaded inside container 105", "apparmor_parser -r", "grep -rlwF rsyslogd"):
+        assert words in group["advice"]
+    out = host.cli("denials").out
+    assert "To allow it, in /etc/apparmor.d/local/rsyslogd of the container:" in out
+
+
+@pytest.mark.parametrize("name", ["docker-default", "x; rm -rf /", "$(id)", "unconfined"])
+def test_profiles_inside_that_are_in_no_file_there(host: FakeHost, name: str) -> None:
+    group = only(
+        host,
+        denied(
+            f'operation="open" class="file" {INSIDE.format("X")} name="/x" denied_mask="r"'
+        ).replace('"X"', name.encode().hex()),
+    )
+    assert (group["advice_kind"], group["rule"], group["rule_file"]) == ("none", None, None)
+    assert "grep" not in group["advice"] and "apparmor_parser" not in group["advice"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('operation="file_lock" class="net" comm="(sh)" family="unix" sock_type="dgram" addr=none',
+         "no word for a lock"),
+        ('operation="change_onexec" info="no new privs" error=-1 name="system_tor" '
+         'target="system_tor"', "NoNewPrivileges="),
+        ('operation="ptrace" class="ptrace" denied_mask="read"', "does not say of which profile"),
+        ('operation="userns_create" class="namespace" denied="userns_create"',
+         "AppArmor 3.0 of this host knows no such rule"),
+    ],
+)  # fmt: skip
+def test_where_no_rule_helps(host: FakeHost, body: str, words: str) -> None:
+    group = only(host, denied(f'{body} profile="lxc-mine" pid=9'))
+    assert (group["advice_kind"], group["rule"]) == ("none", None)
+    assert words in group["advice"]
+
+
+def test_rules_of_apparmor_4_where_it_is(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/abi/4.0", "")
+    group = only(host, denied('operation="userns_create" class="namespace" profile="lxc-mine"'))
+    assert group["rule"] == "userns create,"

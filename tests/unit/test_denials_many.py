@@ -1,0 +1,193 @@
+"""denials: names that change, and any number of messages, in bounded time, memory and output."""
+
+import json
+import subprocess
+
+import pytest
+
+from phoenix_apparmor.denials import names
+from phoenix_apparmor.denials.quoting import quoted, readable
+from tests.unit.denials_host import BASE, BOOT, denied, file, found, journal, make_host, only
+from tests.unit.fakehost import PYTHON, REPO, FakeHost
+
+HEX = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+UUID = "0b1c2d3e-1111-2222-3333-444455556666"
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    return make_host(host)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("/run/systemd/namespace-18ipI3/", "/run/systemd/namespace-*/"),
+        (f"/var/lib/docker/overlay2/{HEX}/merged/proc/", "/var/lib/docker/overlay2/*/merged/proc/"),
+        (f"/var/lib/docker/overlay2/{HEX}-init/x", "/var/lib/docker/overlay2/*-init/x"),
+        ("/var/lib/docker/overlay2/l/ABCDEFGHIJ2KLMNOPQRSTUVWXY", "/var/lib/docker/overlay2/l/*"),
+        (f"/run/user/0/netns/netns-{UUID}", "/run/user/0/netns/netns-*"),
+        ("/run/docker/netns/4f3a2b1c9d8e", "/run/docker/netns/*"),
+        ("/tmp/tmpab12cd34/x.so", "/tmp/tmp*/x.so"),
+        ("/tmp/tmp.aB3dE5fG7h", "/tmp/tmp.*"),
+        ("/proc/4711/task/4712/mem", "/proc/[0-9]*/task/[0-9]*/mem"),
+        ("/proc/4711/fd/3", "/proc/[0-9]*/fd/[0-9]*"),
+        (f"/tmp/systemd-private-{HEX[:32]}-ntp.service-AbCdEf/tmp/",
+         "/tmp/systemd-private-*-ntp.service-*/tmp/"),
+        (f"/sys/fs/cgroup/system.slice/docker-{HEX}.scope/x",
+         "/sys/fs/cgroup/system.slice/docker-*.scope/x"),
+        ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/17/fs/proc/",
+         "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/proc/"),
+        # what stays as it is
+        ("/usr/lib/x86_64-linux-gnu/libc.so.6", None),
+        ("/usr/bin/python3.11", None),
+        ("/etc/systemd/system/multi-user.target.wants/x.service", None),
+        ("/run/user/1000/bus", None),
+        ("/proc/sys/kernel/core_pattern", None),
+        ("/proc/self/mem", None),
+        ("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf", None),
+        ("/opt/app/releases/20240101/x", None),
+        ("/dev/nvidia-caps/nvidia-cap1", None),
+    ],
+)  # fmt: skip
+def test_what_is_known_to_change(name: str, pattern: str | None) -> None:
+    shown = readable(names.generic(name)).replace("[0-9]*", "*")
+    assert quoted(names.generic(name)) == f'"{pattern or name}"'
+    assert shown == (pattern or name).replace("[0-9]*", "*")
+
+
+def hexes(number: int) -> str:
+    return f"{number:012x}" * 2
+
+
+NAMES = {
+    "/run/systemd/namespace-{}/": lambda n: f"{n % 10}a{n:04d}"[:6],
+    "/var/lib/docker/overlay2/{}/merged/proc/": hexes,
+    "/proc/{}/mem": lambda n: str(n + 1),
+    "/srv/work/job{}/out": str,
+    "/srv/work/{}": lambda n: f"{n}-result",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_thousand_names_are_one_group(host: FakeHost, name: str) -> None:
+    messages = [file(BASE, name.format(NAMES[name](n)), 100 + n / 10) for n in range(2000)]
+    group = only(host, *messages)
+    assert group["count"] == 2000 and "*" in group["rule"]
+    assert len(host.cli("denials").out.splitlines()) < 40
+
+
+def test_a_few_names_stay_themselves(host: FakeHost) -> None:
+    groups = found(host, *(file(BASE, f"/usr/bin/p{n}", 100 + n) for n in range(15)))
+    assert len(groups) == 15
+
+
+def test_what_many_have_in_common_stays_narrow(host: FakeHost) -> None:
+    messages = [file(BASE, f"/srv/job-{n}.log", 100 + n) for n in range(30)]
+    messages += [file(BASE, "/srv/other", 200), file(BASE, "/srv/job-1.txt", 201)]
+    rules = {group["rule"] for group in found(host, *messages)}
+    # a few others in that folder make it wider, as they are of the same kind
+    assert '"/srv/*" w,' in rules or '"/srv/job-*.log" w,' in rules
+
+
+def test_no_pattern_is_learned_where_each_name_means_something_else(host: FakeHost) -> None:
+    groups = found(host, *(file(BASE, f"/proc/sys/vm/x{n}y", 100 + n) for n in range(30)))
+    assert len(groups) == 30
+
+
+def test_the_text_shows_the_top_and_how_many_more(host: FakeHost) -> None:
+    messages = [
+        denied(f'operation="capable" profile="{BASE}-{n}" capname="chown"', 100 + n, 1000 + k)
+        for n in range(60)
+        for k in range(2 if n == 59 else 1)
+    ]
+    journal(host, messages)
+    out = host.cli("denials").out
+    assert out.count("tried to") == 20 and "40 more kinds (40 denials) are not shown" in out
+    assert f"{BASE}-59" in out
+    everything = host.cli("denials", "--all").out
+    assert everything.count("tried to") == 60 and "not shown" not in everything
+
+
+def test_profiles_made_up_inside_make_few_series(host: FakeHost) -> None:
+    journal(
+        host,
+        [
+            denied(
+                f'operation="open" namespace="root//lxc-952_<-var-lib-lxc>" profile="p{n}" '
+                'name="/x" denied_mask="r"',
+                100 + n / 10,
+            )
+            for n in range(3000)
+        ],
+    )
+    out = host.cli("status", "--prometheus").out
+    series = [line for line in out.splitlines() if line.startswith("phoenix_apparmor_denials{")]
+    assert len(series) <= 11
+    assert sum(int(line.rpartition(" ")[2]) for line in series) == 3000
+
+
+LOAD = 100_000
+
+
+@pytest.mark.parametrize("kind", ["equal", "names", "kinds", "numbers"])
+def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
+    """A tenth of a million lines in a tenth of its minute and all of its memory.
+
+    The time is the processor's, as the machine may have other things to do.
+    """
+    lines = []
+    for n in range(LOAD):
+        name, profile = "/x", BASE
+        if kind == "names":
+            name = f"/srv/{n % 997}/{n}/x{n}"
+        elif kind == "kinds":
+            profile, name = f"lxc-{n}", f"/{n}"
+        elif kind == "numbers":
+            name = f"/proc/{n}/mem"
+        text = file(profile, name, 100 + n / 1000, pid=1000 + n)
+        lines.append(
+            json.dumps(
+                {
+                    "MESSAGE": text,
+                    "_TRANSPORT": "kernel",
+                    "SYSLOG_IDENTIFIER": "kernel",
+                    "__CURSOR": "s=0123456789abcdef;i=1;b=0123456789abcdef;m=1;t=2;x=3",
+                    "__REALTIME_TIMESTAMP": f"{BOOT + 100}000000",
+                    "__MONOTONIC_TIMESTAMP": "100000000",
+                    "_BOOT_ID": "0123456789abcdef0123456789abcdef",
+                }
+            )
+        )
+    host.write("/fake/journal.json", "\n".join(lines) + "\n")
+    seconds, kilobytes, out = measured(host)
+    document = json.loads(out)
+    told = sum(group["count"] for group in document["denials"]) + document["left_out"]
+    assert told == LOAD
+    assert len(document["denials"]) <= 3000
+    assert seconds < 6 * (LOAD / 100_000), seconds
+    assert kilobytes < 100_000, kilobytes
+
+
+# The program tells its own peak: what wait4 says begins with that of the process it was forked of.
+PROGRAM = """
+import re, resource, sys
+from phoenix_apparmor.cli import main
+status = main(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_SELF)
+peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print(status, used.ru_utime + used.ru_stime, peak, file=sys.stderr)
+"""
+
+
+def measured(host: FakeHost) -> tuple[float, int, bytes]:
+    """(processor's seconds, most memory in kB, output) of denials --json."""
+    done = subprocess.run(
+        [PYTHON, "-c", PROGRAM, "--root", str(host.root), "denials", "--json"],
+        capture_output=True,
+        env={**host.environment, "PYTHONPATH": str(REPO)},
+        check=True,
+    )
+    status, seconds, kilobytes = done.stderr.split()
+    assert status == b"2"
+    return float(seconds), int(kilobytes), done.stdout
