@@ -228,6 +228,8 @@ def _nesting(owner: Owner, facts: Facts) -> Advice:
         return Advice("nesting", words=words, cause=cause)
     features = [word for word in facts.features.split(",") if word and "nesting=" not in word]
     value = ",".join([*features, "nesting=1"])
-    words = f"{start}; or turn nesting on. Then start it again: pct reboot {owner.ctid}"
-    fix = f"pct set {owner.ctid} --features {shlex.quote(value)}"
+    words = f"{start}; or turn nesting on, then start it again (pct reboot {owner.ctid})."
+    # without its configuration it is not known what else to keep, or whether it is privileged
+    known = facts.privileged is not None
+    fix = f"pct set {owner.ctid} --features {shlex.quote(value)}" if known else ""
     return Advice("nesting", words=words, fix=fix, cause=cause)

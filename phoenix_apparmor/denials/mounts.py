@@ -97,7 +97,7 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     # What holds nothing but the container's own may have any option: the kernel does not print
     # all of them (nosymfollow). A device or a server is worth naming, the arbitrary word of a
     # tmpfs is not.
-    kind = f' fstype="{mount.fstype}"' if mount.fstype else ""
+    kind = f" fstype={mount.fstype}" if mount.fstype else ""
     options = "" if mount.fstype in HARMLESS else options
     return f"{kind}{options}{f' {source}' if '/' in mount.source else ''}", ""
 

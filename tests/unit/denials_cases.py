@@ -118,7 +118,7 @@ CASES = (
         f'operation="mount" info="failed mntpnt match" error=-13 {P} name="/mnt/" pid=4712 '
         'comm="mount" fstype="proc" srcname="proc"',
         "mount proc on /mnt/",
-        'mount fstype="proc" -> "/mnt/",',
+        'mount fstype=proc -> "/mnt/",',
         hole="host kernel's own interface",
     ),
     Case(
@@ -135,7 +135,7 @@ CASES = (
         'name="/dev/shm/" pid=80 comm="(sd-mkdcreds)" fstype="ramfs" srcname="ramfs" '
         'flags="rw, nosuid, nodev, noexec"',
         "mount ramfs on /dev/shm/",
-        'mount fstype="ramfs" -> "/dev/shm/",',
+        'mount fstype=ramfs -> "/dev/shm/",',
     ),
     Case(
         TRIXIE,
@@ -174,7 +174,7 @@ CASES = (
         f'operation="mount" info="failed type match" error=-13 {P} name="/mnt/" pid=80 '
         'comm="mount" fstype="ext4" srcname="/dev/vdb" flags="rw"',
         "mount ext4 on /mnt/ from /dev/vdb",
-        'mount fstype="ext4" options=(rw) "/dev/vdb" -> "/mnt/",',
+        'mount fstype=ext4 options=(rw) "/dev/vdb" -> "/mnt/",',
         hole="crafted file system",
     ),
     Case(
@@ -182,14 +182,14 @@ CASES = (
         f'operation="mount" class="mount" info="failed type match" error=-13 {P} name="/mnt/" '
         'pid=80 comm="mount.nfs" fstype="nfs" srcname="10.0.0.1:/export" flags="rw"',
         "mount nfs on /mnt/ from 10.0.0.1:/export",
-        'mount fstype="nfs" options=(rw) "10.0.0.1:/export" -> "/mnt/",',
+        'mount fstype=nfs options=(rw) "10.0.0.1:/export" -> "/mnt/",',
     ),
     Case(
         TRIXIE,
         f'operation="mount" class="mount" info="failed flags match" error=-13 {P} name="/run/s/" '
         'pid=611 comm="mount" fstype="sysfs" srcname="none" flags="ro, silent"',
         "mount sysfs on /run/s/ read-only",
-        'mount fstype="sysfs" options=(ro,silent) -> "/run/s/",',
+        'mount fstype=sysfs options=(ro,silent) -> "/run/s/",',
         hole="own interface",
     ),
     Case(

@@ -88,7 +88,7 @@ def test_into_its_entry(host: FakeHost) -> None:
     done = allow(host)
     assert done.status == 0, done
     rule = rules_of(host)[0]
-    assert rule.startswith("mount fstype=nfs") and rule.endswith("-> /data/,")
+    assert rule.startswith("mount fstype=nfs") and rule.endswith('-> "/data/",')
     assert "2 times" in done.out and "pct reboot 952" in done.out
     assert host.cli("validate").status == 0
     # it runs under it from its next start, and there is nothing more to allow

@@ -22,7 +22,7 @@ def host(host: FakeHost) -> FakeHost:
 def test_one_denial_of_each_kind(host: FakeHost) -> None:
     everything(host)
     done = host.cli("denials")
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.err) == (2, "")
     assert_golden("denials.txt", done.out, host.root)
     prose = [line for line in done.out.splitlines() if not line.startswith("      ")]
     assert max(map(len, prose)) <= 80
@@ -32,7 +32,7 @@ def test_one_denial_of_each_kind(host: FakeHost) -> None:
 def test_json_output_fits_its_schema(host: FakeHost) -> None:
     everything(host)
     done = host.cli("denials", "--json")
-    assert (done.status, done.err) == (0, "")
+    assert (done.status, done.err) == (2, "")
     assert_golden("denials.json", done.out, host.root)
     jsonschema.Draft7Validator(json.loads(SCHEMA.read_bytes())).validate(json.loads(done.out))
 
@@ -68,7 +68,65 @@ def test_only_one_container(host: FakeHost) -> None:
     done = host.cli("denials", "950")
     assert done.out.count("CT ") == 1 and "CT 950 (vllm)" in done.out
     assert "/usr/bin/man" not in done.out
-    assert "No denial of a container" in host.cli("denials", "999").out
+    host.conf("960")
+    assert "No denial of a container" in host.cli("denials", "960").out
+
+
+def test_a_container_by_its_host_name(host: FakeHost) -> None:
+    everything(host)
+    assert host.cli("denials", "vllm").out == host.cli("denials", "950").out
+    host.conf("951", "hostname: vllm\n")
+    done = host.cli("denials", "vllm")
+    assert (done.status, done.out) == (64, "") and "950, 951 all have" in done.err
+    host.runtime("web")
+    assert host.cli("denials", "web").status == 0
+
+
+@pytest.mark.parametrize("word", ["ct101", "abc", "999", "99", "0100", "../x", "", "1e3"])
+def test_what_is_no_container_is_refused(host: FakeHost, word: str) -> None:
+    everything(host)
+    done = host.cli("denials", word)
+    assert (done.status, done.out) == (64, "") and "container" in done.err
+
+
+def test_a_destroyed_container_has_its_denials_still(host: FakeHost) -> None:
+    everything(host)
+    assert host.cli("denials", "101").status == 2
+
+
+KNOWN = "/etc/phoenix-apparmor/known-denials"
+
+
+def test_known_ones_are_only_counted(host: FakeHost) -> None:
+    everything(host)
+    document = json.loads(host.cli("denials", "--json").out)
+    lines = [part["known_as"] for part in document["denials"]]
+    host.write(KNOWN, "# harmless\n\n" + "".join(f"{line}\n" for line in lines[1:]))
+    done = host.cli("denials", "--json")
+    assert done.status == 2
+    assert [part["known"] for part in json.loads(done.out)["denials"]] == [False] + [True] * 5
+    out = host.cli("denials").out
+    assert out.count("tried to") == 1 and f"of them are marked as known in {KNOWN}." in out
+    assert host.cli("denials", "--all").out.count("tried to") == 6
+    host.write(KNOWN, "".join(f"{line}\n" for line in lines))
+    assert host.cli("denials").status == 0
+    assert "AppArmor refused" not in host.cli("doctor").out
+
+
+def test_known_is_by_profile_and_rule(host: FakeHost) -> None:
+    journal(host, [file(BASE, "/x", 100), file(DOCKER, "/x", 101), file(BASE, "/y", 102)])
+    for text, known in (
+        (f'{BASE} "/x" w,', [True, False, False]),
+        (f'{BASE}   "/x"   w,', [True, False, False]),
+        ('lxc-* "/x" w,', [True, False, True]),
+        ('"lxc-nvidia-*" "/y" w,', [False, True, False]),
+        (f"{BASE} *", [False, False, False]),
+        (BASE, [False, False, False]),
+    ):
+        host.write(KNOWN, f"{text}\n")
+        done = host.cli("denials", "--json")
+        assert [part["known"] for part in json.loads(done.out)["denials"]] == known, text
+    assert f"{KNOWN}, line 1: not a profile and a rule" in host.cli("denials").out
 
 
 def test_a_process_that_came_later_under_the_same_number_is_not_taken_for_it(
@@ -172,7 +230,7 @@ def test_our_own_profiles_deny_silently() -> None:
 
 
 def test_a_thousand_kinds_of_denial(host: FakeHost) -> None:
-    journal(host, [file(BASE, f"/x{n % 1000}", 100 + n / 100) for n in range(20000)])
+    journal(host, [file(f"lxc-{n % 1000}", "/x", 100 + n / 100) for n in range(20000)])
     done = host.cli("denials", "--json")
     found = json.loads(done.out)["denials"]
     assert len(found) == 1000 and {part["count"] for part in found} == {20}

@@ -2,15 +2,8 @@
 
 import pytest
 
-from tests.unit.denials_host import (
-    BASE,
-    DOCKER,
-    denied,
-    found,
-    make_host,
-    only,
-    real_profiles,
-)
+from tests.names import BASE, DOCKER
+from tests.unit.denials_host import denied, found, make_host, only, real_profiles
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
@@ -99,7 +92,7 @@ def test_a_profile_of_a_package_that_reads_no_local_file(
 ) -> None:
     group = only(host, mounted(profile, "/srv/x/", fstype="tmpfs"))
     assert (group["advice_kind"], group["rule_file"]) == ("profile", None)
-    assert group["rule"] == 'mount fstype="tmpfs" -> "/srv/x/",'
+    assert group["rule"] == 'mount fstype=tmpfs -> "/srv/x/",'
     assert "belongs to a package" in group["advice"]
     assert ("profile of your own" in group["advice"]) is own
 
@@ -123,7 +116,7 @@ def test_a_profile_of_no_file(host: FakeHost) -> None:
 
 
 def test_a_rule_that_is_there_already(host: FakeHost) -> None:
-    host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype="tmpfs" -> "/x/",\n')
+    host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype=tmpfs -> "/x/",\n')
     group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
     assert "there already" in group["advice"] and group["fix"] is None
 
@@ -133,11 +126,11 @@ def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
     host.conf("101", "features: nesting=1\nunprivileged: 1\n")
     group = only(host, mounted(GENERATED, "/srv/x/", fstype="tmpfs"))
     assert group["rule_file"] == "/etc/pve/lxc/101.conf"
-    assert group["rule"] == 'lxc.apparmor.raw: mount fstype="tmpfs" -> "/srv/x/",'
+    assert group["rule"] == 'lxc.apparmor.raw: mount fstype=tmpfs -> "/srv/x/",'
     host.write("/srv/lxc/web/config", "lxc.apparmor.allow_nesting = 1\n")
     group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
     assert (group["ctid"], group["rule_file"]) == ("web", "/srv/lxc/web/config")
-    assert group["rule"] == 'lxc.apparmor.raw = mount fstype="tmpfs" -> "/srv/x/",'
+    assert group["rule"] == 'lxc.apparmor.raw = mount fstype=tmpfs -> "/srv/x/",'
 
 
 def test_what_a_generated_profile_denies_itself(host: FakeHost) -> None:

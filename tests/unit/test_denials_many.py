@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from phoenix_apparmor.denials import names
 from phoenix_apparmor.denials.quoting import quoted, readable
-from tests.unit.denials_host import BASE, BOOT, denied, file, found, journal, make_host, only
+from tests.names import BASE
+from tests.unit.denials_host import BOOT, denied, file, found, journal, make_host, only
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
 HEX = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -60,7 +62,7 @@ def hexes(number: int) -> str:
     return f"{number:012x}" * 2
 
 
-NAMES = {
+NAMES: dict[str, Callable[[int], str]] = {
     "/run/systemd/namespace-{}/": lambda n: f"{n % 10}a{n:04d}"[:6],
     "/var/lib/docker/overlay2/{}/merged/proc/": hexes,
     "/proc/{}/mem": lambda n: str(n + 1),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_apparmor.denials import aare, denying, message, mounts, policytext, quoting
-from phoenix_apparmor.denials.acts import Act, act_of
+from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.acts import act_of
 from phoenix_apparmor.denials.message import Denial
 from tests.unit import denials_cases, denials_cases_more
 from tests.unit.denials_cases import Case

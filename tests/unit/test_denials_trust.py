@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.denials_host import BASE, BOOT, denied, file, found, journal, make_host, only
+from tests.names import BASE
+from tests.unit.denials_host import BOOT, denied, file, found, journal, make_host, only
 from tests.unit.fakehost import FakeHost
 
 GENERATED = "lxc-101_</var/lib/lxc>"
@@ -141,7 +142,7 @@ OPERATIONS = ("open", "mount", "capable", "signal", "create", "new")
 
 def test_nothing_reaches_the_terminal_raw(host: FakeHost) -> None:
     evil = "lxc-\x1b]0;x\x07\x1b[31m\u202e\x9b\n2J"
-    messages = []
+    messages: list[str] = []
     for number, field in enumerate(FIELDS):
         for operation in OPERATIONS:
             values = {
