@@ -32,6 +32,8 @@ profile {SITE} flags=(attach_disconnected,mediate_deleted) {{
 }}
 """
 LOCAL = f"/etc/apparmor.d/local/{SITE}"
+# What it says ends a quoted name in AppArmor's language, and goes on with a rule of its own.
+HOSTILE = """", change_profile -> unconfined, #\\ {a,b}* wow! \\"""
 PARAMETER = "/sys/module/apparmor/parameters/audit"
 CTID = 970
 OWN = 971
@@ -54,10 +56,10 @@ def running(vm: Machine) -> Iterator[Machine]:
 @pytest.fixture
 def all_logged(running: Machine) -> Iterator[Machine]:
     """As the last line of denials says to do."""
-    out = running.sh("phoenix-apparmor denials").stdout
+    out = said(running)
     running.sh(next(line for line in out.splitlines() if line.startswith("  echo -n noquiet >")))
     yield running
-    out = running.sh("phoenix-apparmor denials").stdout
+    out = said(running)
     running.sh(next(line for line in out.splitlines() if line.startswith("  echo -n normal >")))
     assert running.read(PARAMETER).strip() == "normal"
 
@@ -73,9 +75,16 @@ def inside(vm: Machine, script: str, ctid: int = CTID) -> int:
     return vm.run("lxc-attach", "-n", str(ctid), "--", "sh", "-c", script, check=False).rc
 
 
+def said(vm: Machine, *arguments: str) -> str:
+    """The command's output; 2 is its status where there were denials."""
+    done = vm.run("phoenix-apparmor", "denials", *arguments, check=False)
+    assert done.rc in (0, 2), done
+    return done.stdout
+
+
 def denials(vm: Machine, since: str, *arguments: str) -> list[dict[str, Any]]:
     vm.sh("journalctl --sync")
-    out = vm.run("phoenix-apparmor", "denials", "--json", "--since", since, *arguments).stdout
+    out = said(vm, "--json", "--since", since, *arguments)
     found: list[dict[str, Any]] = json.loads(out)["denials"]
     return found
 
@@ -89,7 +98,9 @@ def test_explicit_denies_are_silent_as_the_last_line_says(running: Machine) -> N
     since = now(running)
     assert inside(running, "echo h >/proc/sysrq-trigger") != 0
     assert denials(running, since) == []
-    out = running.run("phoenix-apparmor", "denials", "--since", since).stdout
+    done = running.run("phoenix-apparmor", "denials", "--since", since)
+    assert done.rc == 0
+    out = done.stdout
     assert out.startswith("No denial of a container since ")
     assert "leaves no message" in " ".join(out.split())
     assert out.endswith(f"  echo -n noquiet >{PARAMETER}\n")
@@ -159,6 +170,19 @@ def test_attempts_in_words_and_the_rule_that_allows_them(running: Machine) -> No
     for attempt, words, _, allows in ATTEMPTS:
         if allows:
             assert inside(vm, attempt, SITES) == 0, f"{words}: {rules}"
+    # a name that was broken out of in 1.0.0, by what denials itself says to run
+    since = now(vm)
+    evil = HOSTILE.replace("'", "'\\''")
+    prepare = f"mkdir -p /run/evil '/run/{evil}' '/run/{evil}x'"
+    bind = f"mount -o bind '/run/{evil}' /run/evil"
+    assert inside(vm, prepare, SITES) == 0 and inside(vm, bind, SITES) != 0
+    (denial,) = denials(vm, since)
+    assert denial["fix"]
+    vm.sh(denial["fix"], timeout=300)
+    assert inside(vm, bind, SITES) == 0, denial
+    assert inside(vm, f"mount -o bind '/run/{evil}x' /run/evil", SITES) != 0
+    attack = "echo -n 'changeprofile unconfined' >/proc/self/attr/current"
+    assert inside(vm, attack, SITES) != 0
     pct(vm, "stop", SITES)
 
 
@@ -171,7 +195,7 @@ def test_proxmox_own_profile_names_its_container(running: Machine) -> None:
     assert (denial["ctid"], denial["ctid_known_by"]) == (str(OWN), "name")
     assert denial["rule_file"] == f"/etc/pve/lxc/{OWN}.conf"
     assert denial["rule"].startswith("lxc.apparmor.raw: mount fstype=sysfs")
-    out = vm.run("phoenix-apparmor", "denials", str(OWN), "--since", since).stdout
+    out = said(vm, str(OWN), "--since", since)
     assert out.startswith(f"CT {OWN} (ct{OWN}), profile lxc-{OWN}_</var/lib/lxc>\n")
     pct(vm, "stop", OWN)
 
