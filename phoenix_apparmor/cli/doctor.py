@@ -1,4 +1,4 @@
-"""doctor: what is wrong on this host, how that was seen, and the command that mends it."""
+"""doctor: what is wrong on this host, how that was seen, and the command that fixes it."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ exit status: 0 nothing is off (there may be notes), 2 something is, 1 error
 
 examples:
   phoenix-apparmor doctor
+  phoenix-apparmor doctor 952
   phoenix-apparmor doctor --json | jq -r '.findings[] | select(.severity == "error") | .fix'
 """
 
@@ -33,22 +34,29 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         help="look for everything that can be wrong on this host",
         description="Makes small checks of AppArmor, the profiles, the JSON, the containers' "
         "configurations, Proxmox and the NVIDIA devices. Says for each finding what it was seen "
-        "by and the command that mends it. Changes nothing.",
+        "by and the command that fixes it. With CTID: why that container did not start, and all "
+        "that concerns it. Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("ctid", metavar="CTID", nargs="?", help="only this container")
     parser.add_argument("--json", action="store_true", help="for programs (doctor.schema.json)")
     parser.set_defaults(run=run)
 
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
-    from phoenix_apparmor.doctor import finding, text
+    from phoenix_apparmor.doctor import finding, last_start, text
     from phoenix_apparmor.doctor.checks import CHECKS
 
     progress = Progress(sys.stderr)
+    checks = CHECKS
+    if args.ctid is not None:
+        checks = (last_start.check(host, last_start.is_ctid(args.ctid)), *CHECKS)
     try:
-        diagnosis = finding.examine(host, CHECKS, progress.say)
+        diagnosis = finding.examine(host, checks, progress.say)
+        if args.ctid is not None:
+            diagnosis = last_start.about(diagnosis, args.ctid)
     finally:
         progress.clear()
     if args.json:

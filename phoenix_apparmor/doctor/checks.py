@@ -4,6 +4,7 @@ from phoenix_apparmor.doctor import (
     apparmor,
     containers,
     denials,
+    driver,
     features,
     gpu,
     json_file,
@@ -14,7 +15,7 @@ from phoenix_apparmor.doctor import (
 )
 from phoenix_apparmor.doctor.finding import Check
 
-CHECKS = (
+CHECKS: tuple[Check, ...] = (
     Check("apparmor", "whether AppArmor is on", apparmor.in_kernel),
     Check("parser", "whether apparmor_parser is there", apparmor.parser),
     Check("service", "whether profiles are loaded at boot", apparmor.service),
@@ -50,5 +51,6 @@ CHECKS = (
     Check("gpu-configured", "whether GPU containers have a GPU", gpu.without_gpu),
     Check("gpu-hook", "whether NVIDIA's hook can work", gpu.hook),
     Check("gpu-majors", "whether device numbers still fit", gpu.majors),
+    Check("gpu-driver", "whether NVIDIA's libraries fit its driver", driver.versions),
     Check("denials", "what the kernel refused since boot", denials.since_boot),
 )

@@ -28,7 +28,7 @@ HOOK = "/usr/share/lxc/hooks/nvidia"
 HOOK_PROGRAM = "nvidia-container-cli"
 
 _NODE = re.compile(r"/dev/nvidia[\w-]*(?:/[\w-]+)*/?")
-_GPU = re.compile(r"/dev/nvidia\d+")
+GPU = re.compile(r"/dev/nvidia\d+")
 
 
 def nodes(host: Host) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ def nodes(host: Host) -> Iterator[Finding]:
                 absent.setdefault(node.rstrip("/"), []).append(conf.ctid)
         missing = tuple(node for node in CUDA if node not in named)
         # numbers that no longer fit are told, with all nodes in one fix, by another check
-        if any(map(_GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
+        if any(map(GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
             lacking.setdefault(missing, []).append(conf)
     for missing, confs in lacking.items():
         there = [node for node in missing if host.exists(node)]

@@ -156,6 +156,15 @@ def _mounts(host: Host, pid: int) -> Iterator[tuple[str, str]]:
             yield words[1], words[2]
 
 
+def root_folder(host: Host, conf: Conf) -> str | None:
+    """Where a container's files are now; None: an image that is not mounted."""
+    running = containers.running(host) or frozenset()
+    if conf.ctid in running:
+        pid = _pid(host, conf.ctid)
+        return f"/proc/{pid}/root" if pid is not None else None
+    return _folder(host, conf, proxmox=containers.is_proxmox(host))
+
+
 def _folder(host: Host, conf: Conf, *, proxmox: bool) -> str | None:
     """The folder that is the root of a container at rest; None: an image, or not mounted."""
     if not proxmox:

@@ -55,6 +55,22 @@ class Root:
         """The first of these names that is there, "" if none is known to be."""
         return next((name for name in names if self.has(name)), "")
 
+    def names(self, folder: str) -> list[str] | None:
+        """The names in a folder, None where there is none or it cannot be read."""
+        try:
+            found = self._open(folder)
+        except OSError:
+            return None
+        try:
+            if not stat.S_ISDIR(os.fstat(found).st_mode):
+                return None
+            # the same folder again, now to read
+            return sorted(os.listdir(f"/proc/self/fd/{found}"))
+        except OSError:
+            return None
+        finally:
+            os.close(found)
+
     def text(self, name: str, limit: int = 64 << 10) -> str | None:
         """The beginning of a regular file, None where there is none or it cannot be read."""
         try:

@@ -46,6 +46,24 @@ def many_bad_names(host: FakeHost) -> None:
         host.conf(str(n), CONF.replace("950", str(n)))
 
 
+VERSION = """\
+NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.127.05  Release Build
+GCC version:  gcc version 12.2.0
+"""
+
+
+def driver(*libraries: str) -> Callable[[FakeHost], object]:
+    """CT 950 runs, with these files among its libraries; the host's driver is 550.127.05."""
+
+    def make(host: FakeHost) -> None:
+        host.write("/proc/driver/nvidia/version", VERSION)
+        host.running("950", f"{BASE} (enforce)")
+        for name in ("etc/os-release", *(f"usr/lib/x86_64-linux-gnu/{n}" for n in libraries)):
+            host.write(f"/proc/4242/root/{name}", "")
+
+    return make
+
+
 def lax(host: FakeHost) -> None:
     """It guards /proc and /sys where they are, and lets root mount others."""
     site_profile("mount,")(host)
@@ -272,5 +290,29 @@ CASES = {
         "error",
         ("names a file", "phoenix-apparmor apply 950"),
         ("containers",),
+    ),
+    "another driver inside": Case(
+        driver("libcuda.so.535.54.03", "libnvidia-ml.so.535.54.03", "libcuda.so.1"),
+        "gpu-driver",
+        "warning",
+        ("CT 950", "535.54.03", "550.127.05", "Driver/library version mismatch"),
+        has_fix=False,
+    ),
+    "no driver inside": Case(
+        driver("libc.so.6"),
+        "gpu-driver",
+        "note",
+        ("no NVIDIA libraries inside", "550.127.05"),
+        has_fix=False,
+    ),
+    "the host's driver upgraded": Case(
+        lambda host: (
+            driver("libcuda.so.550.127.05")(host),
+            host.write("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.565.57.01", ""),
+        ),
+        "gpu-driver",
+        "warning",
+        ("host's NVIDIA libraries", "reboot the host"),
+        has_fix=False,
     ),
 }

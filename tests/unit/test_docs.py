@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_apparmor.doctor.messages import MESSAGES, rows
 from tests.unit.fakehost import REPO, FakeHost
 from tests.vm.attacks import table
 
@@ -94,10 +95,9 @@ def complete(host: FakeHost, line: str, root: str | None = None) -> list[str]:
 def test_ctids_complete(host: FakeHost) -> None:
     for ctid in ("100", "950", "952"):
         host.conf(ctid)
-    for verb in ("status", "apply", "attach", "detach", "denials"):
+    for verb in ("status", "apply", "attach", "detach", "denials", "doctor"):
         assert complete(host, f"phoenix-apparmor {verb} 9") == ["950", "952"]
     assert complete(host, "phoenix-apparmor status 100 95") == ["950", "952"]
-    assert complete(host, "phoenix-apparmor doctor ") == []
     line = f"phoenix-apparmor --root {host.root} status 1"
     assert complete(host, line, root="") == ["100"]
 
@@ -176,17 +176,50 @@ def said_by(message: str, texts: set[str]) -> bool:
     )
 
 
-def test_messages_of_the_readme_are_in_the_code() -> None:
+def test_our_messages_are_in_the_code() -> None:
     """What the reader looks for is what the code says; other programs' are marked."""
-    rows = re.findall(
-        r"^\| (.*?) \| .* \|$", README.partition("## Troubleshooting")[2], re.MULTILINE
-    )
-    ours = [row for row in rows if not re.search(r"\((LXC|Proxmox|Docker|apt|Linux)\)$", row)]
-    messages = [message for row in ours for message in re.findall(r"`([^`]+)`", row)]
-    assert len(messages) > 12
+    ours = [message.shown for message in MESSAGES if not message.speaker]
+    said = [text for shown in ours for text in re.findall(r"`([^`]+)`", shown)]
+    assert len(said) > 8
     texts = templates()
-    assert [message for message in messages if not said_by(message, texts)] == []
+    assert [message for message in said if not said_by(message, texts)] == []
     assert not said_by("profile … is on fire in …", texts)
+
+
+def test_troubleshooting_is_the_list_of_doctor() -> None:
+    """The README's table and the man page's DIAGNOSTICS say what doctor CTID says."""
+    begin, end = (f"<!-- {word} of phoenix_apparmor/doctor/messages.py -->\n" for word in WORDS)
+    table_of_readme = README.partition(begin)[2].partition(end)[0]
+    page = REPO / "debian/man/phoenix-apparmor.8.scd"
+    if os.environ.get("PHOENIX_WRITE_GOLDEN"):
+        text = README.replace(table_of_readme, "\n".join(rows()) + "\n")
+        (REPO / "README.md").write_text(text)
+        before, _, rest = page.read_text().partition("# DIAGNOSTICS\n")
+        after = rest[rest.index("\n# ") :]
+        page.write_text(f"{before}# DIAGNOSTICS\n\n{diagnostics()}{after}")
+        return
+    assert table_of_readme == "\n".join(rows()) + "\n"
+    section = page.read_text().partition("# DIAGNOSTICS\n\n")[2]
+    assert section[: section.index("\n# ")] == diagnostics()
+
+
+WORDS = ("begin", "end")
+
+
+def diagnostics() -> str:
+    """The list as scdoc's text: what one sees, and below it what it means."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"([\\*_<>~#.])", r"\\\1", text.replace("`", ""))
+
+    return (
+        "\n\n".join(
+            f"*{plain(message.shown)}*{f' ({message.speaker})' if message.speaker else ''}\n"
+            f"\t{plain(message.means)}"
+            for message in MESSAGES
+        )
+        + "\n"
+    )
 
 
 def test_commands_of_the_documents_are_there(host: FakeHost) -> None:

@@ -36,7 +36,7 @@ def host(host: FakeHost) -> FakeHost:
 
 def test_all_is_well(host: FakeHost) -> None:
     done = host.cli("doctor")
-    assert done == (0, "36 checks, nothing is off.\n", "")
+    assert done == (0, "37 checks, nothing is off.\n", "")
     assert diagnose(host) == []
 
 

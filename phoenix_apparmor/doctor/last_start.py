@@ -1,0 +1,180 @@
+"""Why one container did not start: what its last start left behind, in words.
+
+Read are, in this order: our own last refusal in the journal (PHOENIX_CTID), the task log of
+Proxmox (/var/log/pve/tasks), what lxc-start wrote (/run/pve/ct-CTID.stderr), the unit's journal.
+messages.MESSAGES says what a line means.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import containers, paths
+from phoenix_apparmor.doctor import messages
+from phoenix_apparmor.doctor.finding import Check, Diagnosis, Finding, Result
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+
+JOURNAL_SECONDS = 20
+TASKS = "/var/log/pve/tasks"
+# Of each source so much is read, from its end.
+MOST_BYTES = 64 << 10
+MOST_LINES = 40
+SHOWN = 3
+START_TASKS = ("vzstart", "vzreboot")
+_UPID = re.compile(r"UPID:[^:]+:[0-9A-F]+:[0-9A-F]+:([0-9A-F]{8}):(\w+):(\d+):[^:]+:")
+# Of systemd and LXC, with nothing to tell on its own.
+_NOISE = re.compile(r"^(Starting|Started|Stopping|Stopped|Consumed)\b|^TASK (OK|ERROR)|^\s*$")
+
+
+class Source(NamedTuple):
+    """Where lines come from, as one can look at it oneself, and the lines, oldest first."""
+
+    command: str
+    lines: tuple[str, ...]
+
+
+def check(host: Host, ctid: str) -> Check:
+    """The check of one container's last start."""
+    try:
+        containers.check_here(host, ctid)
+    except PhoenixError as error:
+        raise error.about(ctid) from error
+    return Check("last-start", f"why CT {ctid} did not start", lambda h: last_start(h, ctid))
+
+
+def about(diagnosis: Diagnosis, ctid: str) -> Diagnosis:
+    """What of a diagnosis concerns one container: its own, and errors of the whole host."""
+    return Diagnosis(
+        tuple(
+            Result(
+                result.name,
+                tuple(
+                    finding
+                    for finding in result.findings
+                    if ctid in finding.ctids
+                    or (not finding.ctids and finding.severity in ("error", "unknown"))
+                ),
+            )
+            for result in diagnosis.results
+        )
+    )
+
+
+def last_start(host: Host, ctid: str) -> Iterator[Finding]:
+    """The reason of a failed start; nothing for a container that runs, or was stopped in order."""
+    running = containers.running(host)
+    if running is not None and ctid in running:
+        return
+    task, status = _last_task(host, ctid)
+    failed = ctid in containers.failed(host)
+    if not failed and (not status or status in ("OK", "?") or status.startswith("WARNINGS")):
+        return
+    sources = [*_sources(host, ctid, task, status)]
+    known: dict[str, tuple[messages.Message, str, str]] = {}
+    for source in sources:
+        for line in source.lines:
+            message = messages.meaning(line)
+            if message is not None:
+                known.setdefault(message.shown, (message, line, source.command))
+    general = [entry for entry in known.values() if _is_general(entry[0])]
+    exact = [entry for entry in known.values() if not _is_general(entry[0])]
+    for message, line, command in exact or general:
+        yield Finding(
+            "error",
+            f"CT {ctid} did not start: {line.strip().rstrip('.')}.",
+            command,
+            advice=message.means.replace("CTID", ctid).replace("`", ""),
+            ctids=(ctid,),
+        )
+    if known:
+        return
+    last = [line.strip() for source in sources for line in source.lines[-SHOWN:]]
+    said = " / ".join(last[:SHOWN]) or "it left no message"
+    where = sources[0].command if sources else f"systemctl status pve-container@{ctid}"
+    yield Finding(
+        "error",
+        f"CT {ctid} did not start, and what it left is not known here: {said}",
+        where,
+        advice=f"start it with LXC's own log: pct start {ctid} --debug; then read: /run/pve/"
+        f"ct-{ctid}.stderr",
+        ctids=(ctid,),
+    )
+
+
+def _is_general(message: messages.Message) -> bool:
+    """That it failed, not why."""
+    return "failed: exit code 1" in message.shown
+
+
+def _sources(host: Host, ctid: str, task: str, status: str) -> Iterator[Source]:
+    ours = ["journalctl", "-b", "-t", "phoenix-apparmor", "-p", "err", f"PHOENIX_CTID={ctid}"]
+    yield _journal(host, ours, last=1)
+    if task:
+        lines = _tail(host, task)
+        yield Source(f"cat {task}", (*lines, *([status] if status not in lines else [])))
+    stderr = f"/run/pve/ct-{ctid}.stderr"
+    yield Source(f"cat {stderr}", _tail(host, stderr))
+    yield _journal(host, ["journalctl", "-b", "-u", f"pve-container@{ctid}"], last=MOST_LINES)
+
+
+def _journal(host: Host, command: list[str], *, last: int) -> Source:
+    shown = " ".join(command)
+    try:
+        ran = host.run(
+            [*command, "-o", "cat", "--no-pager", "-n", str(last)], timeout=JOURNAL_SECONDS
+        )
+    except PhoenixError:
+        return Source(shown, ())
+    return Source(shown, _lines(ran.out) if ran.status == 0 else ())
+
+
+def _tail(host: Host, name: str) -> tuple[str, ...]:
+    try:
+        return _lines((host.read_if_there(name) or b"")[-MOST_BYTES:])
+    except OSError:
+        return ()
+
+
+def _lines(data: bytes) -> tuple[str, ...]:
+    lines = data.decode("utf-8", "replace").split("\n")
+    return tuple(line for line in lines if not _NOISE.search(line))[-MOST_LINES:]
+
+
+def _last_task(host: Host, ctid: str) -> tuple[str, str]:
+    """(path of the log, how it ended) of the container's last start; ("", "") if there is none.
+
+    /var/log/pve/tasks/index has a line "UPID ENDTIME STATUS" a task; its log is in the folder
+    named by the last digit of the start's time.
+    """
+    found: list[tuple[str, str, str]] = []
+    for name in (f"{TASKS}/index.1", f"{TASKS}/index"):
+        for line in _index(host, name):
+            upid, _, rest = line.partition(" ")
+            match = _UPID.match(upid)
+            if match and match[2] in START_TASKS and match[3] == ctid:
+                found.append((match[1], upid, rest.partition(" ")[2].strip()))
+    if not found:
+        return "", ""
+    started, upid, status = max(found)
+    path = f"{TASKS}/{started[-1]}/{upid}"
+    return (path if "/" not in upid else ""), status
+
+
+def _index(host: Host, name: str) -> list[str]:
+    try:
+        text = host.read_if_there(name) or b""
+    except OSError:
+        return []
+    return text.decode("utf-8", "replace").split("\n")
+
+
+def is_ctid(text: str) -> str:
+    """The CTID of the command line. Raises PhoenixError (usage)."""
+    if paths.is_ctid(text):
+        return text
+    raise PhoenixError(
+        f'"{text}" is not a valid CTID.',
+        hint="A CTID is a number from 100 to 999999999.",
+        status=64,
+    )

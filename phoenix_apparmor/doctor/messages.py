@@ -1,0 +1,238 @@
+"""What people see when something does not start or work, and what it means: one list. Pure.
+
+doctor CTID translates with it what the last start left behind; the README's troubleshooting table
+and the man page's DIAGNOSTICS are its text (tests/unit/test_messages.py).
+"""
+
+import re
+from typing import Literal, NamedTuple
+
+Speaker = Literal["", "LXC", "Proxmox", "Docker", "apt", "Linux", "NVIDIA"]
+
+
+class Message(NamedTuple):
+    """A message, or what one sees without any.
+
+    shown: as the table has it, `…` is a name or a number. speaker: who says so, "" for us.
+    means: what it is, and how to fix it. pattern: finds it in a log, "" where none would.
+    """
+
+    shown: str
+    speaker: Speaker
+    means: str
+    pattern: str = ""
+
+
+MESSAGES = (
+    Message(
+        "`apparmor_profile … cannot be used: lxc-start may only change to names that begin with "
+        '"lxc-".`',
+        "",
+        "An old name such as `lxc_phoenix_v1`. The message names the right one; `phoenix-apparmor "
+        "validate` shows all such lines.",
+        r"apparmor_profile .* cannot be used",
+    ),
+    Message(
+        "`profile … is neither in the kernel nor in a file in /etc/apparmor.d.`",
+        "",
+        "A mistyped name, or the package is not on this node.",
+        r"profile .* is neither in the kernel nor in a file",
+    ),
+    Message(
+        "`profile … does not compile: …`",
+        "",
+        "Usually a line in `local/`. Fix it, then `phoenix-apparmor reload`. Running containers "
+        "keep the policy they have.",
+        r"profile .* does not compile",
+    ),
+    Message(
+        "`profile … is switched off by …`",
+        "",
+        "Somebody ran aa-disable. Remove the link that it names, then `phoenix-apparmor reload`.",
+        r"profile .* is switched off by",
+    ),
+    Message(
+        "`profile … is in … mode in the kernel, it would not confine anything.`",
+        "",
+        "aa-complain. `aa-enforce /etc/apparmor.d/NAME`.",
+        r"is in \w+ mode in the kernel",
+    ),
+    Message(
+        "`profile … cannot be enforced: this kernel runs without AppArmor.`",
+        "",
+        "Boot with `apparmor=1 security=apparmor`.",
+        r"this kernel runs without AppArmor",
+    ),
+    Message(
+        "`The last good assignment is used: …`",
+        "",
+        "The JSON is broken; the container started as before. `phoenix-apparmor validate` shows "
+        "the place.",
+        r"The last good assignment is used",
+    ),
+    Message(
+        "`nobody knows its profile, so it does not start. …`",
+        "",
+        'There never was a JSON on this host. To manage nothing: `{"lxc_configs": {}}`.',
+        r"nobody knows its profile",
+    ),
+    Message(
+        "`The cluster has no quorum, so /etc/pve is read-only.`",
+        "",
+        "`pvecm status`; bring the other nodes back.",
+        r"no quorum",
+    ),
+    Message(
+        "`its configuration is locked by another task for more than … s.`",
+        "",
+        "A backup or snapshot runs. Try again after it.",
+        r"configuration is locked by another task",
+    ),
+    Message(
+        "`Job for pve-container@….service failed because the control process exited with error "
+        "code.` and `command 'systemctl start pve-container@…' failed: exit code 1`",
+        "Proxmox",
+        "The drop-in refused the start: the `WARN:` lines above say why and what to do. Without "
+        "such lines it was not ours: `phoenix-apparmor doctor CTID`.",
+        r"control process exited with error code|failed: exit code 1",
+    ),
+    Message(
+        "`explicitly configured lxc.apparmor.profile overrides the following settings: "
+        "features:nesting`",
+        "Proxmox",
+        "No error: the profile that the line names decides instead of what Proxmox generates. "
+        "Under `lxc-nvidia-gpu-docker` nested containers work; `doctor` says what each profile "
+        "allows of it.",
+        # said at each good start as well, so it explains no failure
+    ),
+    Message(
+        "`sync_wait: 34` and `startup for container '…' failed`",
+        "LXC",
+        "The kernel does not have the profile, or its policy namespace is gone, and neither "
+        "hookscript nor drop-in was there to see to it. `phoenix-apparmor doctor`.",
+        r"sync_wait: 34",
+    ),
+    Message(
+        "`Failed to run lxc.hook.pre-start for container`",
+        "LXC",
+        "A hook failed before the profile played any part: the root file system or a mount point "
+        "is missing or not clean. The lines before it name it.",
+        r"Failed to run lxc\.hook\.pre-start",
+    ),
+    Message(
+        "`Failed to run lxc.hook.mount for container`",
+        "LXC",
+        "NVIDIA's hook or another one failed; with NVIDIA's, the driver is not loaded or "
+        "`nvidia-container-cli` is missing.",
+        r"Failed to run lxc\.hook\.mount",
+    ),
+    Message(
+        "`Device /dev/… does not exist`",
+        "Proxmox",
+        "A devN option names a node that the host does not have (yet). `nvidia-modprobe -u -c 0` "
+        "makes NVIDIA's.",
+        r"[Dd]evice /dev/\S+ does not exist",
+    ),
+    Message(
+        "a start hangs for a minute",
+        "LXC",
+        "A profile name without `lxc-` was put into `.conf` by hand. `phoenix-apparmor apply "
+        "CTID`.",
+        r"start operation timed out|got timeout",
+    ),
+    Message(
+        "`hookscript error for … on pre-start: hook script '…' does not exist`",
+        "Proxmox",
+        "The container names our hookscript on a node without the package, or it is a snapshot's "
+        "from before. Install the package there, or `pct set CTID --delete hookscript`.",
+        r"hook ?script '?\S+'? does not exist|script '\S+' does not exist",
+    ),
+    Message(
+        "`CT is locked (…)`",
+        "Proxmox",
+        "A backup, snapshot or migration has it. If none runs, the lock was left behind: `pct "
+        "unlock CTID`.",
+        r"CT is locked",
+    ),
+    Message(
+        "a container rebooted itself and stays down, no task log",
+        "Proxmox",
+        "The drop-in refused it: `phoenix-apparmor doctor CTID` says why.",
+    ),
+    Message(
+        "`start request repeated too quickly`",
+        "Linux",
+        "More than five failed starts within ten seconds. Fix the cause, then `systemctl "
+        "reset-failed pve-container@CTID`.",
+        r"[Ss]tart request repeated too quickly",
+    ),
+    Message(
+        "`Driver/library version mismatch`",
+        "NVIDIA",
+        "The libraries inside are of another version than the host's driver. `phoenix-apparmor "
+        "doctor` names both.",
+        r"version mismatch",
+    ),
+    Message(
+        "`Could not check if docker-default AppArmor profile was loaded`",
+        "Docker",
+        "The container runs under a profile without a policy namespace. Assign "
+        "`lxc-nvidia-gpu-docker` and start it again.",
+    ),
+    Message(
+        "`docker-default profile could not be loaded: … apparmor_parser … not found`",
+        "Docker",
+        "The container has no apparmor package, which Docker 20.10 wants wherever it sees "
+        "AppArmor. `apt install apparmor` in the container.",
+    ),
+    Message(
+        "`open sysctl net.ipv4.ip_unprivileged_port_start … permission denied`",
+        "Docker",
+        "Under `generated` with an lxc-pve older than 6.0.5-2 (PVE 9) or 6.0.0-2 (PVE 8). Upgrade "
+        "lxc-pve.",
+    ),
+    Message(
+        "`Function not implemented` or `Operation not permitted` in a privileged container, and "
+        "`denials` has nothing",
+        "Linux",
+        'Its seccomp policy: see "Privileged containers".',
+    ),
+    Message(
+        "something in a container is denied",
+        "",
+        "`phoenix-apparmor denials CTID` says what in words, and which rule would allow it.",
+    ),
+    Message(
+        "`the kernel does not run what this file compiles to now.`",
+        "",
+        "Edited and not loaded; or `systemctl reload apparmor` took a stale cache: the parser "
+        "trusts a cache that is newer than the file, and dpkg gives files the time of their "
+        "build. `phoenix-apparmor reload` fixes both.",
+    ),
+    Message(
+        "dpkg ends with an unanswered question about a conffile",
+        "apt",
+        "A profile was edited. `dpkg --force-confold --configure -a`; then move the edit into "
+        "`local/` and take the new text, as `status` says.",
+    ),
+    Message(
+        "`… waits: what the package ships now is not in force.`",
+        "",
+        'The same, answered with "keep". `status` gives the commands.',
+    ),
+)
+
+
+def meaning(line: str) -> Message | None:
+    """What a line of a log means; None if that is not known."""
+    return next((m for m in MESSAGES if m.pattern and re.search(m.pattern, line)), None)
+
+
+def rows() -> list[str]:
+    """The troubleshooting table, in Markdown."""
+    head = ["| what you see | what it is, and how to fix it |", "|---|---|"]
+    return head + [f"| {_shown(message)} | {message.means} |" for message in MESSAGES]
+
+
+def _shown(message: Message) -> str:
+    return message.shown + (f" ({message.speaker})" if message.speaker else "")

@@ -1,0 +1,110 @@
+"""doctor CTID: why a container did not start, in words, from what its last start left behind."""
+
+import json
+from typing import Any
+
+import pytest
+
+from phoenix_apparmor.doctor import messages
+from tests.names import BASE
+from tests.unit.doctor_host import CONF, make_sound
+from tests.unit.fakehost import FakeHost
+
+UPID = "UPID:node:0001A2B3:00CDEF12:{}:vzstart:950:root@pam:"
+FAILED = "command 'systemctl start pve-container@950' failed: exit code 1"
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    make_sound(host)
+    host.conf("951", CONF.replace("vllm", "other"))
+    return host
+
+
+def task(host: FakeHost, *lines: str, status: str, started: str = "692634A5") -> None:
+    """A task log of Proxmox, and its line in the index."""
+    upid = UPID.format(started)
+    host.write(f"/var/log/pve/tasks/{started[-1]}/{upid}", "\n".join([*lines, f"TASK {status}"]))
+    index = host.path("/var/log/pve/tasks/index")
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with index.open("a") as file:
+        file.write(f"{upid} {started} {status}\n")
+
+
+def reasons(host: FakeHost, ctid: str = "950") -> list[dict[str, Any]]:
+    done = host.cli("doctor", ctid, "--json")
+    assert done.err == ""
+    return [f for f in json.loads(done.out)["findings"] if f["check"] == "last-start"]
+
+
+def test_our_refusal_is_the_reason(host: FakeHost) -> None:
+    """Not what follows from it: that the unit failed."""
+    host.failed("950")
+    refusal = "CT 950: profile lxc-x is neither in the kernel nor in a file in /etc/apparmor.d."
+    host.write("/fake/our-journal", f"{refusal}\n")
+    host.write("/fake/unit-journal", "Starting pve-container@950.service\nFailed with result\n")
+    task(host, f"WARN: {refusal}", FAILED, status=FAILED)
+    (found,) = reasons(host)
+    assert "profile lxc-x is neither in the kernel" in found["what"]
+    assert "mistyped name" in found["advice"] and "`" not in found["advice"]
+    assert found["containers"] == ["950"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("/run/pve/ct-950.stderr", "lxc-start: 950: sync.c: sync_wait: 34 An error", "its policy"),
+        ("/fake/unit-journal", "start request repeated too quickly.", "reset-failed"),
+        ("/run/pve/ct-950.stderr", 'Failed to run lxc.hook.pre-start for container "950"', "hook"),
+    ],
+)
+def test_other_programs_are_translated(host: FakeHost, name: str, line: str, words: str) -> None:
+    host.failed("950")
+    host.write(name, f"{line}\n")
+    (found,) = reasons(host)
+    assert line.rstrip(".") in found["what"] and words in found["advice"]
+
+
+def test_the_newest_task_is_read(host: FakeHost) -> None:
+    task(host, status="OK", started="692634A0")
+    task(host, "CT is locked (backup)", status="CT is locked (backup)", started="692634B1")
+    (found,) = reasons(host)
+    assert "pct unlock 950" in found["advice"]
+    task(host, status="OK", started="692634C0")
+    assert reasons(host) == []
+
+
+def test_what_nobody_knows_is_shown(host: FakeHost) -> None:
+    host.failed("950")
+    host.write("/run/pve/ct-950.stderr", "something \x1b[31mnew\n")
+    (found,) = reasons(host)
+    assert "not known here" in found["what"] and "pct start 950 --debug" in found["advice"]
+    assert "\x1b" not in host.cli("doctor", "950").out
+
+
+def test_a_running_container_has_no_failed_start(host: FakeHost) -> None:
+    host.failed("950")
+    host.running("950", f"{BASE} (enforce)")
+    assert reasons(host) == []
+
+
+def test_only_what_concerns_it(host: FakeHost) -> None:
+    for ctid in ("950", "951"):
+        host.conf(ctid, CONF.replace("dev2: /dev/nvidia-uvm\n", "lock: backup\n"))
+    findings = json.loads(host.cli("doctor", "951", "--json").out)["findings"]
+    assert {f["check"] for f in findings} == {"gpu-nodes", "locked"}
+    host.conf("951", CONF)
+    assert host.cli("doctor", "951").status == 0
+    assert host.cli("doctor", "950").status == 2
+
+
+def test_a_container_that_is_not_here(host: FakeHost) -> None:
+    assert host.cli("doctor", "999").status == 1
+    assert host.cli("doctor", "x").status == 64
+
+
+def test_each_pattern_finds_its_message() -> None:
+    for message in messages.MESSAGES:
+        if message.pattern and "`" in message.shown:
+            shown = message.shown.replace("…", "100").replace("`", "")
+            assert messages.meaning(shown) is not None, message.shown
