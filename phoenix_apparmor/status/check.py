@@ -56,7 +56,7 @@ def unknown(why: str) -> Check:
 
 
 def _container(c: Container) -> tuple[int, str] | None:
-    if c.assigned and c.label is not None and labels.is_weak(c.label):
+    if c.is_weak:
         return CRITICAL, "run without being confined"
     if c.verdict == "refused":
         return CRITICAL, "cannot start"

@@ -26,6 +26,18 @@ def _lines(report: Report, denials: Denials | None) -> Iterable[str]:
     for c in report.containers:
         if c.verdict in OFF:
             yield line("container_off", 1, ctid=c.ctid, name=c.name, verdict=c.verdict)
+    yield from head("container_weak", "1 for each container that should be confined and is not.")
+    for c in report.containers:
+        if c.is_weak:
+            yield line("container_weak", 1, ctid=c.ctid, name=c.name)
+    yield from _profiles(report)
+    if denials is not None:
+        yield from head("denials", "What the kernel refused containers since boot, as logged.")
+        for (ctid, profile), count in sorted(denials.items()):
+            yield line("denials", count, ctid=ctid, profile=profile)
+
+
+def _profiles(report: Report) -> Iterable[str]:
     yield from head("profile_fine", "Whether nothing is wrong with a profile (1), or something.")
     for p in report.profiles:
         yield line("profile_fine", int(not p.off), profile=p.name)
@@ -36,10 +48,6 @@ def _lines(report: Report, denials: Denials | None) -> Iterable[str]:
     for p in report.profiles:
         if p.text != "unknown":
             yield line("profile_current", int(p.text == "same"), profile=p.name)
-    if denials is not None:
-        yield from head("denials", "What the kernel refused containers since boot, as logged.")
-        for (ctid, profile), count in sorted(denials.items()):
-            yield line("denials", count, ctid=ctid, profile=profile)
 
 
 def head(name: str, what: str) -> Iterable[str]:

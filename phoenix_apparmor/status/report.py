@@ -80,6 +80,11 @@ class Container:
         return labels.honest(self.assigned)
 
     @property
+    def is_weak(self) -> bool:
+        """Whether it is assigned a profile, and runs without being confined by any."""
+        return bool(self.assigned) and self.label is not None and labels.is_weak(self.label)
+
+    @property
     def enforced(self) -> str | None:
         """The label in short: GENERATED, or the outermost profile, with its mode if odd."""
         return None if self.label is None else labels.short(self.label, self.ctid)

@@ -35,6 +35,10 @@ OTHERS = EXECUTABLE | {
     "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
+    "/usr/share/doc/phoenix-apparmor/examples/checkmk-local",
+    "/usr/share/doc/phoenix-apparmor/examples/grafana-dashboard.json",
+    "/usr/share/doc/phoenix-apparmor/examples/icinga2.conf",
+    "/usr/share/doc/phoenix-apparmor/examples/prometheus-rules.yml",
     "/usr/share/phoenix-apparmor/phoenix_lxc_configs.schema.json",
 }
 MODULES = "/usr/lib/python3/dist-packages/phoenix_apparmor"
