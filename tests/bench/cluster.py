@@ -11,10 +11,10 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from phoenix_apparmor.cluster import bulletin
-from phoenix_apparmor.cluster.bulletin import Bulletin
 from phoenix_apparmor.status.report import Container
 from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import LABEL, Cluster
@@ -54,8 +54,7 @@ def make(folder: Path, nodes: int, containers: int) -> Cluster:
             said.append(Container(ctid, f"ct{ctid}", "", profile, profile, True, shown, "ok"))
             if number == 0:
                 first.running(ctid, shown, int(ctid) + 4000)
-        fields = {f: getattr(mine, f) for f in Bulletin.__dataclass_fields__}
-        report = Bulletin(**{**fields, "node": name, "containers": tuple(said)})
+        report = replace(mine, node=name, containers=tuple(said))
         cluster.report(name).write_bytes(bulletin.encode(report))
     members = {"nodename": names[0], "cluster": {"quorate": 1},
                "nodelist": {name: {"online": 1} for name in names}}  # fmt: skip

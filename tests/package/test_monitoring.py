@@ -165,8 +165,11 @@ def test_rising_denials_are_told(host: FakeHost, tmp_path: Path) -> None:
     with_denials(host, 3)
     text = written(host)
     tests = []
-    for values, labels in (("0+10x120", [f'ctid="955",profile="{OWN}",{PVE1}']), ("0+1x120", []),
-                           ("5000+0x120", [])):  # fmt: skip
+    told = f'ctid="955",profile="{OWN}",{PVE1}'
+    cases: list[tuple[str, list[str]]] = [
+        ("0+10x120", [told]), ("0+1x120", []), ("5000+0x120", []),
+    ]  # fmt: skip
+    for values, labels in cases:
         given = [s for s in series(text, values) if "_denials{" in s["series"]]
         assert given
         tests.append({"input_series": given,
