@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from phoenix_apparmor import ctconf, paths, pveconf
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
 SYSTEMCTL_SECONDS = 10
@@ -88,10 +88,7 @@ def confs(host: Host, folder: str = paths.CONF_FOLDER, node: str = "") -> Iterat
             if text is not None:
                 yield Conf(ctid, path, text, node)
     except OSError as error:
-        raise PhoenixError(
-            f"cannot read {error.filename or folder}: {error.strerror}.",
-            hint="Run it as root." if os.geteuid() else "See: systemctl status pve-cluster",
-        ) from error
+        raise from_os_error(error, f"cannot read {error.filename or folder}") from error
 
 
 def confs_of_others(host: Host) -> Iterator[Conf]:

@@ -46,6 +46,17 @@ def from_os_error(error: OSError, doing: str = "", folder: str = "") -> PhoenixE
     return PhoenixError(f"{doing}: {reason}.", hint=_help(error, f"{doing} {name}", folder, name))
 
 
+def as_error(error: BaseException) -> PhoenixError:
+    """What any failure that can be met on a bad day means for a person."""
+    if isinstance(error, PhoenixError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, UnicodeError):
+        return PhoenixError(f"a text is not UTF-8: {error}.", hint="Save the file as UTF-8.")
+    return PhoenixError(f"{type(error).__name__}: {error}.")
+
+
 def _help(error: OSError, where: str, folder: str, name: str) -> str:
     code = error.errno
     if code in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:

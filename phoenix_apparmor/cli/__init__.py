@@ -1,6 +1,7 @@
 """The command line: arguments in, exit status out. One small file a verb."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from phoenix_apparmor.cli import (
     suggest,
     validate,
 )
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.errors import PhoenixError, as_error, one_line
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.terminal.output import warn
 
@@ -60,23 +61,40 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; the one place where errors become messages and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name in a .conf may be no UTF-8, and a terminal may not take what is not ASCII.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = make_parser().parse_args(arguments)
     try:
         host = Host(args.root)
         if args.root and not os.path.isdir(host.root):
-            raise PhoenixError(f"--root {args.root} is no folder.", status=USAGE_ERROR)
+            raise PhoenixError(f"--root {args.root} is not a folder.", status=USAGE_ERROR)
         status: int = args.run(host, args)
         sys.stdout.flush()
     except PhoenixError as error:
         warn(str(error))
         return error.status
-    except PermissionError as error:
-        sys.stderr.write(f"cannot read {error.filename}: {error.strerror}.\nRun it as root.\n")
-        return 1
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
+    except (OSError, UnicodeError, RecursionError, MemoryError) as error:
+        try:
+            warn(str(as_error(error)))
+        except (OSError, ValueError):
+            pass  # nowhere to say it
+        _forget_output()
+        return 1
     return status
+
+
+def _forget_output() -> None:
+    """What standard output could not take is not tried once more at the end of Python."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -14,7 +14,7 @@ from phoenix_apparmor.cli.common import (
     check_containers,
     warn_of_trouble,
 )
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.terminal.output import say, show, warn
@@ -55,8 +55,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
             else:
                 right += 1
             done.append(ctid)
-        except PhoenixError as error:
-            warn(str(error.about(ctid)))
+        except (PhoenixError, OSError, UnicodeError) as error:
+            warn(str(as_error(error).about(ctid)))
             failed += 1
     for warning in without_profile(host, known, done):
         warn(f"warning: {warning}")
@@ -124,10 +124,11 @@ def apply_to(
         warn(f"warning: CT {ctid}: {last_good}")
     name = paths.conf(ctid)
     containers.check_here(host, ctid)
+    text = host.read(name)
     profile = assignment.profile
     if dry_run:
-        return print_diff(name, host.read(name), profile)
-    if ctconf.conf_says(host.read(name), profile):
+        return print_diff(name, text, profile)
+    if ctconf.conf_says(text, profile):
         return False
     with host.lock(paths.conf_lock(ctid), wait=patience) as lock:
         if not lock.held:

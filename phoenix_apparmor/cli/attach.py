@@ -10,7 +10,7 @@ from phoenix_apparmor.cli.common import (
     check_containers,
     warn_of_trouble,
 )
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.terminal.output import say, warn
@@ -54,8 +54,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
                 )
             containers.check_here(host, ctid)
             said = attaching.attach(host, ctid, storage, dry_run=args.dry_run)
-        except PhoenixError as error:
-            warn(str(error.about(ctid)))
+        except (PhoenixError, OSError, UnicodeError) as error:
+            warn(str(as_error(error).about(ctid)))
             failed += 1
             continue
         say(f"CT {ctid}: {said}")

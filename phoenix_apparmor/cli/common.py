@@ -23,7 +23,9 @@ def check_containers(args: argparse.Namespace) -> None:
     for ctid in args.ctids:
         if not paths.is_ctid(ctid):
             raise PhoenixError(
-                f'"{ctid}" is no CTID.', hint="A CTID is a number from 100 to 999999999.", status=64
+                f'"{ctid}" is not a valid CTID.',
+                hint="A CTID is a number from 100 to 999999999.",
+                status=64,
             )
 
 

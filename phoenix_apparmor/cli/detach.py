@@ -4,7 +4,7 @@ import argparse
 
 from phoenix_apparmor import containers
 from phoenix_apparmor.cli.common import Subparsers, add_containers, check_containers
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.terminal.output import say, warn
@@ -31,8 +31,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     for ctid in containers.here(host) if args.all else args.ctids:
         try:
             said = attaching.detach(host, ctid, dry_run=args.dry_run)
-        except PhoenixError as error:
-            warn(str(error.about(ctid)))
+        except (PhoenixError, OSError, UnicodeError) as error:
+            warn(str(as_error(error).about(ctid)))
             failed += 1
             continue
         if said:

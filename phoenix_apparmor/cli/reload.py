@@ -35,7 +35,7 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if the kernel has what the files say, 1 if a profile failed."""
-    if kernel.profile_list(host) is None:
+    if kernel.listing(host) is None:
         say("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
         return 0
     everyone = lookup.everyone(host, save=os.geteuid() == 0).assigned

@@ -43,6 +43,7 @@ CHECKS: tuple[Check, ...] = (
     Check("containers", "whether containers run as assigned", containers.verdicts),
     Check("quorum", "whether the cluster has quorum", proxmox.quorum),
     Check("locked", "which containers are locked", proxmox.locked),
+    Check("policies", "what containers load into the kernel", other_confinement.policies),
     Check("hookscript", "whether Proxmox can run the hookscript", proxmox.hookscript),
     Check("attached", "whether containers have the hookscript", proxmox.attached),
     Check("drop-in", "whether the unit's drop-ins are in force", proxmox.drop_in),

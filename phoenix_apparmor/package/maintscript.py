@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_apparmor import containers, ctconf, lxcconf, paths
-from phoenix_apparmor.errors import PhoenixError, one_line, readable
+from phoenix_apparmor.errors import PhoenixError, as_error, one_line, readable
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.policy import conffiles
@@ -27,9 +27,9 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
     for step in steps:
         try:
             step(host or Host())
-        except PhoenixError as error:
+        except (PhoenixError, OSError, UnicodeError, ValueError) as error:
             failed += 1
-            for line in error.lines():
+            for line in as_error(error).lines():
                 _warn(line)
     return 1 if failed else 0
 
@@ -66,25 +66,49 @@ def detach_all(host: Host) -> None:
             "our hookscript; phoenix-apparmor stays.",
             hint="Start the cluster's file system and remove it again: systemctl start pve-cluster",
         )
-    record = dict(_detached(host))
+    before = dict(_detached(host))
+    found = dict(_attached(host))
+    # Before the first one: who is interrupted later still knows them all.
+    _remember(host, before | found)
     failed = []
-    for ctid, volume in _attached(host):
+    for ctid in found:
         try:
             said = attaching.detach(host, ctid)
-        except PhoenixError as error:
-            failed.append(error.about(ctid))
+        except (PhoenixError, OSError) as error:
+            failed.append(as_error(error).about(ctid))
         else:
-            record[ctid] = volume
             _say(f"CT {ctid}: {said}")
-    _remember(host, record)
+    report_snapshots(host)
     if failed:
         for problem in failed:
             _warn(str(problem))
-        names = ", ".join(str(problem.ctid) for problem in failed)
+        left = {str(problem.ctid) for problem in failed}
+        _remember(host, {c: v for c, v in (before | found).items() if c not in left})
+        names = ", ".join(sorted(left, key=int))
         raise PhoenixError(
             f"without its hookscript CT {names} would not start, so phoenix-apparmor stays.",
-            hint="Mend the above (a locked container: wait for its task) and remove it again.",
+            hint="Fix the above (a locked container: wait for its task) and remove it again.",
         )
+
+
+def report_snapshots(host: Host) -> None:
+    """Names the snapshots that bring our hookscript back: such a container would not start."""
+    for conf in containers.confs(host):
+        lines = conf.text.split(b"\n")
+        names = []
+        section = b""
+        for line in lines[ctconf.main_section(lines) :]:
+            section = ctconf.header_name(line) or section
+            key, colon, value = line.partition(b":")
+            ours = paths.is_our_hookscript(ctconf.as_text(value.strip(ctconf.BLANK)))
+            if colon and key == b"hookscript" and ours:
+                names.append(ctconf.as_text(section))
+        if names:
+            listed = ", ".join(dict.fromkeys(names))
+            _warn(
+                f"CT {conf.ctid}: snapshots name our hookscript: {listed}. After a rollback to one "
+                f"it does not start until: pct set {conf.ctid} --delete hookscript"
+            )
 
 
 def reattach(host: Host) -> None:
@@ -95,9 +119,9 @@ def reattach(host: Host) -> None:
         try:
             storage = attaching.check_storage(host, volume.partition(":")[0])
             _say(f"CT {ctid}: {attaching.attach(host, ctid, storage)}")
-        except PhoenixError as error:
+        except (PhoenixError, OSError) as error:
             left[ctid] = volume
-            problem = error.about(ctid)
+            problem = as_error(error).about(ctid)
     _remember(host, left)
     if problem is not None:
         raise problem
@@ -174,7 +198,7 @@ def _detached(host: Host) -> list[tuple[str, str]]:
 def _remember(host: Host, record: dict[str, str]) -> None:
     """Writes DETACHED; no file where there is nothing to remember."""
     if record:
-        host.make_folder(paths.STATE)
+        host.own_folder(paths.STATE, 0o755)
         lines = (f"{ctid} {volume}\n" for ctid, volume in sorted(record.items()))
         host.replace(DETACHED, "".join(lines).encode())
     elif host.exists(DETACHED):

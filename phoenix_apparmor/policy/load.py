@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import kernel, labels, paths
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.policy.files import ProfileFile
@@ -49,8 +49,9 @@ def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> It
         for file in files:
             try:
                 yield _bring(host, file, dry_run)
-            except PhoenixError as error:
-                yield Outcome(file.name, file.path, "failed", error.what, error.hint)
+            except (PhoenixError, OSError, UnicodeError) as error:
+                bad = as_error(error)
+                yield Outcome(file.name, file.path, "failed", bad.what, bad.hint)
 
 
 def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:

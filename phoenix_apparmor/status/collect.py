@@ -114,7 +114,9 @@ def _check_named(
     for ctid in ctids:
         if not paths.is_ctid(ctid):
             raise PhoenixError(
-                f'"{ctid}" is no CTID.', hint="A CTID is a number from 100 to 999999999.", status=64
+                f'"{ctid}" is not a valid CTID.',
+                hint="A CTID is a number from 100 to 999999999.",
+                status=64,
             )
         if ctid not in confs and ctid not in others and known.of(ctid) is None:
             raise PhoenixError(
@@ -141,13 +143,18 @@ def _here(
     failed: bool,
     blocks: Mapping[str, str],
 ) -> Container:
-    label = _label(host, ctid) if runs else None
+    pid, label = _init(host, ctid) if runs else (None, None)
     why = blocks.get(assignment.name, "") if assignment is not None else ""
     verdict, notes = report.judge(
         ctid, assignment, conf, label, running=runs, failed=failed, blocks=why
     )
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", "Run it as root."),)
+    if verdict == "ok" and assignment is not None and pid is not None and label is not None:
+        missing = start.shortfall(host, ctid, assignment, pid, label)
+        if missing is not None:
+            verdict = "restart pending"
+            notes += (Note(f"it {missing.what}.", f"Restart it: pct reboot {ctid}"),)
     name = (_lxc_name(host, ctid) if conf is None else ctconf.conf_value(conf, b"hostname")) or ""
     return Container(
         ctid,
@@ -162,13 +169,13 @@ def _here(
     )
 
 
-def _label(host: Host, ctid: str) -> str | None:
-    """What the kernel enforces on the container's init; None if that cannot be seen."""
+def _init(host: Host, ctid: str) -> tuple[int | None, str | None]:
+    """(pid of the container's init, what the kernel enforces on it); None: nobody can see it."""
     try:
         pid = start.init_pid(host, ctid)
     except PhoenixError:
-        return None
-    return kernel.label_of(host, pid) if pid is not None else None
+        return None, None
+    return pid, kernel.label_of(host, pid) if pid is not None else None
 
 
 def in_conf(conf: bytes) -> str:

@@ -1,5 +1,6 @@
 """What can be wrong with containers, Proxmox and GPUs, and what doctor says of it."""
 
+from phoenix_apparmor import paths
 from tests.names import BASE, DOCKER
 from tests.unit.doctor_host import (
     CONF,
@@ -19,8 +20,23 @@ from tests.unit.doctor_host import (
     running,
     unread,
 )
+from tests.unit.fakehost import FakeHost
+
+
+def many_policies(host: FakeHost) -> None:
+    folder = f"{paths.NAMESPACES}/lxc-950_<-var-lib-lxc>/profiles"
+    for number in range(100):
+        host.path(f"{folder}/x.{number}").mkdir(parents=True)
+
 
 CASES = {
+    "policies": Case(
+        many_policies,
+        "policies",
+        "warning",
+        ("CT 950 has loaded 100 AppArmor profiles", "a stop of the container"),
+        has_fix=False,
+    ),
     "pending": Case(
         lambda host: append(
             host, "/etc/pve/lxc/950.conf", "\n[pve:pending]\nlxc.apparmor.profile: x\n"

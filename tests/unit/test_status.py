@@ -125,7 +125,7 @@ def test_cluster_shows_the_other_nodes(quiet: FakeHost) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["abc"], 64, '"abc" is no CTID.'),
+        (["abc"], 64, '"abc" is not a valid CTID.'),
         (["999"], 1, "CT 999: there is no such container here, and the JSON does not have it."),
         (["--json", "--prometheus"], 64, "not allowed with"),
     ],
