@@ -1,0 +1,155 @@
+# Containers inside: Docker, containerd, podman, buildah. $here/img.tar is an image of busybox.
+# Texts in single quotes are scripts for other shells; all runs with bash -e.
+# shellcheck shell=bash disable=SC2016,SC2154,SC2164,SC1091
+
+. "$here/tools"
+
+make_image() {
+    [ ! -e /root/img.tar ] || return 0
+    mkdir -p /root/img/{bin,etc,proc,dev/dri,tmp,usr/bin}
+    cp /bin/busybox /root/img/bin
+    for applet in sh cat ls touch sleep wget httpd mkdir echo grep id head wc hostname; do
+        ln -sf busybox "/root/img/bin/$applet"
+    done
+    echo 'include /etc/ld.so.conf.d/*.conf' >/root/img/etc/ld.so.conf
+    echo 'root:x:0:0:root:/:/bin/sh' >/root/img/etc/passwd
+    tar -c -C /root/img -f /root/img.tar .
+}
+
+docker_up() {
+    need docker
+    systemctl is-active -q docker || {
+        tools
+        echo '{"features": {"cdi": true}, "runtimes": {"nvidia": {"path": "/usr/local/bin/nvidia-runtime"}}}' \
+            >/etc/docker/daemon.json
+        systemctl unmask docker.service docker.socket containerd.service
+        start docker
+    }
+    docker image inspect bb >/dev/null 2>&1 || {
+        make_image
+        docker import /root/img.tar bb
+    }
+}
+
+podman_up() {
+    need podman
+    [ -e "$CDI" ] || tools
+    podman image exists bb || {
+        make_image
+        podman import -q /root/img.tar bb
+    }
+}
+
+deed_docker_run() {
+    docker_up
+    docker run --rm bb echo inside | grep -qx inside
+}
+
+deed_docker_sysctl() {
+    docker_up
+    docker run --rm --sysctl kernel.shmmax=123456 --sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=16384 \
+        bb cat /proc/sys/kernel/shmmax | grep -qx 123456
+}
+
+deed_docker_options() {
+    docker_up
+    docker run --rm --read-only --tmpfs /tmp:size=8M,noexec --shm-size 64M --hostname deed --cap-drop ALL \
+        --security-opt no-new-privileges --memory 64M --pids-limit 50 --init \
+        bb sh -c 'touch /tmp/x; hostname' | grep -qx deed
+}
+
+deed_docker_privileged() {
+    docker_up
+    docker run --rm --privileged --ipc host --pid host --net host bb ls -d /dev/nvidia0 /sys/fs/cgroup
+}
+
+deed_docker_volumes() {
+    docker_up
+    docker run --rm -v deed:/v -v /srv:/srv:ro --mount type=tmpfs,dst=/t bb sh -c 'touch /v/x /t/x; touch /srv/x || echo ro' |
+        grep -qx ro
+}
+
+deed_docker_compose() {
+    docker_up
+    printf 'services:\n  a:\n    image: bb\n    command: [echo, composed]\n' >/root/compose.yaml
+    { docker compose -f /root/compose.yaml up || docker-compose -f /root/compose.yaml up; } 2>&1 | grep -q 'composed'
+}
+
+deed_ctr() {
+    docker_up
+    ctr images ls >/dev/null
+    ctr run --rm --rootfs /root/img deed /bin/echo inside | grep -qx inside
+}
+
+deed_podman_run() {
+    podman_up
+    podman run --rm --network none bb echo inside | grep -qx inside
+}
+
+deed_podman_runc() {
+    podman_up
+    podman --runtime runc run --rm --network none bb echo inside | grep -qx inside
+}
+
+deed_podman_network() {
+    podman_up
+    export NETAVARK_FW=iptables
+    podman run --rm bb ls /sys/class/net/eth0/address
+}
+
+deed_podman_options() {
+    podman_up
+    podman run --rm --network none --read-only --tmpfs /t -v /srv:/srv:ro --shm-size 64M --sysctl kernel.msgmax=16384 \
+        bb sh -c 'touch /t/x; cat /proc/sys/kernel/msgmax' | grep -qx 16384
+}
+
+deed_podman_privileged() {
+    podman_up
+    podman run --rm --network none --privileged bb ls -d /sys/fs/cgroup
+}
+
+deed_podman_pod() {
+    podman_up
+    podman run -d --rm --network none --name deed bb sleep 60
+    podman exec deed echo inside | grep -qx inside
+    podman kill deed
+}
+
+deed_podman_build() {
+    podman_up
+    mkdir -p /root/build
+    printf 'FROM bb\nRUN echo built >/built\n' >/root/build/Dockerfile
+    podman build -q --network none -t built /root/build
+    podman run --rm --network none built cat /built | grep -qx built
+}
+
+deed_buildah() {
+    need buildah
+    podman_up
+    local container
+    container=$(buildah from bb)
+    buildah run --network none "$container" -- echo inside | grep -qx inside
+    buildah rm "$container"
+}
+
+deed_podman_rootless() {
+    need podman
+    make_image
+    id deed >/dev/null 2>&1 || useradd -m -s /bin/bash deed
+    echo 'deed:10000:20000' >/etc/subuid
+    echo 'deed:10000:20000' >/etc/subgid
+    cp /root/img.tar /tmp/img.tar
+    loginctl enable-linger deed
+    retry test -d "/run/user/$(id -u deed)"
+    # Its root is an overlay file system in this test: no second one on it.
+    local podman=(runuser -u deed -- env "XDG_RUNTIME_DIR=/run/user/$(id -u deed)" "HOME=/home/deed" podman --storage-driver vfs)
+    cd /home/deed
+    "${podman[@]}" import -q /tmp/img.tar bb
+    "${podman[@]}" run --rm --network none bb id -u | grep -qx 0
+}
+
+deed_buildah_rootless() {
+    need buildah
+    cd /home/deed
+    runuser -u deed -- env "HOME=/home/deed" "XDG_RUNTIME_DIR=/run/user/$(id -u deed)" buildah --storage-driver vfs unshare id -u | grep -qx 0
+}

@@ -1,0 +1,80 @@
+"""The second disk of these tests: a release's container root with much of what people run.
+
+As tests.vm.harness.roots has it, for one release and with more packages; at /srv/big in the VM.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.vm.harness import cache, emulator
+from tests.vm.harness import roots as plain
+from tests.vm.harness.image import command, debootstrap, filesystem
+from tests.vm.harness.machine import ROOTS_SIZE
+
+# Each is used once by a deed.
+USED = (
+    # Sandboxes, and what builds and runs containers beside Docker.
+    *("bubblewrap", "buildah", "crun", "runc", "uidmap", "slirp4netns", "systemd-container"),
+    # File systems of users.
+    *("fuse3", "fuse-overlayfs", "bindfs", "squashfuse", "squashfs-tools", "acl"),
+    # Databases and queues.
+    *("mariadb-server", "postgresql", "redis-server", "memcached", "mosquitto"),
+    # Web, mail, names, time, files.
+    *("nginx", "apache2", "haproxy", "postfix", "dovecot-imapd", "unbound", "dnsmasq", "bind9"),
+    *("bind9-dnsutils", "systemd-resolved", "chrony", "samba", "smbclient", "rsync", "tor"),
+    # Tunnels and firewalls.
+    *("openvpn", "wireguard-tools", "nftables", "fail2ban"),
+    # The system itself.
+    *("openssh-server", "libpam-systemd", "dbus-user-session", "polkitd", "systemd-oomd", "cron"),
+    *("rsyslog", "unattended-upgrades", "avahi-daemon", "prometheus-node-exporter"),
+    *("python3", "curl", "catatonit"),
+)
+# Of what packages enable at a boot, this stays: the rest costs minutes of an emulated machine.
+ENABLED = ("getty@tty1.service", "remote-fs.target", "apparmor.service", "systemd-pstore.service")
+
+
+def roots(release: str) -> Path:
+    """The image (qcow2) with RELEASE and RELEASE-100000; made if it is not there (minutes)."""
+    key = cache.digest(Path(__file__), " ".join(plain.PACKAGES))
+
+    def make(folder: Path) -> None:
+        _make(release, folder)
+
+    return cache.entry(f"lived-{release}", key, make) / "roots.qcow2"
+
+
+def _make(release: str, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
+        tree = Path(temporary) / "roots"
+        tree.mkdir()
+        tree.chmod(0o755)
+        packages = (*plain.PACKAGES, *plain.MORE[release], *USED)
+        debootstrap(release, packages, tree / release)
+        _configure(tree / release)
+        shifted = tree / f"{release}-100000"
+        command("cp", "-a", str(tree / release), str(shifted))
+        plain.shift(shifted, 100000)
+        raw = folder / "roots.img"
+        filesystem(tree, raw, ROOTS_SIZE)
+        # The saved VM has an empty qcow2 disk in this place; only its contents may differ.
+        command(*emulator.disk_tool(), "convert", "-f", "raw", "-O", "qcow2", str(raw),
+                str(folder / "roots.qcow2"))  # fmt: skip
+        raw.unlink()
+
+
+def _configure(tree: Path) -> None:
+    units = tree / "etc/systemd/system"
+    for name in plain.MASKED:
+        link = units / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    for link in units.glob("*.wants/*"):
+        if link.name not in ENABLED:
+            link.unlink()
+    (tree / "etc/fstab").write_text("")
+    (tree / "etc/machine-id").write_text("")
+    for name in ("var/lib/apt/lists", "var/cache/apt", "usr/lib/modules"):
+        shutil.rmtree(tree / name, ignore_errors=True)
