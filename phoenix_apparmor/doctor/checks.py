@@ -38,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     Check("generated", "what Proxmox' generated profile refuses", features.generated),
     Check("generated-line", "whether generated is written out", features.explicit_generated),
     Check("apparmor-lines", "what other AppArmor lines do", features.overridden_lines),
+    Check("includes", "what included files set", containers.includes),
     Check("apparmor-hidden", "whether AppArmor is hidden inside", containers.hidden),
     Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("containers", "whether containers run as assigned", containers.verdicts),

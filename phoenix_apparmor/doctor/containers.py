@@ -1,9 +1,10 @@
 """Checks of what the containers' configurations say about their profile, and what they run."""
 
 import re
+import stat
 from collections.abc import Iterable, Iterator
 
-from phoenix_apparmor import containers, ctconf, labels, paths, pveconf
+from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import edits, reading
 from phoenix_apparmor.doctor.finding import Finding, Severity
@@ -225,6 +226,47 @@ def hidden(host: Host) -> Iterator[Finding]:
             ),
             ctids=ctids,
         )
+
+
+INCLUDE_KEY = "lxc.include"
+# What an included file must not set beside the profile line: LXC takes the last of several.
+CONFINING = ("lxc.apparmor.", "lxc.aa_profile", "lxc.seccomp.", "lxc.cap.")
+
+
+def includes(host: Host) -> Iterator[Finding]:
+    """Files that .conf includes and that say how the container is confined."""
+    found: dict[tuple[str, str], list[Conf]] = {}
+    for conf in containers.confs(host):
+        for key, value in conf.lxc():
+            if key == INCLUDE_KEY:
+                for line in _confining(host, value):
+                    found.setdefault((value, line), []).append(conf)
+    for (name, line), confs in found.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        yield Finding(
+            "error" if "profile" in line else "warning",
+            f"{reading.cts(ctids)}: a file that .conf includes sets {line}, which LXC may take "
+            "instead of what is assigned.",
+            f"{confs[0].path}: {INCLUDE_KEY}: {name}",
+            advice=f"take that line out of {name}, or the include out of .conf",
+            ctids=ctids,
+        )
+
+
+def _confining(host: Host, name: str) -> Iterator[str]:
+    if not name.startswith("/"):
+        return
+    try:
+        seen = host.stat(name)
+        if seen is None or not stat.S_ISREG(seen.st_mode):
+            return
+        text = host.read(name, 1 << 20)
+    except OSError:
+        return
+    for line in text.split(b"\n"):
+        setting = lxcconf.setting_of(line)
+        if setting is not None and ctconf.as_text(setting[0]).startswith(CONFINING):
+            yield f"{ctconf.as_text(setting[0])} = {ctconf.as_text(setting[1])}"
 
 
 # Verdicts whose cause another check names.

@@ -22,7 +22,8 @@ DYNAMIC = (*range(234, 255), *range(384, 512))
 NVIDIA_STATIC = 195
 # What CUDA opens besides /dev/nvidiaN; what its tools open where the host has it.
 CUDA = ("/dev/nvidiactl", "/dev/nvidia-uvm")
-USEFUL = ("/dev/nvidia-uvm-tools",)
+USEFUL = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+MAKE_NODES = "nvidia-modprobe -u -c 0"
 HOOK = "/usr/share/lxc/hooks/nvidia"
 # The hook runs it (libnvidia-container).
 HOOK_PROGRAM = "nvidia-container-cli"
@@ -34,7 +35,7 @@ GPU = re.compile(r"/dev/nvidia\d+")
 def nodes(host: Host) -> Iterator[Finding]:
     """NVIDIA nodes that a configuration names: on the host, and all that CUDA needs."""
     absent: dict[str, list[str]] = {}
-    lacking: dict[tuple[str, ...], list[Conf]] = {}
+    lacking: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
     for conf in containers.confs(host):
         named = named_nodes(conf)
         for node in named:
@@ -43,15 +44,18 @@ def nodes(host: Host) -> Iterator[Finding]:
         missing = tuple(node for node in CUDA if node not in named)
         # numbers that no longer fit are told, with all nodes in one fix, by another check
         if any(map(GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
-            lacking.setdefault(missing, []).append(conf)
-    for missing, confs in lacking.items():
-        there = [node for node in missing if host.exists(node)]
+            lacking.setdefault((missing, tuple(named)), []).append(conf)
+    for (missing, _), confs in lacking.items():
+        named = named_nodes(confs[0])
+        here = [node for node in (*CUDA, *USEFUL) if host.exists(node)]
+        also = [node for node in dict.fromkeys((*missing, *here)) if node not in named]
+        made = "" if set(missing) <= set(here) else MAKE_NODES
         yield Finding(
             "warning",
             f"{reading.cts(c.ctid for c in confs)}: a GPU, but not {' and '.join(missing)}: CUDA "
             "does not start.",
-            f"{confs[0].path} names {', '.join(named_nodes(confs[0]))}",
-            fix=_set_devices(host, confs, there),
+            f"{confs[0].path} names {', '.join(named)}",
+            fix=reading.all_of([made, _set_devices(host, confs, also)]),
             ctids=tuple(c.ctid for c in confs),
         )
     if absent:
@@ -62,7 +66,7 @@ def nodes(host: Host) -> Iterator[Finding]:
             f"{reading.listed(named)}: not on the host; {reading.cts(ctids)} should have "
             f"{'it' if len(named) == 1 else 'them'}.",
             f"{named[0]} is missing",
-            fix="nvidia-modprobe -u -c 0",
+            fix=MAKE_NODES,
             advice="so that it is there at each boot, enable nvidia-persistenced, or name only "
             "nodes that this host has",
             ctids=ctids,
@@ -160,7 +164,7 @@ def majors(host: Host) -> Iterator[Finding]:
             "cannot tell whether the device numbers in .conf are NVIDIA's: its driver is not "
             f"loaded ({reading.cts([conf.ctid for conf in concerned])}).",
             f"{DEVICES} has no nvidia",
-            fix="modprobe nvidia && nvidia-modprobe -u -c 0",
+            fix=f"modprobe nvidia && {MAKE_NODES}",
             ctids=tuple(conf.ctid for conf in concerned),
         )
         return
@@ -298,10 +302,14 @@ def _set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> st
 
 
 def _access(host: Host, node: str) -> str:
-    """,mode= as the node has it on the host: Proxmox makes it 0660 of root without."""
+    """mode and gid as the node has them on the host: Proxmox makes it 0660 of root without."""
     seen = host.stat(node)
-    mode = 0o666 if seen is None else stat.S_IMODE(seen.st_mode)
-    return f",mode={mode:04o}"
+    if seen is None:
+        return ",mode=0666"
+    mode = stat.S_IMODE(seen.st_mode)
+    # a group matters only where others may not use the node
+    gid = f",gid={seen.st_gid}" if seen.st_gid and mode & 0o006 != 0o006 else ""
+    return f"{gid},mode={mode:04o}"
 
 
 def _is_gpu(conf: Conf) -> bool:

@@ -1,5 +1,6 @@
 """What doctor must say of odd, harmful and foreign configurations: the truth, or nothing."""
 
+import os
 from collections.abc import Callable
 
 from tests.names import BASE, DOCKER
@@ -62,6 +63,12 @@ def driver(*libraries: str) -> Callable[[FakeHost], object]:
             host.write(f"/proc/4242/root/{name}", "")
 
     return make
+
+
+def node_of_a_group(host: FakeHost) -> None:
+    host.path("/dev/nvidia-uvm").chmod(0o660)
+    os.chown(host.path("/dev/nvidia-uvm"), -1, 44)
+    host.conf("950", CONF.replace("dev2: /dev/nvidia-uvm\n", "dev2: /dev/fuse\n"))
 
 
 def lax(host: FakeHost) -> None:
@@ -314,5 +321,21 @@ CASES = {
         "warning",
         ("host's NVIDIA libraries", "reboot the host"),
         has_fix=False,
+    ),
+    "an include that frees": Case(
+        lambda host: (
+            host.write("/root/extra.conf", "lxc.apparmor.profile = unconfined\n"),
+            conf("lxc.include: /root/extra.conf\n")(host),
+        ),
+        "includes",
+        "error",
+        ("CT 950", "lxc.apparmor.profile = unconfined", "/root/extra.conf"),
+        has_fix=False,
+    ),
+    "a node of a group": Case(
+        node_of_a_group,
+        "gpu-nodes",
+        "warning",
+        ("pct set 950 --dev3 /dev/nvidia-uvm,gid=44,mode=0660",),
     ),
 }

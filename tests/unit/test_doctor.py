@@ -36,7 +36,7 @@ def host(host: FakeHost) -> FakeHost:
 
 def test_all_is_well(host: FakeHost) -> None:
     done = host.cli("doctor")
-    assert done == (0, "37 checks, nothing is off.\n", "")
+    assert done == (0, "38 checks, nothing is off.\n", "")
     assert diagnose(host) == []
 
 
@@ -157,6 +157,19 @@ def test_the_whole_output(host: FakeHost) -> None:
 def test_the_whole_json(host: FakeHost) -> None:
     spoil_much(host)
     assert_golden("doctor.json", host.cli("doctor", "--json").out, host.root)
+
+
+def test_one_cause_is_one_finding(host: FakeHost) -> None:
+    """Fifteen containers with the same faults: all of it on one screen."""
+    ctids = [str(n) for n in range(960, 975)]
+    host.json({c: {"apparmor_profile": f"lxc_bad_{c}" if c < "968" else BASE} for c in ctids})
+    for ctid in ctids:
+        text = CONF.replace("dev2: /dev/nvidia-uvm\n", "").replace("keyctl=1", "nesting=1")
+        host.conf(ctid, text.replace("unprivileged: 1\n", "unprivileged: yes\n"))
+    findings = [f for f in diagnose(host) if f["containers"]]
+    assert [f["check"] for f in findings] == ["json-content", "features", "gpu-nodes"]
+    assert [len(f["containers"]) for f in findings] == [8, 15, 15]
+    assert len(host.cli("doctor").out.splitlines()) < 35
 
 
 def test_it_changes_nothing(host: FakeHost) -> None:
