@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,26 @@ from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed, proxmox
 from tests.vm.harness.roots import roots
 from tests.vm.harness.suites import EMULATED, OTHER, SUITES
+
+VMS = Path(__file__).parent
+# The modules that take minutes, the longest first: begun last they would keep one worker busy
+# while the other has nothing left to do.
+LONG = (
+    "test_attacks",
+    "test_docker",
+    "test_docker_more",
+    "test_profiles_boot",
+    "test_many_starts",
+    "test_trial",
+    "test_allow",
+    "test_upgrade",
+    "test_start_paths",
+    "test_denials",
+)
+
+Sorter = Callable[[list[pytest.Item]], None]
+# After pytest has put a suite's items together. (pytest 7 has no types for it.)
+LAST: Callable[[Sorter], Sorter] = pytest.hookimpl(trylast=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +46,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Whatever has a VM is slow."""
     if "suite" in getattr(item, "fixturenames", ()):
         item.add_marker("slow")
+
+
+@LAST
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All items of the session: VMs first, then chroots, then what fills the gaps."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> tuple[int, int, str]:
+    """VMs by module, a module's suites in turn: two workers begin with an image each."""
+    if "suite" not in getattr(item, "fixturenames", ()) or VMS not in item.path.parents:
+        return (1 if item.get_closest_marker("slow") else 2, 0, "")
+    name = item.path.stem
+    return (0, LONG.index(name) if name in LONG else len(LONG), name)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
