@@ -62,6 +62,8 @@ def _unruly(mount: Mount, words: list[str]) -> str:
     odd = next((word for word in words if word not in vocabulary.MOUNT_FLAGS), None)
     if odd is not None:
         return strange("option of a mount", odd)
+    if {"ro", "rw"} <= mount.flags:
+        return strange("option of a mount", "ro, rw")
     if mount.fstype and not vocabulary.is_file_system(mount.fstype):
         return strange("type of file system", mount.fstype)
     if not is_path(mount.target):

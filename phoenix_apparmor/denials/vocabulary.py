@@ -69,7 +69,7 @@ PROPAGATION = frozenset(
 MOUNT_FLAGS = PROPAGATION | frozenset(
     ("ro", "rw", "nosuid", "nodev", "noexec", "sync", "remount", "mand", "dirsync", "noatime",
      "nodiratime", "bind", "rbind", "move", "silent", "acl", "relatime", "iversion",
-     "strictatime", "nouser", "lazytime")
+     "strictatime", "nouser")
 )  # fmt: skip
 FILE_SYSTEMS = frozenset(
     ("9p", "adfs", "affs", "afs", "apparmorfs", "aufs", "autofs", "bcachefs", "befs", "bfs",
