@@ -23,12 +23,11 @@ MANY = 20
 
 # What tells one kind of act from another.
 _MEANING = (
-    "operation", "class", "info", "denied_mask", "requested_mask", "denied", "requested",
-    "srcname", "target", "fstype", "flags", "capname", "capability", "family", "sock_type",
+    "operation", "class", "info", "denied_mask", "requested_mask", "denied", "requested", "fstype", "flags", "capname", "capability", "family", "sock_type",
     "peer", "addr", "peer_addr", "signal", "bus", "path", "interface", "member", "method",
     "mask", "peer_label", "tcontext",
 )  # fmt: skip
-_PATHS = frozenset(("srcname", "target"))
+_PATHS = ("srcname", "target")
 # There each word has its own meaning: no pattern is learned from many.
 _FIXED = ("/proc/", "/sys/")
 
@@ -101,19 +100,15 @@ class Collector:
                 profile = "others"
             self.others[profile] = self.others.get(profile, 0) + 1
             return
-        fields = denial.fields
+        field = denial.fields.get
         kind: Kind = (
             owner,
             is_engine(denial),
-            fields.get("comm", "").startswith("("),
-            *(
-                (names.generic(value) if key in _PATHS else value)
-                if (value := fields.get(key))
-                else ""
-                for key in _MEANING
-            ),
+            field("comm", "").startswith("("),
+            *map(field, _MEANING),
+            *(names.generic(value) if value else value for value in map(field, _PATHS)),
         )
-        name = names.generic(fields.get("name", ""))
+        name = names.generic(field("name", ""))
         bucket = self._buckets.get((kind, name)) or self._by_pattern(kind, name)
         if bucket is None:
             bucket = self._new(kind, name, owner, denial)

@@ -117,8 +117,9 @@ def parse(text: str, time: float = 0.0, serial: int = 0) -> Denial | None:
     fields: dict[str, str] = {}
     for key, value in _WORD.findall(body):
         if key not in fields:
-            fields[key] = decode(key, value)
-    if fields.get("apparmor") not in DENIED or "\0" in "".join(fields.values()):
+            fields[key] = value[1:-1] if value[-1:] == '"' == value[:1] else decode(key, value)
+    # the kernel's strings end at a zero byte, so none has one
+    if fields["apparmor"] not in DENIED or "\0" in "".join(fields.values()):
         return None
     return Denial(time, serial, fields, sender)
 

@@ -39,6 +39,7 @@ _OF_IDS = frozenset(
      "containers", "snapshots", "netns", "sandboxes")
 )  # fmt: skip
 _ENTRY = re.compile(r"(?:(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}|[0-9]+)(?=-init\Z|\Z)")
+_DIGIT = re.compile(r"[0-9]")
 _DIGITS = re.compile(r"[0-9]+\Z")
 _OF_NUMBERS = frozenset(("task", "fd", "fdinfo"))
 
@@ -50,15 +51,16 @@ def as_name(name: "str | Name") -> Name:
 
 def generic(name: str) -> Name:
     """name with patterns for what is known to be another one next time."""
-    if not name.startswith("/") or not any(c.isalnum() for c in name):
+    temporary = name.startswith(_TEMPORARY)
+    # ids have digits; what is random need not
+    if not name.startswith("/") or not (temporary or _DIGIT.search(name)):
         return (Part(name),)
     words = name.split("/")
-    temporary = name.startswith(_TEMPORARY)
     changed: list[Sequence[Part]] = []
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
         changed.append(_word(word, before, first=words[1], at=at, temporary=temporary))
-    return joined(changed)
+    return joined(changed) if any(p.wild for word in changed for p in word) else (Part(name),)
 
 
 def _word(word: str, before: str, *, first: str, at: int, temporary: bool) -> Sequence[Part]:

@@ -134,9 +134,10 @@ LOAD = 100_000
 
 @pytest.mark.parametrize("kind", ["equal", "names", "kinds", "numbers"])
 def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
-    """A tenth of a million lines in a tenth of its minute and all of its memory.
+    """A million take under a minute of a processor that is left alone, and 100 MB.
 
-    The time is the processor's, as the machine may have other things to do.
+    Here a tenth of them, and time enough for a processor that is shared: what is not linear
+    takes many times as long.
     """
     lines = []
     for n in range(LOAD):
@@ -167,7 +168,7 @@ def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
     told = sum(group["count"] for group in document["denials"]) + document["left_out"]
     assert told == LOAD
     assert len(document["denials"]) <= 3000
-    assert seconds < 6 * (LOAD / 100_000), seconds
+    assert seconds < 20, seconds
     assert kilobytes < 100_000, kilobytes
 
 
