@@ -9,6 +9,7 @@ from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.engines import is_engine, root_of
 from phoenix_apparmor.denials.facts import Containers, Facts
+from phoenix_apparmor.denials.inside import Inside, Place
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile, Profiles
@@ -52,6 +53,7 @@ class Adviser:
     def __init__(self, host: Host, profiles: Profiles) -> None:
         self._profiles = profiles
         self._containers = Containers(host)
+        self._own = Inside(host)
         # It is in AppArmor 4's package and not in 3.0's.
         self._is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
 
@@ -179,13 +181,15 @@ class Adviser:
             return Advice("none", words=act.note or words)
         if not act.rule or not _PLAIN.match(name):
             return Advice("none", words=f"{act.note} {words}".strip())
-        file = name.removeprefix("/").replace("/", ".")
-        words += (
-            f" If the file there has another name than {file}: grep -rlwF {name} /etc/apparmor.d. "
-            f"Then, inside: apparmor_parser -r /etc/apparmor.d/{file}"
-        )
-        words = f"{act.note} {words}".strip()
-        return Advice("inside", f"{paths.APPARMOR_D}/local/{file}", act.rule, act.rule, words)
+        place = self._own.place(owner.ctid, name)
+        if place is None:
+            file = name.removeprefix("/").replace("/", ".")
+            place = Place(f"{paths.APPARMOR_D}/{file}", f"{paths.APPARMOR_D}/local/{file}")
+            words += f" If the file there has another name than {file}: grep -rlwF {name} /etc/apparmor.d."  # noqa: E501
+        if not place.local:
+            words += f" It reads no local file: the rule goes into {place.path}, before its end."
+        words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
+        return Advice("inside", place.local, act.rule, act.rule, words)
 
     @staticmethod
     def _is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:

@@ -27,13 +27,14 @@ KERNEL, USER = "1400", "1107"
 _TYPES = {"AVC": KERNEL, "USER_AVC": USER}
 
 _WORD = re.compile(r'([A-Za-z_]+)=("[^"]*"|\S*)')
+_STAMP = r"audit\((\d{1,11})\.(\d{1,3}):(\d{1,19})\):\s+"
 # Where a record begins: the kernel's console and dmesg, auditd's log, the journal's own audit
 # transport. The text must begin so: further on it is what somebody chose. Numbers have an end.
 _HEADS = tuple(
     re.compile(head)
     for head in (
-        r"(?:audit: )?type=(\d{4}) audit\((\d{1,11})\.(\d{1,3}):(\d{1,19})\):\s+",
-        r"(?:node=\S+ )?type=(AVC|USER_AVC) msg=audit\((\d{1,11})\.(\d{1,3}):(\d{1,19})\):\s+",
+        rf"(?:\[\s*\d{{1,9}}\.\d{{1,9}}\] )?(?:audit: )?type=(\d{{4}}) {_STAMP}",
+        rf"(?:node=\S+ )?type=(AVC|USER_AVC) msg={_STAMP}",
         r"(AVC|USER_AVC)\s+",
     )
 )

@@ -266,6 +266,44 @@ def test_a_profile_of_the_containers_own(host: FakeHost) -> None:
     assert "To allow it, in /etc/apparmor.d/local/rsyslogd of the container:" in out
 
 
+RSYSLOG = """\
+include <tunables/global>
+profile rsyslogd /usr/sbin/rsyslogd {
+  include <abstractions/base>
+  %s
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("include if exists <local/usr.sbin.rsyslogd>", "/etc/apparmor.d/local/usr.sbin.rsyslogd"),
+        ("include if exists <local/other>", "/etc/apparmor.d/local/other"),
+        ("", None),
+        ('include "/etc/apparmor.d/local/../../../x"', None),
+    ],
+)
+def test_the_file_of_a_profile_of_the_containers_own(
+    host: FakeHost, line: str, place: str | None
+) -> None:
+    """It is looked up in the container, where no link leads out of it."""
+    host.conf("105")
+    host.running("105", "x", 4242)
+    folder = "/proc/4242/root/etc/apparmor.d"
+    host.write(f"{folder}/usr.sbin.rsyslogd", RSYSLOG % line)
+    message = denied(
+        f'operation="open" class="file" {INSIDE.format("rsyslogd")} name="/x" denied_mask="r"'
+    )
+    group = only(host, message)
+    assert (group["advice_kind"], group["rule_file"]) == ("inside", place)
+    assert "apparmor_parser -r /etc/apparmor.d/usr.sbin.rsyslogd" in group["advice"]
+    host.path(f"{folder}/usr.sbin.rsyslogd").unlink()
+    host.write("/out", RSYSLOG % line)
+    host.path(f"{folder}/usr.sbin.rsyslogd").symlink_to(host.path("/out"))
+    assert "grep -rlwF" in only(host, message)["advice"]
+
+
 @pytest.mark.parametrize("name", ["docker-default", "x; rm -rf /", "$(id)", "unconfined"])
 def test_profiles_inside_that_are_in_no_file_there(host: FakeHost, name: str) -> None:
     group = only(
