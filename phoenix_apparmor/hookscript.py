@@ -59,7 +59,8 @@ def unit(arguments: list[str]) -> int:
     if not paths.is_ctid(ctid):
         return _refused(host, _no_ctid(ctid)) if step == "pre-start" else 0
     _watch(host, ctid, UNIT_SECONDS)
-    host.mark(paths.CHANGED)
+    if step != "pre-start":
+        host.mark(paths.CHANGED)
     if step == "post-stop":
         return _guarded(host, ctid, _release)
     if step == "post-start":

@@ -20,6 +20,7 @@ EXECUTABLE = {
     "/usr/libexec/phoenix-apparmor/maintscript",
     "/usr/libexec/phoenix-apparmor/unit",
     "/usr/sbin/phoenix-apparmor",
+    "/usr/share/doc/phoenix-apparmor/examples/checkmk-local",
 }
 # Beside the Python modules, the profiles and the man pages.
 OTHERS = EXECUTABLE | {
@@ -30,12 +31,12 @@ OTHERS = EXECUTABLE | {
     "/usr/lib/systemd/system/phoenix-apparmor-publish.timer",
     "/usr/lib/systemd/system/pve-container-debug@.service.d/50-phoenix-apparmor.conf",
     "/usr/lib/systemd/system/pve-container@.service.d/50-phoenix-apparmor.conf",
+    "/usr/lib/tmpfiles.d/phoenix-apparmor.conf",
     "/usr/share/bash-completion/completions/phoenix-apparmor",
     "/usr/share/doc/phoenix-apparmor/README.md.gz",
     "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
-    "/usr/share/doc/phoenix-apparmor/examples/checkmk-local",
     "/usr/share/doc/phoenix-apparmor/examples/grafana-dashboard.json",
     "/usr/share/doc/phoenix-apparmor/examples/icinga2.conf",
     "/usr/share/doc/phoenix-apparmor/examples/prometheus-rules.yml",

@@ -26,6 +26,7 @@ DOCKER = (OLD / "lxc-nvidia-gpu-docker").read_text().rstrip("\n")
 DOCKER_PROFILE = "/etc/apparmor.d/lxc-nvidia-gpu-docker"
 DEPRECATED = "/etc/apparmor.d/lxc-phoenix-nvidia-gpu"
 LINK = "/var/lib/vz/snippets/phoenix-apparmor.py"
+REPORT = "/etc/pve/local/priv/phoenix-apparmor.json"
 DETACHED = "/var/lib/phoenix-apparmor/detached"
 
 
@@ -117,8 +118,10 @@ def test_link_to_the_hookscript(bare: Chroot, v1: Path) -> None:
     install(bare, v1)
     assert bare.run("readlink", "-f", LINK).out == "/usr/libexec/phoenix-apparmor/hookscript\n"
     bare.run(f"test -x {LINK}")
+    bare.write(REPORT, "{}")
     dpkg(bare, "--remove", "phoenix-apparmor")
     assert not bare.exists(LINK)
+    assert not bare.exists(REPORT), "the other nodes would believe it for half an hour"
 
 
 def test_no_link_without_proxmox(installed: Chroot) -> None:

@@ -192,15 +192,15 @@ def test_waits_until_it_may_and_looks_again(
 
 
 def test_a_start_and_a_stop_tell_the_service(cluster: Cluster) -> None:
-    """By an empty file in the folder that systemd watches; without that folder by nothing."""
+    """By an empty file in the folder that systemd watches, once the container is up or gone."""
     node = cluster.nodes["pve1"]
     node.runtime("950")
     changed = node.path(paths.CHANGED)
-    assert node.hook("950").status == 0
-    assert not changed.exists()
-    changed.parent.mkdir(exist_ok=True)
-    for run, step in (("unit", "pre-start"), ("unit", "post-stop"), ("hook", "post-start")):
+    for run, step in (("unit", "post-start"), ("unit", "post-stop"), ("hook", "post-start")):
+        changed.parent.mkdir(mode=0o700, exist_ok=True)
         changed.unlink(missing_ok=True)
+        assert node.unit("pre-start", "950").status == 0
+        assert not changed.exists(), "before it is up there is nothing to tell"
         done = node.unit(step, "950") if run == "unit" else node.hook("950", step)
         assert done.status == 0
         assert changed.exists() and changed.stat().st_size == 0

@@ -19,7 +19,7 @@ MEMBERS = {
     "nodelist": {"node": {"id": 1, "online": 1}, "other": {"id": 2, "online": 1}},
 }
 # Ten seconds until containers have settled, and the profiles compiled on an emulated processor.
-PATIENCE = 400.0
+PATIENCE = 500.0
 
 
 def path(node: str) -> str:
@@ -36,7 +36,7 @@ def wait_until(vm: Machine, ctid: str, running: bool) -> dict[str, Any]:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = said(vm).get(ctid)
-        if found is not None and found["running"] is running:
+        if found and (found["running"], found["label"] is not None) == (running, running):
             return dict(found)
         time.sleep(2)
     log = vm.run("journalctl", "-u", PUBLISH, "-n", "30", "--no-pager").stdout
