@@ -315,7 +315,7 @@ def _without_seccomp(host: Host, ctid: str, pid: int, runtime: bytes) -> Shortfa
     if kernel.seccomp_mode(host, pid) == 0:
         return Shortfall("runs without a seccomp policy, which its profile asks for", weaker=True)
     policy = read_by_lxc(host, ctid, "lxc.seccomp.profile")
-    if policy is None or policy == paths.SECCOMP:
+    if policy is None or not policy.startswith("/") or policy == paths.SECCOMP:
         return None
     return Shortfall(
         f"runs under the seccomp policy {policy}, its profile asks for {paths.SECCOMP}",

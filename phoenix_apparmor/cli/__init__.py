@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (OSError, UnicodeError, RecursionError, MemoryError) as error:
         try:
-            warn(str(as_error(error)))
+            sys.stderr.write(f"{as_error(error)}\n")  # warn would try the output once more
         except (OSError, ValueError):
             pass  # nowhere to say it
         _forget_output()
