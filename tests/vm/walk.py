@@ -11,7 +11,7 @@ CTID = 970
 BASE = "lxc-nvidia-gpu-base"
 # What the container does all day: the profile refuses it (AppArmor knows a remount only by its
 # place), and it is harmless.
-WORK = "mkdir -p /mnt/t; mount -t tmpfs t /mnt/t; mount -o remount,size=64k /mnt/t && echo done"
+WORK = "mkdir -p /run/r; mount -t tmpfs none /run/r; mount -o remount,nosuid /run/r && echo done"
 
 Show = Callable[[str], None]
 
