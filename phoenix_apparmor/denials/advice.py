@@ -139,7 +139,9 @@ class Adviser:
                 words = f"{words} It is there already, in force after: phoenix-apparmor reload"
             fix = ""
             if not warning and _PLAIN.match(profile.local) and words == act.note:
-                fix = f"echo {shlex.quote(act.rule)} >>{profile.local} && phoenix-apparmor reload"
+                # a line of its own also behind a last line without an end
+                line = f"printf '\\n%s\\n' {shlex.quote(act.rule)} >>{profile.local}"
+                fix = f"{line} && phoenix-apparmor reload"
             return Advice("rule", profile.local, act.rule, act.rule, words.strip(), fix, warning)
         return self._without_local(owner, profile, act, warning)
 

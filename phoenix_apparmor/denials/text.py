@@ -136,7 +136,12 @@ def _counts(report: Report, shown: tuple[Group, ...], room: int, where: str) -> 
     count = sum(part.count for part in report.groups)
     found = f"{count} denial{'' if count == 1 else 's'} {where}."
     local = any(part.advice.line and "/local/" in part.advice.place for part in shown)
-    after = " A rule in local/ is in force after: phoenix-apparmor reload" if local else ""
+    after = ""
+    if local:
+        after = (
+            " A rule in local/ is in force after: phoenix-apparmor reload. Rules for one "
+            "container alone: phoenix-apparmor allow CTID"
+        )
     yield from wrap(found + after, room, "")
     marked = [part for part in report.groups if part.known]
     rest = len(report.groups) - len(shown) - len([p for p in marked if p not in shown])

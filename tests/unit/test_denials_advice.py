@@ -338,3 +338,21 @@ def test_rules_of_apparmor_4_where_it_is(host: FakeHost) -> None:
     host.write("/etc/apparmor.d/abi/4.0", "")
     group = only(host, denied('operation="userns_create" class="namespace" profile="lxc-mine"'))
     assert group["rule"] == "userns create,"
+
+
+def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
+    """Run as it is printed, where its paths are the fake host's; what is there stays."""
+    local = host.write("/etc/apparmor.d/local/lxc-mine", "# mine, without an end")
+    name = "/srv/a b'c\"d $(id) `id` \\ {x}/"
+    message = denied(
+        'operation="mkdir" class="file" profile="lxc-mine" denied_mask="c" '
+        f"name={name.encode().hex()}"
+    )
+    group = only(host, message)
+    assert group["fix"].endswith(" && phoenix-apparmor reload")
+    command = group["fix"].partition(" && ")[0].replace("/etc/", f"{host.root}/etc/")
+    done = host.run("sh", "-c", command)
+    assert done.status == 0, done
+    assert local.read_text() == f"# mine, without an end\n{group['rule']}\n"
+    assert "there already" in only(host, message)["advice"]
+    assert run_parser(local.read_text(), host.root).returncode == 0
