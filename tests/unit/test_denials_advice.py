@@ -179,6 +179,9 @@ def test_systemd_without_nesting_is_told_once(host: FakeHost, features: str, val
     assert (group["advice_kind"], group["rule"], group["count"]) == ("nesting", None, 4)
     assert group["fix"] == f"pct set 101 --features {value}"
     assert BASE in group["advice"] and "3.0" not in group["advice"]
+    assert host.run("sh", "-c", group["fix"]).status == 0
+    assert host.read("/etc/pve/lxc/101.conf") == f"features: {value}\nunprivileged: 1\n".encode()
+    assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
 
 
 def test_nesting_is_no_advice_for_a_privileged_container(host: FakeHost) -> None:
