@@ -35,7 +35,7 @@ class Containers:
         return self._known[key]
 
     def _look(self, ctid: str, folder: str) -> Facts:
-        if paths.is_ctid(ctid) and self._is_proxmox():
+        if paths.is_ctid(ctid) and self._is_of_proxmox(ctid):
             file = paths.conf(ctid)
             text = self._read(file)
             if text is None:
@@ -62,9 +62,12 @@ class Containers:
             (b"lxc.apparmor.allow_nesting", b"1") in settings,
         )
 
-    def _is_proxmox(self) -> bool:
+    def _is_of_proxmox(self, ctid: str) -> bool:
         try:
-            return containers.is_proxmox(self._host) or self._host.exists(paths.CONF_FOLDER)
+            if containers.is_proxmox(self._host) or self._host.exists(paths.conf(ctid)):
+                return True
+            plain = self._host.exists(paths.runtime(ctid))
+            return not plain and self._host.exists(paths.CONF_FOLDER)
         except OSError:
             return True
 

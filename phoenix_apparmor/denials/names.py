@@ -25,12 +25,15 @@ NUMBER = Part("[0-9]*", wild=True)
 _ID = (
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     r"|(?<![0-9A-Za-z])(?=[a-f]*[0-9])[0-9a-f]{12,}(?![0-9A-Za-z])"
+    r"|(?<![0-9A-Za-z])(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{24,}(?![0-9A-Za-z])"
 )
 _IDS = re.compile(_ID)
 # mktemp(3), systemd's private folders: NAME-XXXXXX, NAME.XXXXXX, where things are temporary.
 _RANDOM = re.compile(
     r"(?<=[-._])(?=[A-Za-z0-9]*(?:[0-9]|[a-z][A-Z]|[A-Z][a-z]))[A-Za-z0-9]{6,12}\Z"
 )
+# Process numbers and counters: agent.4711, go-build3210234234.
+_COUNTER = re.compile(r"(?<=[-._])[0-9]{3,}\Z|(?<=[a-z])[0-9]{6,}\Z")
 _PYTHON = re.compile(r"(?<=\Atmp)[a-z0-9_]{8}(?=\Z|\.)")
 _TEMPORARY = ("/tmp/", "/var/tmp/", "/run/", "/dev/shm/", "/var/run/")  # noqa: S108
 # Folders whose entries are ids of any kind: container engines' layers, snapshots, namespaces.
@@ -73,7 +76,7 @@ def _word(word: str, before: str, *, first: str, at: int, temporary: bool) -> Se
     if len(word) < 6:
         return (Part(word),)
     parts: list[Part] = []
-    patterns = (_IDS, _RANDOM, _PYTHON) if temporary else (_IDS,)
+    patterns = (_IDS, _RANDOM, _COUNTER, _PYTHON) if temporary else (_IDS,)
     spans = sorted({m.span() for pattern in patterns for m in pattern.finditer(word)})
     end = 0
     for start, stop in spans:

@@ -130,6 +130,12 @@ def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
     host.write("/srv/lxc/web/config", "lxc.apparmor.allow_nesting = 1\n")
     group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
     assert (group["ctid"], group["rule_file"]) == ("web", "/srv/lxc/web/config")
+    # a plain LXC's container may have a number for a name
+    host.path(PROXMOX).unlink()
+    host.path("/etc/pve/lxc/101.conf").unlink()
+    host.runtime("101", b"lxc.apparmor.allow_nesting = 1\n")
+    assert only(host, mounted(GENERATED, "/x/"))["rule_file"] == "/var/lib/lxc/101/config"
+    group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
     assert group["rule"] == 'lxc.apparmor.raw = mount fstype=tmpfs -> "/srv/x/",'
 
 

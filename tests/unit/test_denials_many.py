@@ -40,6 +40,10 @@ def host(host: FakeHost) -> FakeHost:
          "/sys/fs/cgroup/system.slice/docker-*.scope/x"),
         ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/17/fs/proc/",
          "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/proc/"),
+        ("/tmp/ssh-gRozJw4786ab/agent.4711", "/tmp/ssh-*/agent.*"),
+        ("/tmp/go-build3210234234/b001/x", "/tmp/go-build*/b001/x"),
+        ("/var/lib/docker/buildkit/executor/k2m3nq9v0x8z7y6w5u4t3s2r1/x",
+         "/var/lib/docker/buildkit/executor/*/x"),
         # what stays as it is
         ("/usr/lib/x86_64-linux-gnu/libc.so.6", None),
         ("/usr/bin/python3.11", None),
