@@ -51,9 +51,9 @@ def read(host: Host) -> Members | None:
         if paths.is_node(name):
             online[name] = bool(_dict(node).get("online"))
     online[me] = True
-    quorate = _dict(said.get("cluster")).get("quorate")
     # Without a cluster there is nobody to ask, and /etc/pve can be written.
-    return Members(me, bool(quorate) if "cluster" in said else True, online)
+    told = _dict(said.get("cluster")).get("quorate") if "cluster" in said else 1
+    return Members(me, bool(told) if isinstance(told, int) else None, online)
 
 
 def this_host(host: Host) -> Members:

@@ -1,5 +1,6 @@
 """What each other node says now, and how far that can be relied on."""
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -50,6 +51,8 @@ def _node(host: Host, name: str, online: bool | None, now: float) -> Node:
     path = paths.published(name)
     try:
         seen = host.stat(path)
+        if seen is not None and not stat.S_ISREG(seen.st_mode):
+            return Node(name, "unusable", None, f"{path} is not a regular file")
         data = host.read(path, bulletin.BIGGEST) if seen is not None else b""
     except OSError as error:
         return Node(name, "unusable", None, f"{path} cannot be read: {error.strerror}")

@@ -6,7 +6,8 @@ Every write goes to every node through corosync and into a database there, so:
   200 KiB a report, that is one write a node in 200 s and at most 32 KiB/s for all together,
   however many containers start; pmxcfs carries far more when the nodes' HA managers are busy.
 - While nothing changes, only the file's time is set, every ten minutes: a message of 100 bytes
-  a node, one in 19 s for 32 nodes. By that the others know that the node still looks.
+  a node, one in 19 s for 32 nodes. By that the others know that the node still looks. (Each
+  node's database writes the whole row again, memdb_mtime: 11 KiB/s for 32 reports of 200 KiB.)
 """
 
 import errno

@@ -1,6 +1,7 @@
 """status --cluster: several nodes over one /etc/pve, and whatever can be wrong with a report."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 
 from phoenix_apparmor import __version__
+from phoenix_apparmor.cluster import members
 from phoenix_apparmor.cluster.bulletin import BadBulletin, decode
+from phoenix_apparmor.host import Host
 from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import LABEL, Cluster
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
@@ -183,6 +186,45 @@ def test_garbage_costs_that_nodes_report_only(cluster: Cluster, kind: str) -> No
     status, document = shown(cluster)
     assert (status, node(document, "pve2")["state"]) == (2, "unusable")
     assert verdicts(document) == ALL_WELL | {"951": "unknown", "960": "unknown"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to itself"])
+def test_what_is_no_file_is_no_report(cluster: Cluster, kind: str) -> None:
+    """pmxcfs has none of these; a restored tree might, and a pipe would be waited for."""
+    path = cluster.report("pve2")
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.name)
+    status, document = shown(cluster)
+    assert (status, node(document, "pve2")["state"]) == (2, "unusable")
+
+
+MEMBERS: dict[str, tuple[dict[str, Any], bool | None, list[bool]]] = {
+    "a cluster": ({"cluster": {"quorate": 1}, "nodelist": {"b": {"online": 0}}}, True, [False]),
+    "no quorum": ({"cluster": {"quorate": 0}, "nodelist": {"b": {"online": 1}}}, False, [True]),
+    "one node": ({"version": 0}, True, []),
+    "odd names": ({"nodelist": {"../b": {}, "-b": {}, "b\n": {}, "": {}}}, True, []),
+    "odd types": ({"cluster": 7, "nodelist": ["b"]}, None, []),
+}
+
+
+@pytest.mark.parametrize("kind", MEMBERS)
+def test_members(host: FakeHost, kind: str) -> None:
+    said, quorate, online = MEMBERS[kind]
+    host.write("/etc/pve/.members", json.dumps({"nodename": "a", **said}))
+    found = members.read(Host(str(host.root)))
+    assert found is not None and (found.me, found.quorate) == ("a", quorate)
+    assert [found.online[name] for name in found.others] == online
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nodename": 7}', '{"nodename": "../x"}'])
+def test_members_that_cannot_be_read_are_none(host: FakeHost, text: str) -> None:
+    host.write("/etc/pve/.members", text)
+    assert members.read(Host(str(host.root))) is None
 
 
 def changed(cluster: Cluster, key: str, value: Any) -> None:
