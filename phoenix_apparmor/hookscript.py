@@ -64,9 +64,12 @@ def unit(arguments: list[str]) -> int:
     if step == "post-stop":
         return _guarded(host, ctid, _release)
     if step == "post-start":
+        from phoenix_apparmor.start import UNCONFINED
+
         begun = _has_begun(host, ctid)
-        status = _guarded(host, ctid, _verify_unit, tell_pct=begun)
-        return status if begun else 0  # failing here stops the container
+        status = _guarded(host, ctid, _verify_unit)
+        # Failing here stops the container. Under another profile than ours it may be on purpose.
+        return status if begun and status == UNCONFINED else 0
     status = 0 if is_settled(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
     if status == 0:
         _begun(host, ctid)

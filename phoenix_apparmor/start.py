@@ -20,6 +20,8 @@ from phoenix_apparmor.policy import files, load
 LXC_INFO_SECONDS = 30
 # How long a container's init may take to come under its label, after lxc-start was started.
 INIT_SECONDS = 15
+# Exit status where nothing at all confines a container that was started.
+UNCONFINED = 3
 
 # Proxmox' own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).
@@ -354,6 +356,7 @@ def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
             f"{found.what}.",
             hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",
             ctid=ctid,
+            status=UNCONFINED if labels.is_weak(label) else 1,
         )
 
 

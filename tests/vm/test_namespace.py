@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -122,3 +123,28 @@ def test_the_neighbours_namespace_cannot_be_entered(pair: Machine, target: str) 
     found = pair.sh(f"cat /proc/$(pgrep {sleeping})/attr/current; pkill {sleeping}").stdout.strip()
     assert found.startswith(f"{PROFILE}//&:{namespace(ATTACKER)}:"), found
     assert label(pair, OTHER).startswith(f"{PROFILE}//&:{namespace(OTHER)}:")
+
+
+def test_a_name_with_newlines_does_not_speak_for_the_hosts_profile(pair: Machine) -> None:
+    """The kernel writes names as they are, also into the list that the host reads."""
+    hostile = f"x\\n{PROFILE} (complain)\\n"
+    room = len(hostile) - 2  # two newlines, each two characters here
+    pair.write("/root/forged", ALL.replace(f"profile {PROFILE}", "profile " + "Q" * room))
+    pair.sh("apparmor_parser -QTKS /root/forged >/root/forged.policy")
+    pair.sh(
+        "python3 - <<'E'\n"
+        "data = open('/root/forged.policy', 'rb').read()\n"
+        f"new = data.replace(b'Q' * {room}, b'{hostile}')\n"
+        "assert new != data and len(new) == len(data)\n"
+        f"open('/var/lib/standin/{ATTACKER}/upper/forged.policy', 'wb').write(new)\n"
+        "E"
+    )
+    done = inside(pair, ATTACKER, f"cat /forged.policy >{INSIDE}/.load")
+    assert done.rc == 0, done.output
+    listed = pair.sh(f"cat {INSIDE}/profiles").stdout.splitlines()
+    assert f"{PROFILE} (complain)" in listed, "the control: the list does say so"
+    shown = json.loads(pair.sh("phoenix-apparmor status --json", check=False).stdout)
+    assert [p["mode"] for p in shown["profiles"] if p["name"] == PROFILE] == ["enforce"]
+    doctor = json.loads(pair.sh("phoenix-apparmor doctor --json", check=False).stdout)
+    said = [f["what"] for f in doctor["findings"] if "complain" in f["what"]]
+    assert said == []

@@ -195,3 +195,72 @@ def test_another_label_after_the_start_is_told(vm: Machine) -> None:
     assert said in journal(vm)
     pct(vm, "stop", 206)
     vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+EVIL = (
+    "lxc.apparmor.profile = unconfined\\nlxc.apparmor.raw = file,\\n"
+    "lxc.apparmor.allow_nesting = 1\\nlxc.seccomp.profile = /usr/share/lxc/config/common.seccomp\\n"
+)
+
+
+def read_by_lxc(vm: Machine, ctid: int, key: str) -> str:
+    return vm.sh(f"lxc-info -n {ctid} -H -c {key}").stdout.strip()
+
+
+def test_the_last_word_is_ours_whatever_an_included_file_says(vm: Machine) -> None:
+    """On both ways to start, and LXC itself says that it read ours."""
+    vm.sh(f"printf '{EVIL}' >/root/extra.conf")
+    for hookscript in (OUR_HOOKSCRIPT, None):
+        ctid = 207 if hookscript else 208
+        line = f"lxc.apparmor.profile: {BASE}\nlxc.include: /root/extra.conf\n"
+        create(vm, ctid, hookscript=hookscript, unprivileged=False, more=line)
+        assign(vm, {ctid: BASE})
+        pct(vm, "start", ctid)
+        expect_label(vm, ctid, BASE)
+        assert read_by_lxc(vm, ctid, "lxc.apparmor.allow_nesting") == "0"
+        assert "privileged" in read_by_lxc(vm, ctid, "lxc.seccomp.profile")
+        assert vm.sh(f"phoenix-apparmor status {ctid}", check=False).rc == 0
+        pct(vm, "stop", ctid)
+    # The control: without us the included file has the last word, and status says so.
+    vm.write(f"{UNITS}/pve-container@208.service.d/90-off.conf", "[Service]\nExecStartPre=\n")
+    vm.run("systemctl", "daemon-reload")
+    pct(vm, "start", 208)
+    assert label(vm, 208) == "unconfined"
+    assert "drift" in vm.sh("phoenix-apparmor status 208", check=False).stdout
+    pct(vm, "stop", 208)
+    vm.sh(f"rm -r {UNITS}/pve-container@208.service.d; systemctl daemon-reload")
+
+
+def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
+    """Another drop-in behind ours takes the profile away."""
+    folder = f"{UNITS}/pve-container@209.service.d"
+    edit = "sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/209/config"
+    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={edit}\n")
+    vm.run("systemctl", "daemon-reload")
+    create(vm, 209, hookscript=None)
+    assign(vm, {209: BASE})
+    pct(vm, "start", 209, check=False)
+    end = time.monotonic() + 300
+    while init(vm, 209) != -1:
+        assert time.monotonic() < end, "it still runs"
+        time.sleep(0.5)
+    assert 'CT 209: runs under "unconfined"' in journal(vm)
+    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+    pct(vm, "start", 209)
+    expect_label(vm, 209, BASE)
+    pct(vm, "stop", 209)
+
+
+def test_whoever_comes_first_to_the_folder_of_locks_gains_nothing(vm: Machine) -> None:
+    assert vm.sh("stat -c %a:%u /run/phoenix-apparmor").stdout.strip() == "700:0"
+    vm.sh(
+        "rm -rf /run/lock/phoenix-apparmor\n"
+        "setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '"
+        "mkdir /run/lock/phoenix-apparmor && cd /run/lock/phoenix-apparmor && "
+        "ln -s /etc/nologin assignments.lock && ln -s /etc/nologin loading.lock'"
+    )
+    assign(vm, {200: BASE})
+    vm.run("phoenix-apparmor", "reload")
+    vm.run("phoenix-apparmor", "status", check=False)
+    assert vm.run("test", "-e", "/etc/nologin", check=False).rc == 1
+    vm.sh("rm -r /run/lock/phoenix-apparmor")
