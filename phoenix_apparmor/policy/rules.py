@@ -15,6 +15,8 @@ from phoenix_apparmor.policy import files
 from phoenix_apparmor.policy.files import ProfileFile
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
+# AppArmor's, the first without CVE-2016-1585.
+FIXED_VERSION = 4
 # Flags of mount(2) that make no new file system.
 OTHER_ACTS = ("remount", "bind", "rbind", "move")
 _VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
@@ -81,11 +83,23 @@ class Profile(NamedTuple):
         rules = self._of("mount", denies=False)
         return next((r for r in rules if _mount_fits(r, fstype, flags, source, target)), None)
 
-    def new_mount_rule(self, fstype: str, source: str, target: str) -> Rule | None:
-        """As mount_rule, with whatever flags a rule asks for."""
+    def new_mount_rule(
+        self, fstype: str, source: str, target: str, *, loose: bool = False
+    ) -> Rule | None:
+        """As mount_rule, with whatever flags a rule asks for.
+
+        loose: as AppArmor below 4.0 compiles it: a rule for propagation (make-rslave) allows any
+        mount (CVE-2016-1585).
+        """
         for rule in self._of("mount", denies=False):
             flags = _flags_of(rule)
-            if flags & {*OTHER_ACTS} or any(flag.startswith("make-") for flag in flags):
+            spreads = any(flag.startswith("make-") for flag in flags)
+            if flags & {*OTHER_ACTS} or (spreads and not loose):
+                continue
+            if spreads:
+                rule = rule._replace(words=_CONDITION.sub("", rule.words))  # noqa: PLW2901
+                if self._is_open(rule, fstype, source, target):
+                    return rule
                 continue
             flags = flags or frozenset({"rw"})
             if _mount_fits(rule, fstype, flags, source, target):
@@ -93,6 +107,12 @@ class Profile(NamedTuple):
                 if allowed is not None:
                     return rule
         return None
+
+    def _is_open(self, rule: Rule, fstype: str, source: str, target: str) -> bool:
+        flags = frozenset({"rw"})
+        denied = (_mount_fits(deny, fstype, flags, source, target)
+                  for deny in self._of("mount", denies=True))  # fmt: skip
+        return _mount_fits(rule, fstype, flags, source, target) and not any(denied)
 
     def allows(self, kind: str) -> bool:
         """Whether there is any rule of a kind (pivot_root, userns), and none that denies all."""
@@ -120,10 +140,19 @@ def effective(host: Host, file: ProfileFile) -> Profile:
     return found
 
 
+def takes_any_mount(host: Host) -> bool:
+    """Whether this host's parser compiles propagation rules into any mount (see new_mount_rule)."""
+    ran = host.run([*files.parser(host), "--version"], timeout=files.PARSER_SECONDS)
+    match = re.search(rb"version (\d+)\.", ran.out)
+    return match is None or int(match[1]) < FIXED_VERSION
+
+
 def parse(text: str) -> list[Profile]:
     """The profiles in a preprocessed policy."""
     variables: dict[str, list[str]] = {}
     result: list[Profile] = []
+    # comments are most of the text, and the scanner goes by characters
+    text = re.sub(r'(?m)(?<!\S)#[^\n"]*$', "", text)
     # Open blocks: name, flags, rules, children
     open_blocks: list[tuple[str, frozenset[str], list[Rule], list[Profile]]] = []
     for kind, statement in _statements(text):

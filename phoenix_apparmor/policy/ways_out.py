@@ -42,11 +42,14 @@ class WayOut(NamedTuple):
     rule: str
 
 
-def ways_out(profile: Profile) -> list[WayOut]:
-    """All ways that are seen, the plainest first; one of each kind is enough."""
+def ways_out(profile: Profile, *, loose: bool = False) -> list[WayOut]:
+    """All ways that are seen, the plainest first; one of each kind is enough.
+
+    loose: see rules.takes_any_mount.
+    """
     found = [*_by_flags(profile)]
     found += [*_by_change(profile), *_by_exec(profile), *_by_capability(profile)]
-    found += [*_by_kernel_files(profile)]
+    found += [*_by_kernel_files(profile, loose=loose)]
     return found
 
 
@@ -92,14 +95,14 @@ def _by_capability(profile: Profile) -> Iterator[WayOut]:
             yield WayOut(what, rule.text)
 
 
-def _by_kernel_files(profile: Profile) -> Iterator[WayOut]:
+def _by_kernel_files(profile: Profile, *, loose: bool) -> Iterator[WayOut]:
     for fstype, usual in USUAL.items():
         name = _writable(profile, fstype, f"{usual}/")
         if name is not None:
             rule = next((r for r in profile.of_kind("file")), None)
             yield WayOut(f"writes {usual}/{name}", rule.text if rule else "file,")
     for fstype, usual in USUAL.items():
-        found = next(_second(profile, fstype, usual), None)
+        found = next(_second(profile, fstype, usual, loose=loose), None)
         if found is not None:
             yield found
 
@@ -109,13 +112,13 @@ def _writable(profile: Profile, fstype: str, place: str) -> str | None:
     return next(files, None)
 
 
-def _second(profile: Profile, fstype: str, usual: str) -> Iterator[WayOut]:
+def _second(profile: Profile, fstype: str, usual: str, *, loose: bool) -> Iterator[WayOut]:
     """A second /proc or /sys in a place where the profile lets root write to it."""
     for place in _places(profile):
         name = _writable(profile, fstype, place)
         if name is None or place.startswith(("/proc/", "/sys/")):
             continue
-        rule = profile.new_mount_rule(fstype, fstype, place)
+        rule = profile.new_mount_rule(fstype, fstype, place, loose=loose)
         if rule is not None:
             yield WayOut(f"mounts {fstype} on {place} and writes {place}{name}", rule.text)
         for verb, words in (

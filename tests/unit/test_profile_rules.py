@@ -40,7 +40,19 @@ def site(folder: Path, body: str, flags: str = "", includes: tuple[str, ...] = S
 @pytest.mark.parametrize("name", ["lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"])
 def test_nothing_leads_out_of_what_ships(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((PROFILES / name).read_bytes())
-    assert ways_out.ways_out(read(tmp_path, name)) == []
+    profile = read(tmp_path, name)
+    assert ways_out.ways_out(profile) == ways_out.ways_out(profile, loose=True) == []
+
+
+def test_propagation_is_any_mount_below_apparmor_4(tmp_path: Path) -> None:
+    """CVE-2016-1585: denies by path do not hold then, those by name do."""
+    rule = "  mount options=(rw,make-rslave) -> /{,**},\n"
+    guard = "  deny /proc/** w,\n  deny /sys/** w,\n"
+    assert site(tmp_path, rule + guard, includes=("container",)) == []
+    (first, _) = ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True)
+    assert "mounts proc on /mnt/" in first.how
+    site(tmp_path, rule, includes=("container", "kernel-files", "kernel-names"))
+    assert ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True) == []
 
 
 OUT = {

@@ -1,0 +1,58 @@
+"""The driver inside a container: read by names in its folders, never outside its root."""
+
+from pathlib import Path
+
+import pytest
+
+from phoenix_apparmor.doctor import driver
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.suggest.rootfs import Root
+
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+
+def test_links_end_in_the_root(tmp_path: Path) -> None:
+    """The container's root chose them: an absolute one, one upwards, one into /proc."""
+    outside = tmp_path / "outside"
+    root = tmp_path / "root"
+    for folder in (outside, root / "usr/lib", root / "real"):
+        folder.mkdir(parents=True)
+    (outside / "libcuda.so.999.1").touch()
+    (root / "real/libcuda.so.550.1.2").touch()
+    place = root / LIBRARIES
+    for target, found in (
+        (str(outside), None),
+        ("../../../outside", None),
+        ("/proc/self/root", None),
+        ("/real", ["550.1.2"]),
+        ("../../real", ["550.1.2"]),
+    ):
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+        with Root(str(root)) as opened:
+            assert driver.libraries(opened.names) == (found or []), target
+    place.unlink()
+    place.write_text("no folder")
+    with Root(str(root)) as opened:
+        assert opened.names(LIBRARIES) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May", "535.183.01"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  565.57.01  Rel", "565.57.01"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.65  Rel", "580.65"),
+        ("something else", ""),
+        ("", ""),
+    ],
+)
+def test_the_version_of_the_module(tmp_path: Path, text: str, version: str) -> None:
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    (tmp_path / "proc/driver/nvidia/version").write_text(text)
+    assert driver.module_version(Host(str(tmp_path))) == version
+
+
+def test_no_driver_no_version(tmp_path: Path) -> None:
+    assert driver.module_version(Host(str(tmp_path))) == ""
+    assert list(driver.versions(Host(str(tmp_path)))) == []
