@@ -216,3 +216,53 @@ def test_what_the_parser_of_3_does_not_know_is_said_so(tmp_path: Path) -> None:
         done = run_parser(rule, tmp_path)
         # AppArmor 4 takes them, 3.0 does not
         assert done.returncode == 0 or b"syntax error" in done.stderr
+
+
+# Bits of mount(2)'s flags (linux/mount.h); the kernel's security/apparmor/mount.c feeds the
+# automaton with place, source and type, each ended by a zero byte, and a byte for each bit.
+BITS = {"ro": 0, "nosuid": 1, "nodev": 2, "noexec": 3, "remount": 5, "bind": 12, "move": 13,
+        "rbind": None, "rslave": None, "relatime": 21}  # fmt: skip
+RECURSIVE = {"rbind": (12, 14), "rslave": (14, 19)}
+
+
+def allows(rule: str, folder: Path, place: str, source: str, kind: str, flags: str) -> bool:
+    """Whether the compiled rule lets a mount happen, by the kernel's own way of asking."""
+    (automaton,) = compile_rules(rule, folder)
+    state = automaton.walk(f"\x07{place}\0{source}\0{kind}\0".encode())
+    bits: list[int] = []
+    for flag in flags.split(", "):
+        bit = BITS.get(flag)
+        bits += RECURSIVE.get(flag, ()) if bit is None else (bit,)
+    for bit in sorted(bits):
+        state = automaton.step(state, bit + 1)
+    return automaton.accepts(state)
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "kind", "flags"),
+    [
+        ("/run/r/", "", "", "rw, nosuid, remount, relatime"),
+        ("/run/r/", "", "", "ro, nosuid, remount, bind"),
+        ("/", "", "", "ro, remount, bind"),
+        ("/m/", "/a b\\/", "", "rw, bind"),
+        ("/m/", "/", "", "rw, rbind"),
+        ("/m/", "/a/", "", "rw, move"),
+        ("/m/", "", "", "rw, rslave"),
+        ("/m/", "/dev/sda1", "ext4", "ro, nosuid"),
+        ("/m/", "nas:/x", "nfs", "rw"),
+    ],
+)
+def test_a_mount_rule_allows_just_that_mount(
+    place: str, source: str, kind: str, flags: str, tmp_path: Path
+) -> None:
+    body = f'operation="mount" class="mount" name={place.encode().hex()} flags="{flags}"'
+    body += f" srcname={source.encode().hex()}" if source else ""
+    body += f' fstype="{kind}"' if kind else ""
+    rule = act(body).rule
+    assert allows(rule, tmp_path, place, source, kind, flags), rule
+    assert not allows(rule, tmp_path, place + "x/", source, kind, flags), rule
+    assert not allows(rule, tmp_path, place, source, kind, flags + ", noexec"), rule
+    if source:
+        assert not allows(rule, tmp_path, place, source + "x", kind, flags), rule
+    if kind:
+        assert not allows(rule, tmp_path, place, source, "proc", flags), rule
