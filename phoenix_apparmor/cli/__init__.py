@@ -23,7 +23,7 @@ from phoenix_apparmor.cli import (
 )
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.terminal.output import warn
+from phoenix_apparmor.terminal.output import forget_output, warn
 
 USAGE_ERROR = 64
 
@@ -86,15 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{as_error(error)}\n")  # warn would try the output once more
         except (OSError, ValueError):
             pass  # nowhere to say it
-        _forget_output()
+        forget_output()
         return 1
     return status
-
-
-def _forget_output() -> None:
-    """What standard output could not take is not tried once more at the end of Python."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_apparmor import containers, ctconf, lxcconf, paths
-from phoenix_apparmor.errors import PhoenixError, as_error, one_line, readable
+from phoenix_apparmor.errors import PhoenixError, as_error, one_line
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.policy import conffiles
+from phoenix_apparmor.terminal.output import forget_output, say, warn
 
 # One line a container, "CTID VOLUME": those that the removal of the package detached.
 DETACHED = paths.STATE + "/detached"
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
             failed += 1
             for line in as_error(error).lines():
                 _warn(line)
+    forget_output()
     return 1 if failed else 0
 
 
@@ -232,8 +234,16 @@ def _users_of_deprecated(host: Host) -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    print(f"phoenix-apparmor: {one_line(text)}", flush=True)
+    """What was done matters more than that somebody reads it: a full disk stops no removal."""
+    try:
+        say(f"phoenix-apparmor: {one_line(text)}")
+        sys.stdout.flush()
+    except OSError:
+        return
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"phoenix-apparmor: {readable(text)}\n")
+    try:
+        warn(f"phoenix-apparmor: {text}")
+    except OSError:
+        return

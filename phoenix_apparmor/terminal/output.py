@@ -38,6 +38,15 @@ def warn(text: str) -> None:
     sys.stderr.write(_encodable(f"{readable(text)}\n", sys.stderr))
 
 
+def forget_output() -> None:
+    """What standard output could not take is not tried once more at the end of Python."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _encodable(text: str, stream: TextIO) -> str:
     """text as a terminal of another encoding than UTF-8 can take it."""
     encoding = stream.encoding or "utf-8"

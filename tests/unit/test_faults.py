@@ -469,6 +469,19 @@ def test_removal_stays_where_one_cannot_be_detached(
     )
 
 
+def test_removal_needs_nobody_who_reads_what_it_says(base: FakeHost) -> None:
+    for ctid in ("952", "953"):
+        base.conf(ctid, OURS)
+    text = (
+        "import sys; from phoenix_apparmor.host import Host; "
+        "from phoenix_apparmor.package.maintscript import main; "
+        "sys.exit(main(['remove'], Host(sys.argv[1])))"
+    )
+    command = f'exec {PYTHON} -c "{text}" {base.root} >/dev/full'
+    assert base.run("/bin/sh", "-c", command, PYTHONPATH=str(REPO)).status == 0
+    assert b"hookscript" not in base.read(paths.conf("952")) + base.read(paths.conf("953"))
+
+
 def test_removal_names_the_snapshots_that_bring_the_hookscript_back(
     base: FakeHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
