@@ -44,7 +44,11 @@ def check(host: Host, ctid: str) -> Check:
 
 
 def about(diagnosis: Diagnosis, ctid: str) -> Diagnosis:
-    """What of a diagnosis concerns one container: its own, and errors of the whole host."""
+    """What of a diagnosis concerns one container: its own, and errors of the whole host.
+
+    That its last start failed is told with the reason.
+    """
+    told = any(result.name == "last-start" and result.findings for result in diagnosis.results)
     return Diagnosis(
         tuple(
             Result(
@@ -52,8 +56,11 @@ def about(diagnosis: Diagnosis, ctid: str) -> Diagnosis:
                 tuple(
                     finding
                     for finding in result.findings
-                    if ctid in finding.ctids
-                    or (not finding.ctids and finding.severity in ("error", "unknown"))
+                    if (
+                        ctid in finding.ctids
+                        or (not finding.ctids and finding.severity in ("error", "unknown"))
+                    )
+                    and not (told and "its last start failed" in finding.what)
                 ),
             )
             for result in diagnosis.results
@@ -82,7 +89,7 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
     for message, line, command in exact or general:
         yield Finding(
             "error",
-            f"CT {ctid} did not start: {line.strip().rstrip('.')}.",
+            f"CT {ctid} did not start: {_bare(line, ctid)}.",
             command,
             advice=message.means.replace("CTID", ctid).replace("`", ""),
             ctids=(ctid,),
@@ -100,6 +107,11 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
         f"ct-{ctid}.stderr",
         ctids=(ctid,),
     )
+
+
+def _bare(line: str, ctid: str) -> str:
+    """A line without what is known: that it is a warning, and whom it is about."""
+    return line.strip().removeprefix("WARN: ").removeprefix(f"CT {ctid}: ").rstrip(".")
 
 
 def _is_general(message: messages.Message) -> bool:

@@ -45,7 +45,8 @@ def test_our_refusal_is_the_reason(host: FakeHost) -> None:
     host.write("/fake/unit-journal", "Starting pve-container@950.service\nFailed with result\n")
     task(host, f"WARN: {refusal}", FAILED, status=FAILED)
     (found,) = reasons(host)
-    assert "profile lxc-x is neither in the kernel" in found["what"]
+    assert found["what"].startswith("CT 950 did not start: profile lxc-x is neither in the kernel")
+    assert "its last start failed" not in host.cli("doctor", "950").out, "told with the reason"
     assert "mistyped name" in found["advice"] and "`" not in found["advice"]
     assert found["containers"] == ["950"]
 
