@@ -95,6 +95,11 @@ def asks_for(profile: bytes, marker: bytes) -> bool:
     return marker in profile and any(line.strip() == marker for line in profile.split(b"\n"))
 
 
+def is_shared(source: str) -> bool:
+    """Whether a JSON is the whole cluster's; of the other path each node has a file of its own."""
+    return source == JSON_FILES[0]
+
+
 def is_ctid(text: str) -> bool:
     """Whether text can be a CTID on Proxmox: 100 to 999999999 (pve-vmid)."""
     return text.isascii() and text.isdigit() and 3 <= len(text) <= 9 and text[0] != "0"

@@ -62,9 +62,10 @@ def _answer(
     there = node.said
     hinders = list(_hinders(conf, assignment, there))
     open_questions = []
-    if there.source != known.source:
+    shared = paths.is_shared(known.source) and paths.is_shared(there.source)
+    if not shared and node.state != "this node":
         open_questions.append(
-            f"its assignments are of another JSON ({there.source or 'it has none'})"
+            f"its assignments are of a JSON of its own ({there.source or 'it has none'})"
         )
     open_questions += [
         f"whether it has {path} is not in its report"

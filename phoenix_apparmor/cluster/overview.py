@@ -136,28 +136,35 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
     """A container of another node: its .conf as it is now, the rest as its node said.
 
     What its node said stands as long as the assignment and .conf are those it spoke of; else
-    it is judged here, by the label that it told.
+    it is judged here, by the label that it told. Where the nodes have assignments of their
+    own, what its node said is all there is.
     """
     assignment = known.of(conf.ctid)
-    verdict, notes = report.judge_elsewhere(conf.ctid, node.name, assignment, conf.text)
     assigned = assignment.name if assignment is not None else ""
     in_conf = collect.in_conf(conf.text)
     running: bool | None = None
     label: str | None = None
+    age: int | None = None
+    verdict: report.Verdict = "unknown"
+    notes: tuple[Note, ...] = ()
+    shared = paths.is_shared(known.source)
+    if node.said is not None:
+        shared = shared and paths.is_shared(node.said.source)
     if node.is_known and said is not None:
-        running, label = said.running, said.label
-        unchanged = (said.assigned, said.in_conf) == (assigned, in_conf)
-        # A JSON of that node's own has other assignments than ours.
-        if unchanged or (node.said is not None and node.said.source != known.source):
+        running, label, age = said.running, said.label, node.age
+        if not shared or (said.assigned, said.in_conf) == (assigned, in_conf):
             verdict, notes, assigned = said.verdict, said.notes, said.assigned
         else:
             verdict, notes = report.judge(conf.ctid, assignment, conf.text, label, running=running)
         notes = tuple(_over_there(note, node.name) for note in notes)
+    elif shared:
+        verdict, notes = report.judge_elsewhere(conf.ctid, node.name, assignment, conf.text)
+    else:
+        assigned = ""
     name = ctconf.conf_value(conf.text, b"hostname") or ""
     return Container(
-        conf.ctid, name, node.name, assigned, in_conf, running, label, verdict, notes,
-        node.age if node.is_known and said is not None else None,
-    )  # fmt: skip
+        conf.ctid, name, node.name, assigned, in_conf, running, label, verdict, notes, age
+    )
 
 
 def _over_there(note: Note, node: str) -> Note:

@@ -27,9 +27,9 @@ def _nodes(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
         Column("NODE", shrinks=True),
         Column("REPORT"),
         Column("SEEN"),
-        Column("PACKAGE"),
+        Column("PACKAGE", shrinks=True),
         Column("KERNEL", shrinks=True),
-        Column("PARSER"),
+        Column("PARSER", shrinks=True),
     ]
     rows = []
     for node in found.nodes:

@@ -367,11 +367,23 @@ def test_no_quorum_is_said(cluster: Cluster) -> None:
     assert done.status == 2 and "no quorum" in done.out
 
 
-def test_own_json_of_a_node(cluster: Cluster) -> None:
+OWN_JSON = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_json_of_its_own(cluster: Cluster, both: bool) -> None:
     """Where a node's assignments are of a JSON of its own, its word counts, not ours."""
-    changed(cluster, "source", "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json")
+    changed(cluster, "source", OWN_JSON)
     changed(cluster, "containers.0.assigned", "lxc-mine")
-    assert verdicts(shown(cluster)[1])["951"] == "ok"
+    if both:
+        cluster.json.unlink()
+        cluster.nodes["pve1"].path("/etc/pve/phoenix_lxc_configs.json").unlink()
+        cluster.nodes["pve1"].write(OWN_JSON, '{"lxc_configs": {"950": {}}}')
+    found = {c["ctid"]: c for c in shown(cluster)[1]["containers"]}
+    assert (found["951"]["verdict"], found["951"]["assigned"]) == ("ok", "lxc-mine")
+    cluster.age("pve2", 7200)
+    found = {c["ctid"]: c for c in shown(cluster)[1]["containers"]}
+    assert (found["951"]["verdict"], found["951"]["assigned"]) == ("unknown", None)
 
 
 def test_metrics_of_the_cluster(cluster: Cluster) -> None:

@@ -146,7 +146,7 @@ def test_unknown(cluster: Cluster) -> None:
     said["source"] = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
     cluster.report("pve3").write_text(json.dumps(said))
     found = answers(cluster, "950")
-    assert found["pve3"][0] is None and "another JSON" in found["pve3"][1]
+    assert found["pve3"][0] is None and "a JSON of its own" in found["pve3"][1]
 
 
 def test_home_is_silent(cluster: Cluster) -> None:
