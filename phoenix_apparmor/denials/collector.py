@@ -18,6 +18,9 @@ from phoenix_apparmor.denials.owner import Owner, Owners
 MOST = 3000
 MOST_PROGRAMS = 50
 MOST_OTHERS = 200
+# Looks for patterns when there are too many kinds: each takes as long as some 5,000 messages, and
+# whoever makes names up could ask for one again and again.
+MOST_ROUNDS = 10
 # So many names that differ in one word have more to come.
 MANY = 20
 
@@ -89,6 +92,7 @@ class Collector:
         self._buckets: dict[tuple[Kind, Name], _Bucket] = {}
         self._learned: dict[Hole, Name] = {}
         self._full = False
+        self._rounds = 0
         self.others: dict[str, int] = {}
         self.left_out = 0
 
@@ -131,7 +135,8 @@ class Collector:
     def _new(self, kind: Kind, name: Name, owner: Owner, denial: Denial) -> _Bucket | None:
         if len(self._buckets) >= MOST and not self._full:
             self._learn()
-            self._full = len(self._buckets) > MOST * 3 // 4
+            self._rounds += 1
+            self._full = len(self._buckets) > MOST * 3 // 4 or self._rounds >= MOST_ROUNDS
             bucket = self._by_pattern(kind, name)
             if bucket is not None:
                 return bucket

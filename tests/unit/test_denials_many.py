@@ -136,7 +136,7 @@ def test_profiles_made_up_inside_make_few_series(host: FakeHost) -> None:
 LOAD = 100_000
 
 
-@pytest.mark.parametrize("kind", ["equal", "names", "kinds", "numbers"])
+@pytest.mark.parametrize("kind", ["equal", "names", "kinds", "numbers", "flocks"])
 def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
     """A million take under a minute of a processor that is left alone, and 100 MB.
 
@@ -150,6 +150,8 @@ def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
             name = f"/srv/{n % 997}/{n}/x{n}"
         elif kind == "kinds":
             profile, name = f"lxc-{n}", f"/{n}"
+        elif kind == "flocks":
+            name = f"/srv/{n // 20}x/{n}"
         elif kind == "numbers":
             name = f"/proc/{n}/mem"
         text = file(profile, name, 100 + n / 1000, pid=1000 + n)
