@@ -10,8 +10,13 @@ from tests.vm.harness.machine import Machine
 CTID = 970
 BASE = "lxc-nvidia-gpu-base"
 # What the container does all day: the profile refuses it (AppArmor knows a remount only by its
-# place), and it is harmless.
-WORK = "mkdir -p /run/r; mount -t tmpfs none /run/r; mount -o remount,nosuid /run/r && echo done"
+# place), and it is harmless. With a source, as busybox would take the options of /proc/mounts,
+# where the owner is the host's number.
+WORK = (
+    "mkdir -p /run/r; mount -t tmpfs none /run/r; "
+    "mount -t tmpfs -o remount,nosuid none /run/r && echo done"
+)
+
 
 Show = Callable[[str], None]
 
