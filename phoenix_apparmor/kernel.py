@@ -106,6 +106,14 @@ def label_of(host: Host, pid: int) -> str | None:
     return None
 
 
+def runs(host: Host, pid: int, program: str) -> bool:
+    """Whether a process executes a program of this name; False where nobody can tell."""
+    try:
+        return os.readlink(host.path(f"/proc/{pid}/exe")).rpartition("/")[2] == program
+    except OSError:
+        return False
+
+
 def seccomp_mode(host: Host, pid: int) -> int | None:
     """0 none, 1 strict, 2 filters (proc(5), Seccomp); None: no such process, or no such line."""
     try:

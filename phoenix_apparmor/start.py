@@ -361,14 +361,19 @@ def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
 
 
 def _init(host: Host, ctid: str, until: float) -> tuple[int | None, str | None]:
-    """(pid, label) of the container's init; until its exec it is under lxc-start's own label."""
+    """(pid, label) of the container's init; None if it is not there until then.
+
+    LXC changes the label at the exec of init: what is still lxc-start, under its own profile or
+    none, says nothing yet.
+    """
     pause = 0.05
     while True:
         pid = init_pid(host, ctid)
         label = kernel.label_of(host, pid) if pid is not None else None
-        early = label is None or "lxc-start" in label.partition("//&")[0]
-        if not early or time.monotonic() + pause >= until:
+        if pid is not None and label is not None and not kernel.runs(host, pid, "lxc-start"):
             return pid, label
+        if time.monotonic() + pause >= until:
+            return None, None
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)
 

@@ -424,6 +424,21 @@ def test_what_nothing_confines_is_stopped(base: FakeHost, label: str, stopped: i
     assert base.unit("post-start", "952").status == 0, "a start that did not go through us"
 
 
+def test_what_is_still_lxc_start_is_not_judged(
+    base: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label changes at the exec of init."""
+    for key, value in base.environment.items():
+        monkeypatch.setenv(key, value)
+    assert base.hook("952").status == 0
+    runs(base, "952", seccomp=0, privileged=False, label="unconfined")
+    base.path("/proc/4242/exe").symlink_to("/usr/bin/lxc-start")
+    start.verify(Host(str(base.root)), "952", wait=0.2)
+    base.path("/proc/4242/exe").unlink()
+    with pytest.raises(PhoenixError, match="unconfined"):
+        start.verify(Host(str(base.root)), "952", wait=0.2)
+
+
 @pytest.mark.parametrize("stacked", [False, True])
 def test_status_sees_a_container_without_its_policy_namespace(
     host: FakeHost, stacked: bool
