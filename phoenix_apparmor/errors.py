@@ -54,6 +54,10 @@ def as_error(error: BaseException) -> PhoenixError:
         return from_os_error(error)
     if isinstance(error, UnicodeError):
         return PhoenixError(f"a text is not UTF-8: {error}.", hint="Save the file as UTF-8.")
+    if isinstance(error, ImportError):
+        # Not only a damaged package: Python takes EIO for "no such module".
+        hint = "Try again; else: apt-get install --reinstall phoenix-apparmor"
+        return PhoenixError(f"a part of the program cannot be read: {error}.", hint=hint)
     return PhoenixError(f"{type(error).__name__}: {error}.")
 
 

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except (OSError, UnicodeError, RecursionError, MemoryError) as error:
+    except (OSError, UnicodeError, ImportError, RecursionError, MemoryError) as error:
         try:
             sys.stderr.write(f"{as_error(error)}\n")  # warn would try the output once more
         except (OSError, ValueError):

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
     for step in steps:
         try:
             step(host or Host())
-        except (PhoenixError, OSError, UnicodeError, ValueError) as error:
+        except (PhoenixError, OSError, ImportError, ValueError) as error:
             failed += 1
             for line in as_error(error).lines():
                 _warn(line)
@@ -76,7 +76,7 @@ def detach_all(host: Host) -> None:
     for ctid in found:
         try:
             said = attaching.detach(host, ctid)
-        except (PhoenixError, OSError) as error:
+        except (PhoenixError, OSError, ImportError) as error:
             failed.append(as_error(error).about(ctid))
         else:
             _say(f"CT {ctid}: {said}")

@@ -36,7 +36,7 @@ def one(name: str, point: injected.Point, what: str) -> list[str]:
             problems += injected.repaired(host)
         return [f"{name} {point.call} {point.number} {what}: {problem}" for problem in problems]
     finally:
-        shutil.rmtree(host.root)
+        shutil.rmtree(host.root, ignore_errors=True)
 
 
 def main(names: list[str]) -> int:
