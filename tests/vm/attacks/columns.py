@@ -15,6 +15,7 @@ from tests.names import BASE, DOCKER
 MOUNTS = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
     "lxc.mount.entry: /var/lib/standin attack-host none bind,create=dir 0 0\n"
+    "lxc.mount.entry: /var/lib/attack-ro attack-ro none bind,ro,create=dir 0 0\n"
 )
 NOTHING = """\
 lxc.apparmor.profile: unconfined

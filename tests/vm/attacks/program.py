@@ -11,6 +11,15 @@ from tests.vm.harness.machine import Machine
 SOURCES = Path(__file__).parent / "src"
 # A profile of its own, which the rows on policy try to load.
 POLICY = "profile attack-policy { }"
+# /proc and /sys are folders of the root's upper layer, and not of the one below, as on a host whose
+# containers have no overlays: those of the lower one cannot be renamed.
+OWN_FOLDERS = """\
+python3 -c '
+import os
+for name in ("proc", "sys"):
+    path = "{}/" + name
+    os.makedirs(path, exist_ok=True)
+    os.setxattr(path, "trusted.overlay.opaque", b"y")'"""
 # The seconds that all rows may take: each has ten, and nearly all need a fraction of one.
 ALL_ROWS = 1200.0
 
@@ -30,6 +39,8 @@ def push(vm: Machine) -> None:
     """Puts the program and the compiled policy onto the host, for put() to copy."""
     vm.push(binary(), "/root/attack")
     vm.write("/root/attack-policy", POLICY)
+    # What an admin shares read-only: anybody may write there, but for that.
+    vm.sh("mkdir -p -m 1777 /var/lib/attack-ro; chmod 1777 /var/lib/attack-ro")
     vm.sh("apparmor_parser -QTKS /root/attack-policy >/root/attack.policy")
 
 
@@ -38,7 +49,7 @@ def put(vm: Machine, ctid: int, *, unprivileged: bool) -> None:
     upper = f"/var/lib/standin/{ctid}/upper"
     owner = 100000 if unprivileged else 0
     vm.sh(
-        f"mkdir -p {upper} && cp /root/attack /root/attack.policy {upper} "
+        f"mkdir -p {upper} && {OWN_FOLDERS.format(upper)} && cp /root/attack /root/attack.policy {upper} "
         f"&& chown -R {owner}:{owner} /var/lib/standin/{ctid}"
     )
 
@@ -51,5 +62,6 @@ def results(text: str) -> dict[str, str]:
 
 def row_names() -> list[str]:
     """Every row of the program, in its order."""
-    rows = (SOURCES / "rows.c").read_text().partition("const struct row rows[]")[2]
-    return [line.split('"')[1] for line in rows.splitlines() if line.startswith('\t{"')]
+    texts = [(SOURCES / name).read_text() for name in ("rows.c", "chains.c")]
+    rows = [text.partition("const struct row ")[2] for text in texts]
+    return [x.split('"')[1] for text in rows for x in text.splitlines() if x.startswith('\t{"')]

@@ -27,7 +27,7 @@ struct row {
 	const char *value;
 };
 
-extern const struct row rows[];
+extern const struct row rows[], chains[];
 
 /* result.c */
 void harm(struct result *result, const char *format, ...);
@@ -39,15 +39,29 @@ int read_text(int root, const char *path, char *text, int size);
 void make_target(const char *path);
 int own_user_namespace(void);
 
+/* steps.c: one step of a chain, 0 or -1 with errno. The words:
+ *	mount TYPE TARGET [FLAGS [DATA]]   bind FROM TO   rbind FROM TO   move FROM TO
+ *	flags FLAGS TARGET [DATA] (remounts and propagation)   umount TARGET (lazily)
+ *	pivot NEW OLD   chroot FOLDER   chdir FOLDER   keep PATH   tokept   unshare
+ *	mkdir PATH   file PATH   rename FROM TO   symlink TO PATH
+ * "2:" before a step: in a second process with a mount namespace of its own. "?" before a verb: as
+ * often as it succeeds, and never an error. */
+int step(const char *text);
+/* Steps with ";" between them; at: the last one that was tried. */
+int steps(const char *script, char *at, int size);
+/* What was renamed gets its name back; the second process ends. */
+void steps_undo(void);
+way_fn by_steps, by_steps_kept;
+
 /* ways.c: old mounts, new mounts, and roundabout paths */
 way_fn at_place, at_path, by_mount, by_mount_named, by_mount_over, by_remount, by_umount, by_umount_mount;
 way_fn by_bind, by_rbind, by_move, by_fsmount, by_fsmount_32bit, by_fsmount_moved, by_fsmount_bound;
 way_fn by_opentree, by_opentree_moved, by_lazy_umount, by_overlay;
-way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename;
+way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename, by_setattr;
 
 /* deeds.c: what is done to a file */
 deed_fn change, change_last, trigger, nonsense, same, leak, visible, make_dir, make_file, rename_node, bind_format;
-deed_fn by_uring, by_reopen, by_race, by_hardlink;
+deed_fn by_uring, by_reopen, by_race, by_hardlink, host_option;
 
 /* escapes.c: what needs no file system */
 deed_fn change_profile, exec_profile, load_policy, make_namespace, agent_option;
@@ -56,6 +70,7 @@ deed_fn raw_io, other_cgroup;
 int probe(void);
 
 /* calls.c: single system calls */
-deed_fn bpf_trace, perf, swap, kernel_log;
+deed_fn bpf_trace, bpf_read, bpf_read_device, perf, swap, kernel_log, watch_files, watch_mount;
+deed_fn host_keys, host_request_key, quota, vsock, console;
 
 #endif

@@ -311,3 +311,15 @@ void by_race(const struct row *row, int root, struct result *result)
 	pthread_join(swapper, NULL);
 	(void)root;
 }
+
+int mount(const char *source, const char *target, const char *type, unsigned long flags,
+	  const void *data);
+
+/* The steps have given a file system of the host's another option: it is taken back at once. */
+void host_option(const struct row *row, int root, struct result *result)
+{
+	harm(result, "a file system of the host's has another option");
+	if (mount(NULL, row->where, NULL, 32 /* MS_REMOUNT */, row->value))
+		harm(result, "…and keeps it: %s", strerror(errno));
+	(void)root;
+}

@@ -78,6 +78,7 @@ static void run(const struct row *row)
 		setpgid(0, 0);
 		alarm(10);
 		attempt(row, &mine);
+		steps_undo();
 		if (write(channel[1], &mine, sizeof(mine)) != sizeof(mine))
 			_exit(1);
 		_exit(0);
@@ -91,17 +92,28 @@ static void run(const struct row *row)
 	printf("%s\t%s\t%s\n", row->name, words[result.verdict], result.detail);
 }
 
+/* Those named; chain-: all that begin so; without a name: all. */
+static void all(const struct row *row, int argc, char **argv)
+{
+	for (; row->name; row++) {
+		int wanted = argc < 2;
+
+		for (int i = 1; i < argc; i++) {
+			size_t length = strlen(argv[i]);
+
+			wanted |= !strcmp(argv[i], row->name) ||
+				  (argv[i][length - 1] == '-' && !strncmp(argv[i], row->name, length));
+		}
+		if (wanted)
+			run(row);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "--probe"))
 		return probe();
-	for (const struct row *row = rows; row->name; row++) {
-		int wanted = argc < 2;
-
-		for (int i = 1; i < argc; i++)
-			wanted |= !strcmp(argv[i], row->name);
-		if (wanted)
-			run(row);
-	}
+	all(rows, argc, argv);
+	all(chains, argc, argv);
 	return 0;
 }

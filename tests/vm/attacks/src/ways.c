@@ -249,6 +249,16 @@ int by_symlink(const struct row *row)
 	return folder("/tmp/attack-link");
 }
 
+/* A mount made writable without mount(2). */
+int by_setattr(const struct row *row)
+{
+	struct mount_attr attr = {.attr_clr = MOUNT_ATTR_RDONLY};
+
+	if (syscall(SYS_mount_setattr, AT_FDCWD, row->what, 0, &attr, sizeof(attr)))
+		return -1;
+	return folder(row->what);
+}
+
 /* A user namespace of one's own has all capabilities, over itself. */
 int by_userns(const struct row *row)
 {
