@@ -26,6 +26,9 @@ SECURITYFS_ENTRY = (
     b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
 )
 SECCOMP_KEY = b"lxc.seccomp.profile"
+# LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
+# /dev/console is another.
+NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"
 NESTING_KEY = b"lxc.apparmor.allow_nesting"
 RAW_KEY = b"lxc.apparmor.raw"
 INCLUDE_KEY = b"lxc.include"
@@ -145,7 +148,7 @@ def with_our_lines(
     if namespace:
         lines += [NESTING_KEY + b" = 1", SECURITYFS_ENTRY]
     if seccomp:
-        lines.append(SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP))
+        lines += [SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP), NO_HOST_CONSOLE]
     if not lines:
         return text
     if text and not text.endswith(b"\n"):
