@@ -60,6 +60,7 @@ def test_a_seccomp_policy_of_the_admins_is_seen_and_ours_is_not_one() -> None:
     assert guarded == RUNTIME + (
         b"# phoenix-apparmor: its own lines (begin)\n"
         b"lxc.seccomp.profile = /etc/phoenix-apparmor/privileged.seccomp\n"
+        b"lxc.cgroup2.devices.deny = c 5:1 rwm\n"
         b"# phoenix-apparmor: its own lines (end)\n"
     )
     assert lxcconf.with_our_lines(guarded, None, seccomp=True) == guarded
