@@ -49,7 +49,8 @@ def put(vm: Machine, ctid: int, *, unprivileged: bool) -> None:
     upper = f"/var/lib/standin/{ctid}/upper"
     owner = 100000 if unprivileged else 0
     vm.sh(
-        f"mkdir -p {upper} && {OWN_FOLDERS.format(upper)} && cp /root/attack /root/attack.policy {upper} "
+        f"mkdir -p {upper} && {OWN_FOLDERS.format(upper)} "
+        f"&& cp /root/attack /root/attack.policy {upper} "
         f"&& chown -R {owner}:{owner} /var/lib/standin/{ctid}"
     )
 

@@ -3,7 +3,8 @@
     /usr/bin/python3 -m tests.vm.attacks.table      writes debian/doc/attacks.md, which the package
                                                     ships, and the README's summary
 
-measured-SUITE.tsv: a line a row, its name and a letter a column: H harm, - stopped, . n/a.
+measured-SUITE.tsv: a line a row, its name and a letter a column: H harm, - stopped, . n/a,
+? not measured yet on that suite.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ def summary(measured: Mapping[str, Measured]) -> str:
     for column in (ALONE, BARE):
         counts = (_count(measured[suite], column) for suite in SUITES)
         text += f"| {column.title} | {' | '.join(map(str, counts))} | | |\n"
+    for suite in SUITES:
+        unknown = sum(letter == "?" for letter in measured[suite][BARE.key].values())
+        if unknown:
+            text += f"\n{unknown} of the tricks are not measured on Debian {RELEASE[suite]} yet.\n"
     return text + "\n"
 
 
@@ -112,7 +117,8 @@ def _cell(letters: list[str]) -> str:
     """One cell from the letters of SUITES."""
     harmed = [RELEASE[s] for s, letter in zip(SUITES, letters, strict=True) if letter == "H"]
     if harmed:
-        return f"H{'' if len(harmed) == len(SUITES) else harmed[0]}"
+        known = [letter for letter in letters if letter != "?"]
+        return f"H{'' if len(harmed) == len(known) else harmed[0]}"
     return "-" if "-" in letters else ""
 
 
