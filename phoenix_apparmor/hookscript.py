@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
             return 0
         return _guarded(host, ctid, _start)
     host.mark(paths.CHANGED)
-    return _guarded(host, ctid, _verify)
+    return min(1, _guarded(host, ctid, _verify))
 
 
 def unit(arguments: list[str]) -> int:
