@@ -9,22 +9,77 @@ use warnings;
 
 use PVE::LXC::Config;
 
-sub _apparmor_lines {
+sub is_true {
+    my ($value) = @_;
+    return ($value // '') =~ /^(1|on|yes|true)$/i ? 1 : 0;
+}
+
+# features: key -> its value; booleans as Proxmox reads them.
+sub features {
     my ($conf) = @_;
-    return '' if grep { $_->[0] eq 'lxc.apparmor.profile' } @{$conf->{lxc}};
+    my %found;
+    for my $part (split(/,/, $conf->{features} // '')) {
+        my ($key, $value) = $part =~ /^\s*([a-z_]+)=(.+?)\s*$/ or next;
+        $found{$key} = $key eq 'mount' ? $value : is_true($value);
+    }
+    return \%found;
+}
+
+sub lxc_values {
+    my ($conf, $key) = @_;
+    return map { $_->[1] } grep { $_->[0] eq $key } @{$conf->{lxc} // []};
+}
+
+# By the option, or by lines that map ids.
+sub is_unprivileged {
+    my ($conf) = @_;
+    return 1 if is_true($conf->{unprivileged});
+    return lxc_values($conf, 'lxc.idmap') ? 1 : 0;
+}
+
+sub file_systems {
+    my ($feature) = @_;
+    return grep { $_ ne '' } split(/[,;\s]+/, $feature->{mount} // '');
+}
+
+sub _apparmor_lines {
+    my ($conf, $feature) = @_;
+    if (lxc_values($conf, 'lxc.apparmor.profile')) {
+        my @lost = map { "features:$_" } grep { $feature->{$_} } qw(fuse nesting mount);
+        warn "explicitly configured lxc.apparmor.profile overrides the following settings: "
+            . join(', ', @lost) . "\n" if @lost;
+        return '';
+    }
     my $pve9 = -e '/etc/apparmor.d/abi/4.0';
-    my %feature = map { /^([a-z]+)=(.*)$/ ? ($1, $2) : () } split(/,/, $conf->{features} // '');
     my $text = "lxc.apparmor.profile = generated\n";
     $text .= "lxc.apparmor.raw = allow mqueue,\n" if $pve9;
-    if ($feature{nesting}) {
+    if ($feature->{nesting}) {
         $text .= "lxc.apparmor.allow_nesting = 1\n";
         $text .= "lxc.apparmor.raw = allow userns,\n" if $pve9;
     } else {
         $text .= "lxc.apparmor.raw = deny mount -> /proc/,\n";
         $text .= "lxc.apparmor.raw = deny mount -> /sys/,\n";
     }
-    $text .= "lxc.apparmor.raw = mount fstype=$_,\n" for split(/;/, $feature{mount} // '');
+    $text .= "lxc.apparmor.raw = mount fstype=$_,\n" for file_systems($feature);
     return $text;
+}
+
+# Unprivileged containers have a seccomp policy of Proxmox' own: LXC's, and no AF_ALG sockets, no
+# ioctls of btrfs, and (without features:keyctl) no keyctl.
+sub _seccomp_line {
+    my ($conf, $folder, $feature) = @_;
+    return '' if !is_unprivileged($conf) || lxc_values($conf, 'lxc.seccomp.profile');
+    open(my $common, '<', '/usr/share/lxc/config/common.seccomp') or die "common.seccomp: $!\n";
+    local $/;
+    my $rules = <$common>;
+    close($common);
+    $rules .= "ioctl errno 1 [1,0x9400,SCMP_CMP_MASKED_EQ,0xff00]\n";
+    $rules .= "keyctl errno 38\n" if !$feature->{keyctl};
+    $rules .= "socket errno 97 [0,38,SCMP_CMP_EQ]\n";
+    open(my $fh, '>', "$folder/rules.seccomp") or die "rules.seccomp: $!\n";
+    print {$fh} $rules;
+    close($fh) or die "rules.seccomp: $!\n";
+    return "lxc.seccomp.profile = $folder/rules.seccomp\n";
 }
 
 sub update_lxc_config {
@@ -43,12 +98,16 @@ sub update_lxc_config {
     $text .= "lxc.cgroup.dir.container.inner = ns\n";
     $text .= "lxc.arch = amd64\n";
     $text .= "lxc.include = /usr/share/lxc/config/common.conf\n";
-    if ($conf->{unprivileged}) {
+    my $feature = features($conf);
+    if (is_unprivileged($conf)) {
         $text .= "lxc.include = /usr/share/lxc/config/userns.conf\n";
-        $text .= "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n";
+        # lines of the user's own come below
+        $text .= "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n"
+            if !lxc_values($conf, 'lxc.idmap');
     }
-    $text .= _apparmor_lines($conf);
-    if (($conf->{features} // '') =~ /fuse=1/) {
+    $text .= _seccomp_line($conf, $folder, $feature);
+    $text .= _apparmor_lines($conf, $feature);
+    if ($feature->{fuse}) {
         $text .= "lxc.apparmor.raw = mount fstype=fuse,\n";
         $text .= "lxc.mount.entry = /dev/fuse dev/fuse none bind,create=file 0 0\n";
     }
@@ -77,37 +136,49 @@ sub root_of {
     my ($conf) = @_;
     my ($name) = ($conf->{rootfs} // '') =~ /^standin:([a-z0-9]+)/
         or die "no rootfs of the kind standin:NAME\n";
-    $name .= '-100000' if $conf->{unprivileged};
+    $name .= '-100000' if is_unprivileged($conf);
     for my $folder ('/srv/roots', '/srv/big') {
         return "$folder/$name" if -d "$folder/$name";
     }
     die "volume 'standin:$name' does not exist\n";
 }
 
+# As PVE::SectionConfig reads it: a blank line ends a section, blanks or tabs part a property.
 sub storages {
-    my %found = (local => { path => '/var/lib/vz', content => '' });
-    my $name;
-    open(my $fh, '<', '/etc/pve/storage.cfg') or return \%found;
-    while (my $line = <$fh>) {
-        if ($line =~ /^([a-z]+):\s*(\S+)\s*$/) {
-            $name = $2;
-            $found{$name} = { type => $1, content => '' };
-        } elsif ($line =~ /^\s+(\S+)\s+(.*?)\s*$/ && defined $name) {
-            $found{$name}->{$1} = $2;
+    my %found = (local => { type => 'dir' });
+    my $section;
+    if (open(my $fh, '<', '/etc/pve/storage.cfg')) {
+        while (my $line = <$fh>) {
+            if ($line =~ /^\s*$/) {
+                $section = undef;
+            } elsif ($line =~ /^([a-z]+):\s*(\S+)\s*$/) {
+                $section = $found{$2} = { type => $1 };
+            } elsif ($section && $line =~ /^\s+(\S+)(?:\s+(.*?))?\s*$/) {
+                $section->{$1} = $2 // '';
+            }
         }
+        close($fh);
     }
-    close($fh);
+    $found{local}->{path} = '/var/lib/vz';    # whatever the file says
+    $_->{content} //= 'images,rootdir' for values %found;
     return \%found;
+}
+
+# The content of a storage plays no part in where a snippet is, nor in running one.
+sub volume_path {
+    my ($volid) = @_;
+    my ($storage, $name) = $volid =~ m!^([^:]+):snippets/([^/]+)$!
+        or die "unable to parse volume ID '$volid'\n";
+    my $known = storages()->{$storage} or die "storage '$storage' does not exist\n";
+    die "can't find a path for storage '$storage'\n" if $known->{type} !~ /^(dir|nfs|cifs|btrfs)$/;
+    my %folder = map { /^(.+?)=(.+)$/ ? ($1, $2) : () } split(/,/, $known->{'content-dirs'} // '');
+    my $path = $known->{path} // "/mnt/pve/$storage";
+    return "$path/" . ($folder{snippets} // 'snippets') . "/$name";
 }
 
 sub hookscript_path {
     my ($volid) = @_;
-    my ($storage, $name) = $volid =~ m!^([^:]+):snippets/([^/]+)$!
-        or die "invalid hookscript '$volid'\n";
-    my $known = storages()->{$storage} or die "storage '$storage' does not exist\n";
-    die "storage '$storage' does not support content-type 'snippets'\n"
-        if !grep { $_ eq 'snippets' } split(/,/, $known->{content});
-    my $path = "$known->{path}/snippets/$name";
+    my $path = volume_path($volid);
     die "hook script '$volid' does not exist\n" if !-f $path;
     die "script '$volid' is not executable\n" if !-x $path;
     return $path;
