@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STEPS = ("pre-start", "post-start", "post-stop")
 # More than start.PATIENCE gives a start, so that this speaks only where a system call hangs (a
 # dead pmxcfs or NFS server). The unit's drop-in has TimeoutStartSec=30s.
-HOOKSCRIPT_SECONDS, UNIT_SECONDS = 310, 28
+HOOKSCRIPT_SECONDS, UNIT_SECONDS, AFTER_SECONDS = 310, 28, 25
 
 
 def main(arguments: list[str]) -> int:
@@ -58,7 +58,11 @@ def unit(arguments: list[str]) -> int:
     step, ctid = arguments
     if not paths.is_ctid(ctid):
         return _refused(host, _no_ctid(ctid)) if step == "pre-start" else 0
-    _watch(host, ctid, UNIT_SECONDS)
+    if step == "pre-start":
+        _watch(host, ctid, UNIT_SECONDS)
+    elif step == "post-start":
+        # Not known in time is no reason to stop a container, which a time-out of the unit would.
+        _give_up(AFTER_SECONDS)
     if step != "pre-start":
         host.mark(paths.CHANGED)
     if step == "post-stop":
@@ -118,6 +122,18 @@ def _watch(host: Host, ctid: str, seconds: float) -> None:
             host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
         finally:
             os._exit(1)
+
+    _thread.start_new_thread(late, ())
+
+
+def _give_up(seconds: float) -> None:
+    """Ends this process well if it is still there after some time."""
+    import _thread
+    import time
+
+    def late() -> None:
+        time.sleep(seconds)
+        os._exit(0)
 
     _thread.start_new_thread(late, ())
 

@@ -254,7 +254,7 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
 def test_whoever_comes_first_to_the_folder_of_locks_gains_nothing(vm: Machine) -> None:
     assert vm.sh("stat -c %a:%u /run/phoenix-apparmor").stdout.strip() == "700:0"
     vm.sh(
-        "rm -rf /run/lock/phoenix-apparmor\n"
+        "chmod 1777 /run/lock; rm -rf /run/lock/phoenix-apparmor\n"
         "setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '"
         "mkdir /run/lock/phoenix-apparmor && cd /run/lock/phoenix-apparmor && "
         "ln -s /etc/nologin assignments.lock && ln -s /etc/nologin loading.lock'"
