@@ -73,7 +73,7 @@ def _profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
 
 
 def conf_profiles(text: bytes) -> list[str]:
-    """Values of all lxc.apparmor.profile lines of the main section; the last one counts."""
+    """Values of all lxc.apparmor.profile lines of the main section; the last one is used."""
     return [
         as_text(value) for _, key, value in _profile_lines(text.split(b"\n")) if key == PROFILE_KEY
     ]
@@ -90,7 +90,7 @@ def conf_says(text: bytes, profile: str | None) -> bool:
 def set_conf_profile(text: bytes, profile: str | None) -> bytes:
     """text whose main section says profile (None: has no profile line), else unchanged.
 
-    Of several profile lines the last one, which is the one that counts, is rewritten in
+    Of several profile lines the last one, which is the one in force, is rewritten in
     place and the others go, as does the dead key. A new line goes where Proxmox itself
     writes it: behind the last ``lxc.*`` line of the main section, never behind a header.
     """

@@ -8,7 +8,7 @@ class PhoenixError(Exception):
     """An error that a person can act on.
 
     what: one sentence that names the thing and the cause.
-    hint: one sentence with the way out, best a command; may be empty.
+    hint: one sentence with how to fix it, best a command; may be empty.
     ctid: the container it is about, if it is about one.
     status: exit status of the command that ends with it (1 error, 64 usage).
     """
@@ -27,7 +27,7 @@ class PhoenixError(Exception):
         return PhoenixError(self.what, hint=self.hint, ctid=ctid, status=self.status)
 
     def lines(self) -> list[str]:
-        """One line for the reason and, where there is one, a second for the way out."""
+        """One line for the reason and, where there is one, a second for how to fix it."""
         where = f"CT {self.ctid}: " if self.ctid is not None else ""
         return [where + self.what] + ([self.hint] if self.hint else [])
 

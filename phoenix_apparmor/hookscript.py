@@ -226,7 +226,7 @@ def _release(host: Host, ctid: str) -> int:
 
 
 def _refused(host: Host, error: PhoenixError) -> int:
-    """The reason and the way out: two lines in the task log, one in the journal."""
+    """The reason and how to fix it: two lines in the task log, one in the journal."""
     sys.stderr.write(f"{error}\n")
     host.journal(ERROR, " ".join(error.lines()), ctid=error.ctid)
     return error.status

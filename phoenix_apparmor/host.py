@@ -211,7 +211,7 @@ class Host:
             raise _write_error(name, error) from error
 
     def distrust(self, name: str) -> str:
-        """Why others than root could change what name says, "" if only root can.
+        """Why anyone but root could change what name says, "" if only root can.
 
         The file itself, every folder on the way to it, and the same of each link on that way.
         Raises OSError where that cannot be seen.
@@ -397,7 +397,7 @@ def _open_folder(path: str, name: str, mode: int) -> int:
 
 
 def _writable_by_others(seen: os.stat_result) -> str:
-    """Why others than root could write this file or folder, "" if they cannot."""
+    """Why anyone but root could write this file or folder, "" if they cannot."""
     if seen.st_uid not in (0, os.geteuid()):
         return f"it belongs to uid {seen.st_uid}, not to root"
     if stat.S_ISLNK(seen.st_mode):

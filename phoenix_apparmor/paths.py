@@ -1,6 +1,6 @@
 """Where things are on a host. Names only; Host puts them below its root."""
 
-# The first one that is there counts: the cluster's (through pmxcfs), then this host's.
+# The first one that exists is used: the cluster's (through pmxcfs), then this host's.
 JSON_FILES = (
     "/etc/pve/phoenix_lxc_configs.json",
     "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json",

@@ -76,7 +76,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
     if trouble is not None and known is not None and not known.ever:
         if where == "hookscript" or _has_our_hookscript(conf) or assignment is not None:
             raise PhoenixError(
-                f"nobody knows its profile, so it does not start. {trouble.what}", hint=trouble.hint
+                f"its profile is unknown, so it is not started. {trouble.what}", hint=trouble.hint
             )
         return Prepared(None)
     warnings = []
@@ -108,7 +108,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
 def _how_to_fix(trouble: PhoenixError | None) -> str:
     if trouble is not None:
         return trouble.hint
-    return "Correct it in the JSON, which this checks: phoenix-apparmor validate"
+    return "Fix it in the JSON. To check: phoenix-apparmor validate"
 
 
 def _has_our_hookscript(conf: bytes | None) -> bool:
@@ -138,7 +138,7 @@ def _make_it_so(
     if where == "hookscript":
         if conf is None:
             raise PhoenixError(
-                f"there is no {paths.conf(ctid)}: it is no container of this node.",
+                f"there is no {paths.conf(ctid)}: it is not a container on this node.",
                 hint="See where it is: pct list; ls /etc/pve/nodes/*/lxc",
             )
         # Held by our parent on every way but vzdump's stop mode; then it is free for us.
@@ -150,7 +150,7 @@ def _make_it_so(
         warnings.append(
             PhoenixError(
                 f"{paths.conf(ctid)} does not say {assignment.name} yet; this start does.",
-                hint=f"Let it agree: phoenix-apparmor apply {ctid}",
+                hint=f"To update it: phoenix-apparmor apply {ctid}",
                 ctid=ctid,
             )
         )

@@ -222,7 +222,7 @@ def _read_now(host: Host, since: int, *, save: bool) -> Known:
                 return Known(found.source, merged)
         except PhoenixError as error:
             trouble = trouble or PhoenixError(
-                f"{found.source} cannot be used: {error.what}",
+                f"{found.source} is not used: {error.what}",
                 hint=error.hint
                 or f"Fix it; this checks it: phoenix-apparmor validate {found.source}",
             )

@@ -79,7 +79,7 @@ def document(text: bytes, *, doubled: bool = False) -> Any:
     Raises PhoenixError.
     """
     if len(text) > BIGGEST_JSON:
-        raise PhoenixError("it is 64 MiB or more; that is no list of containers.")
+        raise PhoenixError("it is 64 MiB or more; that is not a list of containers.")
     try:
         whole = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
@@ -190,11 +190,11 @@ def explain(path: list[Any], value: object = None, *, why: str = "") -> str:
         case ["apparmor_profile", *_]:
             if isinstance(value, str) and value.startswith("lxc_"):
                 return (
-                    f"apparmor_profile {shown} cannot be used: lxc-start may only change to names "
+                    f"apparmor_profile {shown} is invalid: lxc-start may only change to names "
                     f'that begin with "lxc-". Rename it to "{value.replace("_", "-")}"'
                 )
             return (
-                f"apparmor_profile {shown} cannot be used: it must be the name of a profile that "
+                f"apparmor_profile {shown} is invalid: it must be the name of a profile that "
                 'begins with "lxc-", or "unconfined", or "generated"'
             )
         case ["apparmor_mode" | "apparmor_rules", *_]:
@@ -212,7 +212,7 @@ def _explain_more(path: list[Any], shown: str, why: str) -> str:
     if len(path) == 1:
         return f"apparmor_rules is {shown}, it must be a list of rules, each a string"
     return (
-        f"apparmor_rules: the rule {shown} cannot be used: it must be a string, one AppArmor rule "
+        f"apparmor_rules: the rule {shown} is invalid: it must be a string, one AppArmor rule "
         'with its comma at the end, like "mount fstype=nfs,"'
     )
 

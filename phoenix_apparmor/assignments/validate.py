@@ -93,7 +93,7 @@ def breaches(
 def schema_fault(text: bytes, error: PhoenixError) -> Finding:
     """That the schema which the document names cannot be used."""
     where = _Where(text.decode("utf-8-sig"))
-    what = f"the schema that it names cannot be used: {error.what}"
+    what = f"the schema that it names is not used: {error.what}"
     return where.finding("warning", ("$schema",), what, "Nothing was checked against it.")
 
 
@@ -161,7 +161,7 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
 
 
 def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str, int]:
-    """What is wrong at a syntax error, the way out, and where: the same for each Python.
+    """What is wrong at a syntax error, how to fix it, and where: the same for each Python.
 
     Python 3.13 names a trailing comma and points at it, 3.11 says "Expecting property name"
     and points behind it.
@@ -349,12 +349,12 @@ def _breaches(document: Any, schema: Mapping[str, Any], where: _Where) -> Iterat
         kind.check_schema(schema)
         errors = list(kind(schema).iter_errors(document))
     except jsonschema.SchemaError as error:
-        raise PhoenixError(f"it is no JSON schema: {shorten(error.message, 200)}.") from error
+        raise PhoenixError(f"it is not a JSON schema: {shorten(error.message, 200)}.") from error
     except RecursionError as error:
         raise PhoenixError("it refers to itself without an end.") from error
     except Exception as error:
         said = shorten(f"{error}", 160) or type(error).__name__
-        raise PhoenixError(f"it is no JSON schema that can be used: {said}.") from error
+        raise PhoenixError(f"it is not a JSON schema that can be used: {said}.") from error
     for breach in errors:
         path: Path = tuple(breach.absolute_path)
         value = breach.instance

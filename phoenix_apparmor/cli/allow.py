@@ -97,7 +97,7 @@ def _usable(ctid: str, assignment: Assignment | None) -> Assignment:
     if assignment.problem:
         raise PhoenixError(
             f"{assignment.problem}.",
-            hint="Correct it in the JSON, which this checks: phoenix-apparmor validate",
+            hint="Fix it in the JSON. To check: phoenix-apparmor validate",
             ctid=ctid,
         )
     if assignment.profile is None:
@@ -200,7 +200,7 @@ def _say_what_is_next(
     later = lookup.everyone(host, save=os.geteuid() == 0).of(ctid)
     modes = kernel.all_modes(kernel.profile_list(host) or b"")
     if later is None or later.problem:
-        raise PhoenixError(f"its entry cannot be used: {later.problem if later else 'it is gone'}.")
+        raise PhoenixError(f"its entry is invalid: {later.problem if later else 'it is gone'}.")
     names = later.variants(ctid)
     if names == assignment.variants(ctid) and names[0] in modes:
         until = time.monotonic() + files.PARSER_SECONDS

@@ -65,7 +65,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         elsewhere = len(known.assigned.keys() - set(here))
         say(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
     elif right and not args.dry_run:
-        say(f"{right} right already.")
+        say(f"{right} already right.")
     return 1 if failed else 2 if degraded else 0
 
 
@@ -90,10 +90,10 @@ def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: b
     """One sentence with the counts."""
     total = changed + right + failed
     if total and right == total:
-        text = f"Nothing to do: {total} containers, all right already."
+        text = f"Nothing to do: {total} containers, all already right."
     else:
         words = "to change" if dry_run else "changed"
-        text = f"{total} containers: {changed} {words}, {right} right already, {failed} failed."
+        text = f"{total} containers: {changed} {words}, {right} already right, {failed} failed."
     return text + (f" {elsewhere} of the JSON are not on this node." if elsewhere else "")
 
 
@@ -118,7 +118,7 @@ def apply_to(
         if not assignment.name:
             raise PhoenixError(
                 f"{assignment.problem}.",
-                hint="Correct it in the JSON, which this checks: phoenix-apparmor validate",
+                hint="Fix it in the JSON. To check: phoenix-apparmor validate",
             )
         last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
         warn(f"warning: CT {ctid}: {last_good}")

@@ -24,7 +24,7 @@ verdicts:
   ok               runs under what it is assigned
   restart pending  still runs under another profile: restart it
   drift            its .conf says another profile, or nothing confines it
-  refused          its last start failed, or its entry in the JSON cannot be used
+  refused          its last start failed, or its entry in the JSON is invalid
   down             does not run, and is configured as assigned
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
   unknown          on another node that says nothing (with --cluster)

@@ -120,9 +120,9 @@ def read_schema(host: Host, file: str) -> Mapping[str, Any]:
     except OSError as error:
         raise from_os_error(error, f"cannot read {file}") from error
     except (ValueError, RecursionError) as error:
-        raise PhoenixError(f"{file} is no JSON: {error}.") from error
+        raise PhoenixError(f"{file} is not JSON: {error}.") from error
     if not isinstance(schema, dict):
-        raise PhoenixError(f"{file} is no JSON schema: it is no object.")
+        raise PhoenixError(f"{file} is not a JSON schema: it is not an object.")
     return schema
 
 
@@ -174,7 +174,7 @@ def _containers(text: bytes) -> int:
 
 
 def finding_text(file: str, finding: Finding, *, colour: bool) -> str:
-    """FILE:LINE:COLUMN as compilers write it, the line, a mark below it, the way out."""
+    """FILE:LINE:COLUMN as compilers write it, the line, a mark below it, how to fix it."""
     line, column, length = finding.place
     kind = finding.severity
     if colour:

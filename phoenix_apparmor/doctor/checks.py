@@ -28,7 +28,7 @@ CHECKS: tuple[Check, ...] = (
     Check("edited", "whether shipped files are as shipped", profile_files.edited),
     Check("deprecated", "whether a deprecated profile is in use", profile_files.deprecated),
     Check("underscores", "whether profiles have usable names", profile_files.underscores),
-    Check("json-one", "which JSON counts", json_file.one_file),
+    Check("json-one", "which JSON is used", json_file.one_file),
     Check("json-owner", "who can write the JSON", json_file.owner),
     Check("json-content", "whether the JSON can be used", json_file.content),
     Check("sections", "what waits in snapshots and pending changes", containers.sections),

@@ -270,7 +270,7 @@ def _confining(host: Host, name: str) -> Iterator[str]:
 
 
 # Verdicts whose cause another check names.
-TOLD = ("cannot be used", "cannot be started: ")
+TOLD = ("is invalid", "cannot be started: ")
 
 
 def verdicts(host: Host) -> Iterator[Finding]:

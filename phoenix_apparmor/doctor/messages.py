@@ -1,7 +1,7 @@
 """What people see when something does not start or work, and what it means: one list. Pure.
 
-doctor CTID translates with it what the last start left behind; the README's troubleshooting table
-and the man page's DIAGNOSTICS are its text (tests/unit/test_messages.py).
+doctor CTID translates with it what the last start left behind; the man page's DIAGNOSTICS are its
+text, the README's troubleshooting table the common ones (tests/unit/test_docs.py).
 """
 
 import re
@@ -15,22 +15,25 @@ class Message(NamedTuple):
 
     shown: as the table has it, `…` is a name or a number. speaker: who says so, "" for us.
     means: what it is, and how to fix it. pattern: finds it in a log, "" where none would.
+    common: whether it is one of those that people meet most.
     """
 
     shown: str
     speaker: Speaker
     means: str
     pattern: str = ""
+    common: bool = False
 
 
 MESSAGES = (
     Message(
-        "`apparmor_profile … cannot be used: lxc-start may only change to names that begin with "
+        "`apparmor_profile … is invalid: lxc-start may only change to names that begin with "
         '"lxc-".`',
         "",
         "An old name such as `lxc_phoenix_v1`. The message names the right one; `phoenix-apparmor "
         "validate` shows all such lines.",
-        r"apparmor_profile .* cannot be used",
+        r"apparmor_profile .* is invalid",
+        common=True,
     ),
     Message(
         "`profile … is neither in the kernel nor in a file in /etc/apparmor.d.`",
@@ -44,6 +47,7 @@ MESSAGES = (
         "Usually a line in `local/`. Fix it, then `phoenix-apparmor reload`. Running containers "
         "keep the policy they have.",
         r"profile .* does not compile",
+        common=True,
     ),
     Message(
         "`profile … is switched off by …`",
@@ -69,18 +73,20 @@ MESSAGES = (
         "The JSON is broken; the container started as before. `phoenix-apparmor validate` shows "
         "the place.",
         r"The last good assignment is used",
+        common=True,
     ),
     Message(
-        "`nobody knows its profile, so it does not start. …`",
+        "`its profile is unknown, so it is not started. …`",
         "",
         'There never was a JSON on this host. To manage nothing: `{"lxc_configs": {}}`.',
-        r"nobody knows its profile",
+        r"its profile is unknown",
     ),
     Message(
         "`The cluster has no quorum, so /etc/pve is read-only.`",
         "",
         "`pvecm status`; bring the other nodes back.",
         r"no quorum",
+        common=True,
     ),
     Message(
         "`its configuration is locked by another task for more than … s.`",
@@ -172,12 +178,14 @@ MESSAGES = (
         "The libraries inside are of another version than the host's driver. `phoenix-apparmor "
         "doctor` names both.",
         r"version mismatch",
+        common=True,
     ),
     Message(
         "`Could not check if docker-default AppArmor profile was loaded`",
         "Docker",
         "The container runs under a profile without a policy namespace. Assign "
         "`lxc-nvidia-gpu-docker` and start it again.",
+        common=True,
     ),
     Message(
         "`docker-default profile could not be loaded: … apparmor_parser … not found`",
@@ -196,6 +204,7 @@ MESSAGES = (
         "`denials` has nothing",
         "Linux",
         'Its seccomp policy: see "Privileged containers".',
+        common=True,
     ),
     Message(
         "something in a container is denied",
@@ -229,9 +238,11 @@ def meaning(line: str) -> Message | None:
 
 
 def rows() -> list[str]:
-    """The troubleshooting table, in Markdown."""
+    """The troubleshooting table of the common ones, in Markdown."""
     head = ["| what you see | what it is, and how to fix it |", "|---|---|"]
-    return head + [f"| {_shown(message)} | {message.means} |" for message in MESSAGES]
+    return head + [
+        f"| {_shown(message)} | {message.means} |" for message in MESSAGES if message.common
+    ]
 
 
 def _shown(message: Message) -> str:

@@ -186,7 +186,7 @@ def underscores(host: Host) -> Iterator[Finding]:
             if name.startswith("lxc_"):
                 yield Finding(
                     "note",
-                    f'profile {name} cannot be used: only names with "lxc-" can.',
+                    f'profile {name} is not usable: only names that begin with "lxc-" are.',
                     f"{path} holds it",
                     advice=f"rename it to {name.replace('_', '-')}, file and profile, or remove "
                     f"{path}",

@@ -142,7 +142,7 @@ def detach(host: Host, ctid: str, *, dry_run: bool = False) -> str:
 
 def _pct(host: Host, ctid: str, options: list[str]) -> None:
     if not host.has_program("pct"):
-        raise PhoenixError("there is no pct: this is no Proxmox host.")
+        raise PhoenixError("there is no pct: this is not a Proxmox host.")
     ran = host.run(["pct", "set", ctid, *options], timeout=PCT_SECONDS)
     if ran.status != 0:
         said = ran.err.strip()

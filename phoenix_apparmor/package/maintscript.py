@@ -64,7 +64,7 @@ def detach_all(host: Host) -> None:
     """
     if host.exists(paths.PVE_MODULE) and not host.exists(paths.CONF_FOLDER):
         raise PhoenixError(
-            f"{paths.CONF_FOLDER} is not there, so nobody knows which containers name "
+            f"{paths.CONF_FOLDER} is not there, so it is unknown which containers name "
             "our hookscript; phoenix-apparmor stays.",
             hint="Start the cluster's file system and remove it again: systemctl start pve-cluster",
         )
@@ -138,7 +138,7 @@ def retire_deprecated(host: Host) -> None:
     if users:
         raise PhoenixError(
             f"the deprecated profile {paths.DEPRECATED} stays: {', '.join(users)} name it.",
-            hint="Name lxc-nvidia-gpu-base or lxc-nvidia-gpu-docker there; "
+            hint="Use lxc-nvidia-gpu-base or lxc-nvidia-gpu-docker there; "
             "the next upgrade then retires it.",
         )
     try:

@@ -118,7 +118,7 @@ def ensure_enforced(host: Host, name: str, until: float) -> bool:
     """Makes sure that the kernel enforces a profile; whether it had to be loaded here.
 
     until: time.monotonic() of the end of the start's patience.
-    Raises PhoenixError, with the way out, where a container under it would run under less
+    Raises PhoenixError, with how to fix it, where a container under it would run under less
     than the profile says: then it must not start.
     """
     loads = False

@@ -159,7 +159,7 @@ def judge(
     if assignment is None:
         return "not managed", ()
     if not assignment.name:
-        hint = "Correct it in the JSON, which this checks: phoenix-apparmor validate"
+        hint = "Fix it in the JSON. To check: phoenix-apparmor validate"
         return "refused", (Note(f"{assignment.problem}. It cannot be started.", hint),)
     notes = list(_problem(assignment))
     conf_right = conf is None or ctconf.conf_says(conf, assignment.profile)
@@ -209,7 +209,7 @@ def _problem(assignment: Assignment) -> Sequence[Note]:
     if not assignment.problem:
         return ()
     what = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
-    return (Note(what, "Correct it in the JSON, which this checks: phoenix-apparmor validate"),)
+    return (Note(what, "Fix it in the JSON. To check: phoenix-apparmor validate"),)
 
 
 def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:

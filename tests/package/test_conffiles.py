@@ -57,7 +57,7 @@ def test_edited_and_kept(installed: Chroot, v2: Path) -> None:
     assert f"mv {PROFILE}.dpkg-dist {PROFILE}" in out
 
     installed.run(f"mv {PROFILE}.dpkg-dist {PROFILE}")
-    assert conffiles(installed) == {}, "the way out that the message names"
+    assert conffiles(installed) == {}, "how to fix it that the message names"
 
 
 def test_edited_and_replaced(installed: Chroot, v2: Path) -> None:

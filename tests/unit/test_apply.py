@@ -37,7 +37,7 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
         0,
         "CT 950: profile in .conf: no line -> lxc-nvidia-gpu-base\n"
         "CT 952: profile in .conf: no line -> lxc-nvidia-gpu-docker\n"
-        "3 containers: 2 changed, 1 right already, 0 failed.\n",
+        "3 containers: 2 changed, 1 already right, 0 failed.\n",
         "",
     )
     expected = CONF.replace(b"h\n\n", b"h\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n\n")
@@ -45,7 +45,7 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
     assert confs(host)["951.conf"] == confs(host)["999.conf"] == CONF
     before = {path: path.stat().st_ino for path in host.path("/etc/pve/lxc").iterdir()}
     done = host.cli("apply", "--all")
-    assert done == (0, "Nothing to do: 3 containers, all right already.\n", "")
+    assert done == (0, "Nothing to do: 3 containers, all already right.\n", "")
     assert before == {path: path.stat().st_ino for path in before}, "not even rewritten"
 
 
@@ -111,7 +111,7 @@ def test_one_that_fails_stops_no_other(host: FakeHost) -> None:
     host.json({**entries, "950": {"apparmor_profile": "lxc_nvidia_gpu_base"}, "960": {}})
     done = host.cli("apply", "--all")
     assert done.status == 1
-    assert 'CT 950: apparmor_profile "lxc_nvidia_gpu_base" cannot be used' in done.err
+    assert 'CT 950: apparmor_profile "lxc_nvidia_gpu_base" is invalid' in done.err
     assert "lxc-nvidia-gpu-docker" in confs(host)["952.conf"].decode()
     assert "1 of the JSON are not on this node." in done.out
 
@@ -149,5 +149,5 @@ def test_many_containers(host: FakeHost) -> None:
     for ctid in range(1000, 1300):
         host.conf(str(ctid), CONF)
     assert host.cli("apply", "--all").out.endswith(
-        "300 containers: 300 changed, 0 right already, 0 failed.\n"
+        "300 containers: 300 changed, 0 already right, 0 failed.\n"
     )

@@ -56,7 +56,7 @@ def test_a_value_that_cannot_be_used_costs_only_its_container(value: object) -> 
 def test_underscore_name_is_told_what_would_be_right() -> None:
     problem = assigned_by({"952": {"apparmor_profile": "lxc_phoenix_v1"}})["952"].problem
     assert problem == (
-        'apparmor_profile "lxc_phoenix_v1" cannot be used: lxc-start may only change to names '
+        'apparmor_profile "lxc_phoenix_v1" is invalid: lxc-start may only change to names '
         'that begin with "lxc-". Rename it to "lxc-phoenix-v1"'
     )
 

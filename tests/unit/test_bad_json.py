@@ -66,7 +66,7 @@ def test_never_a_good_json(host: FakeHost, how: str) -> None:
     break_json(host, how)
     done = host.hook("952")
     assert done.status == 1
-    assert "nobody knows its profile" in done.err
+    assert "its profile is unknown" in done.err
     assert len(done.err.splitlines()) == 2
     # What cannot be read may speak of 952; what is there to see and does not, or is gone, cannot.
     meant = how not in ("types", "huge", "vanished")

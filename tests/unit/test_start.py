@@ -270,7 +270,7 @@ def test_no_apparmor_in_the_kernel(host: FakeHost) -> None:
 
 def test_a_name_that_lxc_start_may_not_change_to(host: FakeHost) -> None:
     host.assign(c952="lxc_docker")
-    refused(host, '"lxc_docker" cannot be used: lxc-start may only change to names that begin with '
+    refused(host, '"lxc_docker" is invalid: lxc-start may only change to names that begin with '
                   '"lxc-". Rename it to "lxc-docker"', "validate")  # fmt: skip
 
 
@@ -278,7 +278,7 @@ def test_no_conf_on_this_node(host: FakeHost) -> None:
     host.path("/etc/pve/lxc/952.conf").unlink()
     done = host.hook("952")
     assert done.status == 1
-    assert "no container of this node" in done.err
+    assert "not a container on this node" in done.err
 
 
 # After the start

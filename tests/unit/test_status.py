@@ -96,7 +96,7 @@ def test_broken_json(quiet: FakeHost) -> None:
     quiet.cli("apply", "--all")
     quiet.json('{"lxc_configs": {"950": {},}}')
     done = quiet.cli("status")
-    assert done.out.startswith("/etc/pve/phoenix_lxc_configs.json cannot be used: ")
+    assert done.out.startswith("/etc/pve/phoenix_lxc_configs.json is not used: ")
     assert "The last good assignments are used." in done.out.replace("\n", " ")
     assert done.out.count(" ok\n") == 3
     assert done.status == 2

@@ -82,7 +82,7 @@ def test_json_output_fits_its_schema(host: FakeHost, tmp_path: Path) -> None:
 
 
 def test_syntax_errors(host: FakeHost, tmp_path: Path) -> None:
-    """Line, caret and the way out; the words are the same on Python 3.11 and 3.13."""
+    """Line, caret and how to fix it; the words are the same on Python 3.11 and 3.13."""
     files = [write(tmp_path, text, f"{name}.json") for name, text in SYNTAX.items()]
     done = host.cli("validate", *files)
     assert_golden("validate-syntax.txt", done.out, tmp_path)
@@ -169,14 +169,14 @@ def test_real_file_and_its_full_schema(host: FakeHost) -> None:
     ("schema", "said"),
     [
         ('{"$ref": "http://127.0.0.1:9/x.json"}', 'refers to "http://127.0.0.1:9/x.json"'),
-        ('{"type": 7}', "it is no JSON schema"),
-        ("[]", "it is no object"),
-        ("{", "is no JSON"),
+        ('{"type": 7}', "it is not a JSON schema"),
+        ("[]", "it is not an object"),
+        ("{", "is not JSON"),
         (
             '{"properties": {"lxc_configs": {"propertyNames": {"pattern": "("}}}}',
-            "it is no JSON schema",
+            "it is not a JSON schema",
         ),
-        ('{"$ref": "#/nowhere"}', "it is no JSON schema that can be used"),
+        ('{"$ref": "#/nowhere"}', "it is not a JSON schema that can be used"),
         ('{"$ref": "#"}', "refers to itself"),
         (None, "No such file"),
     ],
@@ -190,7 +190,7 @@ def test_schema_that_cannot_be_used(
     file = write(tmp_path, bad)
     done = host.cli("validate", file, "--schema", name)
     assert done.status == 1 and said in done.err and "Traceback" not in done.err
-    assert "apparmor_profile 7 cannot be used" in done.out
+    assert "apparmor_profile 7 is invalid" in done.out
     if schema is None:
         return  # a $schema that is not there is not looked at
     own = write(tmp_path, '{"$schema": "s.json", ' + GOOD[1:], "own.json")

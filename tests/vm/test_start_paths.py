@@ -123,7 +123,7 @@ def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Mach
     warned = [line for line in refused.stderr.splitlines() if line.startswith("WARN: ")]
     assert "CT 204" in warned[0]
     assert "lxc_phoenix_v1" in warned[0]
-    assert len(warned) == 2, "the reason and the way out"
+    assert len(warned) == 2, "the reason and how to fix it"
     assert "CT 204" in journal(vm)
     assert init(vm, 204) == -1
     assign(vm, {204: BASE})
