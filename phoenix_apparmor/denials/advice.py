@@ -77,11 +77,13 @@ class Adviser:
         """Where a rule for just this act is not the answer; None where it is."""
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in)
         root = root_of(denial) if profile and profile.supports_docker else ""
-        if own is not None:
+        # What one profile closes on purpose to engines, the one made for them may allow.
+        engine = is_engine(denial) and not (profile and profile.supports_docker)
+        if own is not None and not engine:
             return self._futile(owner, act, f'"{own.text}" in {own.path}', root)
         if self._is_sandbox(owner, denial, facts):
             return _nesting(owner, facts)
-        if is_engine(denial) and not (profile and profile.supports_docker):
+        if engine:
             return self._engine(owner, act, denial)
         if not root:
             return None

@@ -184,10 +184,11 @@ def test_after_the_kill_nothing_is_waited_for() -> None:
 
 
 def test_the_whole_group_is_killed() -> None:
+    seconds = 1_000_000 + os.getpid()  # of this run alone
     with pytest.raises(PhoenixError):
-        commands.run(["sh", "-c", "sleep 987654 & wait"], timeout=0.5)
+        commands.run(["sh", "-c", f"sleep {seconds} & wait"], timeout=0.5)
     time.sleep(0.3)
-    assert subprocess.run(["pgrep", "-f", "^sleep 987654$"], check=False).returncode == 1
+    assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], check=False).returncode == 1
 
 
 def test_the_load_of_a_start_has_an_end(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
