@@ -55,8 +55,14 @@ SECCOMP = {
     "quota",
     "share-setattr",
     "console",  # by the line for devices that comes with the policy
+    # Remounts of a whole file system, which the docker profile cannot deny: see LEFT_DOCKER.
+    "chain-host-remount-dev",
+    "chain-host-remount-docker",
 }
-SECCOMP_ON: dict[str, set[str]] = {"trixie": set(), "bookworm": {"kernel-log"}}
+SECCOMP_ON: dict[str, set[str]] = {
+    "trixie": {"chain-host-remount-shm"},
+    "bookworm": {"kernel-log"},
+}
 
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;
 # and no AppArmor of these releases is asked about mount_setattr(2) (SECURITY.md has both).
@@ -64,6 +70,9 @@ LEFT = {
     "privileged": {"bpf-read", "bpf-read-device"},
     "unprivileged": {"share-setattr"},
 }
+# Below Docker's folders any mount is allowed, and for AppArmor 3.0 a deny of remounts there is one
+# of overlays and of docker run -v. Proxmox' generated profile with nesting has it open as well.
+LEFT_DOCKER = {"chain-share-docker"}
 
 Measured = dict[str, dict[str, str]]
 OURS = [column for column in COLUMNS if column.ours]
@@ -119,13 +128,14 @@ def measured(vm: Machine) -> Measured:
 @pytest.mark.parametrize("column", OURS, ids=[column.key for column in OURS])
 def test_no_harm_under_our_profiles(measured: Measured, column: Column) -> None:
     harmed = {name for name, letter in measured[column.key].items() if letter == "H"}
-    assert harmed == LEFT[column.key.partition("-")[0]]
+    kind, _, profile = column.key.partition("-")
+    assert harmed == LEFT[kind] | (LEFT_DOCKER if profile == "docker" else set())
 
 
 def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:
     """Without our seccomp policy only what AppArmor is not asked about does harm."""
     harmed = {name for name, letter in measured[ALONE.key].items() if letter == "H"}
-    assert harmed == SECCOMP | SECCOMP_ON[vm.suite]
+    assert harmed == SECCOMP | SECCOMP_ON[vm.suite] | LEFT_DOCKER
 
 
 PAIRS = [
