@@ -86,7 +86,7 @@ class Uml:
             "unshare", "--mount", "setpriv", "--pdeathsig", "KILL",
             "setarch", "--addr-no-randomize", "sh", "-euc", START, "sh",
             str(usr / "lib64/ld-linux-x86-64.so.2"), str(usr / "lib/x86_64-linux-gnu"),
-            str(usr / "bin/linux.uml"), f"mem={MEMORY}M", f"ubd0={self.disk},{base}",
+            str(usr / "bin/linux.uml"), f"mem={MEMORY}M", f"ubd0c={self.disk},{base}",
             f"umid={self._shared.name}", f"uml_dir={folder}", f"phoenix_share={self._shared}",
             *APPEND.split(), *append.split(),
         ]  # fmt: skip
