@@ -49,7 +49,7 @@ def leaving(host: Host) -> Iterator[Finding]:
                 f"{how}{more}.",
                 f"{file.path} and what it includes: " + "  ".join(w.rule for w in found[:SHOWN]),
                 advice="take these rules out (they may be in local/ or in an abstraction that it "
-                'includes; README, "A profile of your own", has what a profile needs), then: '
+                'includes; README, "Your own profile", has what a profile needs), then: '
                 "phoenix-apparmor reload",
                 ctids=tuple(who),
             )

@@ -192,7 +192,9 @@ def test_doctor_on_a_real_host(running: Machine) -> None:
     """Every check can be made there, and what it finds is what this VM is."""
     result = running.run("phoenix-apparmor", "doctor", "--json", timeout=300, check=False)
     found = json.loads(result.stdout)["findings"]
-    off = {(f["check"], f["severity"]) for f in found if f["severity"] != "note"}
+    # Rules that the tests above put into local/lxc-site open it, which is true.
+    told = [f for f in found if f["check"] != "profile-rules" or SITE not in f["what"]]
+    off = {(f["check"], f["severity"]) for f in told if f["severity"] != "note"}
     # The stand-in of Proxmox is no package.
     assert off == {("versions", "unknown")}, found
     assert result.rc == 2

@@ -1,4 +1,4 @@
-"""A site's own profile, as README's "A profile of one's own" says it; and a bad local/ file."""
+"""A site's own profile, as README's "Your own profile" says it; and a bad local/ file."""
 
 from __future__ import annotations
 
