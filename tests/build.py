@@ -51,9 +51,12 @@ def copy_sources(target: Path) -> None:
     for name in SOURCES:
         source = TREE / name
         if source.is_dir():
-            shutil.copytree(source, target / name, symlinks=True, ignore=junk)
+            # Not the times: dpkg-source keeps those from before the changelog's.
+            shutil.copytree(
+                source, target / name, symlinks=True, ignore=junk, copy_function=shutil.copy
+            )
         elif source.exists():
-            shutil.copy2(source, target / name)
+            shutil.copy(source, target / name)
     # dh's staging folder, where somebody built in the tree itself.
     shutil.rmtree(target / "debian/phoenix-apparmor", ignore_errors=True)
 

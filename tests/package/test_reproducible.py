@@ -20,14 +20,15 @@ OTHER = {
 
 
 @pytest.mark.slow
-def test_two_builds_are_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("age", ["2030-01-01", "2001-01-01"])
+def test_two_builds_are_the_same(tmp_path: Path, age: str) -> None:
     dsc = built_dsc()
     tree = tmp_path / "phoenix-apparmor"
     unpack = ("dpkg-source", "--no-check", "--extract")
     subprocess.run([*unpack, dsc, tree], check=True, capture_output=True)
     for path in tree.rglob("*"):
         if path.is_file():
-            subprocess.run(["touch", "-d", "2030-01-01", path], check=True)
+            subprocess.run(["touch", "-d", age, path], check=True)
     subprocess.run(
         ["sh", "-c", "umask 002; exec dpkg-buildpackage --no-sign --no-check-builddeps"],
         cwd=tree,
@@ -35,9 +36,11 @@ def test_two_builds_are_the_same(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    first = {p.name: digest(p) for p in dsc.parent.iterdir() if p.suffix in {".deb", ".xz"}}
-    second = {p.name: digest(p) for p in tmp_path.iterdir() if p.suffix in {".deb", ".xz"}}
-    assert second == first
+    # dpkg-source leaves a file its time if that is before the changelog's.
+    kinds = {".deb", ".xz"} if age > "2026" else {".deb"}
+    first = {p.name: digest(p) for p in dsc.parent.iterdir() if p.suffix in kinds}
+    second = {p.name: digest(p) for p in tmp_path.iterdir() if p.suffix in kinds}
+    assert len(first) == len(kinds) and second == first
 
 
 def digest(path: Path) -> str:

@@ -13,9 +13,6 @@ from tests.unit.fakehost import Done, FakeHost
 DOCKER = "lxc-nvidia-gpu-docker"
 JSON = "/etc/pve/phoenix_lxc_configs.json"
 LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
-# after whatever the test begins
-NOW = time.time() + 100
-
 
 SERIALS = itertools.count(1)
 
@@ -29,8 +26,10 @@ def line(
     word: str = "DENIED",
 ) -> str:
     number = next(SERIALS)
+    # After whatever the test begins, however long the run took to come to it.
+    when = time.time() + 100 + number
     return (
-        f'type=AVC msg=audit({NOW + number:.3f}:{number}): apparmor="{word}" operation="mount" '
+        f'type=AVC msg=audit({when:.3f}:{number}): apparmor="{word}" operation="mount" '
         f'class="mount" info="failed type match" error=-13 profile="{profile}" name="{name}" '
         f'pid=7 comm="mount" fstype="{fstype}" srcname="{src}" flags="rw"\n'
     )
