@@ -100,6 +100,16 @@ def confs_of_others(host: Host) -> Iterator[Conf]:
             yield from confs(host, folder, node)
 
 
+def check_ctid(text: str) -> None:
+    """Raises PhoenixError (usage) where text cannot be a CTID."""
+    if not paths.is_ctid(text):
+        raise PhoenixError(
+            f'"{text}" is not a valid CTID.',
+            hint="A CTID is a number from 100 to 999999999.",
+            status=64,
+        )
+
+
 def check_here(host: Host, ctid: str) -> None:
     """Raises PhoenixError, which names the node if another one has it, unless its .conf is here."""
     if host.exists(paths.conf(ctid)):

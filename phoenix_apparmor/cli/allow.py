@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from phoenix_apparmor import kernel, paths
+from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.common import warn_of_trouble
@@ -60,12 +60,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     from phoenix_apparmor.denials.since import parse_since
 
     ctid = args.ctid
-    if not paths.is_ctid(ctid):
-        raise PhoenixError(
-            f'"{ctid}" is not a valid CTID.',
-            hint="A CTID is a number from 100 to 999999999.",
-            status=64,
-        )
+    containers.check_ctid(ctid)
     known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
     warn_of_trouble(known)
     assignment = _usable(ctid, known.of(ctid))

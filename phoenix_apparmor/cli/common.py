@@ -2,7 +2,7 @@
 
 import argparse
 
-from phoenix_apparmor import paths
+from phoenix_apparmor import containers
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.terminal.output import warn
@@ -21,12 +21,7 @@ def check_containers(args: argparse.Namespace) -> None:
     if bool(args.ctids) == args.all:
         raise PhoenixError("name containers, or say --all.", status=64)
     for ctid in args.ctids:
-        if not paths.is_ctid(ctid):
-            raise PhoenixError(
-                f'"{ctid}" is not a valid CTID.',
-                hint="A CTID is a number from 100 to 999999999.",
-                status=64,
-            )
+        containers.check_ctid(ctid)
 
 
 def warn_of_trouble(known: Known) -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from phoenix_apparmor.containers import check_ctid
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.terminal.output import Progress, has_colour, room, show
 
@@ -52,7 +53,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     checks = CHECKS
     if args.ctid is not None:
-        checks = (last_start.check(host, last_start.is_ctid(args.ctid)), *CHECKS)
+        check_ctid(args.ctid)
+        checks = (last_start.check(host, args.ctid), *CHECKS)
     try:
         diagnosis = finding.examine(host, checks, progress.say)
         if args.ctid is not None:

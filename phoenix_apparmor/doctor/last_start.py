@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, paths
+from phoenix_apparmor import containers
 from phoenix_apparmor.doctor import messages
 from phoenix_apparmor.doctor.finding import Check, Diagnosis, Finding, Result
 from phoenix_apparmor.errors import PhoenixError
@@ -179,14 +179,3 @@ def _index(host: Host, name: str) -> list[str]:
     except OSError:
         return []
     return text.decode("utf-8", "replace").split("\n")
-
-
-def is_ctid(text: str) -> str:
-    """The CTID of the command line. Raises PhoenixError (usage)."""
-    if paths.is_ctid(text):
-        return text
-    raise PhoenixError(
-        f'"{text}" is not a valid CTID.',
-        hint="A CTID is a number from 100 to 999999999.",
-        status=64,
-    )

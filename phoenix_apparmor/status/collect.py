@@ -112,12 +112,7 @@ def _check_named(
     ctids: Sequence[str], known: Known, confs: Collection[str], others: Collection[str]
 ) -> None:
     for ctid in ctids:
-        if not paths.is_ctid(ctid):
-            raise PhoenixError(
-                f'"{ctid}" is not a valid CTID.',
-                hint="A CTID is a number from 100 to 999999999.",
-                status=64,
-            )
+        containers.check_ctid(ctid)
         if ctid not in confs and ctid not in others and known.of(ctid) is None:
             raise PhoenixError(
                 "there is no such container here, and the JSON does not have it.",

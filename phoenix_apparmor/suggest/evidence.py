@@ -191,12 +191,7 @@ def chosen(host: Host, ctids: tuple[str, ...], managed: frozenset[str]) -> list[
     """The containers of this node that are meant: those named, or all that the JSON lacks."""
     here = containers.here(host)
     for ctid in ctids:
-        if not paths.is_ctid(ctid):
-            raise PhoenixError(
-                f'"{ctid}" is not a valid CTID.',
-                hint="A CTID is a number from 100 to 999999999.",
-                status=64,
-            )
+        containers.check_ctid(ctid)
         if ctid not in here:
             raise PhoenixError(
                 "there is no such container on this node.",

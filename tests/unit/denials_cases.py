@@ -20,27 +20,6 @@ class Case(NamedTuple):
 
 CASES = (
     Case(
-        BOOKWORM,
-        f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
-        'peer="unconfined"',
-        "be looked into by a process under unconfined",
-        'ptrace (readby) peer="unconfined",',
-    ),
-    Case(
-        PVE9,
-        f'operation="signal" class="signal" {P} pid=12 comm="x" requested_mask="receive" '
-        'denied_mask="receive" signal=term peer="unconfined"',
-        "get signal term from a process under unconfined",
-        'signal (receive) set=(term) peer="unconfined",',
-    ),
-    Case(
-        PVE9,
-        f'operation="create" class="net" {P} pid=12 comm="sh" family="unix" sock_type="dgram" '
-        'protocol=0 requested_mask="create" denied_mask="create" addr=none',
-        "create a unix socket",
-        "unix (create) type=dgram,",
-    ),
-    Case(
         PVE8,
         f'operation="exec" class="file" info="profile transition not found" error=-13 {P} '
         'name="/usr/bin/man" pid=1 comm="sh" requested_mask="x" denied_mask="x" fsuid=0 ouid=0',
@@ -48,7 +27,6 @@ CASES = (
         "",
         note="The kernel says: profile transition not found.",
     ),
-    Case(PVE9, f'operation="sysctl" {P} pid=12 comm="x"', "do sysctl", ""),
     Case(
         TRIXIE,
         f'operation="link" class="file" {P} name="/new" pid=1 comm="ln" requested_mask="l" '
@@ -193,11 +171,15 @@ CASES = (
         hole="own interface",
     ),
     Case(
-        TRIXIE,
-        f'operation="change_profile" class="file" {P} name="unconfined" pid=604 comm="sh" '
-        'target="unconfined"',
-        "change to profile unconfined",
-        'change_profile -> "unconfined",',
-        hole="leaves its profile",
+        BOOKWORM,
+        f'operation="umount" {P} name="/x/" pid=80 comm="umount"',
+        "unmount /x/",
+        'umount "/x/",',
+    ),
+    Case(
+        PVE8,
+        f'operation="pivotroot" class="mount" {P} name="/new/" pid=8 comm="runc" srcname="/new/o/"',
+        "make /new/ its root (pivot_root)",
+        'pivot_root oldroot="/new/o/" "/new/",',
     ),
 )

@@ -100,7 +100,7 @@ class FakeHost:
         return self.write(
             f"/etc/apparmor.d/{name}",
             f"abi <abi/3.0>,\n{before}profile {name} {flags}{{\n"
-            f"  include if exists <abstractions/phoenix/base>\n  /usr/** rw,\n{body}\n"
+            f"  include if exists <abstractions/phoenix/container>\n  /usr/** rw,\n{body}\n"
             f"  include if exists <local/{name}>\n}}\n",
         )
 

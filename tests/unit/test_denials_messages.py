@@ -9,10 +9,10 @@ from phoenix_apparmor.denials import aare, denying, message, mounts, policytext,
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.acts import act_of
 from phoenix_apparmor.denials.message import Denial
-from tests.unit import denials_cases, denials_cases_more
+from tests.unit import denials_cases, denials_cases_processes
 from tests.unit.denials_cases import Case
 
-CASES = denials_cases.CASES + denials_cases_more.CASES
+CASES = denials_cases.CASES + denials_cases_processes.CASES
 
 
 def parsed(body: str, prefix: str = "audit: type=1400 audit(1700000000.123:45): ") -> Denial:

@@ -91,7 +91,7 @@ def test_a_conf_over_one_mebibyte(host: FakeHost) -> None:
 
 
 def test_killed_between_any_two_system_calls(host: FakeHost) -> None:
-    """Every file is the old one or the new one, and the next start mends the rest."""
+    """Every file is the old one or the new one, and the next start repairs the rest."""
     old_runtime = host.read("/var/lib/lxc/952/config")
     new_runtime = old_runtime.replace(b"generated", BASE.encode())
     kills = 0

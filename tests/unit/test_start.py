@@ -100,6 +100,7 @@ def test_a_generator_that_hangs_is_ended_and_can_be_tried_by_hand(
     host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.proxmox()
+    host.conf("950")
     host.runtime("950")
     host.write("/fake-generator-hangs", "")
     for name, value in host.environment.items():

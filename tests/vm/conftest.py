@@ -19,7 +19,7 @@ VMS = Path(__file__).parent
 LONG = (
     "test_attacks",
     "test_docker",
-    "test_docker_more",
+    "test_docker_templates",
     "test_profiles_boot",
     "test_many_starts",
     "test_trial",

@@ -1,7 +1,7 @@
 """Docker inside a container under lxc-nvidia-gpu-docker, as Debian ships and starts it.
 
 One container is booted and all is done in it: Debian 13 (BuildKit, compose 2), unprivileged, with a
-policy namespace. tests/vm/test_docker_more.py has the other kinds of containers.
+policy namespace. tests/vm/test_docker_templates.py has the other kinds of containers.
 """
 
 from __future__ import annotations

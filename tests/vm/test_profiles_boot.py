@@ -10,7 +10,7 @@ from tests.vm.containers import assign, expect_label
 from tests.vm.harness.machine import Machine
 
 
-# The other kinds boot in test_docker.py and test_docker_more.py, under the same check.
+# The other kinds boot in test_docker.py and test_docker_templates.py, under the same check.
 @pytest.mark.parametrize(
     ("root", "unprivileged", "profile"),
     [

@@ -67,7 +67,7 @@ def _count(measured: Measured, column: Column) -> int:
 
 
 def summary(measured: Mapping[str, Measured]) -> str:
-    """How many tricks did harm, a line a profile."""
+    """How many attacks succeeded, one line per profile."""
     text = (
         f"How many of {len(row_names())} attacks by root inside a container harmed the host:\n\n"
         "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"

@@ -1,19 +1,37 @@
-"""Kernel messages about all but files and mounts, and what denials says of them."""
+"""Kernel messages about processes, labels and sockets, and what denials says of them."""
 
 from tests.unit.denials_cases import BOOKWORM, PVE8, PVE9, TRIXIE, Case, P
 
 CASES = (
     Case(
         BOOKWORM,
-        f'operation="umount" {P} name="/x/" pid=80 comm="umount"',
-        "unmount /x/",
-        'umount "/x/",',
+        f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
+        'peer="unconfined"',
+        "be looked into by a process under unconfined",
+        'ptrace (readby) peer="unconfined",',
     ),
     Case(
-        PVE8,
-        f'operation="pivotroot" class="mount" {P} name="/new/" pid=8 comm="runc" srcname="/new/o/"',
-        "make /new/ its root (pivot_root)",
-        'pivot_root oldroot="/new/o/" "/new/",',
+        PVE9,
+        f'operation="signal" class="signal" {P} pid=12 comm="x" requested_mask="receive" '
+        'denied_mask="receive" signal=term peer="unconfined"',
+        "get signal term from a process under unconfined",
+        'signal (receive) set=(term) peer="unconfined",',
+    ),
+    Case(
+        PVE9,
+        f'operation="create" class="net" {P} pid=12 comm="sh" family="unix" sock_type="dgram" '
+        'protocol=0 requested_mask="create" denied_mask="create" addr=none',
+        "create a unix socket",
+        "unix (create) type=dgram,",
+    ),
+    Case(PVE9, f'operation="sysctl" {P} pid=12 comm="x"', "do sysctl", ""),
+    Case(
+        TRIXIE,
+        f'operation="change_profile" class="file" {P} name="unconfined" pid=604 comm="sh" '
+        'target="unconfined"',
+        "change to profile unconfined",
+        'change_profile -> "unconfined",',
+        hole="leaves its profile",
     ),
     Case(
         BOOKWORM,
