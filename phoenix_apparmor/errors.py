@@ -97,7 +97,7 @@ def readable(text: str) -> str:
     Control characters, escape sequences, bidi controls, invisible characters and bytes that are
     not UTF-8 are shown as Python writes them (\x1b, \u202e, \xff); newlines and tabs stay.
     """
-    if text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c in "\n\t" else _visible(c) for c in text)
 

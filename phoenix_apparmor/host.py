@@ -8,14 +8,14 @@ import errno
 import os
 import stat
 
-from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from phoenix_apparmor.commands import Ran, Stream
+    from phoenix_apparmor.locks import Lock
 
 # syslog(3) priorities
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -115,6 +115,20 @@ class Host:
         replaces by creating with it (mode: of a new file): pmxcfs refuses every chmod and
         chown (EPERM) and would give a rename from elsewhere EXDEV.
         """
+        try:
+            temporary = self.write_beside(name, data, mode=mode)
+            self.put(temporary, name)
+            self.sync_folder(os.path.dirname(name))
+        except OSError as error:
+            raise write_error(name, error) from error
+
+    def write_beside(
+        self, name: str, data: bytes, *, mode: int = 0o644, durable: bool = True
+    ) -> str:
+        """The first half of replace: the path of the file that put gives its name.
+
+        durable: whether it is on the disk then; a batch waits once for all. Raises OSError.
+        """
         import time
 
         path = self.path(name)
@@ -122,36 +136,52 @@ class Host:
         temporary = f"{path}{TEMPORARY}{os.getpid()}.{time.time_ns()}"
         self._remove_leftovers(os.path.dirname(path))
         try:
-            try:
-                mode = os.stat(path).st_mode & 0o777
-            except FileNotFoundError:
-                pass
-            before = os.umask(0)
-            try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = os.open(temporary, flags, mode)
-            finally:
-                os.umask(before)
-            try:
-                with open(fd, "wb", buffering=0) as file:
-                    view = memoryview(data)
-                    while view:
-                        view = view[file.write(view) :]
+            mode = os.stat(path).st_mode & 0o777
+        except FileNotFoundError:
+            pass
+        before = os.umask(0)
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        finally:
+            os.umask(before)
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                if durable:
                     os.fsync(file.fileno())
-                os.rename(temporary, path)
-            except BaseException:
-                _unlink(temporary)
-                raise
-            _sync_folder(os.path.dirname(path))
+        except BaseException:
+            _unlink(temporary)
+            raise
+        return temporary
+
+    def put(self, temporary: str, name: str) -> None:
+        """The second half of replace; what cannot be put there is removed. Raises OSError."""
+        try:
+            os.rename(temporary, self.path(name))
+        except BaseException:
+            _unlink(temporary)
+            raise
+
+    def sync_folder(self, name: str) -> None:
+        """Makes the renames in a folder durable. Raises OSError."""
+        fd = os.open(self.path(name), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
         except OSError as error:
-            raise _write_error(name, error) from error
+            # File systems such as pmxcfs have nothing to sync for a folder.
+            if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(fd)
 
     def touch(self, name: str, when: float) -> None:
         """Sets a file's time of change, seconds since 1970. Raises PhoenixError."""
         try:
             os.utime(self.path(name), (when, when))
         except OSError as error:
-            raise _write_error(name, error) from error
+            raise write_error(name, error) from error
 
     def mark(self, name: str) -> None:
         """Writes an empty file for who watches its folder; nothing if nobody made the folder."""
@@ -195,7 +225,7 @@ class Host:
                 if not os.path.isdir(path):
                     raise
         except OSError as error:
-            raise _write_error(name, error) from error
+            raise write_error(name, error) from error
         finally:
             os.umask(before)
 
@@ -206,9 +236,9 @@ class Host:
         """
         self.make_folder(name, mode)
         try:
-            os.close(_open_folder(self.path(name), name, mode))
+            os.close(open_folder(self.path(name), name, mode))
         except OSError as error:
-            raise _write_error(name, error) from error
+            raise write_error(name, error) from error
 
     def distrust(self, name: str) -> str:
         """Why anyone but root could change what name says, "" if only root can.
@@ -261,110 +291,46 @@ class Host:
         return has_program(name)
 
     def lock(self, name: str, *, wait: float) -> "Lock":
-        """See Lock."""
+        """See locks.Lock."""
+        from phoenix_apparmor.locks import Lock
+
         return Lock(self, name, wait)
 
     def journal(
         self, priority: int, message: str, *, ctid: str | None = None, profile: str | None = None
     ) -> None:
-        """One line to the journal, with PHOENIX_CTID and PHOENIX_PROFILE as fields.
+        """One line to the journal, with PHOENIX_CTID and PHOENIX_PROFILE as fields."""
+        self.journal_all(priority, [(message, ctid, profile)])
+
+    def journal_all(
+        self, priority: int, entries: "Iterable[tuple[str, str | None, str | None]]"
+    ) -> None:
+        """A line each of (message, CTID, profile).
 
         The journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL); /dev/log where
         there is no journald. A log that cannot be written stops nothing.
         """
         import socket
 
-        text = one_line(message)
-        fields = [f"PRIORITY={priority}", "SYSLOG_IDENTIFIER=phoenix-apparmor", f"MESSAGE={text}"]
-        if ctid is not None:
-            fields.append(f"PHOENIX_CTID={one_line(ctid)}")
-        if profile is not None:
-            fields.append(f"PHOENIX_PROFILE={one_line(profile)}")
-        native = ("\n".join(fields) + "\n").encode("utf-8", "backslashreplace")
-        # facility daemon (3)
-        classic = f"<{3 << 3 | priority}>phoenix-apparmor[{os.getpid()}]: {text}"
-        for name, data in (
-            ("/run/systemd/journal/socket", native),
-            ("/dev/log", classic.encode("utf-8", "backslashreplace")),
-        ):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-                channel.settimeout(1)
-                try:
-                    channel.sendto(data, self.path(name))
-                except OSError:
-                    continue
-                return
-
-
-class Lock:
-    """flock(2) LOCK_EX as a context: waits up to wait seconds; held tells whether it was got.
-
-    Locks by name of a file are what Proxmox uses; the file is never removed. The caller
-    decides what not getting it means, so this is no error. A folder or file that is not root's
-    is one (PhoenixError): whoever can write there says which file root opens.
-    """
-
-    __slots__ = ("_fd", "_host", "_name", "_wait", "held")
-
-    def __init__(self, host: Host, name: str, wait: float) -> None:
-        self._host = host
-        self._name = name
-        self._wait = wait
-        self._fd = -1
-        self.held = False
-
-    def __enter__(self) -> "Lock":
-        import fcntl
-        import time
-
-        try:
-            self._fd = self._open()
-        except OSError as error:
-            raise _write_error(self._name, error) from error
-        end = time.monotonic() + self._wait
-        pause = 0.02
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    return self
-                # Ever more seldom: fifty that wait must not take the time of the one that works.
-                time.sleep(min(pause, max(0.0, end - time.monotonic())))
-                pause = min(pause * 1.5, 0.5)
-            else:
-                self.held = True
-                return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def _open(self) -> int:
-        folder, _, base = self._name.rpartition("/")
-        mode = 0o700 if folder == paths.LOCKS else 0o755
-        place = self._host.path(folder)
-        if folder == paths.LOCKS:
-            self._host.own_folder(paths.RUN, mode)
-        if not os.path.isdir(place):
-            self._host.make_folder(folder, mode)
-        where = _open_folder(place, folder, mode)
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            before = os.umask(0o077)
-            try:
-                fd = os.open(base, flags, 0o600, dir_fd=where)
-            finally:
-                os.umask(before)
-        finally:
-            os.close(where)
-        seen = os.fstat(fd)
-        if not stat.S_ISREG(seen.st_mode) or seen.st_uid not in (0, os.geteuid()):
-            os.close(fd)
-            raise PhoenixError(
-                f"{self._name} is not a file of root's, so it is not used as a lock.",
-                hint=f"See who made it: ls -la {folder}; then: rm -r {self._name}",
-            )
-        return fd
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(1)
+            for message, ctid, profile in entries:
+                text = one_line(message)
+                fields = [f"PRIORITY={priority}", "SYSLOG_IDENTIFIER=phoenix-apparmor"]
+                fields.append(f"MESSAGE={text}")
+                if ctid is not None:
+                    fields.append(f"PHOENIX_CTID={one_line(ctid)}")
+                if profile is not None:
+                    fields.append(f"PHOENIX_PROFILE={one_line(profile)}")
+                native = "\n".join(fields) + "\n"
+                # facility daemon (3)
+                classic = f"<{3 << 3 | priority}>phoenix-apparmor[{os.getpid()}]: {text}"
+                for name, data in (("/run/systemd/journal/socket", native), ("/dev/log", classic)):
+                    try:
+                        channel.sendto(data.encode("utf-8", "backslashreplace"), self.path(name))
+                    except OSError:
+                        continue
+                    break
 
 
 def _unlink(path: str) -> None:
@@ -374,7 +340,7 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _open_folder(path: str, name: str, mode: int) -> int:
+def open_folder(path: str, name: str, mode: int) -> int:
     """A descriptor of a folder that is root's; what others may write is closed to them.
 
     Raises OSError, and PhoenixError where it is somebody else's.
@@ -409,18 +375,6 @@ def _writable_by_others(seen: os.stat_result) -> str:
     return ""
 
 
-def _sync_folder(path: str) -> None:
-    """Makes a rename durable; file systems such as pmxcfs have nothing to sync for a folder."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(fd)
-
-
-def _write_error(name: str, error: OSError) -> PhoenixError:
+def write_error(name: str, error: OSError) -> PhoenixError:
     """What a failed write means and what helps."""
     return from_os_error(error, f"cannot write {name}", os.path.dirname(name))

@@ -3,11 +3,13 @@
 import argparse
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from phoenix_apparmor import containers, ctconf, kernel, paths, start
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.batch import Batch
 from phoenix_apparmor.cli.common import (
     Subparsers,
     add_containers,
@@ -20,6 +22,9 @@ from phoenix_apparmor.policy import files
 from phoenix_apparmor.terminal.output import say, show, warn
 
 LOCK_SECONDS = 10
+# So many configurations are written at once: each is locked meanwhile, which takes a descriptor.
+AT_ONCE = 100
+BAD_DAYS = (PhoenixError, OSError, UnicodeError)
 
 
 def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -43,30 +48,48 @@ def run(host: Host, args: argparse.Namespace) -> int:
     warn_of_trouble(known)
     here = containers.here(host)
     chosen = [ctid for ctid in here if known.of(ctid)] if args.all else args.ctids
-    changed = right = failed = 0
-    done: list[str] = []
-    degraded = bool(known.trouble)
-    for ctid in chosen:
-        assignment = known.of(ctid)
-        degraded = degraded or bool(assignment and assignment.problem)
+    tally = Tally()
+    one_by_one = chosen
+    if args.all and not args.dry_run:
+        one_by_one = []
+        for begin in range(0, len(chosen), AT_ONCE):
+            one_by_one += _apply_many(host, known, chosen[begin : begin + AT_ONCE], tally)
+    for ctid in one_by_one:
         try:
-            if apply_to(host, ctid, assignment, dry_run=args.dry_run):
-                changed += 1
-            else:
-                right += 1
-            done.append(ctid)
-        except (PhoenixError, OSError, UnicodeError) as error:
-            warn(str(as_error(error).about(ctid)))
-            failed += 1
-    for warning in without_profile(host, known, done):
+            changed = apply_to(host, ctid, known.of(ctid), dry_run=args.dry_run)
+        except BAD_DAYS as error:
+            tally.fail(ctid, error)
+        else:
+            tally.add(ctid, changed=changed)
+    degraded = bool(known.trouble) or any(a and a.problem for a in map(known.of, chosen))
+    for warning in without_profile(host, known, tally.done):
         warn(f"warning: {warning}")
         degraded = True
     if args.all:
         elsewhere = len(known.assigned.keys() - set(here))
-        say(summary(changed, right, failed, elsewhere, dry_run=args.dry_run))
-    elif right and not args.dry_run:
-        say(f"{right} already right.")
-    return 1 if failed else 2 if degraded else 0
+        say(summary(tally.changed, tally.right, tally.failed, elsewhere, dry_run=args.dry_run))
+    elif tally.right and not args.dry_run:
+        say(f"{tally.right} already right.")
+    return 1 if tally.failed else 2 if degraded else 0
+
+
+class Tally:
+    """What became of the containers. done: those whose .conf is right now."""
+
+    def __init__(self) -> None:
+        self.changed = self.right = self.failed = 0
+        self.done: list[str] = []
+
+    def add(self, ctid: str, *, changed: bool) -> None:
+        """One that is right now."""
+        self.changed += changed
+        self.right += not changed
+        self.done.append(ctid)
+
+    def fail(self, ctid: str, error: BaseException) -> None:
+        """One that is not: it is said, and stops no other."""
+        self.failed += 1
+        warn(str(as_error(error).about(ctid)))
 
 
 def without_profile(host: Host, known: lookup.Known, ctids: list[str]) -> Iterator[str]:
@@ -97,18 +120,52 @@ def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: b
     return text + (f" {elsewhere} of the JSON are not on this node." if elsewhere else "")
 
 
-def apply_to(
-    host: Host,
-    ctid: str,
-    assignment: Assignment | None,
-    *,
-    dry_run: bool,
-    patience: float = LOCK_SECONDS,
-) -> bool:
-    """Makes one .conf right, or prints the diff that would; whether there was something to do.
+def _apply_many(host: Host, known: lookup.Known, ctids: Sequence[str], tally: Tally) -> list[str]:
+    """Makes some .conf right with one wait for the disk; CTIDs whose lock another task holds.
 
-    patience: seconds that another task may go on holding the configuration's lock.
+    Each is locked from before it is read until it is replaced, and no lock is waited for while
+    others are held.
     """
+    busy: list[str] = []
+    edits: dict[str, str] = {}
+    with ExitStack() as locks, Batch(host, paths.CONF_FOLDER) as batch:
+        for ctid in ctids:
+            name = paths.conf(ctid)
+            try:
+                profile = _wanted(ctid, known.of(ctid)).profile
+                if ctconf.conf_says(_read_conf(host, ctid), profile):
+                    tally.add(ctid, changed=False)
+                elif not locks.enter_context(host.lock(paths.conf_lock(ctid), wait=0)).held:
+                    busy.append(ctid)
+                else:
+                    old = host.read(name)
+                    batch.add(name, ctconf.set_conf_profile(old, profile))
+                    edits[ctid] = start.describe_edit(old, profile)
+            except BAD_DAYS as error:
+                tally.fail(ctid, error)
+        failed = batch.commit()
+    done = []
+    for ctid, change in edits.items():
+        bad = failed.get(paths.conf(ctid))
+        if bad is not None:
+            tally.fail(ctid, bad)
+        else:
+            tally.add(ctid, changed=True)
+            done.append((ctid, f"CT {ctid}: {change}"))
+    _tell(host, known, done)
+    return busy
+
+
+def _tell(host: Host, known: lookup.Known, done: Sequence[tuple[str, str]]) -> None:
+    """(CTID, what was done) to the terminal and to the journal."""
+    names = {ctid: assigned.name for ctid, _ in done if (assigned := known.of(ctid)) is not None}
+    host.journal_all(NOTICE, ((text, ctid, names.get(ctid)) for ctid, text in done))
+    if done:
+        say("\n".join(text for _, text in done))
+
+
+def _wanted(ctid: str, assignment: Assignment | None) -> Assignment:
+    """The assignment, if it can be applied; that it is only the last good one is said."""
     if assignment is None:
         raise PhoenixError(
             "is not in the JSON, so it is not managed.",
@@ -122,12 +179,34 @@ def apply_to(
             )
         last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
         warn(f"warning: CT {ctid}: {last_good}")
-    name = paths.conf(ctid)
-    containers.check_here(host, ctid)
-    text = host.read(name)
+    return assignment
+
+
+def _read_conf(host: Host, ctid: str) -> bytes:
+    try:
+        return host.read(paths.conf(ctid))
+    except (FileNotFoundError, NotADirectoryError):
+        containers.check_here(host, ctid)
+        raise
+
+
+def apply_to(
+    host: Host,
+    ctid: str,
+    assignment: Assignment | None,
+    *,
+    dry_run: bool,
+    patience: float = LOCK_SECONDS,
+) -> bool:
+    """Makes one .conf right, or prints the diff that would; whether there was something to do.
+
+    patience: seconds that another task may go on holding the configuration's lock.
+    """
+    assignment = _wanted(ctid, assignment)
+    text = _read_conf(host, ctid)
     profile = assignment.profile
     if dry_run:
-        return print_diff(name, text, profile)
+        return print_diff(paths.conf(ctid), text, profile)
     if ctconf.conf_says(text, profile):
         return False
     with host.lock(paths.conf_lock(ctid), wait=patience) as lock:

@@ -187,8 +187,11 @@ def judge(
             ),
         )
     else:
-        verdict = "down" if conf_right else "drift"
-    return ("drift" if verdict in ("ok", "down") and assignment.problem else verdict), tuple(notes)
+        at_rest: Verdict = "down" if running is False else "unknown"
+        verdict = at_rest if conf_right else "drift"
+    if assignment.problem and verdict in ("ok", "down", "unknown"):
+        verdict = "drift"
+    return verdict, tuple(notes)
 
 
 def judge_elsewhere(

@@ -219,7 +219,7 @@ def test_purge_leaves_only_what_is_the_admins(bare: Chroot, v1: Path) -> None:
         ln -s ../lxc-mine /etc/apparmor.d/disable/
         touch /var/cache/apparmor/0123.0/lxc-nvidia-gpu-base /var/cache/apparmor/0123.0/lxc-mine
         mkdir -p /var/lib/phoenix-apparmor
-        touch /var/lib/phoenix-apparmor/assignments
+        touch /var/lib/phoenix-apparmor/assignments /etc/phoenix-apparmor/known-denials
     """)
     dpkg(bare, "--purge", "phoenix-apparmor")
     assert state(bare) == ""

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import subprocess
+import time
 
 import pytest
 
@@ -10,7 +12,7 @@ from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.apply import apply_to
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import PYTHON, REPO, FakeHost, Journal
 
 CONF = b"arch: amd64\nhostname: h\n\n[snap]\nlxc.apparmor.profile: old\n"
 PROFILES = {"950": "lxc-nvidia-gpu-base", "951": "unconfined", "952": "lxc-nvidia-gpu-docker"}
@@ -151,3 +153,88 @@ def test_many_containers(host: FakeHost) -> None:
     assert host.cli("apply", "--all").out.endswith(
         "300 containers: 300 changed, 0 already right, 0 failed.\n"
     )
+
+
+def many(host: FakeHost, count: int) -> list[str]:
+    ctids = [str(ctid) for ctid in range(1000, 1000 + count)]
+    host.json({ctid: {} for ctid in ctids})
+    for ctid in ctids:
+        host.conf(ctid, CONF)
+    return ctids
+
+
+def test_the_disk_is_waited_for_once_for_many(host: FakeHost) -> None:
+    """And before the first of them has its name."""
+    many(host, 100)
+    log = host.path("/fake/strace")
+    log.parent.mkdir(exist_ok=True)
+    traced = ["strace", "-f", "-o", str(log), "-e", "trace=fsync,syncfs,rename,openat"]
+    command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
+    assert host.run(*traced, *command, PYTHONPATH=str(REPO)).status == 0
+    calls = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+    renames = [n for n, call in enumerate(calls) if call.startswith("rename(") and ".conf" in call]
+    written = [n for n, call in enumerate(calls) if "O_EXCL" in call and ".conf." in call]
+    synced = [n for n, call in enumerate(calls) if call.startswith("syncfs(")]
+    assert len(renames) == len(written) == 100
+    assert len(synced) == 1 and max(written) < synced[0] < min(renames)
+    assert any(call.startswith("fsync(") for call in calls[max(renames) :])
+    assert sum(call.startswith("fsync(") for call in calls) < 10
+
+
+@pytest.mark.parametrize("sync", ["exit 1", "kill -9 $$", None])
+def test_without_that_each_is_waited_for(host: FakeHost, sync: str | None) -> None:
+    ctids = many(host, 3)
+    place = host.write("/fake/bin/sync", f"#!/bin/sh\n{sync}\n")
+    place.chmod(0o755 if sync else 0o644)
+    path = f"{place.parent}:{host.environment['PATH'] if sync else host.root}"
+    log = host.path("/fake/strace")
+    traced = ["/usr/bin/strace", "-o", str(log), "-e", "trace=fsync,rename"]
+    command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
+    assert host.run(*traced, *command, PYTHONPATH=str(REPO), PATH=path).status == 0
+    calls = log.read_text()
+    if sync:
+        assert calls[: calls.index(".conf.")].count("fsync(") >= len(ctids)
+    assert all(b"lxc-nvidia-gpu-base" in host.read(f"/etc/pve/lxc/{c}.conf") for c in ctids)
+
+
+def test_one_whose_lock_is_held_is_waited_for_without_the_locks_of_others(host: FakeHost) -> None:
+    ctids = many(host, 3)
+    lock = host.write("/run/lock/lxc/pve-config-1001.lock", "")
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
+        environment = {**host.environment, "PYTHONPATH": str(REPO)}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as running:
+            other = host.path("/etc/pve/lxc/1002.conf")
+            end = time.monotonic() + 30
+            while b"lxc-nvidia" not in other.read_bytes() and time.monotonic() < end:
+                time.sleep(0.05)
+            time.sleep(0.3)
+            with host.path("/run/lock/lxc/pve-config-1002.lock").open() as free:
+                fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert host.read("/etc/pve/lxc/1001.conf") == CONF and running.poll() is None
+            fcntl.flock(file, fcntl.LOCK_UN)
+            assert b"3 changed" in running.communicate(timeout=30)[0]
+    assert all(b"lxc-nvidia-gpu-base" in host.read(f"/etc/pve/lxc/{c}.conf") for c in ctids)
+
+
+def test_what_cannot_be_put_in_its_place_fails_alone(host: FakeHost) -> None:
+    ctids = many(host, 3)
+    # The first one is that of the last good copy.
+    inject = ["-e", "trace=rename", "-e", "inject=rename:error=EIO:when=3"]
+    command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
+    done = host.run("strace", "-qq", "-o", "/dev/null", *inject, *command, PYTHONPATH=str(REPO))
+    assert done.status == 1 and "CT 1001: cannot write" in done.err, done
+    assert "2 changed, 0 already right, 1 failed" in done.out
+    told = [f"CT {c}: profile in .conf" in done.out for c in ctids]
+    assert told == [True, False, True]
+    assert host.read("/etc/pve/lxc/1001.conf") == CONF
+    assert set(confs(host)) == {f"{c}.conf" for c in (*ctids, *PROFILES, "999")}, "no leftovers"
+
+
+def test_each_is_in_the_journal(host: FakeHost, journal: Journal) -> None:
+    ctids = many(host, 3)
+    assert host.cli("apply", "--all").status == 0
+    told = {e["PHOENIX_CTID"]: (e["MESSAGE"], e["PHOENIX_PROFILE"]) for e in journal.entries()}
+    change = "profile in .conf: no line -> lxc-nvidia-gpu-base"
+    assert told == {c: (f"CT {c}: {change}", "lxc-nvidia-gpu-base") for c in ctids}

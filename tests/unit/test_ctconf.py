@@ -40,6 +40,9 @@ def test_lxc_line(line: bytes, setting: tuple[bytes, bytes] | None) -> None:
         (b"[1snap]", None),
         (b"[sn ap]", None),
         (b"[snap] x", None),
+        (b"[snap", None),
+        (b"snap]", None),
+        (b"xsnapx", None),
         (b"[]", None),
     ],
 )
@@ -86,6 +89,9 @@ CASES = {
         b"a: 1\r\n\r\n[snap]\r\n",
         b"a: 1\r\nlxc.apparmor.profile: @\r\n\r\n[snap]\r\n",
     ),
+    "CRLF, of one line": (b"a: 1\r\n", b"a: 1\r\nlxc.apparmor.profile: @\r\n"),
+    "CRLF, no final newline": (b"a: 1\r\nb: 2", b"a: 1\r\nb: 2\r\nlxc.apparmor.profile: @"),
+    "CRLF, half of it": (b"a: 1\r\nb: 2\r", b"a: 1\r\nb: 2\r\nlxc.apparmor.profile: @"),
     "no final newline": (b"a: 1\nlxc.apparmor.profile: o", b"a: 1\nlxc.apparmor.profile: @"),
     "no final newline, new line": (b"a: 1", b"a: 1\nlxc.apparmor.profile: @"),
     "other line ends are no line ends": (
@@ -113,6 +119,7 @@ def test_profile_is_set(old: bytes, new: bytes) -> None:
     [
         (b"a: 1\nlxc.apparmor.profile: x\nb: 1\n", b"a: 1\nb: 1\n"),
         (b"a: 1\nlxc.apparmor.profile = x\nlxc.aa_profile: y\n", b"a: 1\n"),
+        (b"a: 1\nlxc.aa_profile: y\n", b"a: 1\n"),
         (b"a: 1\nlxc.apparmor.profile: x", b"a: 1\n"),
         (b"a: 1\n[sn]\nlxc.apparmor.profile: x\n", b"a: 1\n[sn]\nlxc.apparmor.profile: x\n"),
         (b"a: 1\r\nlxc.apparmor.profile: x\r\n[sn]\r\n", b"a: 1\r\n[sn]\r\n"),
@@ -135,3 +142,9 @@ def test_conf_value_is_of_the_main_section_and_the_last() -> None:
     assert ctconf.conf_value(text, b"hookscript") == "b"
     assert ctconf.conf_value(text, b"hook") is None
     assert ctconf.remove_conf_option(text, b"hookscript") == b"[snap]\nhookscript: c\n"
+
+
+def test_profiles_are_those_of_the_live_key() -> None:
+    text = b"lxc.aa_profile: d\nlxc.apparmor.profile: a\nlxc.apparmor.profile: b\n[snap]\n"
+    assert ctconf.conf_profiles(text + b"lxc.apparmor.profile: c\n") == ["a", "b"]
+    assert ctconf.conf_profiles(b"lxc.aa_profile: d\n") == []

@@ -1,5 +1,6 @@
 """status: the real command on fake hosts, whole outputs in golden files."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -251,3 +252,20 @@ def test_golden_files_are_all_used() -> None:
     tests = "".join(path.read_text() for path in folder.glob("test_*.py"))
     for path in (folder / "golden").iterdir():
         assert f'"{path.name}"' in tests, path.name
+
+
+def test_a_label_that_cannot_be_read_is_not_down(quiet: FakeHost) -> None:
+    """It runs; under what nobody can tell from here."""
+    (quiet.path("/proc/4001/attr/apparmor/current")).unlink()
+    shown = json.loads(quiet.cli("status", "950", "--json").out)["containers"][0]
+    assert (shown["verdict"], shown["running"]) == ("unknown", True)
+    quiet.conf("950", "arch: amd64\n")
+    shown = json.loads(quiet.cli("status", "950", "--json").out)["containers"][0]
+    assert shown["verdict"] == "drift", "what .conf says is known"
+
+
+def test_where_nobody_can_see_what_runs_nothing_is_down(quiet: FakeHost) -> None:
+    quiet.path("/proc/net/unix").unlink()
+    shown = json.loads(quiet.cli("status", "--json").out)["containers"]
+    verdicts = {c["ctid"]: (c["verdict"], c["running"]) for c in shown}
+    assert verdicts["960"] == ("unknown", None) and verdicts["100"] == ("not managed", None)
