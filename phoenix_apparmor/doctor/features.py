@@ -20,7 +20,6 @@ from phoenix_apparmor.pveconf import has_feature
 
 RAW_KEY = "lxc.apparmor.raw"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
-DOCKER = "lxc-nvidia-gpu-docker"
 SAYS = "explicitly configured lxc.apparmor.profile overrides the following settings"
 # In the order of Proxmox' message.
 OVERRIDDEN = ("fuse", "nesting", "mount")
@@ -81,7 +80,7 @@ def _overridden(
             means.append("nested containers work under it")
         else:
             means.append("it does not let Docker and other nested containers run")
-            advice = f'if it runs Docker, assign "{DOCKER}" in the JSON'
+            advice = f'if it runs Docker, assign "{paths.DOCKER}" in the JSON'
     if "fuse" in names:
         able = _can_mount(known, "fuse")
         means.append(f"FUSE {'works' if able else 'does not work'} under it")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.names import BASE
 from tests.unit.fakehost import REPO, FakeHost
 
-PROFILE = "lxc-nvidia-gpu-base"
 RUNS = os.environ.get("RUNS", "60")
 
 SHELL = r"""
@@ -42,15 +42,15 @@ def prepare(containers: int, size: int, **more: object) -> FakeHost:
     more: of its entry.
     """
     host = FakeHost(Path(tempfile.mkdtemp(prefix="bench-")))
-    entry = {"name": "x", "apparmor_profile": PROFILE, "filler": "f" * size}
+    entry = {"name": "x", "apparmor_profile": BASE, "filler": "f" * size}
     first = 952 - min(containers, 10) + 1
     entries = {str(first + number): entry for number in range(containers)}
     host.json(entries | {"952": entry | more})
     os.environ.update(PATH=host.environment["PATH"], FAKE_ROOT=str(host.root))
-    host.conf("952", f"arch: amd64\nlxc.apparmor.profile: {PROFILE}\n")
+    host.conf("952", f"arch: amd64\nlxc.apparmor.profile: {BASE}\n")
     host.runtime("952", b"lxc.idmap = u 0 1 1\nlxc.apparmor.profile = lxc-nvidia-gpu-base\n")
-    host.write(f"/etc/apparmor.d/{PROFILE}", (REPO / "profiles" / PROFILE).read_bytes())
-    host.kernel({f"other-{number}": "enforce" for number in range(100)} | {PROFILE: "enforce"})
+    host.write(f"/etc/apparmor.d/{BASE}", (REPO / "profiles" / BASE).read_bytes())
+    host.kernel({f"other-{number}": "enforce" for number in range(100)} | {BASE: "enforce"})
     # The package is compiled at installation (py3compile).
     installed = host.path("/usr/lib/python3/dist-packages")
     shutil.copytree(REPO / "phoenix_apparmor", installed / "phoenix_apparmor")

@@ -1,8 +1,7 @@
 """What can be wrong with AppArmor, profiles and the JSON, and what doctor says of it."""
 
-from tests.names import BASE, DOCKER
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.doctor_host import (
-    JSON,
     SECOND_JSON,
     Case,
     broken,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jsonschema
 
-from tests.names import BASE, DOCKER
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import REPO, FakeHost
 
 CONF = f"""arch: amd64
@@ -36,7 +36,6 @@ UNIT_FOLDER = "/usr/lib/systemd/system/pve-container@.service.d"
 SCHEMA = REPO / "phoenix_apparmor/doctor/doctor.schema.json"
 SNIPPET = "/var/lib/vz/snippets/phoenix-apparmor.py"
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 SECOND_JSON = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
 SIX = ("6.0.5-2", "6.1.10")
 

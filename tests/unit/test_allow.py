@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from phoenix_apparmor.suggest.allowing import lasting
+from tests.names import DOCKER, JSON
 from tests.unit.fakehost import Done, FakeHost
 
-DOCKER = "lxc-nvidia-gpu-docker"
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
 
 SERIALS = itertools.count(1)

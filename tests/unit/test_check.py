@@ -24,7 +24,7 @@ def checked(host: FakeHost, *arguments: str) -> tuple[str, str, dict[str, int]]:
     return match[1], match[2], {name: int(v.split(";")[0]) for name, v in values.items()}
 
 
-def test_ok(quiet: FakeHost) -> None:
+def test_nothing_off_is_ok(quiet: FakeHost) -> None:
     level, text, values = checked(quiet)
     assert (level, text) == ("OK", "5 containers, nothing is off")
     assert values["containers"] == 5
@@ -81,7 +81,7 @@ def unseen_whether_it_runs(host: FakeHost) -> None:
         (label_unseen, "UNKNOWN"), (unseen_whether_it_runs, "UNKNOWN"),
     ],
 )  # fmt: skip
-def test_levels(quiet: FakeHost, change: object, level: str) -> None:
+def test_the_level_is_that_of_what_is_off(quiet: FakeHost, change: object, level: str) -> None:
     assert callable(change)
     change(quiet)
     assert checked(quiet)[0] == level
@@ -114,7 +114,7 @@ def test_a_text_cannot_end_the_line(quiet: FakeHost) -> None:
     assert len(quiet.cli("status", "--check").out) < 1024
 
 
-def test_checkmk(mixed: FakeHost) -> None:
+def test_the_shipped_local_check_of_checkmk(mixed: FakeHost) -> None:
     """STATE SERVICE VALUES TEXT, by the example that is shipped."""
     command = mixed.write("/bin/phoenix-apparmor", f"""#!/bin/sh
 PYTHONPATH={REPO} exec {PYTHON} -m phoenix_apparmor --root {mixed.root} "$@"

@@ -213,7 +213,7 @@ MEMBERS: dict[str, tuple[dict[str, Any], bool | None, list[bool]]] = {
 
 
 @pytest.mark.parametrize("kind", MEMBERS)
-def test_members(host: FakeHost, kind: str) -> None:
+def test_members_are_read_as_pmxcfs_writes_them(host: FakeHost, kind: str) -> None:
     said, quorate, online = MEMBERS[kind]
     host.write("/etc/pve/.members", json.dumps({"nodename": "a", **said}))
     found = members.read(Host(str(host.root)))

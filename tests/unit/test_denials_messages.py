@@ -271,7 +271,7 @@ def test_the_profiles_of_a_file() -> None:
     assert policytext.body(PROFILES, "lxc-c") is None
 
 
-def test_variables() -> None:
+def test_a_profiles_variables_are_known() -> None:
     found = policytext.variables([policytext.Text("f", "@{A}=/a /b\n@{A}+=/c\n@{B}=x\n")])
     assert found == {"A": "{/a,/b,/c}", "B": "x"}
 

@@ -53,7 +53,7 @@ def answers(cluster: Cluster, ctid: str, asked_on: str = "pve1") -> dict[str, tu
 
 
 @pytest.mark.parametrize("ctid", ["950", "952", "955"])
-def test_everywhere(cluster: Cluster, ctid: str) -> None:
+def test_a_container_can_go_where_all_it_needs_is(cluster: Cluster, ctid: str) -> None:
     assert answers(cluster, ctid) == dict.fromkeys(NAMES, (True, ""))
 
 
@@ -133,7 +133,7 @@ def test_the_node_that_is_asked_may_lack_it(cluster: Cluster) -> None:
     assert answers(cluster, "950")["pve1"] == (False, "it has no /dev/nvidiactl")
 
 
-def test_unknown(cluster: Cluster) -> None:
+def test_what_a_report_does_not_say_is_unknown(cluster: Cluster) -> None:
     """Silent, its own JSON, a device of which reports do not speak: neither yes nor no."""
     cluster.age("pve3", 7200)
     assert answers(cluster, "950")["pve3"][0] is None

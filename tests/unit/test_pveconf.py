@@ -21,11 +21,13 @@ def lines(text: str) -> list[bytes]:
         (" , ;", {}),
     ],
 )
-def test_features(value: str | None, expected: dict[str, tuple[str, ...]]) -> None:
+def test_features_are_read_as_proxmox_reads_them(
+    value: str | None, expected: dict[str, tuple[str, ...]]
+) -> None:
     assert pveconf.features(value) == expected
 
 
-def test_booleans() -> None:
+def test_booleans_are_read_as_proxmox_reads_them() -> None:
     for word in ("1", "on", "yes", "true", "On", "TRUE"):
         assert pveconf.is_true(word)
     for other in ("0", "off", "no", "false", "2", "", None):
@@ -45,11 +47,11 @@ def test_booleans() -> None:
         ("hostname: x", False),
     ],
 )
-def test_unprivileged(text: str, expected: bool) -> None:
+def test_unprivileged_is_the_option_or_mapped_ids(text: str, expected: bool) -> None:
     assert pveconf.is_unprivileged(lines(text)) is expected
 
 
-def test_devices() -> None:
+def test_devices_are_those_of_devn() -> None:
     main = lines("dev1: path=/dev/net/tun,mode=0666\ndev0: /dev/fuse\nmp0: /srv,mp=/data,ro=1")
     assert pveconf.devices(main) == [
         pveconf.Device(0, "/dev/fuse"),

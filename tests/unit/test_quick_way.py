@@ -16,11 +16,10 @@ from phoenix_apparmor import start
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.settled import is_settled
-from tests.names import BASE, DOCKER
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import FakeHost
 
 CT = "952"
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 COPY = "/var/lib/phoenix-apparmor/assignments"
 CONF = f"/etc/pve/lxc/{CT}.conf"
 RUNTIME = f"/var/lib/lxc/{CT}/config"

@@ -12,10 +12,9 @@ import pytest
 
 from phoenix_apparmor.suggest import insert
 from phoenix_apparmor.suggest.rootfs import Root
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import REPO, FakeHost
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 PVESM = """#!/bin/sh
 case $2 in
 zfs:*) echo "/rpool/data/${2#zfs:}" ;;
@@ -145,7 +144,7 @@ def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
         ("mp0: /mnt/nvidia,mp=/nvidia", False),
     ],
 )
-def test_gpu(host: FakeHost, line: str, is_gpu: bool) -> None:
+def test_a_gpu_is_seen_in_the_configuration(host: FakeHost, line: str, is_gpu: bool) -> None:
     conf(host, "950", line)
     why = suggested(host)["950"]["why"]
     assert any("has a GPU" in reason for reason in why) == is_gpu
@@ -170,7 +169,7 @@ def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:
     assert found["951"]["takes_away"] == []
 
 
-def test_privileged(host: FakeHost) -> None:
+def test_a_container_without_mapped_ids_is_privileged(host: FakeHost) -> None:
     conf(host, "950", unprivileged=False)
     conf(host, "951")
     host.conf("952", "lxc.idmap: u 0 100000 65536\n")

@@ -10,11 +10,11 @@ import pytest
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import lookup, parse, positions, validate
 from phoenix_apparmor.errors import PhoenixError
+from tests.names import JSON
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import on_terminal, validated
 
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 GOOD = '{"lxc_configs": {"950": {}, "951": {"apparmor_profile": "lxc-nvidia-gpu-docker"}}}'
 
 WRONG = """\

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from tests.names import JSON
 from tests.vm.harness.channel import Result
 from tests.vm.harness.machine import Machine
 
-JSON = "/etc/pve/phoenix_lxc_configs.json"
 OUR_HOOKSCRIPT = "local:snippets/phoenix-apparmor.py"
 # What a whole start of a container may take on an emulated machine with others beside it, seconds.
 START = 240.0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.build import built_deb
-from tests.names import BASE, DOCKER
-from tests.vm.containers import JSON, assign, conf_path, create, init, label, pct, stacked
+from tests.names import BASE, DOCKER, JSON
+from tests.vm.containers import assign, conf_path, create, init, label, pct, stacked
 from tests.vm.harness.errors import VmError
 from tests.vm.harness.machine import Machine, booted
 from tests.vm.harness.prepared import install, install_proxmox

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.names import DOCKER
+from tests.names import DOCKER, JSON
 from tests.vm.booting import boot, denials, inside, make
-from tests.vm.containers import JSON, label
+from tests.vm.containers import label
 from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.names import DOCKER
 from tests.vm.attacks.program import push, put
 from tests.vm.containers import assign, create, expect_label, label, pct
 from tests.vm.harness.channel import Result
 from tests.vm.harness.machine import Machine
 
-PROFILE = "lxc-nvidia-gpu-docker"
 HOST = "/sys/kernel/security/apparmor/policy"
 INSIDE = "/sys/kernel/security/apparmor"
 # Everything is allowed, under the name of the container's own profile on the host.
 ALL = (
-    f"abi <abi/3.0>,\nprofile {PROFILE} flags=(attach_disconnected) {{\n  capability,\n  network,\n"
+    f"abi <abi/3.0>,\nprofile {DOCKER} flags=(attach_disconnected) {{\n  capability,\n  network,\n"
     "  file,\n  mount,\n  umount,\n  pivot_root,\n  signal,\n  ptrace,\n  unix,\n  dbus,\n"
     "  change_profile,\n}\n"
 )
@@ -46,13 +46,13 @@ def pair(vm: Machine) -> Iterator[Machine]:
     push(vm)
     vm.write("/root/all", ALL)
     vm.sh("apparmor_parser -QTKS /root/all >/root/all.policy")
-    assign(vm, {ATTACKER: PROFILE, OTHER: PROFILE})
+    assign(vm, {ATTACKER: DOCKER, OTHER: DOCKER})
     for ctid in (ATTACKER, OTHER):
         create(vm, ctid)
         put(vm, ctid, unprivileged=True)
         vm.sh(f"cp /root/all.policy /var/lib/standin/{ctid}/upper/")
         pct(vm, "start", ctid)
-        expect_label(vm, ctid, PROFILE)
+        expect_label(vm, ctid, DOCKER)
     yield vm
     for ctid in (ATTACKER, OTHER):
         pct(vm, "stop", ctid)
@@ -72,8 +72,8 @@ def test_policy_goes_into_the_containers_own_namespace(pair: Machine) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        PROFILE,
-        f":root:{PROFILE}",
+        DOCKER,
+        f":root:{DOCKER}",
         f":{namespace(OTHER)}:",
         f":{namespace(ATTACKER)}:",
         "unconfined",
@@ -86,17 +86,17 @@ def test_nothing_of_the_host_or_the_neighbour_can_be_removed(pair: Machine, name
     inside(pair, ATTACKER, f"printf '%s' '{name}' >{INSIDE}/.remove")
     after = loaded(pair, HOST), loaded(pair, f"{HOST}/namespaces/{namespace(OTHER)}")
     assert after == before
-    expect_label(pair, ATTACKER, PROFILE)
-    expect_label(pair, OTHER, PROFILE)
+    expect_label(pair, ATTACKER, DOCKER)
+    expect_label(pair, OTHER, DOCKER)
 
 
 def test_own_policy_does_not_weaken_the_profile_outside(pair: Machine) -> None:
     done = inside(pair, ATTACKER, f"cat /all.policy >{INSIDE}/.replace")
     assert done.rc == 0, done.output
     # The program says first whether the profile outside still holds.
-    script = f"printf 'changeprofile {PROFILE}' >/proc/self/attr/current && exec /attack --probe"
+    script = f"printf 'changeprofile {DOCKER}' >/proc/self/attr/current && exec /attack --probe"
     told = inside(pair, ATTACKER, script).output
-    assert told == f"1{PROFILE} (enforce)", "it runs under its own profile and under the host's"
+    assert told == f"1{DOCKER} (enforce)", "it runs under its own profile and under the host's"
     # and without the profile outside they are not: the check can fail
     vm = pair
     vm.sh("cp /root/attack /tmp/probe")
@@ -121,8 +121,8 @@ def test_the_neighbours_namespace_cannot_be_entered(pair: Machine, target: str) 
     )
     sleeping = f"-xf 'sleep {seconds}'"
     found = pair.sh(f"cat /proc/$(pgrep {sleeping})/attr/current; pkill {sleeping}").stdout.strip()
-    assert found.startswith(f"{PROFILE}//&:{namespace(ATTACKER)}:"), found
-    assert label(pair, OTHER).startswith(f"{PROFILE}//&:{namespace(OTHER)}:")
+    assert found.startswith(f"{DOCKER}//&:{namespace(ATTACKER)}:"), found
+    assert label(pair, OTHER).startswith(f"{DOCKER}//&:{namespace(OTHER)}:")
 
 
 @pytest.mark.xfail(
@@ -130,9 +130,9 @@ def test_the_neighbours_namespace_cannot_be_entered(pair: Machine, target: str) 
 )
 def test_a_name_with_newlines_does_not_speak_for_the_hosts_profile(pair: Machine) -> None:
     """The kernel writes names as they are, also into the list that the host reads."""
-    hostile = f"x\\n{PROFILE} (complain)\\n"
+    hostile = f"x\\n{DOCKER} (complain)\\n"
     room = len(hostile) - 2  # two newlines, each two characters here
-    pair.write("/root/forged", ALL.replace(f"profile {PROFILE}", "profile " + "Q" * room))
+    pair.write("/root/forged", ALL.replace(f"profile {DOCKER}", "profile " + "Q" * room))
     pair.sh("apparmor_parser -QTKS /root/forged >/root/forged.policy")
     pair.sh(
         "python3 - <<'E'\n"
@@ -145,9 +145,9 @@ def test_a_name_with_newlines_does_not_speak_for_the_hosts_profile(pair: Machine
     done = inside(pair, ATTACKER, f"cat /forged.policy >{INSIDE}/.load")
     assert done.rc == 0, done.output
     listed = pair.sh(f"cat {INSIDE}/profiles").stdout.splitlines()
-    assert f"{PROFILE} (complain)" in listed, "the control: the list does say so"
+    assert f"{DOCKER} (complain)" in listed, "the control: the list does say so"
     shown = json.loads(pair.sh("phoenix-apparmor status --json", check=False).stdout)
-    assert [p["mode"] for p in shown["profiles"] if p["name"] == PROFILE] == ["enforce"]
+    assert [p["mode"] for p in shown["profiles"] if p["name"] == DOCKER] == ["enforce"]
     doctor = json.loads(pair.sh("phoenix-apparmor doctor --json", check=False).stdout)
     said = [f["what"] for f in doctor["findings"] if "complain" in f["what"]]
     assert said == []

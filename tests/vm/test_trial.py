@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.names import JSON
 from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
-from tests.vm.containers import JSON, conf_path, create, label, pct
+from tests.vm.containers import conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.test_attacks import LEFT, LEFT_DOCKER
 from tests.vm.walk import CTID, unconfined, walk, work

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.vm.containers import JSON, START, create, label, pct
+from tests.names import BASE, JSON
+from tests.vm.containers import START, create, label, pct
 from tests.vm.harness.machine import Machine
 
 CTID = 970
-BASE = "lxc-nvidia-gpu-base"
 # What the container does all day: the profile refuses it (AppArmor knows a remount only by its
 # place), and it is harmless. With a source, as busybox would take the options of /proc/mounts,
 # where the owner is the host's number.
