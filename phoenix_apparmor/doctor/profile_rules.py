@@ -37,7 +37,7 @@ def leaving(host: Host) -> Iterator[Finding]:
             continue
         found = ways_out.ways_out(profile, loose=loose)
         if file.name in told:
-            found = [way for way in found if not way.rule.startswith("flags=")]
+            found = tuple(way for way in found if not way.rule.startswith("flags="))
         if found:
             who = users.get(file.name, [])
             under = f" ({reading.cts(who)})" if who else ""

@@ -4,6 +4,7 @@
 read from there (apparmor.d(5)). A rule that is not understood allows and denies nothing here.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -21,6 +22,8 @@ FIXED_VERSION = 4
 OTHER_ACTS = ("remount", "bind", "rbind", "move")
 _VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+")
+# Every question reads every rule anew, and a profile has hundreds.
+_READ_RULES = 4096
 _CONDITION = re.compile(r"(fstype|vfstype|options|option)\s*(=|\bin\b)\s*(\([^)]*\)|\S+)")
 
 
@@ -277,6 +280,7 @@ def _rule(statement: str, variables: Mapping[str, list[str]]) -> Rule:
     return Rule(statement + ",", denies, "file" if is_file else first, rest)
 
 
+@functools.lru_cache(_READ_RULES)
 def _file_words(rule: Rule) -> tuple[str, str, str] | None:
     """(path, permissions, target of an exec) of a file rule; None: not understood."""
     body, _, target = rule.words.partition(" -> ")
@@ -315,6 +319,7 @@ class _Mount(NamedTuple):
     target: str
 
 
+@functools.lru_cache(_READ_RULES)
 def _mount(rule: Rule) -> _Mount:
     fstypes: list[str] = []
     options: list[tuple[bool, frozenset[str]]] = []

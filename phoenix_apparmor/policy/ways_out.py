@@ -5,6 +5,7 @@ root's own, and the files with which the kernel runs programs as root of the hos
 always are or below a /proc or /sys that was mounted, bound or moved elsewhere.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -42,7 +43,9 @@ class WayOut(NamedTuple):
     rule: str
 
 
-def ways_out(profile: Profile, *, loose: bool = False) -> list[WayOut]:
+# status, doctor and a trial ask it of the same few profiles.
+@functools.lru_cache(8)
+def ways_out(profile: Profile, *, loose: bool = False) -> tuple[WayOut, ...]:
     """All ways that are seen, the plainest first; one of each kind is enough.
 
     loose: see rules.takes_any_mount.
@@ -50,7 +53,7 @@ def ways_out(profile: Profile, *, loose: bool = False) -> list[WayOut]:
     found = [*_by_flags(profile)]
     found += [*_by_change(profile), *_by_exec(profile), *_by_capability(profile)]
     found += [*_by_kernel_files(profile, loose=loose)]
-    return found
+    return tuple(found)
 
 
 def _by_flags(profile: Profile) -> Iterator[WayOut]:

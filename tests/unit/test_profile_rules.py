@@ -41,7 +41,7 @@ def site(folder: Path, body: str, flags: str = "", includes: tuple[str, ...] = S
 def test_nothing_leads_out_of_what_ships(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((PROFILES / name).read_bytes())
     profile = read(tmp_path, name)
-    assert ways_out.ways_out(profile) == ways_out.ways_out(profile, loose=True) == []
+    assert not ways_out.ways_out(profile) and not ways_out.ways_out(profile, loose=True)
 
 
 def test_propagation_is_any_mount_below_apparmor_4(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_propagation_is_any_mount_below_apparmor_4(tmp_path: Path) -> None:
     (first, _) = ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True)
     assert "mounts proc on /mnt/" in first.how
     site(tmp_path, rule, includes=("container", "kernel-files", "kernel-names"))
-    assert ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True) == []
+    assert not ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True)
 
 
 OUT = {
