@@ -35,8 +35,8 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         help="look for everything that can be wrong on this host",
         description="Makes small checks of AppArmor, the profiles, the JSON, the containers' "
         "configurations, Proxmox and the NVIDIA devices. Says for each finding what it was seen "
-        "by and the command that fixes it. With CTID: why that container did not start, and all "
-        "that concerns it. Changes nothing.",
+        "by and the command that fixes it. With CTID: why that container did not start, on which "
+        "other nodes of the cluster it could, and all that concerns it. Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,13 +48,12 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
     from phoenix_apparmor.doctor import finding, last_start, text
-    from phoenix_apparmor.doctor.checks import CHECKS
+    from phoenix_apparmor.doctor.checks import CHECKS, of_container
 
     progress = Progress(sys.stderr)
-    checks = CHECKS
     if args.ctid is not None:
         check_ctid(args.ctid)
-        checks = (last_start.check(host, args.ctid), *CHECKS)
+    checks = CHECKS if args.ctid is None else of_container(host, args.ctid)
     try:
         diagnosis = finding.examine(host, checks, progress.say)
         if args.ctid is not None:

@@ -2,18 +2,21 @@
 
 from phoenix_apparmor.doctor import (
     apparmor,
+    cluster,
     containers,
     denials,
     driver,
     features,
     gpu,
     json_file,
+    last_start,
     other_confinement,
     profile_files,
     profile_rules,
     proxmox,
 )
 from phoenix_apparmor.doctor.finding import Check
+from phoenix_apparmor.host import Host
 
 CHECKS: tuple[Check, ...] = (
     Check("apparmor", "whether AppArmor is on", apparmor.in_kernel),
@@ -43,6 +46,8 @@ CHECKS: tuple[Check, ...] = (
     Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("containers", "whether containers run as assigned", containers.verdicts),
     Check("quorum", "whether the cluster has quorum", proxmox.quorum),
+    Check("cluster-report", "whether other nodes hear of this one", cluster.reported),
+    Check(cluster.NAME, cluster.QUESTION, cluster.elsewhere),
     Check("locked", "which containers are locked", proxmox.locked),
     Check("policies", "what containers load into the kernel", other_confinement.policies),
     Check("hookscript", "whether Proxmox can run the hookscript", proxmox.hookscript),
@@ -56,3 +61,9 @@ CHECKS: tuple[Check, ...] = (
     Check("gpu-driver", "whether NVIDIA's libraries fit its driver", driver.versions),
     Check("denials", "what the kernel refused since boot", denials.since_boot),
 )
+
+
+def of_container(host: Host, ctid: str) -> tuple[Check, ...]:
+    """All checks for one container: why it did not start first. Raises PhoenixError."""
+    others = (cluster.of(ctid) if check.name == cluster.NAME else check for check in CHECKS)
+    return (last_start.check(host, ctid), *others)

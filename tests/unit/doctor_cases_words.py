@@ -1,8 +1,11 @@
 """What doctor must say of odd, harmful and foreign configurations: the truth, or nothing."""
 
+import json
 import os
+import time
 from collections.abc import Callable
 
+from phoenix_apparmor import paths
 from tests.names import BASE, DOCKER
 from tests.unit.doctor_host import (
     CONF,
@@ -25,6 +28,33 @@ def leaves(body: str, *words: str) -> Case:
     """A profile of the site's own that root gets out of."""
     words = ("lxc-site", "CT 950", *words)
     return Case(site_profile(body), "profile-rules", "error", words, has_fix=False)
+
+
+def in_cluster(host: FakeHost) -> None:
+    """Of two nodes, neither of which published anything yet."""
+    online = {"pve1": {"online": 1}, "pve2": {"online": 1}}
+    members = {"nodename": "pve1", "nodelist": online, "cluster": {"quorate": 1}}
+    host.write("/etc/pve/.members", json.dumps(members))
+    for name in online:
+        host.path(f"/etc/pve/nodes/{name}/lxc").mkdir(parents=True)
+
+
+def with_old_report(host: FakeHost) -> None:
+    in_cluster(host)
+    assert host.cli("publish").status == 0
+    path = host.path(paths.published("pve1"))
+    now = int(time.time())
+    path.write_text(path.read_text().replace(f'"written":{str(now)[:6]}', '"written":170000'))
+    os.utime(path, (now - 7210, now - 7210))
+
+
+def other_node_without_gpu(host: FakeHost) -> None:
+    """pve2 published what pve1 has, but for the GPU."""
+    in_cluster(host)
+    assert host.cli("publish").status == 0
+    said = json.loads(host.read(paths.published("pve1")))
+    other = said | {"node": "pve2", "devices": [], "containers": []}
+    host.write(paths.published("pve2"), json.dumps(other))
 
 
 def with_lxc_profiles(host: FakeHost) -> None:
@@ -245,6 +275,27 @@ CASES = {
         "quorum",
         "error",
         ("no quorum", "pvecm status"),
+        has_fix=False,
+    ),
+    "no report for the others": Case(
+        in_cluster,
+        "cluster-report",
+        "warning",
+        ("has not published a report", "phoenix-apparmor-publish.timer"),
+        besides=("migration",),
+    ),
+    "an old report": Case(
+        with_old_report,
+        "cluster-report",
+        "warning",
+        ("published 2 hours old state",),
+        besides=("migration",),
+    ),
+    "another node without a GPU": Case(
+        other_node_without_gpu,
+        "migration",
+        "note",
+        ("CT 950: could not start on pve2: it has no /dev/nvidia0", "--cluster 950"),
         has_fix=False,
     ),
     "NVIDIA's hook, no program": Case(

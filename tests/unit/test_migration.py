@@ -176,3 +176,44 @@ def test_as_text(cluster: Cluster) -> None:
     assert done.status == 2, "its node says nothing"
     done = cluster.nodes["pve1"].cli("status", "--cluster", "999")
     assert (done.status, done.out) == (1, "")
+
+
+def doctor(cluster: Cluster, *arguments: str, on: str) -> tuple[int, list[tuple[str, str]]]:
+    """(exit status, (severity, what)) of what doctor says about migration."""
+    done = cluster.nodes[on].cli("doctor", "--json", *arguments)
+    document = json.loads(done.out)
+    found = [(f["severity"], f["what"]) for f in document["findings"] if f["check"] == "migration"]
+    return done.status, found
+
+
+def test_doctor_says_it_of_each_node(cluster: Cluster) -> None:
+    cluster.publish("pve1")
+    where = [("note", "CT 950: could start on pve1, pve3.")]
+    assert doctor(cluster, "950", on="pve2")[1] == where
+    without_gpu(cluster.nodes["pve3"])
+    cluster.publish("pve3")
+    why_not = "could not start on pve3: it has no /dev/nvidiactl."
+    assert doctor(cluster, "950", on="pve2")[1] == [
+        ("note", "CT 950: could start on pve1."), ("note", f"CT 950: {why_not}")
+    ]  # fmt: skip
+    assert doctor(cluster, on="pve2")[1] == [("note", f"CT 950: {why_not}")]
+
+
+def test_doctor_and_nodes_that_say_nothing(cluster: Cluster) -> None:
+    """What cannot be known is not a no. That a node is switched off is no fault of this one."""
+    cluster.publish("pve1")
+    cluster.age("pve3", 7200)
+    for arguments in ([], ["950"]):
+        status, found = doctor(cluster, *arguments, on="pve2")
+        severity, what = found[0]
+        assert (status, severity) == (2, "unknown")
+        assert what.startswith("cannot tell which containers could start on pve3: its last report")
+        assert not any("could not start" in what for _, what in found)
+    cluster.online("pve1", "pve2")
+    assert doctor(cluster, "950", on="pve2")[1][0][0] == "note"
+
+
+def test_doctor_outside_of_a_cluster(cluster: Cluster) -> None:
+    alone = cluster.nodes["pve2"]
+    alone.path("/etc/pve/.members").unlink()
+    assert doctor(cluster, "950", on="pve2")[1] == doctor(cluster, on="pve2")[1] == []
