@@ -17,9 +17,9 @@ from tests.vm.harness.machine import ROOTS_SIZE
 # Each is used once by a deed.
 USED = (
     # Sandboxes, and what builds and runs containers beside Docker.
-    *("bubblewrap", "buildah", "crun", "runc", "uidmap", "slirp4netns", "systemd-container"),
+    *("buildah", "crun", "runc", "uidmap", "slirp4netns", "systemd-container"),
     # File systems of users.
-    *("fuse3", "fuse-overlayfs", "bindfs", "squashfuse", "squashfs-tools", "acl"),
+    *("fuse3", "fuse-overlayfs", "squashfuse", "squashfs-tools", "acl"),
     # Databases and queues.
     *("mariadb-server", "postgresql", "redis-server", "memcached", "mosquitto"),
     # Web, mail, names, time, files.

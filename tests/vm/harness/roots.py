@@ -33,6 +33,8 @@ PACKAGES = (
     "procps",
     "util-linux",
     "kmod",
+    "bubblewrap",
+    "bindfs",
 )
 # Debian 13 has Docker's command and BuildKit's in packages of their own.
 MORE = {"trixie": ("docker-cli", "docker-buildx"), "bookworm": ()}
