@@ -21,7 +21,7 @@ TIMER = "phoenix-apparmor-publish.timer"
 
 
 def reported(host: Host) -> Iterator[Finding]:
-    """This node's own report: there, and not so old that the others take it for silent."""
+    """The report of this node itself: there, and not so old that the others take it for silent."""
     who = members.read(host)
     if who is None or not who.others or who.quorate is False:
         return

@@ -1,23 +1,23 @@
 """The examples for monitoring, judged by Prometheus' own programs with what status writes."""
 
-import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.build import TREE
 from tests.names import BASE, DOCKER
+from tests.package import picture
+from tests.package.dashboard import panels, svg
+from tests.package.prometheus import RULES, asked, exporter, free_port, server, until
 from tests.unit import denials_host
 from tests.unit.cluster_host import LABEL, Cluster
 from tests.unit.fakehost import FakeHost
@@ -26,10 +26,9 @@ from tests.unit.status_host import mixed_host, quiet_host
 pytestmark = pytest.mark.slow
 
 EXAMPLES = TREE / "debian/monitoring"
-RULES = EXAMPLES / "prometheus-rules.yml"
-DASHBOARD = EXAMPLES / "grafana-dashboard.json"
+DASHBOARD = picture.DASHBOARD
+SHOWN = panels(json.loads(DASHBOARD.read_text()))
 SAMPLE = re.compile(r"(phoenix_apparmor_\w+(?:\{.*\})?) (\S+)")
-SECONDS = 60
 
 
 @pytest.fixture
@@ -211,41 +210,10 @@ def test_the_cluster_is_told(host: FakeHost, tmp_path: Path) -> None:
     promtool(tmp_path, [{"input_series": series(text), "promql_expr_test": tests}])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(*command: str) -> Iterator[None]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            yield
-        except Exception as error:
-            log.seek(0)
-            error.add_note(log.read()[-3000:].decode(errors="replace"))
-            raise
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def asked(port: int, path: str, **arguments: str) -> Any:
-    query = urllib.parse.urlencode(arguments)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}?{query}", timeout=10) as answer:
-        return json.load(answer)["data"]
-
-
 def queries() -> list[tuple[str, str]]:
     """(title, query) of every panel, as Grafana sends it with all nodes chosen."""
     dashboard = json.loads(DASHBOARD.read_text())
-    found = [
-        (p["title"], t["expr"].replace("$instance", ".*"))
-        for p in dashboard["panels"]
-        for t in p["targets"]
-    ]
+    found = [(panel.title, target.query) for panel in SHOWN for target in panel.targets]
     (instance,) = (v for v in dashboard["templating"]["list"] if v["name"] == "instance")
     metric = re.fullmatch(r"label_values\((\w+), instance\)", instance["query"])
     assert metric
@@ -265,39 +233,34 @@ def test_every_query_of_the_dashboard_has_an_answer(host: FakeHost, tmp_path: Pa
     one = cluster_of(tmp_path).nodes["pve1"]
     more = ["--cluster", "--output", str(folder / "phoenix-apparmor-cluster.prom")]
     assert one.cli("status", "--prometheus", *more).status == 2
-    exporter, server = free_port(), free_port()
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [
-            {"job_name": "node", "static_configs": [{"targets": [f"127.0.0.1:{exporter}"]}]}
-        ],
-    }
-    file = tmp_path / "prometheus.yml"
-    file.write_text(json.dumps(config))
-    with (
-        running(
-            "prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{exporter}",
-            "--collector.disable-defaults", "--collector.textfile",
-            f"--collector.textfile.directory={folder}",
-        ),
-        running(
-            "prometheus", f"--config.file={file}", f"--storage.tsdb.path={tmp_path}/data",
-            f"--web.listen-address=127.0.0.1:{server}",
-        ),
-    ):  # fmt: skip
-        until(lambda: asked(server, "/api/v1/query", query="phoenix_apparmor_fine")["result"])
+    port, exporters = free_port(), {"pve1": free_port()}
+    with exporter(exporters["pve1"], folder), server(port, tmp_path, exporters):
+        until(lambda: asked(port, "/api/v1/query", query="phoenix_apparmor_fine")["result"])
         with_denials(host, 9)
         assert host.cli("status", "--prometheus", *outputs).status == 2
-        until(lambda: [q for q in queries() if not answer(server, q[1])] == [])
+        until(lambda: [q for q in queries() if not answer(port, q[1])] == [])
         for title, query in queries():
-            assert answer(server, query), title
-        assert value(server, dict(queries())["Not confined"]) == 1
-        assert value(server, dict(queries())["Cannot start"]) == 4
-        groups = asked(server, "/api/v1/rules")["groups"]
+            assert answer(port, query), title
+        assert value(port, dict(queries())["Not confined"]) == 1
+        assert value(port, dict(queries())["Cannot start"]) == 4
+        groups = asked(port, "/api/v1/rules")["groups"]
         health = {rule["name"]: rule["health"] for g in groups for rule in g["rules"]}
         assert len(health) == 9 and set(health.values()) == {"ok"}
-        assert answer(server, "phoenix_apparmor_nonexistent") == []
+        assert answer(port, "phoenix_apparmor_nonexistent") == []
+        drawn = picture.answers(port, SHOWN, (time.time() - 20, time.time()))
+    check_picture(svg("x", SHOWN, drawn, (0, 1)), "escaped", "drift", "CT 955", "pve2")
+
+
+def check_picture(text: str, *words: str) -> None:
+    """It is SVG, shows every panel of the dashboard, and these words."""
+    said = "\n".join(ET.fromstring(text).itertext())
+    assert [panel.title for panel in SHOWN if panel.title not in said] == []
+    assert [word for word in words if word not in said] == []
+
+
+def test_the_picture_in_the_docs_is_of_this_dashboard() -> None:
+    """tests/package/picture.py draws it; a panel that is new or called otherwise is not there."""
+    check_picture(picture.PICTURE.read_text(), "refused", "drift", "pve3", BASE)
 
 
 def answer(port: int, query: str) -> list[Any]:
@@ -308,14 +271,3 @@ def answer(port: int, query: str) -> list[Any]:
 def value(port: int, query: str) -> float:
     ((_, text),) = (sample["value"] for sample in answer(port, query))
     return float(text)
-
-
-def until(what: Any) -> None:
-    """Waits until something is true; the end of SECONDS shows why it is not."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if what():
-                return
-        time.sleep(0.5)
-    assert what()

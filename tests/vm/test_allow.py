@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.names import DOCKER, JSON
 from tests.vm.booting import boot, denials, inside, make
 from tests.vm.containers import label
@@ -13,10 +11,7 @@ from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
 
 # The rules are of one kernel's log; the other's differ in what they print, which unit tests have.
-ONLY_SUITES = ("trixie", "bookworm")
-# Told and not in the way of others, until it was: it never ran to its end on a real kernel.
-pytestmark = pytest.mark.xfail(reason="it never ran to its end on a real kernel", strict=False)
-
+ONLY_SUITES = ("trixie",)
 CTID = 954
 # As often as it goes: the kernel prints ten lines in five seconds, and says nothing of others.
 ALL_LINES = "sysctl -q -w kernel.printk_ratelimit=0"
