@@ -56,14 +56,15 @@ Answers = Mapping[str, Sequence[Sequence[Series]]]
 
 def panels(dashboard: Mapping[str, Any]) -> list[Panel]:
     """The panels, with all nodes chosen."""
-    return [
-        Panel(
-            p["type"], p["title"], *(p["gridPos"][k] for k in "xywh"),
-            tuple(Target(t["expr"].replace("$instance", ".*"), t.get("legendFormat", ""))
-                  for t in p["targets"]), p,
+    found = []
+    for p in dashboard["panels"]:
+        targets = tuple(
+            Target(t["expr"].replace("$instance", ".*"), t.get("legendFormat", ""))
+            for t in p["targets"]
         )
-        for p in dashboard["panels"]
-    ]  # fmt: skip
+        x, y, w, h = (p["gridPos"][key] for key in "xywh")
+        found.append(Panel(p["type"], p["title"], x, y, w, h, targets, p))
+    return found
 
 
 def is_instant(panel: Panel) -> bool:
@@ -136,7 +137,7 @@ def _stat(
 def _table(
     panel: Panel, series: Sequence[Series], size: tuple[int, int], _: tuple[float, float]
 ) -> list[str]:
-    organize = next(
+    organize: Mapping[str, Any] = next(
         (t["options"] for t in panel.more.get("transformations", ()) if t["id"] == "organize"), {}
     )
     hidden, names = organize.get("excludeByName", {}), organize.get("renameByName", {})

@@ -203,7 +203,8 @@ def test_doctor_and_nodes_that_say_nothing(cluster: Cluster) -> None:
     """What cannot be known is not a no. That a node is switched off is no fault of this one."""
     cluster.publish("pve1")
     cluster.age("pve3", 7200)
-    for arguments in ([], ["950"]):
+    asked: list[list[str]] = [[], ["950"]]
+    for arguments in asked:
         status, found = doctor(cluster, *arguments, on="pve2")
         severity, what = found[0]
         assert (status, severity) == (2, "unknown")
