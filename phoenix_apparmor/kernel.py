@@ -41,18 +41,16 @@ def of_host(profiles: bytes) -> bytes:
     """
     if profiles.startswith(b":"):
         return b""
-    end = profiles.find(b"\n:")
-    return profiles if end < 0 else profiles[: end + 1]
+    return profiles[: profiles.find(b"\n:") + 1] or profiles
 
 
 def mode_of(profiles: bytes, name: str) -> str | None:
     """Mode of a loaded profile (enforce, complain, kill, unconfined, prompt); None: not loaded."""
     start = name.encode() + b" ("
-    begin = 0 if profiles.startswith(start) else profiles.find(b"\n" + start) + 1
-    if begin == 0 and not profiles.startswith(start):
-        return None
-    begin += len(start)
-    return profiles[begin : profiles.find(b")", begin)].decode("ascii", "replace")
+    if not profiles.startswith(start):
+        start = b"\n" + start
+    _, found, rest = profiles.partition(start)
+    return rest.partition(b")")[0].decode("ascii", "replace") if found else None
 
 
 def all_modes(profiles: bytes) -> dict[str, str]:

@@ -69,9 +69,11 @@ def is_copy(text: bytes) -> bool:
 
 
 def _is_whole(text: bytes) -> bool:
-    head = text.find(b"\n\n")
+    if b"\n\n" not in text:
+        return False
+    begin = text.index(b"\n\n") + 2
     end = text.rfind(b"\nend ") + 1
-    return 0 <= head < end and text[end:] == end_mark(text[head + 2 : end])
+    return text[end:] == end_mark(text[begin:end])
 
 
 def is_current(text: bytes, source: str, seen: "os.stat_result", since_ns: int = 0) -> bool:
@@ -87,21 +89,21 @@ def is_current(text: bytes, source: str, seen: "os.stat_result", since_ns: int =
         return False
     read_ns = int(digits)
     settled = read_ns - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
-    return settled or 0 < since_ns <= read_ns
+    return settled or (since_ns != 0 and since_ns <= read_ns)
 
 
 def source_of(text: bytes) -> str:
     """The path of the JSON that a copy was made from, also of a cut one; "" if it is none."""
     if not text.startswith((FIRST_LINE, OLD_FIRST_LINE)):
         return ""
-    line = text[len(FIRST_LINE) :].split(b"\n", 1)[0]
+    line = text[len(FIRST_LINE) :].partition(b"\n")[0]
     return line.removeprefix(b"source ").decode("utf-8", "surrogateescape")
 
 
 def line_of(text: bytes, ctid: str) -> str | None:
     """What stands behind the CTID on its line: "PROFILE", "PROFILE plain", … (see above)."""
     begin = text.find(b"\n" + ctid.encode("utf-8", "surrogateescape") + b" ", len(FIRST_LINE))
-    if begin < 0:
+    if begin == -1:
         return None
     begin = text.index(b" ", begin) + 1
     return text[begin : text.index(b"\n", begin)].decode("utf-8", "surrogateescape")
@@ -112,7 +114,7 @@ def rules_of(text: bytes, ctid: str) -> tuple[str, ...]:
     found = []
     start = b"\n" + ctid.encode("utf-8", "surrogateescape") + b"+ "
     begin = text.find(start)
-    while begin >= 0:
+    while begin != -1:
         begin += len(start)
         end = text.index(b"\n", begin)
         found.append(text[begin:end].decode("utf-8", "surrogateescape"))

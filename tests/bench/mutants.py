@@ -116,5 +116,47 @@ def _mutate(node: Any, way: int, *, at_top: bool) -> bool:  # noqa: C901, PLR091
     return True
 
 
-# Found in a hand-made trial to pass all tests of release 1.0.0. (module, text, its replacement)
-BY_HAND: tuple[tuple[str, str, str], ...] = ()
+# The first 25 passed all tests of release 1.0.0. (module, text, its replacement)
+BY_HAND: tuple[tuple[str, str, str], ...] = (
+    ("hookscript", "        refusal = PhoenixError(\n            f", "        return 0\n"
+     "        refusal = PhoenixError(\n            f"),
+    ("start", "with host.lock(paths.conf_lock(ctid), wait=0):", "if True:"),
+    ("start", "        if not lxcconf.says(old, expected):\n            raise",
+     "        if False:\n            raise"),
+    ("start", "(apparmor\\\\.profile|aa_profile)", "(apparmor\\\\.profile)"),
+    ("labels", 'return mode == "mixed" if assignment.trial else mode in HOLDING', "return True"),
+    ("host", "seen.st_mode & stat.S_IWOTH or (", "("),
+    ("assignments/parse", "if not ctid.isascii() or not ctid.isdigit():\n            continue",
+     "if False:\n            continue"),
+    ("labels", 'ENFORCING = ("enforce", "kill")', 'ENFORCING = ("enforce", "kill", "prompt")'),
+    ("policy/load", '"-r", "-T", "-W"', '"-r", "-W"'),
+    ("policy/load", "host.run(command, timeout=timeout)", "host.run(command, timeout=1e6)"),
+    ("lastgood", "SETTLED_NS = 2_000_000_000", "SETTLED_NS = 0"),
+    ("lastgood", "if not digits.isdigit() or not _is_whole(text):", "if not digits.isdigit():"),
+    ("host", " or (seen.st_mode & stat.S_IWGRP and seen.st_gid != 0)", ""),
+    ("assignments/lookup",
+     "if after is not None and lastgood.identity(source, after, read_ns) == head:", "if True:"),
+    ("lxcconf", "return without_our_lines(text[:begin] + rest)", "return text[:begin] + rest"),
+    ("kernel", 'profiles.find(b"\\n" + start) + 1', "profiles.find(start)"),
+    ("kernel", " or not entry[len(name) + 1 :].isdigit()", ""),
+    ("kernel", '("sha256", "sha1")', '("sha256",)'),
+    ("host", "                if durable:\n", "                if False:\n"),
+    ("host", "            os.fsync(fd)\n", "            pass\n"),
+    ("host", "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode",
+     "os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode"),
+    ("host",
+     'and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"))', ""),
+    ("commands", "os.killpg(process.pid, 9)\n    except ProcessLookupError:\n        pass\n    for",
+     "process.kill()\n    except ProcessLookupError:\n        pass\n    for"),
+    ("package/attaching", "if not lock.held:", "if False:"),
+    ("package/maintscript", "    if failed:\n        for", "    if False:\n        for"),
+    # Of later releases.
+    ("batch", "            self._sync()\n", ""),
+    ("batch", "            self._host.sync_folder(self._folder)\n", ""),
+    ("batch", "                os.fsync(fd)\n", "                pass\n"),
+    ("batch", "os.unlink", "os.stat"),
+    ("locks", "os.O_CREAT | os.O_NOFOLLOW", "os.O_CREAT"),
+    ("cli/apply", "elif not locks.enter_context(host.lock(paths.conf_lock(ctid), wait=0)).held:",
+     "elif False:"),
+    ("hookscript", "return status if begun and status == UNCONFINED else 0", "return 0"),
+)  # fmt: skip

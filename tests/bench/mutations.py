@@ -36,6 +36,8 @@ KNOWN = Path(__file__).with_suffix(".txt")
 CACHE = Path(os.environ.get("PHOENIX_TEST_CACHE", "/var/cache/phoenix-apparmor-tests"))
 STATE = CACHE / "mutations"
 WORKERS = int(os.environ.get("WORKERS", "2"))
+# Most mutants are killed by one of the first few tests; to collect all takes longer than these.
+FIRST = 5
 # Tests of a mutant take at most this together, as long as they pass; seconds.
 MOST_TESTS = float(os.environ.get("SECONDS", "20"))
 
@@ -48,7 +50,8 @@ NOT_FOR_STARTS = re.compile(
     r"test_(denials|doctor|suggest|cluster|publish|docs|metrics|table|check|driver|gpu|vm_readme"
     r"|profile_rules|compiled_policy|injected|many)"
 )
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", "--hypothesis-seed=0")
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "--assert=plain",
+           "--hypothesis-seed=0")  # fmt: skip
 
 # Put at the end of the package's __init__.py: notes for each test which lines it runs.
 TRACER = """
@@ -85,23 +88,16 @@ def pytest_runtest_logstart(nodeid):
     lines = getattr(sys.modules.get("phoenix_apparmor"), "_lines", None)
     if lines: lines.begin(name)
 def pytest_runtest_logreport(report):
-    if report.when == "call":
+    if report.when == "call" and report.passed:
         open("times", "a").write("%.3f %s\\n" % (report.duration, report.nodeid))
 """
 
 
 class Test(NamedTuple):
-    """seconds: that it took. lines: "MODULE:LINE" that it runs."""
+    """seconds: that it took. lines: "MODULE:TEXT" that it runs, wherever they are by now."""
 
     seconds: float
     lines: frozenset[str]
-
-
-class Result(NamedTuple):
-    """killer: the test that failed, "time" for none in time; "" if the mutant survived."""
-
-    killer: str
-    tests: int
 
 
 def digest(*paths: Path) -> str:
@@ -131,7 +127,8 @@ def start(tree: Path, options: list[str], *, say: Path | None = None) -> int:
         sys.path[:2] = [str(tree)]
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = f"{tree}.bytecode"
         import pytest
 
         status = int(pytest.main([*OPTIONS, *options]))
@@ -159,10 +156,9 @@ def wait(running: dict[int, Any], until: dict[int, float]) -> tuple[int, int | N
 def covered(trees: list[Path]) -> dict[str, Test]:
     """Node id -> what that test runs; from the cache where nothing changed."""
     unit = REPO / "tests/unit"
-    package = [REPO / f"phoenix_apparmor/{module}.py" for module in MODULES]
-    common = digest(*package, *(p for p in unit.glob("*.py") if not p.name.startswith("test_")))
+    common = digest(*(p for p in unit.glob("*.py") if not p.name.startswith("test_")))
     files = [p for p in sorted(unit.glob("test_*.py")) if not NOT_FOR_STARTS.match(p.name)]
-    kept = {p: STATE / f"lines-{p.stem}-{common[:8]}-{digest(p)[:8]}.json" for p in files}
+    kept = {p: STATE / f"lines2-{p.stem}-{common[:8]}-{digest(p)[:8]}.json" for p in files}
     note(trees, {file: place for file, place in kept.items() if not place.exists()})
     return {
         name: Test(seconds, frozenset(lines))
@@ -198,8 +194,8 @@ def note(trees: list[Path], wanted: dict[Path, Path]) -> None:
         tree, file, place = running.pop(pid)
         free.append(tree)
         if status != 0:
-            print((tree / "said").read_text()[-9000:])
-            sys.exit(f"{file.name} fails without any mutation")
+            print(f"{file.name} fails without any mutation; what fails there is left out:")
+            print((tree / "said").read_text()[-2000:], flush=True)
         part = {name: (seconds, sorted(lines)) for name, seconds, lines in noted(tree)}
         place.write_text(json.dumps(part))
         print(f"lines that {file.name} runs: noted", flush=True)
@@ -210,11 +206,16 @@ def note(trees: list[Path], wanted: dict[Path, Path]) -> None:
 def noted(tree: Path) -> Iterator[tuple[str, float, set[str]]]:
     """(node id, seconds, lines) of each test that ran in a tree."""
     prefix = f"{tree}/phoenix_apparmor/"
+    sources = {str(p): p.read_text().split("\n") for p in Path(prefix).rglob("*.py")}
     for line in (tree / "times").read_text().splitlines():
         seconds, _, name = line.partition(" ")
         log = tree / "lines" / hashlib.sha1(name.encode()).hexdigest()
-        text = log.read_text() if log.exists() else ""
-        lines = {x.removeprefix(prefix).replace(".py:", ":") for x in text.splitlines()}
+        lines = set()
+        for place in log.read_text().splitlines() if log.exists() else ():
+            file, _, number = place.rpartition(":")
+            module = file.removeprefix(prefix).removesuffix(".py")
+            if number.isdigit():  # else of a process that was killed while it wrote
+                lines.add(f"{module}:{sources[file][int(number) - 1].strip()}")
         yield name, float(seconds), lines
 
 
@@ -222,7 +223,8 @@ def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[st
     """The tests to run, best first: of the line, else (a thread, the module itself) of what is
     just before it; as many as may be run.
     """
-    lines = {f"{module}:{n}" for n in mutant.lines}
+    source = (REPO / f"phoenix_apparmor/{module}.py").read_text().split("\n")
+    lines = {f"{module}:{source[n - 1].strip()}" for n in mutant.lines}
     names = [name for name, test in tests.items() if not lines.isdisjoint(test.lines)]
     if not mutant.function:
         # The module itself runs once; who reads its constants is not noted, but quickly tried.
@@ -232,9 +234,10 @@ def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[st
             if test.seconds < 0.05 or any(x.startswith(f"{module}:") for x in test.lines)
         ]
     before = mutant.lines.start
-    while not names and before > 0:
+    while not names and before > 1:
         before -= 1
-        names = [name for name, test in tests.items() if f"{module}:{before}" in test.lines]
+        line = f"{module}:{source[before - 1].strip()}"
+        names = [name for name, test in tests.items() if line in test.lines]
     rank = {name: number for number, name in enumerate(reversed(killers))}
 
     def order(name: str) -> tuple[int, float]:
@@ -298,54 +301,76 @@ def killer_in(text: str) -> str:
     return found[1] if found else "an error"
 
 
-def tried(
-    work: list[tuple[str, Mutant]], tests: dict[str, Test], trees: list[Path], kept: Kept
-) -> Iterator[tuple[Mutant, Result]]:
-    """Each mutant with its result, as they come."""
-    killers: dict[str, list[str]] = {}
-    running: dict[int, tuple[Path, str, Mutant, list[str], str]] = {}
-    until: dict[int, float] = {}
-    free = list(trees)
-    todo = list(reversed(work))
-    stamp = 1_000_000_000
-    while todo or running:
-        if todo and free:
+class Try(NamedTuple):
+    """A mutant under test. rest: the tests that come if it passes those that run."""
+
+    module: str
+    mutant: Mutant
+    key: str
+    tree: Path
+    rest: list[str]
+
+
+class Trials:
+    """Runs mutants, one in each tree at a time."""
+
+    def __init__(self, tests: dict[str, Test], trees: list[Path]) -> None:
+        self._tests = tests
+        self._free = list(trees)
+        self._kept = Kept()
+        self._killers: dict[str, list[str]] = {}  # by function, the last one last
+        self._running: dict[int, Try] = {}
+        self._until: dict[int, float] = {}
+        self._stamp = 1_000_000_000
+
+    def run(self, work: list[tuple[str, Mutant]]) -> Iterator[tuple[Mutant, str]]:
+        """Each mutant with its killer, "" if it survives, as they come."""
+        todo = list(reversed(work))
+        while todo or self._running:
+            if not todo or not self._free:
+                yield from self._wait()
+                continue
             module, mutant = todo.pop()
             key = hashlib.sha1(f"{module}\0{mutant.text}".encode()).hexdigest()
-            before = kept.get(key)
-            if before:
-                yield mutant, Result(before, 0)
+            before = self._kept.get(key)
+            near = self._killers.setdefault(f"{module} {mutant.function}", [])
+            names = chosen(mutant, module, self._tests, near)
+            if before or not names:
+                yield mutant, before
                 continue
-            near = killers.setdefault(f"{module} {mutant.function}", [])
-            names = chosen(mutant, module, tests, near)
-            tree = free.pop()
+            tree = self._free.pop()
             path = tree / f"phoenix_apparmor/{module}.py"
             path.write_text(mutant.text)
             # Python takes compiled code for current by size and whole seconds.
-            stamp += 2
-            os.utime(path, (stamp, stamp))
-            pid = start(tree, ["-x", *names], say=tree / "said")
-            running[pid] = (tree, module, mutant, names, key)
-            until[pid] = time.monotonic() + 30 + 6 * sum(tests[n].seconds for n in names)
-            continue
-        pid, status = wait(running, until)
-        tree, module, mutant, names, key = running.pop(pid)
-        shutil.copy2(REPO / f"phoenix_apparmor/{module}.py", tree / f"phoenix_apparmor/{module}.py")
-        shutil.rmtree(tree / ".hypothesis", ignore_errors=True)
-        free.append(tree)
-        for left in Path("/tmp").glob("pa-*"):
-            if not running:
-                shutil.rmtree(left, ignore_errors=True)
-        killer = "time" if status is None else ""
-        if status not in (0, None):
-            killer = killer_in((tree / "said").read_text(errors="replace"))
-            near = killers[f"{module} {mutant.function}"]
+            self._stamp += 2
+            os.utime(path, (self._stamp, self._stamp))
+            self._start(Try(module, mutant, key, tree, names[FIRST:]), names[:FIRST])
+
+    def _start(self, one: Try, names: list[str]) -> None:
+        pid = start(one.tree, ["-x", *names], say=one.tree / "said")
+        self._running[pid] = one
+        self._until[pid] = time.monotonic() + 30 + 6 * sum(self._tests[n].seconds for n in names)
+
+    def _wait(self) -> Iterator[tuple[Mutant, str]]:
+        pid, status = wait(self._running, self._until)
+        one = self._running.pop(pid)
+        if status == 0 and one.rest:
+            self._start(one._replace(rest=[]), one.rest)
+            return
+        module = f"phoenix_apparmor/{one.module}.py"
+        shutil.copy2(REPO / module, one.tree / module)
+        shutil.rmtree(one.tree / ".hypothesis", ignore_errors=True)
+        self._free.append(one.tree)
+        killer = "" if status == 0 else "no end"
+        if status:
+            killer = killer_in((one.tree / "said").read_text(errors="replace"))
+            near = self._killers[f"{one.module} {one.mutant.function}"]
             if killer in near:
                 near.remove(killer)
-            if killer in tests:
+            if killer in self._tests:
                 near.append(killer)
-            kept.put(key, killer)
-        yield mutant, Result(killer, len(names))
+            self._kept.put(one.key, killer)
+        yield one.mutant, killer
 
 
 def reasons() -> dict[str, str]:
@@ -365,13 +390,14 @@ def main(words: list[str]) -> int:
     if "MUTATIONS_ISOLATED" not in os.environ:
         return isolated(words)
     STATE.mkdir(parents=True, exist_ok=True)
-    import hypothesis  # noqa: F401  (each fork of this process has it then)
+    import hypothesis.strategies  # noqa: F401  (each fork of this process has them then)
+    import jsonschema  # noqa: F401
     import pytest  # noqa: F401
 
     os.nice(int(os.environ.get("NICE", "12")))
     trees = [new_tree(Path(f"/tmp/tree-{number}")) for number in range(WORKERS)]
     tests = covered(trees)
-    known, kept = reasons(), Kept()
+    known, trials = reasons(), Trials(tests, trees)
     totals = [0, 0, 0]
     for module in words or ("--by-hand", *MODULES):
         if module == "--by-hand":
@@ -380,17 +406,14 @@ def main(words: list[str]) -> int:
             source = (REPO / f"phoenix_apparmor/{module}.py").read_text()
             work = [(module, mutant) for mutant in mutants(module, source)]
         killed = excused = survivors = 0
-        for mutant, result in tried(work, tests, trees, kept):
-            if result.killer:
+        for mutant, killer in trials.run(work):
+            if killer:
                 killed += 1
-                if "-v" in sys.argv:
-                    print(f"killed by {result.killer}: {mutant.name}", flush=True)
             elif mutant.name in known:
                 excused += 1
             else:
                 survivors += 1
-                print(f"SURVIVES {result.tests} tests, line {mutant.lines.start}: {mutant.name}",
-                      flush=True)  # fmt: skip
+                print(f"SURVIVES (line {mutant.lines.start}) {mutant.name}", flush=True)
         print(f"{module}: {len(work)} mutants, {killed} killed, {excused} survive with a reason, "
               f"{survivors} without", flush=True)  # fmt: skip
         totals = [totals[0] + len(work), totals[1] + killed, totals[2] + excused]
@@ -416,4 +439,4 @@ def isolated(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main([word for word in sys.argv[1:] if word != "-v"]))
+    sys.exit(main(sys.argv[1:]))

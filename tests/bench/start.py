@@ -1,13 +1,16 @@
 #!/usr/bin/python3
-"""What a container's start pays for the hookscript when nothing has to change. Prints ratios.
+"""What a container's start pays for the hookscript when nothing has to change, and what apply
+--all takes. Prints ratios.
 
 Side by side with hyperfine: the hookscript with 15 containers in the JSON, with 10,000, the
 bare interpreter, and the shell pipeline of the original design (jq, grep, sed). One run
-compares; the absolute times are this machine's mood.
+compares; the absolute times are this machine's mood. apply is compared in CPU time, as most of
+the rest is the disk.
 """
 
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -19,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.names import BASE
-from tests.unit.fakehost import REPO, FakeHost
+from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
 RUNS = os.environ.get("RUNS", "60")
 
@@ -95,6 +98,42 @@ def in_turn(one: FakeHost, other: FakeHost) -> float:
     return second / first
 
 
+def cpu_of(command: list[str], **environment: str) -> float:
+    """CPU seconds of a command and all that it runs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment}, cwd="/"
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def apply_all(containers: int, runs: int = 3) -> tuple[float, float]:
+    """CPU seconds for that many .conf that all have to change: of apply --all, of the pipeline.
+
+    The pipeline's are those of forty, times as many as there are.
+    """
+    host = FakeHost(Path(tempfile.mkdtemp(prefix="bench-")))
+    first = 100_000
+    entry = {"name": "x", "apparmor_profile": BASE, "filler": "f" * 1300}
+    host.json({str(first + number): entry for number in range(containers)})
+    host.profile(BASE)
+    script = host.write("/pipeline.sh", SHELL)
+    ours, theirs = [], []
+    for _ in range(runs):
+        for number in range(containers):
+            host.conf(str(first + number), "arch: amd64\nhostname: h\nmemory: 512\n")
+        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
+        ours.append(cpu_of(command, PYTHONPATH=str(REPO)))
+    few = min(40, containers)
+    for number in range(few):
+        host.conf(str(first + number), "arch: amd64\nhostname: h\nmemory: 512\n")
+        command = ["bash", str(script), str(host.root), str(first + number)]
+        theirs.append(cpu_of(command))
+    shutil.rmtree(host.root)
+    return min(ours), sum(theirs) * containers / few
+
+
 def main() -> int:
     small, large = prepare(15, 1300), prepare(10_000, 1300)
     tried = prepare(15, 1300, apparmor_mode="trial", apparmor_rules=["mount fstype=nfs,"] * 20)
@@ -139,6 +178,10 @@ def main() -> int:
     print(f"peak memory, 10,000 containers    {int(memory) / 1024:7.1f} MiB (under 20 MB)")
     for host in (small, large, tried, ruled):
         shutil.rmtree(host.root)
+    (ours, theirs), (many, _) = apply_all(1000), apply_all(10_000, runs=1)
+    print(f"apply --all, 1,000: CPU           {ours:7.2f} s, shell pipeline {theirs:.1f} s")
+    print(f"shell pipeline / apply --all      {theirs / ours:7.1f}   (at least 50)")
+    print(f"apply --all, 10,000 / 1,000       {many / ours:7.1f}   (at most 12)")
     return 0
 
 

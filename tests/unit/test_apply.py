@@ -171,7 +171,7 @@ def test_the_disk_is_waited_for_once_for_many(host: FakeHost) -> None:
     traced = ["strace", "-f", "-o", str(log), "-e", "trace=fsync,syncfs,rename,openat"]
     command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
     assert host.run(*traced, *command, PYTHONPATH=str(REPO)).status == 0
-    calls = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+    calls = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines()]
     renames = [n for n, call in enumerate(calls) if call.startswith("rename(") and ".conf" in call]
     written = [n for n, call in enumerate(calls) if "O_EXCL" in call and ".conf." in call]
     synced = [n for n, call in enumerate(calls) if call.startswith("syncfs(")]

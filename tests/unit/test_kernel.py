@@ -1,0 +1,141 @@
+"""What the kernel says, and what is asked of it: apparmorfs and /proc."""
+
+import os
+
+import pytest
+
+from phoenix_apparmor import kernel, paths
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from tests.unit.fakehost import FakeHost
+
+OWN = b"lxc-a (enforce)\nlxc-a//child (kill)\nlxc-ab (complain)\n"
+NAMESPACE = b":ns://x\nlxc-ab (enforce)\n (enforce)\n"
+
+
+@pytest.fixture
+def real(host: FakeHost) -> Host:
+    return Host(str(host.root))
+
+
+def test_the_list_is_the_hosts_own(host: FakeHost, real: Host) -> None:
+    assert kernel.of_host(OWN) == OWN
+    assert kernel.of_host(OWN + NAMESPACE + OWN) == OWN
+    assert kernel.of_host(NAMESPACE + OWN) == kernel.of_host(b"") == b""
+    host.write(paths.KERNEL_PROFILES, OWN + NAMESPACE)
+    assert kernel.listing(real) == kernel.profile_list(real) == OWN
+
+
+def test_no_list_is_not_a_list_that_nobody_can_read(host: FakeHost, real: Host) -> None:
+    host.kernel(None)
+    assert kernel.listing(real) is kernel.profile_list(real) is None
+    host.path(paths.KERNEL_PROFILES).mkdir()
+    with pytest.raises(PhoenixError, match="cannot read /sys/kernel/security/apparmor/profiles"):
+        kernel.listing(real)
+    assert kernel.profile_list(real) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("lxc-a", "enforce"),
+        ("lxc-a//child", "kill"),
+        ("lxc-ab", "complain"),
+        ("lxc", None),
+        ("xc-a", None),
+        ("child", None),
+        ("", None),
+    ],
+)
+def test_the_mode_is_of_just_this_profile(name: str, mode: str | None) -> None:
+    assert kernel.mode_of(OWN, name) == mode
+    assert kernel.all_modes(OWN).get(name) == mode
+    assert kernel.mode_of(b"", name) is None
+
+
+def test_lines_that_are_no_profile_have_no_mode() -> None:
+    assert kernel.all_modes(b"garbage\n\n (enforce)\nlxc-a (x) (enforce)") == {
+        "": "enforce",
+        "lxc-a (x)": "enforce",
+    }
+
+
+def test_hash_of_the_policy_that_is_held(host: FakeHost, real: Host) -> None:
+    folder = f"{paths.KERNEL}/policy/profiles"
+    assert kernel.policy_hash(real, "lxc-a") is None
+    host.write(f"{folder}/lxc-a.1/name", "lxc-a\n")
+    assert kernel.policy_hash(real, "lxc-a") is None, "a kernel that keeps none"
+    host.write(f"{folder}/lxc-ab.2/raw_sha256", "other\n")
+    host.write(f"{folder}/lxc-a.3/raw_sha1", " 11\n")
+    assert kernel.policy_hash(real, "lxc-a") == ("sha1", "11")
+    host.write(f"{folder}/lxc-a.3/raw_sha256", "22\n")
+    assert kernel.policy_hash(real, "lxc-a") == ("sha256", "22")
+    assert kernel.policy_hash(real, "lxc") is None
+
+
+def test_policies_of_a_namespace_are_counted(host: FakeHost, real: Host) -> None:
+    assert kernel.namespace_policies(real, "ns") == 0
+    for name in ("a.1", "b.2"):
+        host.path(f"{paths.NAMESPACES}/ns/profiles/{name}").mkdir(parents=True)
+    assert kernel.namespace_policies(real, "ns") == 2
+
+
+def test_a_label_is_read_where_the_kernel_has_it(host: FakeHost, real: Host) -> None:
+    assert kernel.label_of(real, 7) is None
+    host.write("/proc/7/attr/current", "lxc-old (enforce)\n\0")
+    assert kernel.label_of(real, 7) == "lxc-old (enforce)"
+    host.write("/proc/7/attr/apparmor/current", b"lxc-\xff (enforce)\n")
+    assert kernel.label_of(real, 7) == "lxc-\N{REPLACEMENT CHARACTER} (enforce)"
+
+
+def test_what_a_process_is(host: FakeHost, real: Host) -> None:
+    assert not kernel.runs(real, 7, "lxc-start")
+    assert kernel.seccomp_mode(real, 7) is kernel.is_privileged(real, 7) is None
+    host.write("/proc/7/status", "Name:\tSeccomp:\nNoNewPrivs:\t1\n")
+    assert kernel.seccomp_mode(real, 7) is None
+    for text, mode in (("Seccomp:\t2\nSeccomp_filters:\t1\n", 2), ("Seccomp: 0\n", 0)):
+        host.write("/proc/7/status", "Name:\tx\n" + text)
+        assert kernel.seccomp_mode(real, 7) == mode
+    host.write("/proc/7/status", "Seccomp:\tx\n")
+    assert kernel.seccomp_mode(real, 7) is None
+    for text, privileged in (
+        ("0 0 4294967295\n", True),
+        ("0 100000 65536\n", False),
+        ("1 0 1\n", False),
+        ("", None),
+    ):
+        host.write("/proc/7/uid_map", text)
+        assert kernel.is_privileged(real, 7) is privileged
+    host.path("/proc/7/exe").symlink_to("/usr/bin/lxc-start")
+    assert kernel.runs(real, 7, "lxc-start")
+    assert not kernel.runs(real, 7, "start")
+
+
+def test_namespaces_are_made_and_removed(host: FakeHost, real: Host) -> None:
+    place = host.path(kernel.namespace_path("ns"))
+    for _ in range(2):
+        kernel.make_namespace(real, "ns")
+        assert place.is_dir()
+    for _ in range(2):
+        kernel.remove_namespace(real, "ns")
+        assert not place.exists()
+    place.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        kernel.make_namespace(real, "ns")
+    place.parent.mkdir()
+    (place / "x").mkdir(parents=True)
+    with pytest.raises(OSError, match="not empty"):
+        kernel.remove_namespace(real, "ns")
+
+
+def test_a_profile_is_removed_by_its_name(host: FakeHost, real: Host) -> None:
+    place = host.path(f"{paths.KERNEL}/.remove")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(place)
+    reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+    kernel.remove_profile(real, "lxc-a.952")
+    assert os.read(reader, 100) == b"lxc-a.952"
+    os.close(reader)
+    place.unlink()
+    place.parent.joinpath("profiles").unlink(missing_ok=True)
+    kernel.remove_profile(Host(str(host.root / "nowhere")), "lxc-a.952")
