@@ -32,7 +32,7 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
     for index in range(len(places)):
         for way in range(3):
             tree = ast.parse(source)
-            node, function = list(_places(tree))[index]
+            node, function, runs = list(_places(tree))[index]
             before = ast.unparse(node)
             if not _mutate(node, way, at_top=function == ""):
                 continue
@@ -44,7 +44,7 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
             if seen[name] > 1:
                 name += f" ({seen[name]})"
             last = node.test.end_lineno if hasattr(node, "test") else node.end_lineno
-            lines = range(node.lineno, (last or node.lineno) + 1)
+            lines = runs or range(node.lineno, (last or node.lineno) + 1)
             yield Mutant(name, lines, function, ast.unparse(tree))
 
 
@@ -53,20 +53,28 @@ def _short(text: str) -> str:
     return first if len(first) <= 120 else first[:117] + "..."
 
 
-def _places(tree: ast.AST, function: str = "") -> Iterator[tuple[Any, str]]:
-    """(node, name of the function that it is in) of all that can be changed."""
+def _places(
+    tree: ast.AST, function: str = "", runs: range | None = None
+) -> Iterator[tuple[Any, str, range | None]]:
+    """(node, name of the function that it is in, lines to see run) of all that can be changed.
+
+    lines: of what is used in a function though it is outside of it, its defaults; else None.
+    """
     for field, value in ast.iter_fields(tree):
         if field in LEFT_OUT:
             continue
         for node in value if isinstance(value, list) else [value]:
             if not isinstance(node, ast.AST) or _for_types(node):
                 continue
-            name = function
+            name, body = function, runs
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 name = f"{function}.{node.name}".lstrip(".")
+            if isinstance(node, ast.arguments) and isinstance(tree, ast.FunctionDef):
+                first = tree.body[min(1, len(tree.body) - 1)]  # behind the docstring
+                body = range(first.lineno, first.lineno + 1)
             if isinstance(node, ast.expr | ast.stmt):
-                yield node, function
-            yield from _places(node, name)
+                yield node, function, runs
+            yield from _places(node, name, body)
 
 
 def _for_types(node: ast.AST) -> bool:
@@ -77,6 +85,18 @@ def _for_types(node: ast.AST) -> bool:
         case ast.Assign(targets=[ast.Name(id="TYPE_CHECKING" | "__slots__"), *_]):
             return True
         case ast.Assert():
+            return True
+    return False
+
+
+def _turns(test: ast.expr) -> bool:
+    """Whether a condition is turned round by a mutation of its own."""
+    match test:
+        case ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.Compare(ops=[ast.Eq() | ast.NotEq() | ast.In() | ast.NotIn() | ast.Is()]):
+            return True
+        case ast.Compare(ops=[ast.IsNot()]):
             return True
     return False
 
@@ -92,7 +112,7 @@ def _mutate(node: Any, way: int, *, at_top: bool) -> bool:  # noqa: C901, PLR091
             node.values = node.values[:-1]
         case ast.BoolOp(), 2:
             node.values = node.values[1:]
-        case ast.If() | ast.IfExp() | ast.While(), 0:
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test), 0 if not _turns(test):
             node.test = ast.UnaryOp(ast.Not(), node.test)
         case ast.UnaryOp(op=ast.Not()), 0:
             node.op = ast.UAdd()

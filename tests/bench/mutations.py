@@ -38,6 +38,7 @@ STATE = CACHE / "mutations"
 WORKERS = int(os.environ.get("WORKERS", "2"))
 # Most mutants are killed by one of the first few tests; to collect all takes longer than these.
 FIRST = 5
+BY_HAND_NAME = "by hand"
 # Tests of a mutant take at most this together, as long as they pass; seconds.
 MOST_TESTS = float(os.environ.get("SECONDS", "20"))
 
@@ -156,9 +157,8 @@ def wait(running: dict[int, Any], until: dict[int, float]) -> tuple[int, int | N
 def covered(trees: list[Path]) -> dict[str, Test]:
     """Node id -> what that test runs; from the cache where nothing changed."""
     unit = REPO / "tests/unit"
-    common = digest(*(p for p in unit.glob("*.py") if not p.name.startswith("test_")))
     files = [p for p in sorted(unit.glob("test_*.py")) if not NOT_FOR_STARTS.match(p.name)]
-    kept = {p: STATE / f"lines2-{p.stem}-{common[:8]}-{digest(p)[:8]}.json" for p in files}
+    kept = {p: STATE / f"lines2-{p.stem}-{digest(p)[:8]}.json" for p in files}
     note(trees, {file: place for file, place in kept.items() if not place.exists()})
     return {
         name: Test(seconds, frozenset(lines))
@@ -226,9 +226,9 @@ def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[st
     source = (REPO / f"phoenix_apparmor/{module}.py").read_text().split("\n")
     lines = {f"{module}:{source[n - 1].strip()}" for n in mutant.lines}
     names = [name for name, test in tests.items() if not lines.isdisjoint(test.lines)]
-    if not mutant.function:
+    if mutant.function in ("", BY_HAND_NAME):
         # The module itself runs once; who reads its constants is not noted, but quickly tried.
-        names = [
+        names += [
             name
             for name, test in tests.items()
             if test.seconds < 0.05 or any(x.startswith(f"{module}:") for x in test.lines)
@@ -245,7 +245,7 @@ def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[st
         return rank.get(name, 1 << 30), tests[name].seconds * (200 + len(tests[name].lines))
 
     result, total = [], 0.0
-    for name in sorted(names, key=order):
+    for name in sorted(set(names), key=order):
         total += tests[name].seconds
         if total > MOST_TESTS:
             break
@@ -265,7 +265,7 @@ def by_hand() -> Iterator[tuple[str, Mutant]]:
         lines = range(line, line + text.count("\n") + 1)
         first = " ".join(text.split())
         name = f"{module} by hand: {first} -> {' '.join(instead.split())}"
-        yield module, Mutant(name, lines, "by hand", source.replace(text, instead))
+        yield module, Mutant(name, lines, BY_HAND_NAME, source.replace(text, instead))
 
 
 class Kept:

@@ -178,3 +178,11 @@ def test_a_bad_entry_keeps_its_last_good_assignment() -> None:
     assert merged["951"].name == merged["952"].name == ""
     again = parse.remember(today, merged)
     assert again["950"].name == "lxc-a", "also the second time"
+
+
+def test_a_name_that_is_no_number_never_gets_into_the_copy() -> None:
+    """A start looks lines up by their text."""
+    evil = Assignment("lxc-evil")
+    names = ["952", "\uff19\uff15\uff13", "x\n953 lxc-evil\n", "953+", "", " 953", "952 x", "-953"]
+    text = parse.write_copy(b"h\n\n", dict.fromkeys(names, evil))
+    assert text == b"h\n\n952 lxc-evil\n" + lastgood.end_mark(b"952 lxc-evil\n")
