@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.assignments import parse, positions, rules
+from phoenix_apparmor.assignments import holes, parse, positions, rules
 from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
@@ -256,7 +256,7 @@ def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
 def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
     """Rules that open a hole, and a trial or rules that nothing can come of."""
     for path, rule, _ in _rules(document):
-        why = "" if rules.problem(rule) else rules.hole(rule)
+        why = "" if rules.problem(rule) else holes.hole(rule)
         if why:
             hint = "Better not. If it must be, name a type and a place."
             yield where.finding(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from phoenix_apparmor import trial
-from phoenix_apparmor.assignments import rules
+from phoenix_apparmor.assignments import holes, rules
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import collect
 from phoenix_apparmor.denials.groups import Group
@@ -94,7 +94,7 @@ def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
     why = _beyond_rules(part, ctid, rule)
     if why:
         return Helped(words, part.count, "", why)
-    hole = part.advice.warning or rules.hole(rule)
+    hole = part.advice.warning or holes.hole(rule)
     if hole and rule not in named:
         return Helped(words, part.count, rule, hole, named=True)
     return Helped(words, part.count, rule)

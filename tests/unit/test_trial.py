@@ -36,7 +36,7 @@ def host(host: FakeHost) -> FakeHost:
     for name in (DOCKER, BASE):
         host.profile(name, "  deny /proc/kcore rwklx,\n", flags="flags=(attach_disconnected) ",
                      before=MARKERS)  # fmt: skip
-    host.write("/etc/apparmor.d/abstractions/phoenix/base", "  audit deny mount fstype=proc,\n")
+    host.write("/etc/apparmor.d/abstractions/phoenix/container", "  audit deny mount fstype=proc,\n")
     host.write("/etc/phoenix-apparmor/privileged.seccomp", "2\ndenylist\n")
     return host
 
@@ -138,7 +138,7 @@ def test_a_settled_start_looks_at_all_of_it(host: FakeHost, entry: dict[str, obj
 def test_a_new_deny_in_an_include_reaches_the_guard(host: FakeHost) -> None:
     """dpkg gives files the time of their build: content counts, not times."""
     started(host, TRIAL)
-    path = host.write("/etc/apparmor.d/abstractions/phoenix/base", "  deny /new rw,\n")
+    path = host.write("/etc/apparmor.d/abstractions/phoenix/container", "  deny /new rw,\n")
     os.utime(path, (1, 1))
     host.load(DOCKER)
     done = host.cli("reload")

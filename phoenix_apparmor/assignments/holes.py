@@ -1,0 +1,116 @@
+"""What an AppArmor rule of one container would open that our profiles keep shut. Pure.
+
+Explicit denies hold against every rule, so a file rule opens nothing that is denied. What counts
+is what the denies cannot see: the kernel's views in another place, other profiles, other processes.
+"""
+
+import re
+from collections.abc import Sequence
+
+from phoenix_apparmor.assignments.rules import BEFORE
+from phoenix_apparmor.denials import aare
+
+# What the host's kernel shows of itself; mounted elsewhere, the denies by path do not know it.
+KERNEL_VIEWS = (
+    "proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs",
+    "devtmpfs", "binfmt_misc", "cgroup", "cgroup2",
+)  # fmt: skip
+# Of each, places that a pattern can mean.
+KERNEL_PLACES = (
+    "/proc/", "/proc/sys/", "/proc/sys/kernel/", "/proc/sysrq-trigger", "/sys/", "/sys/kernel/",
+    "/sys/module/", "/sys/firmware/", "/dev/.lxc/", "/dev/.lxc/proc/", "/dev/.lxc/sys/",
+)  # fmt: skip
+# Namespace files (ip netns, podman): AppArmor calls their source "/".
+NAMESPACES = re.compile(r"/netns/[^/]+\Z")
+# What another process does to the container's, the profiles allow.
+PASSIVE = {
+    "ptrace": frozenset(("readby", "tracedby")),
+    "signal": frozenset(("receive", "r", "read")),
+    "unix": frozenset(("receive", "r", "read")),
+}
+
+_CONDITION = r"(?:=|\s+in\s+)\s*(\([^)]*\)|\"[^\"]*\"|\S+)"
+_FSTYPE = re.compile(r"\bv?fstype" + _CONDITION)
+_OPTIONS = re.compile(r"\boptions?" + _CONDITION)
+_PEER = re.compile(r"\bpeer=\s*(\([^)]*\)|\"[^\"]*\"|\S+)")
+_EXECUTES = re.compile(r"[rwalkm]*([uUpP])[iIuU]?[xX][rwalkm]*\Z")
+
+
+def hole(rule: str) -> str:
+    """Why the rule would open what the profiles keep shut, "" if nothing speaks against it."""
+    words = rule.removesuffix(",").split()
+    while words and (words[0] in BEFORE or words[0].startswith("priority=")):
+        if words.pop(0) == "deny":
+            return ""
+    kind, rest = words[0] if words else "", " ".join(words[1:])
+    match kind:
+        case "all":
+            return "it allows everything but what is denied explicitly"
+        case "change_profile":
+            return "with it root in the container leaves its profile by one write"
+        case "mount" | "remount":
+            return _of_mount(rest)
+        case "ptrace" | "signal" | "unix":
+            return _of_processes(kind, rest)
+    return _of_execution(words)
+
+
+def _list_of(value: str) -> list[str]:
+    """The words of a condition: x, "x", (x,y); braces are of one pattern."""
+    return [word.strip('"') for word in re.split(r"[\s,()]+(?![^{]*\})", value) if word.strip('"')]
+
+
+def _of_mount(rest: str) -> str:
+    found = _FSTYPE.search(rest)
+    types = _list_of(found[1]) if found else []
+    view = next((v for v in KERNEL_VIEWS if any(aare.matches(t, v) for t in types)), "")
+    if view:
+        return (
+            f"{view} is the host kernel's own interface; mounted there, it is out of reach of "
+            "the deny rules that guard it by path"
+        )
+    given = _OPTIONS.search(rest)
+    options = set(_list_of(given[1])) if given else set()
+    before, arrow, behind = _OPTIONS.sub("", _FSTYPE.sub("", rest)).partition("->")
+    source, target = before.strip().strip('"'), behind.strip().strip('"')
+    if not types and not arrow:
+        return "without fstype= and a target it allows any mount that is not denied explicitly"
+    if not source or options & {"remount"}:
+        return ""
+    whole = source == "/" and "rbind" in options and not NAMESPACES.search(target)
+    if whole or any(aare.matches(source, place) for place in KERNEL_PLACES):
+        return f"{source} under another path is out of reach of the deny rules by path"
+    if re.match(r"/dev/(?!\.lxc)", source) and not options & {"bind", "rbind", "move"}:
+        return (
+            "the host's kernel would read a disk that the container can write; a crafted file "
+            "system attacks the kernel"
+        )
+    return ""
+
+
+def _of_processes(kind: str, rest: str) -> str:
+    access = set(_list_of(_before_conditions(rest)))
+    if access and access <= PASSIVE[kind]:
+        return ""
+    peer = _PEER.search(rest)
+    if peer is None:
+        return "without peer= it reaches every process, those of the host too"
+    names = _list_of(peer[1].replace("label=", " "))
+    if any(aare.matches(name, "unconfined") for name in names):
+        return "its peer= takes unconfined processes, which are those of the host"
+    return ""
+
+
+def _before_conditions(rest: str) -> str:
+    """Like "(read, trace)" or "send" of what stands before set= and peer=."""
+    return re.split(r"\b\w+=", rest, maxsplit=1)[0]
+
+
+def _of_execution(words: Sequence[str]) -> str:
+    """A file rule that lets programs run under another profile, or none."""
+    for word in words:
+        modes = _EXECUTES.match(word)
+        if modes:
+            where = "outside the profile, unconfined" if modes[1] in "uU" else "under another one"
+            return f"a program that it names runs {where}"
+    return ""

@@ -1,0 +1,58 @@
+"""What a container's own rule would open, by its meaning and not by how it is written."""
+
+import pytest
+
+from phoenix_apparmor.assignments.holes import hole
+
+VIEW, PLACE, DISK = "own interface", "under another path", "crafted file system"
+OPEN = {
+    'mount options=(rw,bind) "/proc/" -> "/data/x/",': PLACE,
+    "mount options=(rw,rbind) /{proc,sys}/ -> /x/,": PLACE,
+    "mount options=(rw,rbind) /** -> /x/,": PLACE,
+    "mount options=(rw,rbind) / -> /x/,": PLACE,
+    "mount options in (rw,move) /sys/ -> /x/,": PLACE,
+    'mount fstype="proc" -> /x/,': VIEW,
+    "mount fstype in (tmpfs, proc) -> /x/,": VIEW,
+    "mount fstype=(proc) -> /x/,": VIEW,
+    "mount fstype={tmp,sys}fs -> /x/,": VIEW,
+    "mount fstype=* -> /x/,": VIEW,
+    'mount fstype=proc -> "/x deny /y",': VIEW,
+    'mount fstype=ext4 options=(rw) "/dev/sda1" -> "/mnt/x/",': DISK,
+    "audit mount,": "any mount",
+    "ptrace (read) peer=unconfined,": "unconfined processes",
+    "signal peer=**,": "unconfined processes",
+    "signal (send,receive) peer=unconfined,": "unconfined processes",
+    'unix peer=(label="unconfined"),': "unconfined processes",
+    "signal (send) set=(kill),": "every process",
+    "owner /x/** Pxr,": "under another one",
+    "/x/** ux,": "unconfined",
+    "rUx /bin/x,": "unconfined",
+    "allow all,": "everything",
+}
+SHUT = (
+    'mount -> "/data/docker/**",',
+    'mount options=(rw,rbind) "/" -> "/run/user/0/netns/netns-*",',
+    "mount options=(rw,bind) / -> /run/netns/*,",
+    'mount options in (rw,bind) "/srv/" -> /x/,',
+    "mount options=(rw,bind) /dev/dri/ -> /x/,",
+    "mount fstype=fuse* -> /x/,",
+    "mount fstype={tmp,ram}fs,",
+    "mount options=(rw,remount) -> /x/,",
+    "signal (receive) peer=unconfined,",
+    "ptrace (readby, tracedby),",
+    "ptrace (trace) peer=lxc-x//child,",
+    "audit deny mount,",
+    "/x/** rix,",
+    "/home/ux rw,",
+    '"/proc/sysrq-trigger" w,',
+)
+
+
+@pytest.mark.parametrize("rule", OPEN)
+def test_a_rule_that_opens_a_hole(rule: str) -> None:
+    assert OPEN[rule] in hole(rule)
+
+
+@pytest.mark.parametrize("rule", SHUT)
+def test_a_rule_that_opens_none(rule: str) -> None:
+    assert hole(rule) == ""
