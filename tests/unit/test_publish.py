@@ -70,10 +70,11 @@ def test_the_text_counts_with_all_that_it_includes(cluster: Cluster) -> None:
     seen.append(text_hash())
     node.write(f"/etc/apparmor.d/local/{BASE}", "  mount fstype=nfs,\n")
     seen.append(text_hash())
-    node.write("/etc/apparmor.d/abstractions/phoenix/base", "  include <abstractions/phoenix/b>\n")
-    node.write("/etc/apparmor.d/abstractions/phoenix/b", "  file,\n")
+    shared = "/etc/apparmor.d/abstractions/phoenix"
+    node.write(f"{shared}/container", "  include <abstractions/phoenix/b>\n")
+    node.write(f"{shared}/b", "  file,\n")
     seen.append(text_hash())
-    node.write("/etc/apparmor.d/abstractions/phoenix/b", "  file,  # other\n")
+    node.write(f"{shared}/b", "  file,  # other\n")
     seen.append(text_hash())
     assert len(set(seen)) == 5
     node.write("/etc/apparmor.d/tunables/global", "@{x}=/\n")

@@ -19,6 +19,8 @@ BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"
+# Included by every profile of a fake host.
+SHARED = "/etc/apparmor.d/abstractions/phoenix/container"
 KERNEL = "/sys/kernel/security/apparmor"
 NAMESPACE = ":lxc-952_<-var-lib-lxc>:"
 TRIAL: dict[str, object] = {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}
@@ -36,7 +38,7 @@ def host(host: FakeHost) -> FakeHost:
     for name in (DOCKER, BASE):
         host.profile(name, "  deny /proc/kcore rwklx,\n", flags="flags=(attach_disconnected) ",
                      before=MARKERS)  # fmt: skip
-    host.write("/etc/apparmor.d/abstractions/phoenix/container", "  audit deny mount fstype=proc,\n")
+    host.write(SHARED, "  audit deny mount fstype=proc,\n")
     host.write("/etc/phoenix-apparmor/privileged.seccomp", "2\ndenylist\n")
     return host
 
@@ -138,7 +140,7 @@ def test_a_settled_start_looks_at_all_of_it(host: FakeHost, entry: dict[str, obj
 def test_a_new_deny_in_an_include_reaches_the_guard(host: FakeHost) -> None:
     """dpkg gives files the time of their build: content counts, not times."""
     started(host, TRIAL)
-    path = host.write("/etc/apparmor.d/abstractions/phoenix/container", "  deny /new rw,\n")
+    path = host.write(SHARED, "  deny /new rw,\n")
     os.utime(path, (1, 1))
     host.load(DOCKER)
     done = host.cli("reload")
