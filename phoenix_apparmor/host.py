@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from phoenix_apparmor.commands import Ran, Stream
-    from phoenix_apparmor.locks import Lock
 
 # syslog(3) priorities
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
@@ -289,12 +288,6 @@ class Host:
         from phoenix_apparmor.commands import has_program
 
         return has_program(name)
-
-    def lock(self, name: str, *, wait: float) -> "Lock":
-        """See locks.Lock."""
-        from phoenix_apparmor.locks import Lock
-
-        return Lock(self, name, wait)
 
     def journal(
         self, priority: int, message: str, *, ctid: str | None = None, profile: str | None = None

@@ -15,6 +15,7 @@ from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import files, load
 
 LXC_INFO_SECONDS = 30
@@ -142,7 +143,7 @@ def _make_it_so(
                 hint="See where it is: pct list; ls /etc/pve/nodes/*/lxc",
             )
         # Held by our parent on every way but vzdump's stop mode; then it is free for us.
-        with host.lock(paths.conf_lock(ctid), wait=0):
+        with Lock(host, paths.conf_lock(ctid), wait=0):
             before = edit_conf(host, ctid, profile)
         if before is not None:
             changes.append(before)

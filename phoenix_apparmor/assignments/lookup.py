@@ -17,6 +17,7 @@ from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import WARNING, Host
+from phoenix_apparmor.locks import Lock
 
 SCHEMA_FILE = os.path.join(os.path.dirname(__file__), "phoenix_lxc_configs.schema.json")
 
@@ -175,7 +176,7 @@ def everyone(host: Host, *, save: bool = True, wait: float = 10, since: int = 0)
     """
     since = since or time.time_ns()
     try:
-        with host.lock(paths.ASSIGNMENTS_LOCK, wait=wait):
+        with Lock(host, paths.ASSIGNMENTS_LOCK, wait=wait):
             return _read_now(host, since, save=save)
     except PhoenixError:
         # No lock on a read-only or full /run: the answer is the same, only slower.

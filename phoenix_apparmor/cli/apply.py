@@ -18,6 +18,7 @@ from phoenix_apparmor.cli.common import (
 )
 from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.terminal.output import say, show, warn
 
@@ -135,7 +136,7 @@ def _apply_many(host: Host, known: lookup.Known, ctids: Sequence[str], tally: Ta
                 profile = _wanted(ctid, known.of(ctid)).profile
                 if ctconf.conf_says(_read_conf(host, ctid), profile):
                     tally.add(ctid, changed=False)
-                elif not locks.enter_context(host.lock(paths.conf_lock(ctid), wait=0)).held:
+                elif not locks.enter_context(Lock(host, paths.conf_lock(ctid), wait=0)).held:
                     busy.append(ctid)
                 else:
                     old = host.read(name)
@@ -209,7 +210,7 @@ def apply_to(
         return print_diff(paths.conf(ctid), text, profile)
     if ctconf.conf_says(text, profile):
         return False
-    with host.lock(paths.conf_lock(ctid), wait=patience) as lock:
+    with Lock(host, paths.conf_lock(ctid), wait=patience) as lock:
         if not lock.held:
             raise PhoenixError(
                 f"its configuration is locked by another task for more than {patience:g} s.",

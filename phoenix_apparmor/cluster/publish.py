@@ -19,6 +19,7 @@ from phoenix_apparmor import paths
 from phoenix_apparmor.cluster import bulletin, members, survey
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.status import collect
 
 LEAST_SECONDS = 60.0
@@ -39,7 +40,7 @@ def publish(host: Host, *, wait: bool, sleep: Callable[[float], None] = time.sle
     look again if a container started or stopped meanwhile. Raises PhoenixError.
     """
     who = members.need(host)
-    with host.lock(paths.PUBLISH_LOCK, wait=0) as lock:
+    with Lock(host, paths.PUBLISH_LOCK, wait=0) as lock:
         if not lock.held:
             return "busy"
         result: Result = "unchanged"

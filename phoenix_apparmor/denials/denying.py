@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 
 from phoenix_apparmor.denials import mounts
-from phoenix_apparmor.denials.aare import matches
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.policytext import Rule
+from phoenix_apparmor.policy.aare import matches
+from phoenix_apparmor.policy.policytext import Rule
 
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
 _MOUNT = re.compile(

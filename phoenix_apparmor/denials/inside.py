@@ -4,9 +4,9 @@ import re
 from typing import NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.denials import policytext
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import policytext
 from phoenix_apparmor.start import init_pid
 from phoenix_apparmor.suggest.rootfs import Root
 

@@ -3,10 +3,10 @@
 import re
 from typing import NamedTuple
 
-from phoenix_apparmor.denials.aare import matches
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.quoting import quoted
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy.aare import matches
 
 FILE = "/etc/phoenix-apparmor/known-denials"
 

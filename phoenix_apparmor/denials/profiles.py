@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.denials import denying, policytext
+from phoenix_apparmor.denials import denying
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.policytext import Rule
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy import files, policytext
+from phoenix_apparmor.policy.policytext import Rule
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
 DOCKER = ABSTRACTIONS + "/docker"

@@ -45,15 +45,20 @@ def versions(host: Host) -> Iterator[Finding]:
             f"{VERSION} says {module}",
             advice="the driver was upgraded since the host booted: reboot the host",
         )
+    yield from _of_containers(host, module)
+
+
+def _of_containers(host: Host, module: str) -> Iterator[Finding]:
     other: dict[tuple[str, ...], list[Conf]] = {}
     without: list[Conf] = []
+    unseen: list[Conf] = []
     for conf in containers.confs(host):
         if not any(map(gpu.GPU.fullmatch, gpu.named_nodes(conf))):
             continue
         found = inside(host, conf)
         if found is None:
-            continue  # an image that is not mounted, or nobody may look: not known
-        if not found:
+            unseen.append(conf)  # an image that is not mounted, or nobody may look
+        elif not found:
             without.append(conf)
         elif module not in found:
             other.setdefault(tuple(found), []).append(conf)
@@ -77,6 +82,15 @@ def versions(host: Host) -> Iterator[Finding]:
             f"no libcuda.so.* in {', '.join(f'/{folder}' for folder in FOLDERS[:2])} or the like",
             advice=f"install those of {module} inside, without the kernel module",
             ctids=tuple(c.ctid for c in without),
+        )
+    if unseen:
+        yield Finding(
+            "note",
+            f"{reading.cts(c.ctid for c in unseen)}: cannot tell whether the NVIDIA libraries "
+            f"inside fit the host's driver ({module}).",
+            "the root file system is an image that is not mounted now, or cannot be read",
+            advice="look again while it runs",
+            ctids=tuple(c.ctid for c in unseen),
         )
 
 

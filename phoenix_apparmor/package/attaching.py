@@ -8,6 +8,7 @@ from typing import NamedTuple
 from phoenix_apparmor import ctconf, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.locks import Lock
 
 PCT_SECONDS = 30
 LOCK_SECONDS = 10
@@ -165,7 +166,7 @@ def _why(ctid: str, said: str) -> str:
 
 def _edit_out(host: Host, ctid: str) -> None:
     """Without pct: the line goes under Proxmox' lock."""
-    with host.lock(paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
+    with Lock(host, paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
         if not lock.held:
             raise PhoenixError("its configuration is locked by another task.", hint="Try again.")
         name = paths.conf(ctid)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.policy.files import ProfileFile
 
@@ -45,7 +46,7 @@ def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> It
     A file that fails keeps its old policy in the kernel and stops no other. dry_run
     compiles and compares only.
     """
-    with host.lock(paths.LOADING_LOCK, wait=LOCK_SECONDS):
+    with Lock(host, paths.LOADING_LOCK, wait=LOCK_SECONDS):
         for file in files:
             try:
                 yield _bring(host, file, dry_run)
@@ -125,7 +126,7 @@ def ensure_enforced(host: Host, name: str, until: float) -> bool:
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
-        with host.lock(paths.LOADING_LOCK, wait=seconds_left(until) / 3):
+        with Lock(host, paths.LOADING_LOCK, wait=seconds_left(until) / 3):
             loads = _mode(host, name) is None
             if loads:
                 _load_for_start(host, name, until)

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor.denials.aare import matches
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.files import ProfileFile
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import policytext
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load
+from phoenix_apparmor.locks import Lock
+from phoenix_apparmor.policy import files, load, policytext
 from phoenix_apparmor.policy.files import ProfileFile
 
 # Everything, by rule: what is not denied explicitly is the trial profile's to judge.
@@ -57,7 +57,7 @@ def ensure(host: Host, ctid: str, assignment: Assignment, until: float) -> list[
         return []
     wanted = texts(host, ctid, assignment)
     loaded = []
-    with host.lock(paths.LOADING_LOCK, wait=load.seconds_left(until) / 2):
+    with Lock(host, paths.LOADING_LOCK, wait=load.seconds_left(until) / 2):
         for name, text in wanted.items():
             if _bring(host, name, text, until):
                 loaded.append(name)
@@ -253,7 +253,7 @@ def remove(host: Host, ctid: str) -> list[str]:
     if loaded is None or f".{ctid}".encode() not in loaded:
         return []
     removed = []
-    with host.lock(paths.LOADING_LOCK, wait=load.LOCK_SECONDS) as lock:
+    with Lock(host, paths.LOADING_LOCK, wait=load.LOCK_SECONDS) as lock:
         if not lock.held:
             return []
         for name in _own(host, kernel.all_modes(loaded), ctid):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.locks import Lock
 
 LOCK_SECONDS = 10
 # Not for everybody: it names every container of the cluster.
@@ -28,7 +29,7 @@ def replace_json(host: Host, source: str, change: Callable[[bytes | None], bytes
 
     Raises PhoenixError where somebody else is writing it: an editor takes no lock.
     """
-    with host.lock(paths.JSON_LOCK, wait=LOCK_SECONDS) as lock:
+    with Lock(host, paths.JSON_LOCK, wait=LOCK_SECONDS) as lock:
         if not lock.held:
             raise PhoenixError(
                 f"{source} is being written by another phoenix-apparmor.", hint="Try again."

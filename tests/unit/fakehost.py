@@ -4,11 +4,14 @@ The real code runs against it, in its own process, as on a host; only the kernel
 Proxmox' own commands are stand-ins (tests/vm has the real ones).
 """
 
+import functools
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +38,52 @@ class Done(NamedTuple):
     status: int
     out: str
     err: str
+
+
+class Zygote:
+    """tests/unit/zygote.py, running. Calls one after the other."""
+
+    def __init__(self) -> None:
+        command = [PYTHON, "-B", "-m", "tests.unit.zygote"]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        self.process = subprocess.Popen(
+            command, cwd=REPO, env=environment, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    @staticmethod
+    def can(environment: Mapping[str, str]) -> bool:
+        """Whether nothing in it is for the start of a process or of Python."""
+        usual = {"PYTHONPATH": str(REPO), "LC_ALL": "C.UTF-8"}
+        special = ("PYTHON", "LD_", "LC_", "LANG")
+        return all(
+            value == usual.get(name) or name == "PYTHONPYCACHEPREFIX"
+            for name, value in environment.items()
+            if name.startswith(special)
+        )
+
+    def run(
+        self, argv: Sequence[str], environment: Mapping[str, str], timeout: float = 60
+    ) -> tuple[int, str, str]:
+        os.umask(umask := os.umask(0))
+        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+            request = {"argv": list(argv), "env": dict(environment), "umask": umask}
+            line = json.dumps({**request, "out": out.name, "err": err.name})
+            assert self.process.stdin is not None and self.process.stdout is not None
+            self.process.stdin.write(line + "\n")
+            if not select.select([self.process.stdout], [], [], timeout)[0]:
+                self.process.kill()
+                zygote.cache_clear()
+                raise subprocess.TimeoutExpired(list(argv), timeout)
+            status = int(self.process.stdout.readline())
+            said = [file.read().decode("utf-8", "backslashreplace") for file in (out, err)]
+        return status, said[0], said[1]
+
+
+@functools.cache
+def zygote() -> Zygote:
+    """One for this process; it ends with it, as its stdin is closed then."""
+    return Zygote()
 
 
 class FakeHost:
@@ -100,7 +149,7 @@ class FakeHost:
         return self.write(
             f"/etc/apparmor.d/{name}",
             f"abi <abi/3.0>,\n{before}profile {name} {flags}{{\n"
-            f"  include if exists <abstractions/phoenix/container>\n  /usr/** rw,\n{body}\n"
+            f"  include if exists <abstractions/phoenix/nvidia>\n  /usr/** rw,\n{body}\n"
             f"  include if exists <local/{name}>\n}}\n",
         )
 
@@ -190,8 +239,11 @@ class FakeHost:
 
     def cli(self, *arguments: str, **environment: str) -> Done:
         """The real command line, from the source tree."""
-        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(self.root), *arguments]
-        return self.execute(command, {"PYTHONPATH": str(REPO), **environment})
+        whole = {**self.environment, "PYTHONPATH": str(REPO), **environment}
+        argv = ["--root", str(self.root), *arguments]
+        if Zygote.can(whole):
+            return Done(*zygote().run(argv, whole))
+        return self.execute([PYTHON, "-m", "phoenix_apparmor", *argv], whole)
 
     def cli_as_nobody(self, *arguments: str) -> Done:
         """The command line for a user who may not do anything.

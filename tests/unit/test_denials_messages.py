@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor.denials import aare, denying, message, mounts, policytext, quoting
+from phoenix_apparmor.denials import denying, message, mounts, quoting
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.acts import act_of
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.policy import aare, policytext
 from tests.unit import denials_cases, denials_cases_processes
 from tests.unit.denials_cases import Case
 

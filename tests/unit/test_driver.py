@@ -7,6 +7,7 @@ import pytest
 from phoenix_apparmor.doctor import driver
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.suggest.rootfs import Root
+from tests.unit.fakehost import FakeHost
 
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
@@ -56,3 +57,15 @@ def test_the_version_of_the_module(tmp_path: Path, text: str, version: str) -> N
 def test_no_driver_no_version(tmp_path: Path) -> None:
     assert driver.module_version(Host(str(tmp_path))) == ""
     assert list(driver.versions(Host(str(tmp_path)))) == []
+
+
+def test_libraries_that_cannot_be_seen_are_unknown(host: FakeHost) -> None:
+    """A container at rest in an image: neither fitting nor without; in a folder it is seen."""
+    host.write(driver.VERSION, "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.1.2  x\n")
+    host.conf("950", "lxc.rootfs.path: loop:/images/950.raw\ndev0: /dev/nvidia0\n")
+    host.conf("951", "lxc.rootfs.path: dir:/images/951\ndev0: /dev/nvidia0\n")
+    host.write("/images/951/etc/os-release", "ID=debian\n")
+    host.write(f"/images/951/{LIBRARIES}/libcuda.so.550.1.2", "")
+    (finding,) = driver.versions(Host(str(host.root)))
+    assert (finding.severity, finding.ctids) == ("note", ("950",))
+    assert finding.what.startswith("CT 950: cannot tell")

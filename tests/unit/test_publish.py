@@ -71,7 +71,7 @@ def test_the_text_counts_with_all_that_it_includes(cluster: Cluster) -> None:
     node.write(f"/etc/apparmor.d/local/{BASE}", "  mount fstype=nfs,\n")
     seen.append(text_hash())
     shared = "/etc/apparmor.d/abstractions/phoenix"
-    node.write(f"{shared}/container", "  include <abstractions/phoenix/b>\n")
+    node.write(f"{shared}/nvidia", "  include <abstractions/phoenix/b>\n")
     node.write(f"{shared}/b", "  file,\n")
     seen.append(text_hash())
     node.write(f"{shared}/b", "  file,  # other\n")

@@ -20,7 +20,7 @@ MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"
 # Included by every profile of a fake host.
-SHARED = "/etc/apparmor.d/abstractions/phoenix/container"
+SHARED = "/etc/apparmor.d/abstractions/phoenix/nvidia"
 KERNEL = "/sys/kernel/security/apparmor"
 NAMESPACE = ":lxc-952_<-var-lib-lxc>:"
 TRIAL: dict[str, object] = {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}
