@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from phoenix_apparmor.assignments.rules import BEFORE
-from phoenix_apparmor.denials import aare
+from phoenix_apparmor.policy import aare
 
 # What the host's kernel shows of itself; mounted elsewhere, the denies by path do not know it.
 KERNEL_VIEWS = (

@@ -140,7 +140,7 @@ def _mutate(node: Any, way: int, *, at_top: bool) -> bool:  # noqa: C901, PLR091
 BY_HAND: tuple[tuple[str, str, str], ...] = (
     ("hookscript", "        refusal = PhoenixError(\n            f", "        return 0\n"
      "        refusal = PhoenixError(\n            f"),
-    ("start", "with host.lock(paths.conf_lock(ctid), wait=0):", "if True:"),
+    ("start", "with Lock(host, paths.conf_lock(ctid), wait=0):", "if True:"),
     ("start", "        if not lxcconf.says(old, expected):\n            raise",
      "        if False:\n            raise"),
     ("start", "(apparmor\\\\.profile|aa_profile)", "(apparmor\\\\.profile)"),
@@ -176,7 +176,7 @@ BY_HAND: tuple[tuple[str, str, str], ...] = (
     ("batch", "                os.fsync(fd)\n", "                pass\n"),
     ("batch", "os.unlink", "os.stat"),
     ("locks", "os.O_CREAT | os.O_NOFOLLOW", "os.O_CREAT"),
-    ("cli/apply", "elif not locks.enter_context(host.lock(paths.conf_lock(ctid), wait=0)).held:",
+    ("cli/apply", "elif not locks.enter_context(Lock(host, paths.conf_lock(ctid), wait=0)).held:",
      "elif False:"),
     ("hookscript", "return status if begun and status == UNCONFINED else 0", "return 0"),
 )  # fmt: skip
