@@ -40,6 +40,7 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("ctids", metavar="CTID", nargs="*", help="only these containers")
+    parser.add_argument("--all", action="store_true", help="also those that the JSON has")
     parser.add_argument("--write", action="store_true", help="put missing entries into the JSON")
     parser.add_argument(
         "--trial", action="store_true", help='entries with "apparmor_mode": "trial"'
@@ -53,11 +54,11 @@ def run(host: Host, args: argparse.Namespace) -> int:
     """0; what there is to do is no error."""
     source, managed = _managed(host)
     progress = Progress(sys.stderr)
+    here = containers.here(host)
     try:
-        found = _look(host, tuple(args.ctids), managed, progress.say)
+        found = _look(host, tuple(here if args.all else args.ctids), managed, progress.say)
     finally:
         progress.clear()
-    here = containers.here(host)
     if args.json:
         known = sum(ctid in managed for ctid in here)
         shown = report.as_json(found, source, known, trial=args.trial)
@@ -65,7 +66,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     elif not (args.write and args.dry_run):
         colour = has_colour(sys.stdout)
         _print(_text(found, len(here), room(sys.stdout), colour=colour))
-        if not args.ctids:
+        if not args.ctids and not args.all:
             _print(_without_profile(here, managed, room(sys.stdout)))
     if args.write:
         return _write(host, source, report.entries(found, trial=args.trial), args)

@@ -233,6 +233,7 @@ def test_those_without_a_profile_are_mentioned(host: FakeHost) -> None:
     assert done.status == 0 and "phoenix-apparmor suggest 950 951\n" in done.out
     found = suggested(host, "950")
     assert found["950"]["assigned"] == "unconfined" and found["950"]["profile"] == BASE
+    assert list(suggested(host, "--all")) == ["950", "951", "952"] and suggested(host) == {}
 
 
 @pytest.mark.parametrize(
