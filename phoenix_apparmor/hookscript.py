@@ -10,7 +10,7 @@ import sys
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
-from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host
+from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host, need_streams
 from phoenix_apparmor.settled import is_settled
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ HOOKSCRIPT_SECONDS, UNIT_SECONDS, AFTER_SECONDS = 310, 28, 25
 
 def main(arguments: list[str]) -> int:
     """The hookscript: [CTID, PHASE]. Phases that are none of ours are none of our business."""
+    need_streams()
     host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2:
         sys.stderr.write("usage: hookscript CTID pre-start|post-start|pre-stop|post-stop\n")
@@ -51,6 +52,7 @@ def unit(arguments: list[str]) -> int:
     says nothing on either. What is written to /run/pve/ct-CTID.warnings is shown by pct
     start when the start is refused.
     """
+    need_streams()
     host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2 or arguments[0] not in STEPS:
         sys.stderr.write("usage: unit pre-start|post-start|post-stop CTID\n")

@@ -7,6 +7,7 @@ is a hot path, so what a quiet start does not use is imported where it is used.
 import errno
 import os
 import stat
+import sys
 
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 
@@ -24,6 +25,24 @@ MOST_LINKS = 40  # as the kernel
 STAMP_DIGITS = 19  # of time.time_ns()
 # Between a file's name and the ending of the temporary one that will replace it: PID.NANOSECONDS.
 TEMPORARY = ".phoenix-apparmor."
+
+
+def need_streams() -> None:
+    """Gives a process whose caller closed its standard streams ones that lead nowhere.
+
+    Python has None for such a stream, and the next file that is opened would take its number.
+    """
+    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
+        return
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            os.set_inheritable(number, True)
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115  (for good)
 
 
 class Host:

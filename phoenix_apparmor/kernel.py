@@ -162,7 +162,10 @@ def remove_profile(host: Host, name: str) -> None:
     Its processes would be unconfined from then on: the caller makes sure that there is none.
     """
     try:
-        with open(host.path(f"{paths.KERNEL}/.remove"), "wb", buffering=0) as file:
-            file.write(name.encode())
+        fd = os.open(host.path(f"{paths.KERNEL}/.remove"), os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        pass
+        return
+    try:
+        os.write(fd, name.encode())
+    finally:
+        os.close(fd)

@@ -22,7 +22,7 @@ from phoenix_apparmor.cli import (
     validate,
 )
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
-from phoenix_apparmor.host import Host
+from phoenix_apparmor.host import Host, need_streams
 from phoenix_apparmor.terminal.output import forget_output, warn
 
 USAGE_ERROR = 64
@@ -61,6 +61,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; the one place where errors become messages and an exit status."""
+    need_streams()
     for stream in (sys.stdout, sys.stderr):
         # A name in a .conf may be no UTF-8, and a terminal may not take what is not ASCII.
         if isinstance(stream, io.TextIOWrapper):

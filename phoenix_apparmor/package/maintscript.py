@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_apparmor import containers, ctconf, lxcconf, paths
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
-from phoenix_apparmor.host import Host
+from phoenix_apparmor.host import Host, need_streams
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.policy import conffiles
 from phoenix_apparmor.terminal.output import forget_output, say, warn
@@ -23,6 +23,7 @@ TUNABLES_HOME = f"{paths.APPARMOR_D}/tunables/home"
 
 def main(arguments: Sequence[str], host: Host | None = None) -> int:
     """Runs the steps of one occasion; exit status 1 if one of them failed."""
+    need_streams()
     steps = {"configure": CONFIGURE, "remove": REMOVE}[arguments[0]]
     failed = 0
     for step in steps:

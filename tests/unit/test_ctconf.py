@@ -140,6 +140,7 @@ def test_a_right_line_in_another_form_stays(line: bytes) -> None:
 def test_conf_value_is_of_the_main_section_and_the_last() -> None:
     text = b"hookscript: local:snippets/a\nhookscript: b \r\n[snap]\nhookscript: c\n"
     assert ctconf.conf_value(text, b"hookscript") == "b"
+    assert ctconf.conf_value(b"hookscript:b", b"hookscript") == "b"
     assert ctconf.conf_value(text, b"hook") is None
     assert ctconf.remove_conf_option(text, b"hookscript") == b"[snap]\nhookscript: c\n"
 

@@ -521,3 +521,35 @@ def test_without_pct_the_option_goes_under_proxmox_lock(
         with pytest.raises(PhoenixError, match="locked"):
             attaching.detach(Host(str(base.root)), "952")
     assert attaching.detach(Host(str(base.root)), "952")
+
+
+# -- streams that the caller closed -------------------------------------------------------------
+
+CLOSED = ("<&-", ">&-", "2>&-", "<&- >&- 2>&-")
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_closed_streams_stop_no_start_and_hide_no_refusal(base: FakeHost, closed: str) -> None:
+    command = f'exec "$@" {closed}'
+    for name, *words in (("hookscript", "952", "pre-start"), ("unit", "pre-start", "952")):
+        base.runtime("952")
+        done = base.run("/bin/sh", "-c", command, "sh", base.hook_file(name), *words,
+                        PHOENIX_APPARMOR_ROOT=str(base.root))  # fmt: skip
+        assert done.status == 0 and "Traceback" not in done.err, done
+        assert f"lxc.apparmor.profile = {BASE}".encode() in base.read(paths.runtime("952"))
+    base.kernel({BASE: "complain"})
+    done = base.run("/bin/sh", "-c", command, "sh", base.hook_file("hookscript"), "952",
+                    "pre-start", PHOENIX_APPARMOR_ROOT=str(base.root))  # fmt: skip
+    assert done.status == 1 and "Traceback" not in done.err
+    assert ("complain mode" in done.err) is ("2>&-" not in closed)
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize("verb", ["status", "status --check", "doctor", "validate", "apply --all"])
+def test_closed_streams_are_no_error(base: FakeHost, closed: str, verb: str) -> None:
+    usual = base.cli(*verb.split())
+    command = f"exec {PYTHON} -m phoenix_apparmor --root {base.root} {verb} {closed}"
+    done = base.run("/bin/sh", "-c", command, PYTHONPATH=str(REPO))
+    assert done.status in (usual.status, 0 if "apply" in verb else usual.status), done
+    assert "Traceback" not in done.out + done.err
+    assert b"Traceback" not in base.read(paths.conf("952"))

@@ -65,7 +65,9 @@ def test_hash_of_the_policy_that_is_held(host: FakeHost, real: Host) -> None:
     assert kernel.policy_hash(real, "lxc-a") is None
     host.write(f"{folder}/lxc-a.1/name", "lxc-a\n")
     assert kernel.policy_hash(real, "lxc-a") is None, "a kernel that keeps none"
-    host.write(f"{folder}/lxc-ab.2/raw_sha256", "other\n")
+    for other in ("lxc-ab.2", "lxc-b.2", "lxc-a.b"):
+        host.write(f"{folder}/{other}/raw_sha256", "other\n")
+    assert kernel.policy_hash(real, "lxc-a") is None
     host.write(f"{folder}/lxc-a.3/raw_sha1", " 11\n")
     assert kernel.policy_hash(real, "lxc-a") == ("sha1", "11")
     host.write(f"{folder}/lxc-a.3/raw_sha256", "22\n")
