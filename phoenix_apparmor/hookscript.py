@@ -10,7 +10,7 @@ import sys
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
-from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host, need_streams
+from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host, forget_output, need_streams
 from phoenix_apparmor.settled import is_settled
 
 TYPE_CHECKING = False
@@ -27,9 +27,16 @@ HOOKSCRIPT_SECONDS, UNIT_SECONDS, AFTER_SECONDS = 310, 28, 25
 def main(arguments: list[str]) -> int:
     """The hookscript: [CTID, PHASE]. Phases that are none of ours are none of our business."""
     need_streams()
+    try:
+        return _hookscript(arguments)
+    finally:
+        forget_output()
+
+
+def _hookscript(arguments: list[str]) -> int:
     host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2:
-        sys.stderr.write("usage: hookscript CTID pre-start|post-start|pre-stop|post-stop\n")
+        _tell(sys.stderr, "usage: hookscript CTID pre-start|post-start|pre-stop|post-stop\n")
         return 64
     ctid, phase = arguments
     if phase not in ("pre-start", "post-start"):
@@ -53,9 +60,16 @@ def unit(arguments: list[str]) -> int:
     start when the start is refused.
     """
     need_streams()
+    try:
+        return _unit(arguments)
+    finally:
+        forget_output()
+
+
+def _unit(arguments: list[str]) -> int:
     host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2 or arguments[0] not in STEPS:
-        sys.stderr.write("usage: unit pre-start|post-start|post-stop CTID\n")
+        _tell(sys.stderr, "usage: unit pre-start|post-start|post-stop CTID\n")
         return 64
     step, ctid = arguments
     if not paths.is_ctid(ctid):
@@ -115,11 +129,11 @@ def _watch(host: Host, ctid: str, seconds: float) -> None:
 
     def late() -> None:
         time.sleep(seconds)
-        sys.stderr.write(
+        _tell(
+            sys.stderr,
             f"CT {ctid}: not prepared within {seconds} s, so it does not start: a file system or "
-            "a program does not answer.\nSee: systemctl status pve-cluster; journalctl -k -p err\n"
+            "a program does not answer.\nSee: systemctl status pve-cluster; journalctl -k -p err\n",
         )
-        sys.stderr.flush()
         try:
             host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
         finally:
@@ -138,6 +152,17 @@ def _give_up(seconds: float) -> None:
         os._exit(0)
 
     _thread.start_new_thread(late, ())
+
+
+def _tell(stream: "TextIO", text: str) -> None:
+    """A log that takes nothing (a full disk, a reader that is gone) decides about no start."""
+    try:
+        if not text.isascii():
+            text = text.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):
+        return
 
 
 def _no_ctid(ctid: str) -> PhoenixError:
@@ -173,9 +198,9 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
 def _start(host: Host, ctid: str) -> int:
     prepared = _prepare(host, ctid, "hookscript")
     for warning in prepared.warnings:
-        sys.stderr.write(f"WARN: {warning}\n")
+        _tell(sys.stderr, f"WARN: {warning}\n")
     if prepared.changes:
-        sys.stdout.write(f"CT {ctid}: {one_line('; '.join(prepared.changes))}\n")
+        _tell(sys.stdout, f"CT {ctid}: {one_line('; '.join(prepared.changes))}\n")
     return 0
 
 
@@ -229,12 +254,13 @@ def _release(host: Host, ctid: str) -> int:
 
 def _refused(host: Host, error: PhoenixError) -> int:
     """The reason and how to fix it: two lines in the task log, one in the journal."""
-    sys.stderr.write(f"{error}\n")
+    _tell(sys.stderr, f"{error}\n")
     host.journal(ERROR, " ".join(error.lines()), ctid=error.ctid)
     return error.status
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     Action = Callable[[Host, str], int]

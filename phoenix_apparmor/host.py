@@ -32,8 +32,6 @@ def need_streams() -> None:
 
     Python has None for such a stream, and the next file that is opened would take its number.
     """
-    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
-        return
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             fd = os.open(os.devnull, os.O_RDWR)
@@ -43,6 +41,18 @@ def need_streams() -> None:
             os.set_inheritable(number, True)
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115  (for good)
+
+
+def forget_output() -> None:
+    """What the standard streams cannot take is not tried once more at the end of Python.
+
+    It would make the exit status 120, whatever was done.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Host:

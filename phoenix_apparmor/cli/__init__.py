@@ -22,8 +22,8 @@ from phoenix_apparmor.cli import (
     validate,
 )
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
-from phoenix_apparmor.host import Host, need_streams
-from phoenix_apparmor.terminal.output import forget_output, warn
+from phoenix_apparmor.host import Host, forget_output, need_streams
+from phoenix_apparmor.terminal.output import complain, warn
 
 USAGE_ERROR = 64
 
@@ -66,27 +66,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A name in a .conf may be no UTF-8, and a terminal may not take what is not ASCII.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    args = make_parser().parse_args(arguments)
+    try:
+        return _run(make_parser().parse_args(arguments))
+    except BrokenPipeError:
+        return 0  # the reader (head, less) has seen enough
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, UnicodeError, ImportError, RecursionError, MemoryError) as error:
+        complain(str(as_error(error)))
+        return 1
+    finally:
+        forget_output()
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         host = Host(args.root)
         if args.root and not os.path.isdir(host.root):
             raise PhoenixError(f"--root {args.root} is not a folder.", status=USAGE_ERROR)
         status: int = args.run(host, args)
-        sys.stdout.flush()
     except PhoenixError as error:
         warn(str(error))
         return error.status
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, UnicodeError, ImportError, RecursionError, MemoryError) as error:
-        try:
-            sys.stderr.write(f"{as_error(error)}\n")  # warn would try the output once more
-        except (OSError, ValueError):
-            pass  # nowhere to say it
-        forget_output()
-        return 1
+    sys.stdout.flush()
     return status

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from phoenix_apparmor import containers, ctconf, lxcconf, paths
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
-from phoenix_apparmor.host import Host, need_streams
+from phoenix_apparmor.host import Host, forget_output, need_streams
 from phoenix_apparmor.package import attaching
 from phoenix_apparmor.policy import conffiles
-from phoenix_apparmor.terminal.output import forget_output, say, warn
+from phoenix_apparmor.terminal.output import say, warn
 
 # One line a container, "CTID VOLUME": those that the removal of the package detached.
 DETACHED = paths.STATE + "/detached"

@@ -35,16 +35,16 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """One or more lines to standard error, behind what standard output has so far."""
     sys.stdout.flush()
-    sys.stderr.write(_encodable(f"{readable(text)}\n", sys.stderr))
+    complain(text)
 
 
-def forget_output() -> None:
-    """What standard output could not take is not tried once more at the end of Python."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def complain(text: str) -> None:
+    """As warn, whatever becomes of standard output. A full disk behind it stops no work."""
+    try:
+        sys.stderr.write(_encodable(f"{readable(text)}\n", sys.stderr))
+        sys.stderr.flush()
+    except OSError:
+        return  # nowhere to say it; the exit status tells
 
 
 def _encodable(text: str, stream: TextIO) -> str:
