@@ -12,8 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
-TYPE_CHECKING = False
-
 
 def is_settled(host: Host, ctid: str) -> bool:
     """Whether both files and the kernel already say what the JSON assigns to the container."""
@@ -34,7 +32,7 @@ def _is_settled(host: Host, ctid: str) -> bool:
     if line is None:
         return True
     name, *words = line.split(" ")
-    if "!" in words or not (name.startswith("lxc-") or (name in paths.NO_LINE and not words)):
+    if "!" in words:
         return False
     conf = host.read(paths.conf(ctid))
     runtime = host.read(paths.runtime(ctid))
