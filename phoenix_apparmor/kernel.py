@@ -162,7 +162,7 @@ def remove_profile(host: Host, name: str) -> None:
     Its processes would be unconfined from then on: the caller makes sure that there is none.
     """
     try:
-        fd = os.open(host.path(f"{paths.KERNEL}/.remove"), os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(host.path(f"{paths.KERNEL}/.remove"), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:

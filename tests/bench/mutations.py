@@ -77,6 +77,8 @@ class _Lines:
 try:
     _lines = _Lines()
     _sys.settrace(_lines.call)
+    # The tests fork a process that has imported all.
+    _os.register_at_fork(after_in_child=lambda: _lines.begin(open(_tree + "/current").read()))
 except OSError:
     pass
 """
