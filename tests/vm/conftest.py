@@ -11,7 +11,7 @@ from tests.build import built_deb
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed, proxmox
 from tests.vm.harness.roots import roots
-from tests.vm.harness.suites import EMULATED, OTHER, PROXMOX_KERNEL, SUITES
+from tests.vm.harness.suites import EMULATED, OTHER, SUITES
 
 VMS = Path(__file__).parent
 # The modules that take minutes, the longest first: begun last they would keep one worker busy
@@ -76,20 +76,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             suites = [OTHER]
         module = metafunc.module.__name__
         marked = [
-            pytest.param(
-                suite, marks=(pytest.mark.xdist_group(f"{module}-{suite}"), *unseen(suite))
-            )
+            pytest.param(suite, marks=pytest.mark.xdist_group(f"{module}-{suite}"))
             for suite in suites
         ]
         metafunc.parametrize("suite", marked, indirect=True)
-
-
-def unseen(suite: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Linux 6.17 came late: first light, hash and most of start_paths were seen there, the rest was
-    not, so what fails there is told and stops nobody. To be taken out when all of it was seen."""
-    if suite != PROXMOX_KERNEL:
-        return ()
-    return (pytest.mark.xfail(reason="not all of it was seen on 6.17 yet", strict=False),)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,8 @@ def systemctl_restart(vm: Machine, ctid: int) -> None:
 
 def with_debug(vm: Machine, ctid: int) -> None:
     pct(vm, "stop", ctid)
+    # pct does not wait for the unit's ExecStopPost, and lxc-start ends well where one runs.
+    vm.sh(f"systemctl stop pve-container@{ctid}")
     pct(vm, "start", ctid, "--debug")
     units = vm.sh("systemctl list-units --no-legend 'pve-container*'").stdout
     assert f"pve-container-debug@{ctid}.service" in units
