@@ -5,15 +5,25 @@ from __future__ import annotations
 import pytest
 
 from tests.vm.attacks import table
-from tests.vm.attacks.columns import ALL, ALONE, BARE, COLUMNS, Column
-from tests.vm.attacks.program import ALL_ROWS, push, put, results, row_names
+from tests.vm.attacks.columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, Column
+from tests.vm.attacks.program import (
+    ALL_ROWS,
+    SET,
+    SETTINGS,
+    UNSET,
+    push,
+    put,
+    results,
+    row_names,
+    without,
+)
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import PROXMOX_KERNEL, STOCK
 
 # A suite needs a measured-SUITE.tsv, and its release in table.RELEASE.
-ONLY_SUITES = STOCK
+ONLY_SUITES = (*STOCK, PROXMOX_KERNEL)
 
 # Rows that harm nowhere, also with no lock at all, and why.
 NOWHERE = {
@@ -99,9 +109,16 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
     put(vm, ctid, unprivileged=column.unprivileged)
     pct(vm, "start", ctid)
     assert label(vm, ctid).startswith(column.label), label(vm, ctid)
-    told = vm.run("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/attack", timeout=ALL_ROWS)
-    print(f"{vm.suite}, {column.key}:\n{told.stdout}{told.stderr}")
+    inside = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/attack")
+    vm.sh(f"sysctl -q {SET}")
+    told = vm.run(*inside, timeout=ALL_ROWS)
+    vm.sh(f"sysctl -q {UNSET}")
+    told_without = vm.run(*inside, *SETTINGS, timeout=ALL_ROWS)
+    vm.sh(f"sysctl -q {SET}")
+    print(f"{vm.suite}, {column.key}:\n{told.stdout}{told.stderr}without:\n{told_without.output}")
     found = results(told.stdout)
+    off = results(told_without.stdout)
+    found |= {without(name): off[name] for name in SETTINGS}
     assert list(found) == row_names(), "a row is missing: the container went down?"
     pct(vm, "stop", ctid)
     return {name: table.LETTERS[word] for name, word in found.items()}
@@ -111,7 +128,7 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
 def measured(vm: Machine) -> Measured:
     """Every row under every column, on a real kernel."""
     push(vm)
-    assign(vm, {column.ctid: column.assigned for column in (*OURS, ALONE)})
+    assign(vm, {column.ctid: column.assigned for column in (*OURS, ALONE_BASE, ALONE)})
     found = {}
     for column in ALL:
         before = vm.sh(HOST).stdout
@@ -169,5 +186,5 @@ def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> 
         for name, letter in measured[column.key].items():
             if shown[column.key].get(name) != letter:
                 print(f"{column.key} {name}: {letter}, shown {shown[column.key].get(name)}")
-    ours = [column.key for column in (*OURS, ALONE)]
+    ours = [column.key for column in (*OURS, ALONE_BASE, ALONE)]
     assert {key: shown[key] for key in ours} == {key: measured[key] for key in ours}

@@ -71,7 +71,7 @@ COLUMNS = _kind(400, "privileged", unprivileged=False) + _kind(
 BARE = Column(
     420, "privileged-bare", "unconfined, no other lock", False, None, NOTHING + MOUNTS, "unconf"
 )
-# What the profile stops by itself: its container has LXC's own seccomp policy, as anybody's has.
+# What the profiles stop by themselves: their containers have LXC's own seccomp policy, as anybody's has.
 ALONE = Column(
     421,
     "privileged-alone",
@@ -81,4 +81,11 @@ ALONE = Column(
     "lxc.seccomp.profile: /usr/share/lxc/config/common.seccomp\n" + MOUNTS,
     DOCKER,
 )
-ALL = (*COLUMNS, ALONE, BARE)
+ALONE_BASE = ALONE._replace(
+    ctid=422,
+    key="privileged-alone-base",
+    title=f"{BASE}, without its seccomp policy",
+    assigned=BASE,
+    label=BASE,
+)
+ALL = (*COLUMNS, ALONE_BASE, ALONE, BARE)

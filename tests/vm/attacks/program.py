@@ -24,6 +24,28 @@ for name in ("proc", "sys"):
 ALL_ROWS = 1200.0
 
 
+# Rows that a setting of the host decides: as Debian and Proxmox have it, and tried without it too.
+# (ptrace_scope decides nothing here: no process of the host has a number in a container.)
+SETTINGS = {
+    "kernel-log": "kernel.dmesg_restrict=0",
+    "kernel-addresses": "kernel.kptr_restrict=0",
+    "perf": "kernel.perf_event_paranoid=-1",
+    "perf-kernel": "kernel.perf_event_paranoid=-1",
+    "bpf-load": "kernel.unprivileged_bpf_disabled=0",
+}
+SET = (
+    "kernel.dmesg_restrict=1 kernel.kptr_restrict=1 kernel.perf_event_paranoid=3 "
+    "kernel.unprivileged_bpf_disabled=2"
+)
+# (The kernel's addresses are for all only if perf is for all.)
+UNSET = " ".join(sorted(set(SETTINGS.values())))
+
+
+def without(name: str) -> str:
+    """A row as it is called when its setting is off."""
+    return f"{name} ({SETTINGS[name].removeprefix('kernel.')})"
+
+
 def binary() -> Path:
     """The compiled program, static: it runs in any container."""
 
@@ -65,4 +87,5 @@ def row_names() -> list[str]:
     """Every row of the program, in its order."""
     texts = [(SOURCES / name).read_text() for name in ("rows.c", "chains.c")]
     rows = [text.partition("const struct row ")[2] for text in texts]
-    return [x.split('"')[1] for text in rows for x in text.splitlines() if x.startswith('\t{"')]
+    found = [x.split('"')[1] for text in rows for x in text.splitlines() if x.startswith('\t{"')]
+    return [*found, *map(without, SETTINGS)]

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from .columns import ALL, ALONE, BARE, COLUMNS, Column
+from .columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, Column
 from .program import row_names
 
 HERE = Path(__file__).parent
@@ -22,7 +22,8 @@ README = TREE / "README.md"
 MATRIX = TREE / "debian/doc/attacks.md"
 MARK = "<!-- {} of what tests.vm.attacks.table writes -->\n"
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
-RELEASE = {"trixie": "13", "bookworm": "12"}
+# As people know them: the kernels of Debian 13 and 12, and that of Proxmox VE 9.1.
+RELEASE = {"trixie": "6.12", "bookworm": "6.1", "trixie-6.17": "6.17"}
 SUITES = tuple(RELEASE)
 
 # Column key -> row -> H, - or .
@@ -66,25 +67,27 @@ def _count(measured: Measured, column: Column) -> int:
     return sum(letter == "H" for letter in measured[column.key].values())
 
 
+def _counts(measured: Mapping[str, Measured], column: Column) -> str:
+    return ", ".join(str(_count(measured[suite], column)) for suite in SUITES)
+
+
 def summary(measured: Mapping[str, Measured]) -> str:
     """How many attacks succeeded, one line per profile."""
     text = (
         f"How many of {len(row_names())} attacks by root inside a container harmed the host:\n\n"
-        "| Profile | privileged, Debian 13 | privileged, 12 | unprivileged, 13 | 12 |\n"
-        "|---|---|---|---|---|\n"
+        f"| Profile (Linux {', '.join(RELEASE.values())}) | privileged | unprivileged |\n"
+        "|---|---|---|\n"
     )
     half = len(COLUMNS) // 2
     for pair in zip(COLUMNS[:half], COLUMNS[half:], strict=True):
-        counts = (_count(measured[suite], column) for column in pair for suite in SUITES)
         title = f"**{pair[0].title}**" if pair[0].ours else pair[0].title
-        text += f"| {title} | {' | '.join(map(str, counts))} |\n"
-    for column in (ALONE, BARE):
-        counts = (_count(measured[suite], column) for suite in SUITES)
-        text += f"| {column.title} | {' | '.join(map(str, counts))} | | |\n"
+        text += f"| {title} | {' | '.join(_counts(measured, column) for column in pair)} |\n"
+    for column in (ALONE_BASE, ALONE, BARE):
+        text += f"| {column.title} | {_counts(measured, column)} | |\n"
     for suite in SUITES:
         unknown = sum(letter == "?" for letter in measured[suite][BARE.key].values())
         if unknown:
-            text += f"\n{unknown} of the tricks are not measured on Debian {RELEASE[suite]} yet.\n"
+            text += f"\n{unknown} of the tricks are not measured on Linux {RELEASE[suite]} yet.\n"
     return text + "\n"
 
 
@@ -97,12 +100,13 @@ def _details(measured: Mapping[str, Measured]) -> str:
         groups.setdefault(cells, []).append(name)
     text = (
         "## Each attack under each profile\n\n"
-        "H: harm, seen by its effect, and undone (H12, H13: only on that Debian). -: stopped.\n"
-        "Empty: not offered by the kernel or the container. The attacks are in\n"
+        "H: harm, seen by its effect, and undone (H6.1: only on that Linux). -: stopped.\n"
+        "Empty: not offered by the kernel or the container. (setting): tried with that setting of the\n"
+        "host, others with Debian's. The attacks are in\n"
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
         "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
-        "bare: unconfined with no other lock of LXC's either; alone: docker without its seccomp\n"
-        "policy.\n\n"
+        "bare: unconfined with no other lock of LXC's either; alone: docker (alone-base: base) without\n"
+        "its seccomp policy.\n\n"
     )
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
     text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
@@ -118,7 +122,7 @@ def _cell(letters: list[str]) -> str:
     harmed = [RELEASE[s] for s, letter in zip(SUITES, letters, strict=True) if letter == "H"]
     if harmed:
         known = [letter for letter in letters if letter != "?"]
-        return f"H{'' if len(harmed) == len(known) else harmed[0]}"
+        return f"H{'' if len(harmed) == len(known) else ', '.join(harmed)}"
     return "-" if "-" in letters else ""
 
 

@@ -27,7 +27,8 @@ struct row {
 	const char *value;
 };
 
-extern const struct row rows[], chains[];
+/* settings: only when they are named, for they need a setting of the host's. */
+extern const struct row rows[], chains[], settings[];
 
 /* result.c */
 void harm(struct result *result, const char *format, ...);
@@ -70,6 +71,7 @@ deed_fn raw_io, other_cgroup;
 int probe(void);
 
 /* calls.c: single system calls */
+deed_fn kernel_addresses, perf_kernel, bpf_load;
 deed_fn bpf_trace, bpf_read, bpf_read_device, perf, swap, kernel_log, watch_files, watch_mount;
 deed_fn host_keys, host_request_key, quota, vsock, console;
 

@@ -33,6 +33,67 @@ void kernel_log(const struct row *row, int root, struct result *result)
 	(void)root;
 }
 
+/* Where the kernel's code is, which attacks on it need to know. */
+void kernel_addresses(const struct row *row, int root, struct result *result)
+{
+	char text[64];
+
+	if (read_text(AT_FDCWD, row->path, text, sizeof(text)) < 0)
+		failed(result, "read", errno);
+	else if (strspn(text, "0") >= 8)
+		stopped(result, "all addresses are 0");
+	else
+		harm(result, "the kernel's addresses: %.16s", text);
+	(void)root;
+}
+
+/* Of this process only, but with what the kernel does in it. */
+void perf_kernel(const struct row *row, int root, struct result *result)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = 1000000,
+		.sample_type = PERF_SAMPLE_IP,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+
+	if (fd < 0)
+		failed(result, "perf_event_open", errno);
+	else
+		harm(result, "samples the host's kernel");
+	close(fd);
+	(void)row;
+	(void)root;
+}
+
+/* The least program: what a user without any capability may load at some settings. */
+void bpf_load(const struct row *row, int root, struct result *result)
+{
+	struct bpf_insn program[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	union bpf_attr load = {
+		.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+		.insns = (unsigned long)program,
+		.insn_cnt = sizeof(program) / sizeof(program[0]),
+		.license = (unsigned long)"GPL",
+	};
+	int fd = syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+
+	if (fd < 0)
+		failed(result, "bpf", errno);
+	else
+		harm(result, "a program of ours is in the host's kernel");
+	close(fd);
+	(void)row;
+	(void)root;
+}
+
+const struct row settings[] = {{"bpf-load", NULL, 0, 0, bpf_load, 0, 0}, {0}};
+
 /* A program that the host's kernel runs at every system call of every process: the least such. */
 void bpf_trace(const struct row *row, int root, struct result *result)
 {

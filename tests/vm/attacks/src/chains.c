@@ -71,6 +71,19 @@ const struct row chains[] = {
 	 OWN("/mnt/t") "mkdir /mnt/t/proc;mkdir /mnt/t/old;pivot /mnt/t /mnt/t/old;mount proc /proc;"
 	 RENAMED("/proc", "/q"), 0, same, "/q/sys/vm/swappiness", 0},
 
+	/* Parts of /proc where others of its parts may be written */
+	{"chain-proc-sys-on-attr", by_steps, FRESH "bind /proc/sys /proc/1/attr", 0, change,
+	 "/proc/1/attr/kernel/core_pattern", "attack"},
+	{"chain-proc-sys-on-attr-vm", by_steps, FRESH "bind /proc/sys /proc/1/attr", 0, same,
+	 "/proc/1/attr/vm/swappiness", 0},
+	{"chain-proc-sys-on-process", by_steps, FRESH "bind /proc/sys /proc/1", 0, same,
+	 "/proc/1/vm/swappiness", 0},
+	{"chain-proc-irq-on-process", by_steps, FRESH "bind /proc/irq /proc/1", 0, same,
+	 "/proc/1/default_smp_affinity", 0},
+	{"chain-proc-trigger-on-hostname", by_steps,
+	 FRESH "bind /proc/sysrq-trigger /proc/sys/kernel/hostname", 0, trigger,
+	 "/proc/sys/kernel/hostname", "h"},
+
 	/* Mount points renamed from a second mount namespace */
 	{"chain-proc-renamed", by_steps, FRESH RENAMED("/proc", "/zp"), 0, same, "/zp/sys/vm/swappiness",
 	 0},

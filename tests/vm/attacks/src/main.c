@@ -115,5 +115,7 @@ int main(int argc, char **argv)
 		return probe();
 	all(rows, argc, argv);
 	all(chains, argc, argv);
+	if (argc > 1)
+		all(settings, argc, argv);
 	return 0;
 }

@@ -227,6 +227,8 @@ const struct row rows[] = {
 	{"perf", NULL, 0, 0, perf, 0, 0},
 	{"swap", NULL, 0, 0, swap, "/attack-host/swap", 0},
 	{"kernel-log", NULL, 0, 0, kernel_log, 0, 0},
+	{"kernel-addresses", NULL, 0, 0, kernel_addresses, "/proc/kallsyms", 0},
+	{"perf-kernel", NULL, 0, 0, perf_kernel, 0, 0},
 	{"bpf-read", NULL, 0, 0, bpf_read, 0, 0},
 	{"bpf-read-device", NULL, 0, 0, bpf_read_device, 0, 0},
 	{"fanotify-filesystem", NULL, 0, 0, watch_files, "/attack-host", 0},
