@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.vm.attacks import program
-from tests.vm.attacks.columns import Column
+from tests.vm.attacks.columns import ALL, Column
 from tests.vm.containers import create, label, pct
 from tests.vm.harness import cache
 from tests.vm.harness.image import command
@@ -21,10 +21,24 @@ SHARE = (
     # What it is refused is nobody's news, and costs an emulated machine much.
     "printf quiet >/sys/module/apparmor/parameters/audit"
 )
-TOTAL = re.compile(
-    r"^# tried (\d+), worked (\d+), refused (\d+), .* states (\d+), found (\d+), .* (\d+) s$", re.M
+# What is left, and said in SECURITY.md, by a part of how it is told: options of the program.
+_SHARES = tuple(
+    word
+    for place in ("mount-rootfs", "unit-root")
+    for word in ("--known", f"writable: /run/systemd/{place}")
 )
-FOUND = re.compile(r"^# FOUND ([\w-]+): (.*) \((\d+) steps, severe: (\d)\)$", re.M)
+_DOCKER = ("--known", "writable: /var/lib/docker", "--known", "writable: /run/docker")
+KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in ALL} | {
+    "privileged-base": _SHARES,
+    "privileged-docker": (*_SHARES, *_DOCKER),
+    "unprivileged-base": _SHARES,
+    "unprivileged-docker": (*_SHARES, *_DOCKER),
+}
+TOTAL = re.compile(
+    r"^# tried (\d+), worked (\d+), refused (\d+), .* states (\d+), found (\d+), .* (\d+) s$",
+    re.MULTILINE,
+)
+FOUND = re.compile(r"^# FOUND ([\w-]+): (.*) \((\d+) steps, severe: (\d)\)$", re.MULTILINE)
 
 
 class Found(NamedTuple):

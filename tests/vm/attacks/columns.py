@@ -71,7 +71,7 @@ COLUMNS = _kind(400, "privileged", unprivileged=False) + _kind(
 BARE = Column(
     420, "privileged-bare", "unconfined, no other lock", False, None, NOTHING + MOUNTS, "unconf"
 )
-# What the profiles stop by themselves: their containers have LXC's own seccomp policy, as anybody's has.
+# What the profiles stop by themselves: in containers with LXC's own seccomp policy.
 ALONE = Column(
     421,
     "privileged-alone",

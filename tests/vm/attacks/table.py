@@ -101,12 +101,12 @@ def _details(measured: Mapping[str, Measured]) -> str:
     text = (
         "## Each attack under each profile\n\n"
         "H: harm, seen by its effect, and undone (H6.1: only on that Linux). -: stopped.\n"
-        "Empty: not offered by the kernel or the container. (setting): tried with that setting of the\n"
-        "host, others with Debian's. The attacks are in\n"
+        "Empty: not offered by the kernel or the container. (setting): tried with that setting of\n"
+        "the host, the others with Debian's. The attacks are in\n"
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
         "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
-        "bare: unconfined with no other lock of LXC's either; alone: docker (alone-base: base) without\n"
-        "its seccomp policy.\n\n"
+        "bare: unconfined with no other lock of LXC's either; alone: docker (alone-base: base)\n"
+        "without its seccomp policy.\n\n"
     )
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
     text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
