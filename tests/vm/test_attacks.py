@@ -41,6 +41,7 @@ NOWHERE = {
 }
 NOWHERE_ON: dict[str, dict[str, str]] = {
     "trixie": {},
+    PROXMOX_KERNEL: {},
     "bookworm": {"lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it"},
 }
 
@@ -72,6 +73,7 @@ SECCOMP = {
 SECCOMP_ON: dict[str, set[str]] = {
     "trixie": {"chain-host-remount-shm"},
     "bookworm": {"kernel-log"},
+    PROXMOX_KERNEL: {"chain-host-remount-shm"},
 }
 
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;

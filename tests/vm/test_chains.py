@@ -20,6 +20,17 @@ ONLY_SUITES = (USER_MODE, "bookworm")
 OURS = [column for column in COLUMNS if column.ours]
 STEPS = 3000
 
+# Host options and processes; and what the kernel runs as root of the host, or takes orders from.
+GRAVE = ("superblock", "process", "fusectl", "configfs", "devtmpfs", "binfmt_misc")
+RUN = (
+    "core_pattern",
+    "modprobe",
+    "poweroff_cmd",
+    "uevent_helper",
+    "sysrq-trigger",
+    "release_agent",
+)
+
 # What is taken out of a profile or put in -> the kinds of things that are then found. As 1.0.0 was.
 WEAKER = {
     "proc-anywhere": (
@@ -62,7 +73,10 @@ def test_no_chain_under_our_profiles(searching: Machine, column: Column) -> None
     done = search(searching, column, "--steps", STEPS, *KNOWN[column.key], seconds=600)
     print(done.text)
     assert done.tried >= STEPS and done.worked > 100
-    assert done.found == ()
+    if column.key == "privileged-docker":  # no wall (SECURITY.md), but not the known ways to root
+        assert [found for found in done.found if found.kind in GRAVE or found.names(RUN)] == []
+    else:
+        assert done.found == ()
 
 
 @pytest.mark.parametrize("weaker", WEAKER)

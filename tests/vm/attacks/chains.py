@@ -49,6 +49,10 @@ class Found(NamedTuple):
     steps: int
     severe: bool
 
+    def names(self, words: tuple[str, ...]) -> bool:
+        """Whether one of the words is in what it is."""
+        return any(word in self.what for word in words)
+
 
 class Search(NamedTuple):
     """What a search did: steps tried, how many worked, different states, seconds, and findings."""

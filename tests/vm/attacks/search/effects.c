@@ -67,7 +67,7 @@ static int is_own(const char *type, const char *path)
 {
 	static const char *const proc[] = {"/sys/net/", "/sys/kernel/hostname", "/sys/kernel/domainname",
 		"/sys/kernel/msg", "/sys/kernel/sem", "/sys/kernel/shm", "/sys/kernel/ns_last_pid",
-		"/sys/kernel/auto_msgmni", "/sys/fs/mqueue/", "/sys/user/", "/sys/fs/binfmt_misc/", NULL};
+		"/sys/kernel/auto_msgmni", "/sys/kernel/pid_max", "/sys/fs/mqueue/", "/sys/user/", "/sys/fs/binfmt_misc/", NULL};
 	static const char *const sysfs[] = {"/fs/cgroup/", "/devices/virtual/net", "/class/net/", NULL};
 	const char *const *own = strcmp(type, "proc") ? sysfs : proc;
 
