@@ -1,7 +1,7 @@
 """Searches long for a chain of steps that leads out of a container (tests/vm/attacks/search).
 
 A line a column: steps tried, how many of them worked, different states, kinds of findings, seconds.
-Needs root.
+Needs root. The lines are added to searched.tsv in the cache, to keep in tests/vm/attacks.
 
     /usr/bin/python3 -m tests.bench.chains [--suite SUITE] [--steps N] [--random SEED] [COLUMN...]
 """
@@ -13,7 +13,9 @@ import sys
 
 from tests.vm.attacks.chains import KNOWN, push, search, start
 from tests.vm.attacks.columns import COLUMNS
+from tests.vm.attacks.table import SEARCHED
 from tests.vm.containers import assign, pct
+from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
 from tests.vm.harness.suites import SUITES
@@ -28,7 +30,7 @@ def main() -> int:
     parser.add_argument("--suite", choices=SUITES, default="trixie")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--random", type=int, default=0, help="a seed: deep walks by chance")
-    parser.add_argument("columns", nargs="*", choices=[[], *columns], default=[])
+    parser.add_argument("columns", nargs="*", metavar="COLUMN")
     options = parser.parse_args()
     found = 0
     with Machine.resume(installed(options.suite)) as vm:
@@ -47,6 +49,9 @@ def main() -> int:
                 f"{done.states} states, {len(done.found)} kinds found, {done.seconds} s",
                 flush=True,
             )
+            figures = (options.suite, key, done.tried, done.worked, done.states, len(done.found))
+            with (cache.folder() / SEARCHED.name).open("a") as kept:
+                print(*figures, sep="\t", file=kept)
             if column.ours:
                 found += len(done.found)
                 print(done.text, flush=True)

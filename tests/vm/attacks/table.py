@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 TREE = HERE.parents[2]
 README = TREE / "README.md"
 MATRIX = TREE / "debian/doc/attacks.md"
+# What tests.bench.chains printed: suite, column, steps tried, worked, states, kinds found.
+SEARCHED = HERE / "searched.tsv"
 MARK = "<!-- {} of what tests.vm.attacks.table writes -->\n"
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
 # As people know them: the kernels of Debian 13 and 12, and that of Proxmox VE 9.1.
@@ -59,8 +61,28 @@ def load(suite: str) -> dict[str, dict[str, str]]:
 def render(measured: Mapping[str, Measured]) -> str:
     """The document of all tricks; measured: suite -> what was measured there."""
     return "# What root inside a container can do to the host\n\n" + (
-        summary(measured) + _details(measured)
+        summary(measured) + _searched() + _details(measured)
     )
+
+
+def _searched() -> str:
+    """What searches for chains found: SEARCHED has a line for each."""
+    text = (
+        "## Searched for chains\n\n"
+        "A program in the container composes mounts of each kind at each place, binds, moves,\n"
+        "remounts, umounts, renames, other roots, other namespaces and detached mounts up to five\n"
+        "deep, and asks after each step whether a file of the host's kernel can be written, a\n"
+        "read-only share writable, a file system of the host changed or a process of the host\n"
+        "visible (`python3 -m tests.bench.chains`). Kinds: ways found that SECURITY.md does not\n"
+        "name. 1.0.0: the profiles of that release, as a control.\n\n"
+        "| Linux | container | steps tried | worked | states | kinds found |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    for line in SEARCHED.read_text().splitlines():
+        suite, column, tried, worked, states, kinds = line.split("\t")
+        text += f"| {RELEASE[suite]} | {column.replace('-', ' ', 1)} | {int(tried):,} | "
+        text += f"{int(worked):,} | {int(states):,} | {kinds} |\n"
+    return text + "\n"
 
 
 def _count(measured: Measured, column: Column) -> int:
