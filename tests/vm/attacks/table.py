@@ -47,10 +47,11 @@ def dump(measured: Measured) -> str:
 
 
 def load(suite: str) -> dict[str, dict[str, str]]:
-    """What measured-SUITE.tsv says."""
+    """What measured-SUITE.tsv says; ? for what it does not have."""
     head, *lines = path(suite).read_text().splitlines()
     keys = head.split("\t")[1:]
-    found: dict[str, dict[str, str]] = {key: {} for key in keys}
+    names = row_names()
+    found = {column.key: dict.fromkeys(names, "?") for column in ALL}
     for line in lines:
         name, *letters = line.split("\t")
         for key, letter in zip(keys, letters, strict=True):
@@ -85,12 +86,13 @@ def _searched() -> str:
     return text + "\n"
 
 
-def _count(measured: Measured, column: Column) -> int:
-    return sum(letter == "H" for letter in measured[column.key].values())
+def _count(measured: Measured, column: Column) -> str:
+    letters = measured[column.key].values()
+    return "?" if set(letters) == {"?"} else str(sum(letter == "H" for letter in letters))
 
 
 def _counts(measured: Mapping[str, Measured], column: Column) -> str:
-    return ", ".join(str(_count(measured[suite], column)) for suite in SUITES)
+    return ", ".join(_count(measured[suite], column) for suite in SUITES)
 
 
 def summary(measured: Mapping[str, Measured]) -> str:
@@ -106,10 +108,9 @@ def summary(measured: Mapping[str, Measured]) -> str:
         text += f"| {title} | {' | '.join(_counts(measured, column) for column in pair)} |\n"
     for column in (ALONE_BASE, ALONE, BARE):
         text += f"| {column.title} | {_counts(measured, column)} | |\n"
-    for suite in SUITES:
-        unknown = sum(letter == "?" for letter in measured[suite][BARE.key].values())
-        if unknown:
-            text += f"\n{unknown} of the tricks are not measured on Linux {RELEASE[suite]} yet.\n"
+    unknown = [sum(x == "?" for x in measured[suite][BARE.key].values()) for suite in SUITES]
+    if any(unknown):
+        text += f"\nNot measured yet: {', '.join(map(str, unknown))}.\n"
     return text + "\n"
 
 

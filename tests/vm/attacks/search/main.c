@@ -221,7 +221,7 @@ static void print_found(const struct result *result, const struct step *steps, i
 }
 
 /* One of a kind: what it is, and the verbs of the steps. */
-static int is_new_kind(const struct result *result, const struct step *steps, int depth)
+static uint64_t kind_of(const struct result *result, const struct step *steps, int depth)
 {
 	unsigned long verbs = 0;
 	char text[64];
@@ -229,7 +229,7 @@ static int is_new_kind(const struct result *result, const struct step *steps, in
 	for (int i = 0; i < depth; i++)
 		verbs |= 1UL << (steps[i].verb + 20 * steps[i].who);
 	snprintf(text, sizeof(text), "%lx %d", verbs, result->severe);
-	return set_add(kinds, KINDS, hash(hash(0, text), result->kind));
+	return hash(hash(0, text), result->kind);
 }
 
 /* The steps that it takes: each is left out once. */
@@ -278,14 +278,16 @@ static void judge(const struct result *result, const struct step *steps, int dep
 	found++;
 	if (most_found > 0) {
 		struct step fewer[DEEPEST];
+		uint64_t kind = kind_of(result, steps, depth), fewest;
 		int left;
 
 		memcpy(fewer, steps, depth * sizeof(*steps));
-		if (is_new_kind(result, steps, depth)) {
+		if (set_add(kinds, KINDS, kind)) {
 			shared->ask_again = 1;
 			left = shortest(fewer, depth, result->kind);
 			shared->ask_again = 0;
-			if (left < depth && !is_new_kind(result, fewer, left))
+			fewest = kind_of(result, fewer, left);
+			if (fewest != kind && !set_add(kinds, KINDS, fewest))
 				return;
 			most_found--;
 			print_found(result, fewer, left);
