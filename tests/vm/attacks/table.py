@@ -62,7 +62,7 @@ def load(suite: str) -> dict[str, dict[str, str]]:
 def render(measured: Mapping[str, Measured]) -> str:
     """The document of all tricks; measured: suite -> what was measured there."""
     return "# What root inside a container can do to the host\n\n" + (
-        summary(measured) + _searched() + _details(measured)
+        summary(measured, alone=True) + _searched() + _details(measured)
     )
 
 
@@ -95,8 +95,8 @@ def _counts(measured: Mapping[str, Measured], column: Column) -> str:
     return ", ".join(_count(measured[suite], column) for suite in SUITES)
 
 
-def summary(measured: Mapping[str, Measured]) -> str:
-    """How many attacks succeeded, one line per profile."""
+def summary(measured: Mapping[str, Measured], *, alone: bool = False) -> str:
+    """How many attacks succeeded, one line per profile; alone: also without the seccomp policy."""
     text = (
         f"How many of {len(row_names())} attacks by root inside a container harmed the host:\n\n"
         f"| Profile (Linux {', '.join(RELEASE.values())}) | privileged | unprivileged |\n"
@@ -106,7 +106,7 @@ def summary(measured: Mapping[str, Measured]) -> str:
     for pair in zip(COLUMNS[:half], COLUMNS[half:], strict=True):
         title = f"**{pair[0].title}**" if pair[0].ours else pair[0].title
         text += f"| {title} | {' | '.join(_counts(measured, column) for column in pair)} |\n"
-    for column in (ALONE_BASE, ALONE, BARE):
+    for column in (*((ALONE_BASE, ALONE) if alone else ()), BARE):
         text += f"| {column.title} | {_counts(measured, column)} | |\n"
     unknown = [sum(x == "?" for x in measured[suite][BARE.key].values()) for suite in SUITES]
     if any(unknown):
