@@ -136,6 +136,7 @@ def test_profiles_made_up_inside_make_few_series(host: FakeHost) -> None:
 LOAD = 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["equal", "names", "kinds", "numbers", "flocks"])
 def test_a_hundred_thousand_lines(host: FakeHost, kind: str) -> None:
     """A million take under a minute of a processor that is left alone, and 100 MB.

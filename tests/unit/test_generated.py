@@ -19,7 +19,7 @@ from phoenix_apparmor.policy import files
 from tests.names import BASE, DOCKER
 
 SCHEMA = lookup.schema()
-# tests/bench/mutations.py asks for few.
+# tests/bench/mutations.py and tests/run --fast ask for few.
 EXAMPLES = int(os.environ.get("PHOENIX_TEST_EXAMPLES", "400"))
 MANY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
