@@ -369,7 +369,8 @@ class Trials:
         if status:
             killer = killer_in((one.tree / "said").read_text(errors="replace"))
             if not self._is_trusted(killer, one.tree):
-                print(f"{killer} fails without a mutation and is left out", flush=True)
+                print(f"{killer} fails without a mutation and is left out:", flush=True)
+                print((one.tree / "said").read_text(errors="replace")[-1500:], flush=True)
                 self._tests.pop(killer, None)
                 self._todo.append((one.module, one.mutant))
                 return
