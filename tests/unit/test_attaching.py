@@ -165,7 +165,7 @@ def test_times_bound_every_step() -> None:
 def test_one_step_that_fails_stops_no_other(
     real: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = []
+    done: list[Host] = []
 
     def fails(_: Host) -> None:
         raise PhoenixError("the first.", hint="A hint.")
@@ -191,9 +191,12 @@ def test_the_snippet_is_linked_once(host: FakeHost, real: Host) -> None:
     for _ in range(2):
         maintscript.link_hookscript(real)
         assert os.readlink(link) == paths.HOOKSCRIPT
-    for spoil in (lambda: link.symlink_to("/elsewhere"), lambda: link.write_text("x")):
+    for target in ("/elsewhere", ""):
         link.unlink()
-        spoil()
+        if target:
+            link.symlink_to(target)
+        else:
+            link.write_text("x")
         with pytest.raises(PhoenixError, match="is not our link and stays"):
             maintscript.link_hookscript(real)
     link.unlink()
