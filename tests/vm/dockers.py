@@ -17,11 +17,11 @@ MODULES = (
     "modprobe -a bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE "
     "xt_conntrack xt_addrtype xt_nat xt_tcpudp ip_tables"
 )
-# An image of busybox, without a network to pull one from.
+# An image of busybox, without a network to pull one from; with the folders that every image has.
 START = """\
 systemctl unmask docker.service docker.socket containerd.service 2>/dev/null
 timeout 150 systemctl start docker || journalctl -u docker -u containerd -n 20 -o cat
-mkdir -p /root/img/bin && cp /bin/busybox /root/img/bin/
+mkdir -p /root/img/{bin,dev,etc,proc,sys,tmp,run} && cp /bin/busybox /root/img/bin/
 for applet in sh cat ls touch sleep wget httpd mkdir echo; do
     ln -sf busybox /root/img/bin/$applet
 done
@@ -31,7 +31,7 @@ docker info --format '{{.Driver}} {{.SecurityOptions}}'
 # Told apart from all else that runs by how long it sleeps.
 NESTED = "docker run -d --rm --name nested {} bb sleep {} >/dev/null"
 
-# Docker's data elsewhere, and podman: what the profile leaves to a site.
+# Docker's data elsewhere, which the profile leaves to a site; podman.
 DATA_ROOT = """\
 systemctl stop docker docker.socket
 mkdir -p /etc/docker; echo '{"data-root": "/data/docker"}' >/etc/docker/daemon.json

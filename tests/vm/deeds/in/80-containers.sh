@@ -18,60 +18,61 @@ make_image() {
 
 docker_up() {
     need docker
-    systemctl is-active -q docker || {
+    { [ -e "$CDI" ] && systemctl is-active -q docker; } || {
         tools
         echo '{"features": {"cdi": true}, "runtimes": {"nvidia": {"path": "/usr/local/bin/nvidia-runtime"}}}' \
             >/etc/docker/daemon.json
         systemctl unmask docker.service docker.socket containerd.service
+        systemctl stop docker docker.socket
         start docker
     }
-    docker image inspect bb >/dev/null 2>&1 || {
+    docker image inspect deeds >/dev/null 2>&1 || {
         make_image
-        docker import /root/img.tar bb
+        docker import /root/img.tar deeds
     }
 }
 
 podman_up() {
     need podman
     [ -e "$CDI" ] || tools
-    podman image exists bb || {
+    podman image exists deeds || {
         make_image
-        podman import -q /root/img.tar bb
+        podman import -q /root/img.tar deeds
     }
 }
 
 deed_docker_run() {
     docker_up
-    docker run --rm bb echo inside | grep -qx inside
+    docker run --rm deeds echo inside | grep -qx inside
 }
 
 deed_docker_sysctl() {
     docker_up
     docker run --rm --sysctl kernel.shmmax=123456 --sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=16384 \
-        bb cat /proc/sys/kernel/shmmax | grep -qx 123456
+        deeds cat /proc/sys/kernel/shmmax | grep -qx 123456
 }
 
 deed_docker_options() {
     docker_up
     docker run --rm --read-only --tmpfs /tmp:size=8M,noexec --shm-size 64M --hostname deed --cap-drop ALL \
         --security-opt no-new-privileges --memory 64M --pids-limit 50 --init \
-        bb sh -c 'touch /tmp/x; hostname' | grep -qx deed
+        deeds sh -c 'touch /tmp/x; hostname' | grep -qx deed
 }
 
 deed_docker_privileged() {
     docker_up
-    docker run --rm --privileged --ipc host --pid host --net host bb ls -d /dev/nvidia0 /sys/fs/cgroup
+    docker run --rm --privileged --ipc host --pid host --net host deeds ls -d /dev/nvidia0 /sys/fs/cgroup
 }
 
 deed_docker_volumes() {
     docker_up
-    docker run --rm -v deed:/v -v /srv:/srv:ro --mount type=tmpfs,dst=/t bb sh -c 'touch /v/x /t/x; touch /srv/x || echo ro' |
+    docker run --rm -v deed:/v -v /srv:/srv:ro --mount type=tmpfs,dst=/t deeds sh -c 'touch /v/x /t/x; touch /srv/x || echo ro' |
         grep -qx ro
 }
 
 deed_docker_compose() {
     docker_up
-    printf 'services:\n  a:\n    image: bb\n    command: [echo, composed]\n' >/root/compose.yaml
+    printf 'services:\n  a:\n    image: deeds\n    command: [echo, composed]\n' >/root/compose.yaml
     { docker compose -f /root/compose.yaml up || docker-compose -f /root/compose.yaml up; } 2>&1 | grep -q 'composed'
 }
 
@@ -83,34 +84,34 @@ deed_ctr() {
 
 deed_podman_run() {
     podman_up
-    podman run --rm --network none bb echo inside | grep -qx inside
+    podman run --rm --network none deeds echo inside | grep -qx inside
 }
 
 deed_podman_runc() {
     podman_up
-    podman --runtime runc run --rm --network none bb echo inside | grep -qx inside
+    podman --runtime runc run --rm --network none deeds echo inside | grep -qx inside
 }
 
 deed_podman_network() {
     podman_up
     export NETAVARK_FW=iptables
-    podman run --rm bb ls /sys/class/net/eth0/address
+    podman run --rm deeds ls /sys/class/net/eth0/address
 }
 
 deed_podman_options() {
     podman_up
     podman run --rm --network none --read-only --tmpfs /t -v /srv:/srv:ro --shm-size 64M --sysctl kernel.msgmax=16384 \
-        bb sh -c 'touch /t/x; cat /proc/sys/kernel/msgmax' | grep -qx 16384
+        deeds sh -c 'touch /t/x; cat /proc/sys/kernel/msgmax' | grep -qx 16384
 }
 
 deed_podman_privileged() {
     podman_up
-    podman run --rm --network none --privileged bb ls -d /sys/fs/cgroup
+    podman run --rm --network none --privileged deeds ls -d /sys/fs/cgroup
 }
 
 deed_podman_pod() {
     podman_up
-    podman run -d --rm --network none --name deed bb sleep 60
+    podman run -d --rm --network none --name deed deeds sleep 60
     podman exec deed echo inside | grep -qx inside
     podman kill deed
 }
@@ -118,7 +119,7 @@ deed_podman_pod() {
 deed_podman_build() {
     podman_up
     mkdir -p /root/build
-    printf 'FROM bb\nRUN echo built >/built\n' >/root/build/Dockerfile
+    printf 'FROM deeds\nRUN echo built >/built\n' >/root/build/Dockerfile
     podman build -q --network none -t built /root/build
     podman run --rm --network none built cat /built | grep -qx built
 }
@@ -127,7 +128,7 @@ deed_buildah() {
     need buildah
     podman_up
     local container
-    container=$(buildah from bb)
+    container=$(buildah from deeds)
     buildah run --network none "$container" -- echo inside | grep -qx inside
     buildah rm "$container"
 }
@@ -144,8 +145,8 @@ deed_podman_rootless() {
     # Its root is an overlay file system in this test: no second one on it.
     local podman=(runuser -u deed -- env "XDG_RUNTIME_DIR=/run/user/$(id -u deed)" "HOME=/home/deed" podman --storage-driver vfs)
     cd /home/deed
-    "${podman[@]}" import -q /tmp/img.tar bb
-    "${podman[@]}" run --rm --network none bb id -u | grep -qx 0
+    "${podman[@]}" import -q /tmp/img.tar deeds
+    "${podman[@]}" run --rm --network none deeds id -u | grep -qx 0
 }
 
 deed_buildah_rootless() {

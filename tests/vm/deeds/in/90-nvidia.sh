@@ -24,12 +24,12 @@ same() {
 
 deed_nvidia_docker_gpus() {
     docker_up
-    same docker run --rm --gpus all bb sh -c "$CHECK"
+    same docker run --rm --gpus all deeds sh -c "$CHECK"
 }
 
 deed_nvidia_docker_gpus_privileged() {
     docker_up
-    same docker run --rm --privileged --gpus all bb sh -c "$CHECK"
+    same docker run --rm --privileged --gpus all deeds sh -c "$CHECK"
 }
 
 deed_nvidia_docker_compose() {
@@ -37,7 +37,7 @@ deed_nvidia_docker_compose() {
     cat >/root/gpu.yaml <<'X'
 services:
   gpu:
-    image: bb
+    image: deeds
     command: [nvidia-smi]
     deploy: {resources: {reservations: {devices: [{driver: nvidia, count: all, capabilities: [gpu]}]}}}
 X
@@ -49,7 +49,7 @@ deed_nvidia_docker_device_cgroup() {
     docker_up
     grep -q ' 4294967295' /proc/self/uid_map || absent 'unprivileged'
     touch /etc/nvidia-replay-devices
-    same docker run --rm --gpus all bb sh -c "$CHECK" || {
+    same docker run --rm --gpus all deeds sh -c "$CHECK" || {
         rm /etc/nvidia-replay-devices
         return 1
     }
@@ -60,22 +60,26 @@ deed_nvidia_docker_cdi() {
     docker_up
     docker run --help | grep -q -- --gpus
     docker info 2>/dev/null | grep -qi cdi || absent 'no CDI in this Docker'
-    same docker run --rm --device nvidia.com/gpu=all bb sh -c "$CHECK"
+    same docker run --rm --device nvidia.com/gpu=all deeds sh -c "$CHECK"
 }
 
 deed_nvidia_docker_runtime() {
     docker_up
-    same docker run --rm --runtime nvidia bb sh -c "$CHECK"
+    same docker run --rm --runtime nvidia deeds sh -c "$CHECK"
+}
+
+oci() {
+    command -v crun || command -v runc
 }
 
 deed_nvidia_podman_hook() {
     podman_up
-    same podman --runtime crun run --rm --hooks-dir "$HOOKS" --network none bb sh -c "$CHECK"
+    same podman --runtime "$(oci)" run --rm --hooks-dir "$HOOKS" --network none deeds sh -c "$CHECK"
 }
 
 deed_nvidia_podman_cdi() {
     podman_up
-    same podman --runtime crun run --rm --network none --device nvidia.com/gpu=all bb sh -c "$CHECK"
+    same podman --runtime "$(oci)" run --rm --network none --device nvidia.com/gpu=all deeds sh -c "$CHECK"
 }
 
 # A user namespace inside: dockerd with userns-remap.
@@ -87,5 +91,5 @@ deed_nvidia_docker_userns() {
     systemctl stop docker docker.socket
     systemctl reset-failed docker
     docker_up
-    same docker run --rm --gpus all bb sh -c "$CHECK"
+    same docker run --rm --gpus all deeds sh -c "$CHECK"
 }
