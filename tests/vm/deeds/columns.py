@@ -26,6 +26,11 @@ class Column(NamedTuple):
     more: str = ""
 
     @property
+    def title(self) -> str:
+        kind = "unprivileged" if self.unprivileged else "privileged"
+        return f"{self.assigned or self.key[2:]}, {kind}"
+
+    @property
     def lines(self) -> str:
         """Of its .conf."""
         devices = "" if self.unprivileged else DEVICES

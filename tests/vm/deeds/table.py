@@ -1,19 +1,26 @@
 """What works where: what was measured for comparison, and the table for people made from it.
 
-    /usr/bin/python3 -m tests.vm.deeds.table      prints the table
+    /usr/bin/python3 -m tests.vm.deeds.table      writes debian/doc/deeds.md
 
 measured-SUITE.tsv: a line a deed, its name and a letter a column: w works, f fails, . absent.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.build import TREE
+from tests.vm.attacks.table import RELEASE
+
+from . import by_design
 from .columns import OTHERS, OURS
 from .program import names
 
 HERE = Path(__file__).parent
+DOCUMENT = TREE / "debian/doc/deeds.md"
+SUITES = ("trixie", "bookworm")
 LETTERS = {"works": "w", "fails": "f", "absent": "."}
 # Column key -> deed -> letter
 Measured = Mapping[str, Mapping[str, str]]
@@ -47,21 +54,81 @@ def load(suite: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def counts(measured: Measured) -> str:
-    """A line a column: how many deeds work, and which do not."""
-    text = "| under | work | do not |\n|---|---|---|\n"
-    for key in KEYS:
-        letters = measured.get(key, {})
-        failed = [name for name, letter in letters.items() if letter == "f"]
-        works = sum(letter == "w" for letter in letters.values())
-        text += f"| {key} | {works} | {', '.join(failed)} |\n"
+def render(measured: Mapping[str, Measured]) -> str:
+    """The document: suite -> what was measured on it."""
+    return (
+        "# What people run in containers, and under which profile it works\n\n"
+        + summary(measured)
+        + _reasons()
+        + _details(measured)
+    )
+
+
+def summary(measured: Mapping[str, Measured]) -> str:
+    """How many deeds work, a line a column."""
+    text = (
+        f"Of {len(names())} things that people run in a container, each judged by its effect, how\n"
+        "many work, and how many do not. (What a kernel, a release or a container does not\n"
+        "offer is in neither number.)\n\n"
+        f"| under | {' | '.join(f'Debian {RELEASE[suite]}' for suite in measured)} |\n"
+        f"|---{'|---' * len(measured)}|\n"
+    )
+    for column in (*OURS, *OTHERS):
+        cells = []
+        for suite in measured:
+            letters = [*measured[suite].get(column.key, {}).values()]
+            cells.append(f"{letters.count('w')}, {letters.count('f')}" if letters else "")
+        title = f"**{column.title}**" if column in OURS else column.title
+        text += f"| {title} | {' | '.join(cells)} |\n"
+    return text + "\n"
+
+
+def _reasons() -> str:
+    text = "## What does not work under our profiles, and why\n\n"
+    text += "| what | where | why |\n|---|---|---|\n"
+    for reason in by_design.KNOWN:
+        where = {"": "everywhere", "p-": "privileged", "u-": "unprivileged"}
+        place = where.get(reason.columns, reason.columns.replace("-", " "))
+        text += f"| {', '.join(reason.deeds)} | {place} | {reason.why} |\n"
+    return text + "\n"
+
+
+def _details(measured: Mapping[str, Measured]) -> str:
+    """Every deed; those with the same outcome everywhere share a line."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name in names():
+        cells = tuple(
+            _cell([measured[suite].get(key, {}).get(name, "-") for suite in measured])
+            for key in KEYS
+        )
+        groups.setdefault(cells, []).append(name)
+    heads = " | ".join(key.replace("-", " ") for key in KEYS)
+    text = (
+        "## Each of them\n\n"
+        "x: works. no: does not (no12, no13: only on that Debian). Empty: not offered, or not\n"
+        "tried. u: unprivileged container, p: privileged; generated has nesting=1. Each is a\n"
+        "function of that name in `tests/vm/deeds/in`; `tests/vm/test_deeds.py` runs them.\n\n"
+        f"| | {heads} |\n|---{'|---' * len(KEYS)}|\n"
+    )
+    for cells, some in groups.items():
+        # Lines of a length that a person, and lintian, can take.
+        for line in textwrap.wrap(", ".join(some), 300, break_on_hyphens=False):
+            text += f"| {line.rstrip(',')} | {' | '.join(cells)} |\n"
     return text
 
 
+def _cell(letters: list[str]) -> str:
+    """One cell from the letters of the suites."""
+    failed = [RELEASE[s] for s, letter in zip(SUITES, letters, strict=False) if letter == "f"]
+    if failed:
+        seen = [letter for letter in letters if letter in "wf"]
+        return "no" if len(failed) == len(seen) else f"no{failed[0]}"
+    return "x" if "w" in letters else ""
+
+
 def main() -> None:
-    for file in sorted(HERE.glob("measured-*.tsv")):
-        suite = file.stem.partition("-")[2]
-        print(f"{suite}:\n\n{counts(load(suite))}")
+    """Writes debian/doc/deeds.md, which the package has."""
+    DOCUMENT.write_text(render({suite: load(suite) for suite in SUITES}))
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ deed_docker_compose() {
 
 deed_ctr() {
     docker_up
-    ctr images ls >/dev/null
-    ctr run --rm --rootfs /root/img deed /bin/echo inside | grep -qx inside
+    docker save deeds | ctr images import - >/dev/null
+    ctr run --rm docker.io/library/deeds:latest deed /bin/echo inside | grep -qx inside
 }
 
 deed_podman_run() {
