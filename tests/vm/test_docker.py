@@ -38,11 +38,8 @@ COMPOSE = """\
 printf 'services:\\n  a:\\n    image: bb\\n    command: [echo, composed]\\n' >/root/compose.yaml
 docker compose -f /root/compose.yaml up
 """
-# What NVIDIA's container tools do, and podman: tests/vm/deeds/in/{80-containers,90-nvidia}.sh.
-GPU = (
-    *("nvidia_docker_gpus", "nvidia_docker_gpus_privileged", "nvidia_docker_compose"),
-    *("nvidia_docker_cdi", "nvidia_podman_hook", "nvidia_podman_cdi"),
-)
+# What NVIDIA's container tools do: tests/vm/deeds/in/90-nvidia.sh.
+GPU = ("nvidia_docker_gpus", "nvidia_docker_cdi", "nvidia_podman_hook", "nvidia_podman_cdi")
 
 
 @pytest.fixture(scope="module")

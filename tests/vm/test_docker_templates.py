@@ -7,9 +7,11 @@ import pytest
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
+from tests.vm.deeds.program import do, put
 from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import STOCK
+from tests.vm.nvidia import driver
 
 # test_docker.py is for every kernel; this is about what is in the container.
 ONLY_SUITES = STOCK
@@ -52,9 +54,11 @@ def test_unprivileged_with_securityfs_of_the_template(
         destroy(vm, CTID)
 
 
-def test_privileged_has_the_plain_label(roots_vm: Machine) -> None:
+def test_privileged_has_the_plain_label_and_cdi(roots_vm: Machine) -> None:
+    """NVIDIA's legacy hook remounts a whole file system, which the seccomp policy refuses."""
     vm = roots_vm
-    make(vm, CTID, "bookworm", unprivileged=False)
+    driver.install(vm)
+    make(vm, CTID, "bookworm", unprivileged=False, more=driver.MOUNTS)
     assign(vm, {CTID: DOCKER})
     plain = f"{DOCKER} (enforce)"
     try:
@@ -62,6 +66,11 @@ def test_privileged_has_the_plain_label(roots_vm: Machine) -> None:
         assert label(vm, CTID) == plain
         assert "overlay2" in start_docker(vm, CTID)
         assert nested(vm, CTID) == plain
+        put(vm, CTID)
+        done = do(vm, CTID, ("90-nvidia.sh",), "nvidia_podman_cdi nvidia_docker_gpus")
+        assert done["nvidia_podman_cdi"].word == "works", done
+        assert done["nvidia_docker_gpus"].word == "fails", done
+        assert "Operation not permitted" in done["nvidia_docker_gpus"].said
     finally:
         destroy(vm, CTID)
 

@@ -89,7 +89,7 @@ deed_nvidia_docker_userns() {
     echo 'dockremap:30000:20000' >>/etc/subgid
     sed -i 's/^{/{"userns-remap": "default", /' /etc/docker/daemon.json
     systemctl stop docker docker.socket
-    systemctl reset-failed docker
+    systemctl reset-failed docker || true
     docker_up
     same docker run --rm --gpus all deeds sh -c "$CHECK"
 }

@@ -54,16 +54,21 @@ static const char *scratch(const struct container *container, const char *id, co
 	return file;
 }
 
-/* One bind mount, read-only and private: by one call that ignores that, or by three. */
-static void bind_private(const char *source, const char *target, int old)
+/*
+ * One bind mount, read-only and private: by one call that ignores that, or by three. (Each opens the
+ * place: what was opened before the first mount is below it.)
+ */
+static void bind_private(const char *source, const char *path, int old)
 {
 	unsigned long flags = MS_RDONLY | MS_NODEV | MS_NOSYMFOLLOW;
+	const char *target = descriptor(opened(path, O_RDONLY));
 
 	if (old) {
 		do_mount(source, target, "", MS_BIND | MS_PRIVATE | flags, "");
 		return;
 	}
 	do_mount(source, target, "", MS_BIND, "");
+	target = descriptor(opened(path, O_RDONLY));
 	do_mount("", target, "", MS_REMOUNT | MS_BIND | flags, "");
 	do_mount("", target, "", MS_PRIVATE, "");
 }
@@ -110,7 +115,8 @@ void update_ldcache(const struct container *container, const char *ldconfig, int
 	}
 	do_mount("proc", below(container, "/proc"), "proc", 0, "");
 	snprintf(file, sizeof(file), "%s", scratch(container, id, "ldconfig"));
-	bind_private(ldconfig, descriptor(opened(file, O_CREAT | O_RDWR)), old);
+	close(opened(file, O_CREAT | O_RDWR));
+	bind_private(ldconfig, file, old);
 	pivot(container->root);
 	snprintf(inside, sizeof(inside), "/run/nvidia-ctk-hook/%s/ldconfig", id);
 	execute_sealed(inside, arguments);
@@ -141,5 +147,5 @@ void no_device_nodes(const struct container *container)
 	file = scratch(container, "params", "nvct-params");
 	make_file(file, "ModifyDeviceFiles: 0\n");
 	changed = opened(file, O_RDWR);
-	bind_private(descriptor(changed), descriptor(opened(params, O_RDONLY)), 0);
+	bind_private(descriptor(changed), params, 0);
 }

@@ -1,0 +1,105 @@
+"""Which mounts the compiled profile for Docker allows: what engines and tools need, and no more.
+
+Each case is a call of mount(2) as AppArmor sees it. VMs do the same with the programs themselves
+(tests/vm/deeds) and with what attackers do (tests/vm/attacks); this takes seconds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import NamedTuple
+
+import pytest
+
+from tests.names import DOCKER
+from tests.unit.fakehost import REPO
+from tests.unit.policydfa import ABI, ACCEPT, MAGIC, PARSER, Automaton
+
+# include/uapi/linux/mount.h
+FLAGS = {
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "remount": 32, "bind": 4096, "move": 8192,
+    "rec": 16384, "silent": 32768, "private": 1 << 18, "slave": 1 << 19, "relatime": 1 << 21,
+}  # fmt: skip
+# security/apparmor: the class of mounts, and the bit of mount(2) in what a state accepts
+CLASS_MOUNT, MAY_MOUNT = 7, 2
+
+
+class Call(NamedTuple):
+    target: str
+    source: str = ""
+    fstype: str = ""
+    flags: str = ""
+
+
+ALLOWED = {
+    # NVIDIA's legacy hook, around ldconfig
+    "nvidia-dev-rw": Call("/dev/", flags="remount"),
+    "nvidia-dev-ro": Call("/dev/", flags="remount ro"),
+    "docker-proc": Call("/var/lib/docker/overlay2/x/merged/proc/", "proc", "proc"),
+    "podman-proc": Call("/var/lib/containers/storage/overlay/x/merged/proc/", "proc", "proc"),
+    "crun-proc-bus": Call(
+        "/var/lib/containers/storage/overlay/x/merged/proc/bus/",
+        "/var/lib/containers/storage/overlay/x/merged/proc/bus/",
+        flags="bind rec",
+    ),
+    "runc-proc-bus": Call("/proc/bus/", "/proc/bus/", flags="bind rec"),
+    "podman-netns": Call("/run/netns/netns-1", "/", flags="bind rec"),
+    "rootless-proc": Call(
+        "/home/a/.local/share/containers/storage/vfs/dir/x/proc/", "proc", "proc"
+    ),
+    "rootless-netns": Call("/run/user/1000/netns/netns-1", "/", flags="bind rec"),
+    "bubblewrap-slave": Call("/", flags="silent slave rec"),
+    "bubblewrap-private": Call("/oldroot/", flags="silent private rec"),
+    "bubblewrap-bind": Call("/newroot/usr/", "/oldroot/usr/", flags="silent bind rec"),
+    "bubblewrap-ro": Call("/newroot/usr/", flags="ro silent nosuid nodev remount bind relatime"),
+    "bubblewrap-proc": Call("/newroot/proc/", "proc", "proc", "silent nosuid nodev noexec"),
+    "tmpfs": Call("/mnt/", "none", "tmpfs"),
+}
+DENIED = {
+    "fusectl": Call("/var/lib/docker/f/", "none", "fusectl"),
+    "fusectl-newroot": Call("/newroot/f/", "none", "fusectl"),
+    "fusectl-anywhere": Call("/mnt/f/", "none", "fusectl"),
+    "proc-on-dev": Call("/dev/", "proc", "proc"),
+    "proc-on-tmp": Call("/tmp/x/", "proc", "proc"),
+    "bus-by-name": Call("/var/lib/docker/w/", "/q/bus/", flags="bind"),
+    "bus-by-name-kept": Call("/var/lib/docker/bus/", "/q/bus/", flags="bind rec"),
+    "bpf": Call("/newroot/b/", "bpf", "bpf"),
+    "kernel-by-name": Call("/newroot/x/", "/w/kernel/", flags="bind"),
+    "kernel-by-name-podman": Call("/var/lib/containers/x/", "/w/kernel/", flags="bind rec"),
+    "share-made-writable": Call("/mnt/share/", flags="remount bind"),
+    "share-made-writable-in-a-user-namespace": Call(
+        "/mnt/share/", flags="remount bind nosuid nodev"
+    ),
+    "root-made-read-only": Call("/", flags="remount ro"),
+}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Automaton:
+    folders = ("-I", str(REPO / "profiles"), "-I", "/etc/apparmor.d")
+    profile = str(REPO / "profiles" / DOCKER)
+    command = [PARSER, "-QTKS", "--config-file=/dev/null", f"--features-file={ABI}", *folders]
+    found = subprocess.run([*command, profile], capture_output=True, check=True).stdout
+    return Automaton(found[found.index(MAGIC) :])
+
+
+def allows(policy: Automaton, call: Call) -> bool:
+    """As match_mnt() of the kernel's security/apparmor/mount.c asks."""
+    state = policy.walk(bytes([CLASS_MOUNT]))
+    for part in (call.target, call.source, call.fstype):
+        state = policy.walk(part.encode() + b"\0", state)
+    flags = sum(FLAGS[word] for word in call.flags.split())
+    for bit in range(32):
+        if flags >> bit & 1:
+            state = policy.step(state, bit + 1)
+    return bool(policy.tables[ACCEPT][state] & MAY_MOUNT)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_allowed(policy: Automaton, name: str) -> None:
+    assert allows(policy, ALLOWED[name])
+
+
+@pytest.mark.parametrize("name", DENIED)
+def test_denied(policy: Automaton, name: str) -> None:
+    assert not allows(policy, DENIED[name])
