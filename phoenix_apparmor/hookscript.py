@@ -104,8 +104,8 @@ def _begun(host: Host, ctid: str) -> None:
     try:
         host.own_folder(paths.RUN, 0o700)
         host.own_folder(paths.LOCKS, 0o700)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(host.path(paths.begun(ctid)), flags, 0o600))
+        place = host.path(paths.begun(ctid))
+        os.close(os.open(place, os.O_CREAT | os.O_NOFOLLOW, 0o600))
     except (OSError, PhoenixError):
         return  # then what is wrong after the start is only said
 

@@ -132,6 +132,7 @@ def start(tree: Path, options: list[str], *, say: Path | None = None) -> int:
             del sys.modules[name]
         sys.dont_write_bytecode = False
         sys.pycache_prefix = f"{tree}.bytecode"
+        os.environ["PHOENIX_TEST_CACHE"] = f"{tree}.cache"
         import pytest
 
         status = int(pytest.main([*OPTIONS, *options]))

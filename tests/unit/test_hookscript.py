@@ -1,0 +1,234 @@
+"""Phases and steps: what each does, and within which time."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from phoenix_apparmor import hookscript, paths
+from phoenix_apparmor.host import need_streams
+from tests.names import BASE, DOCKER
+from tests.unit.fakehost import FakeHost, Journal
+
+RUNTIME, CONF = paths.runtime("952"), paths.conf("952")
+BEGUN = paths.begun("952")
+PHASES = ("pre-start", "post-start", "pre-stop", "post-stop")
+
+
+@pytest.fixture
+def limits(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """The time limits that are set; none of them ends this process."""
+    for key, value in host.environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PHOENIX_APPARMOR_ROOT", str(host.root))
+    host.confined("952", BASE, DOCKER)
+    host.path(paths.RUN).mkdir(parents=True)
+    found: list[tuple[str, float]] = []
+    monkeypatch.setattr(hookscript, "_watch", lambda _h, _c, s: found.append(("refuse", s)))
+    monkeypatch.setattr(hookscript, "_give_up", lambda s: found.append(("give up", s)))
+    return found
+
+
+def changed(host: FakeHost) -> bool:
+    """Whether who publishes this node's report was woken."""
+    mark = host.path(paths.CHANGED)
+    was = mark.exists()
+    mark.unlink(missing_ok=True)
+    return was
+
+
+@pytest.mark.parametrize("words", [[], ["952"], ["952", "pre-start", "x"]])
+def test_a_wrong_call_is_told(
+    limits: list[tuple[str, float]], capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert hookscript.main(words) == 64
+    assert capsys.readouterr().err.startswith("usage: hookscript CTID pre-start")
+    assert hookscript.unit(words) == 64
+    assert hookscript.unit(["pre-stop", "952"]) == hookscript.unit(["952", "pre-start"]) == 64
+    assert capsys.readouterr().err.count("usage: unit pre-start|post-start|post-stop CTID") == 3
+    assert limits == []
+
+
+def test_times_of_the_hookscript(host: FakeHost, limits: list[tuple[str, float]]) -> None:
+    assert hookscript.main(["952", "pre-start"]) == 0
+    (what, seconds), *more = limits
+    assert (what, more) == ("refuse", []) and 300 < seconds < 400
+    assert not changed(host)
+    for phase in PHASES[1:]:
+        assert hookscript.main(["952", phase]) == 0
+        assert changed(host) is (phase == "post-start")
+    assert len(limits) == 1
+
+
+def test_times_of_the_unit(host: FakeHost, limits: list[tuple[str, float]]) -> None:
+    """The drop-in has TimeoutStartSec=30s, which would stop a container that only takes long."""
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert not changed(host)
+    assert hookscript.unit(["post-start", "952"]) == 0
+    assert changed(host)
+    assert hookscript.unit(["post-stop", "952"]) == 0
+    assert changed(host)
+    assert [what for what, _ in limits] == ["refuse", "give up"]
+    assert 25 < limits[0][1] < 30 and 15 < limits[1][1] < 30
+
+
+def test_a_name_that_is_no_ctid(
+    limits: list[tuple[str, float]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookscript.main(["x/../952", "pre-start"]) == 1
+    assert '"x/../952" is not a valid CTID' in capsys.readouterr().err
+    assert hookscript.main(["x", "pre-stop"]) == 0
+    assert hookscript.unit(["pre-start", "x"]) == 1
+    assert hookscript.unit(["post-start", "x"]) == hookscript.unit(["post-stop", "x"]) == 0
+    assert limits == []
+
+
+def test_what_was_done_is_told_once(
+    host: FakeHost,
+    limits: list[tuple[str, float]],
+    journal: Journal,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert hookscript.main(["952", "pre-start"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"CT 952: profile in .conf: no line -> {BASE}; corrected the")
+    assert said.err == ""
+    (entry,) = journal.entries()
+    assert (entry["PRIORITY"], entry["PHOENIX_CTID"], entry["PHOENIX_PROFILE"]) == (
+        "5",
+        "952",
+        BASE,
+    )
+    assert entry["MESSAGE"] == said.out.strip()
+    assert hookscript.main(["952", "pre-start"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err, journal.entries()) == ("", "", [])
+    host.json("{")
+    assert hookscript.main(["952", "pre-start"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("WARN: CT 952: ")
+    (entry,) = journal.entries()
+    assert entry["PRIORITY"] == "4" and "The last good assignment is used" in entry["MESSAGE"]
+    assert limits
+
+
+def test_the_unit_says_nothing_of_a_start_that_goes_on(
+    host: FakeHost,
+    limits: list[tuple[str, float]],
+    journal: Journal,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert capsys.readouterr() == ("", "")
+    priorities = [entry["PRIORITY"] for entry in journal.entries()]
+    assert sorted(priorities) == ["4", "5"], ".conf lags, and what was changed"
+    host.kernel({BASE: "complain"})
+    host.path("/run/pve").mkdir()
+    assert hookscript.unit(["pre-start", "952"]) == 1
+    told = host.read("/run/pve/ct-952.warnings").decode()
+    assert "complain mode" in told and told == capsys.readouterr().err
+    assert [entry["PRIORITY"] for entry in journal.entries()] == ["3"]
+    assert limits
+
+
+def test_only_a_start_that_went_through_the_unit_is_stopped(
+    host: FakeHost, limits: list[tuple[str, float]]
+) -> None:
+    host.running("952", "unconfined")
+    assert hookscript.unit(["post-start", "952"]) == 0
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    begun = host.path(BEGUN)
+    assert begun.stat().st_mode & 0o777 == 0o600
+    assert begun.parent.stat().st_mode & 0o777 == 0o700
+    # Where nothing else is to be done it makes its folders too.
+    host.settle()
+    shutil.rmtree(host.path(paths.RUN))
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    modes = [host.path(name).stat().st_mode & 0o777 for name in (paths.RUN, paths.LOCKS, BEGUN)]
+    assert modes == [0o700, 0o700, 0o600]
+    assert hookscript.unit(["post-start", "952"]) == 3
+    assert not begun.exists()
+    assert hookscript.unit(["post-start", "952"]) == 0
+    host.kernel({BASE: "complain"})
+    assert hookscript.unit(["pre-start", "952"]) == 1
+    assert not begun.exists(), "a start that is refused"
+    assert hookscript.main(["952", "post-start"]) == 1, "it only warns, and with 1"
+    assert limits
+
+
+def test_a_note_that_cannot_be_made_stops_no_start(
+    host: FakeHost, limits: list[tuple[str, float]]
+) -> None:
+    host.path(paths.LOCKS).parent.mkdir(exist_ok=True)
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    begun = host.path(BEGUN)
+    begun.unlink()
+    begun.symlink_to(host.path("/etc/nologin"))
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert not host.path("/etc/nologin").exists(), "a link is not followed"
+    assert limits
+
+
+# -- time limits, in processes of their own -----------------------------------------------------
+
+
+def hanging(host: FakeHost, name: str, change: str) -> str:
+    """A hook with something changed in it."""
+    text = Path(host.hook_file(name)).read_text()
+    place = f"from phoenix_apparmor.hookscript import {'main' if name == 'hookscript' else 'unit'}"
+    assert place in text
+    script = host.write(f"/fake/{name}-hangs", text.replace(
+        place, f"import time\nfrom phoenix_apparmor import hookscript, start\n{place}\n{change}"
+    ))  # fmt: skip
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> None:
+    host.confined("952", BASE)
+    change = "hookscript.UNIT_SECONDS = 1\nhookscript.is_settled = lambda *_: time.sleep(60)\n"
+    begin = time.monotonic()
+    done = host.run(hanging(host, "unit", change), "pre-start", "952",
+                    PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip
+    assert done.status == 1 and "not prepared within 1 s, so it does not start" in done.err
+    assert time.monotonic() - begin < 30
+    (entry,) = journal.entries()
+    assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("3", "952")
+
+
+def test_a_look_after_the_start_that_hangs_stops_no_container(host: FakeHost) -> None:
+    host.confined("952", BASE)
+    change = "hookscript.AFTER_SECONDS = 1\nstart.verify = lambda *_, **__: time.sleep(60)\n"
+    begin = time.monotonic()
+    done = host.run(hanging(host, "unit", change), "post-start", "952",
+                    PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip
+    assert done == (0, "", "")
+    assert time.monotonic() - begin < 30
+
+
+def test_standard_streams_that_lead_nowhere() -> None:
+    """In one of its own: the numbers 0 to 2 are this process's."""
+    before = sys.stdin, sys.stdout, sys.stderr
+    need_streams()
+    assert (sys.stdin, sys.stdout, sys.stderr) == before
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.closerange(0, 3)
+            sys.stdin = sys.stdout = sys.stderr = None  # type: ignore[assignment]
+            need_streams()
+            print("x", file=sys.stdout)
+            sys.stderr.write("x\n")
+            nowhere = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]
+            fds = sorted(map(int, os.listdir("/proc/self/fd")))
+            readable = sys.stdin.read() == ""
+            inherited = all(os.get_inheritable(number) for number in range(3))
+            good = nowhere == ["/dev/null"] * 3 and readable and inherited and fds[:3] == [0, 1, 2]
+            status = 0 if good else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
