@@ -75,11 +75,16 @@ def compile_rules(rules: str, folder: Path) -> list[Automaton]:
     """The automata of a profile with these rules; AssertionError where they do not compile."""
     done = run_parser(rules, folder)
     assert done.returncode == 0 and b"error" not in done.stderr, (rules, done.stderr)
+    return automata(done.stdout)
+
+
+def automata(policy: bytes) -> list[Automaton]:
+    """All automata of a compiled policy."""
     found = []
-    at = done.stdout.find(MAGIC)
+    at = policy.find(MAGIC)
     while at >= 0:
-        found.append(Automaton(done.stdout[at:]))
-        at = done.stdout.find(MAGIC, at + 1)
+        found.append(Automaton(policy[at:]))
+        at = policy.find(MAGIC, at + 1)
     return found
 
 

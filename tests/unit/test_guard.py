@@ -1,0 +1,105 @@
+"""The guard of a trial, compiled by this machine's parser: it takes no mount that the profile
+denies explicitly, and all others. The kernel's own answer is in tests/vm/test_trial.py."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from phoenix_apparmor.assignments import parse
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import variants
+from tests.names import BASE, DOCKER
+from tests.unit import policydfa
+from tests.unit.fakehost import REPO, FakeHost
+
+
+class Mount(NamedTuple):
+    """As mount(2) asks for it; flags: MS_… of linux/mount.h."""
+
+    target: str
+    source: str | None = None
+    fstype: str | None = None
+    flags: int = 0
+
+
+BIND, MOVE, REMOUNT, RDONLY = 4096, 8192, 32, 1
+DENIED = (
+    Mount("/mnt/x/", "debugfs", "debugfs"),
+    Mount("/mnt/x/", "tracefs", "tracefs"),
+    Mount("/tmp/x/", "proc", "proc"),  # noqa: S108
+    Mount("/media/x/", "sysfs", "sysfs"),
+    Mount("/mnt/x/", "/proc/sys/vm/", None, BIND),
+    Mount("/mnt/x/", "/sys/firmware/", None, BIND),
+    Mount("/mnt/x/", "/proc/", None, MOVE),
+    Mount("/", None, None, REMOUNT | RDONLY),
+)
+# What neither profile allows, and a trial does.
+TRIED = (
+    Mount("/run/r/", None, None, REMOUNT),
+    Mount("/mnt/nfs/", "127.0.0.1:/", "nfs4"),
+    Mount("/mnt/x/", "/dev/sdz", "ext4"),
+)
+
+
+@pytest.fixture(scope="module", params=[BASE, DOCKER])
+def texts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Of the trial's own profile and of its guard, made from the shipped files."""
+    host = FakeHost(tmp_path_factory.mktemp("guard") / "h")
+    shutil.copytree(REPO / "profiles", host.path("/etc/apparmor.d"), dirs_exist_ok=True)
+    entry = {"apparmor_profile": request.param, "apparmor_mode": "trial"}
+    document = json.dumps({"lxc_configs": {"952": entry}}).encode()
+    assignment = parse.assignments(document)["952"]
+    return [*variants.texts(Host(str(host.root)), "952", assignment).values()]
+
+
+@pytest.fixture(scope="module")
+def guard(texts: list[bytes]) -> list[policydfa.Automaton]:
+    return compiled(texts[1])
+
+
+def compiled(text: bytes) -> list[policydfa.Automaton]:
+    include = ("-I", str(REPO / "profiles"), "-I", "/etc/apparmor.d")
+    features = ("--config-file=/dev/null", f"--features-file={policydfa.ABI}")
+    command = (policydfa.PARSER, "-QKS", *features, *include, "/dev/stdin")
+    done = subprocess.run(command, input=text, capture_output=True, check=True)
+    return policydfa.automata(done.stdout)
+
+
+def allows(found: list[policydfa.Automaton], mount: Mount) -> bool:
+    """As security/apparmor/mount.c, do_match_mnt() walks the table; class 7 is of mounts, bit 2
+    is AA_MAY_MOUNT."""
+    return any(
+        state and automaton.tables[policydfa.ACCEPT][state] & 2
+        for automaton in found
+        for state in end(automaton, mount)
+    )
+
+
+def end(automaton: policydfa.Automaton, mount: Mount) -> Iterator[int]:
+    state = automaton.walk(b"\x07")
+    for part in (mount.target, mount.source, mount.fstype):
+        state = automaton.walk((part or "").encode() + b"\0", state)
+    flags = bytes(bit + 1 for bit in range(32) if mount.flags >> bit & 1)
+    yield automaton.walk(flags, state)
+
+
+@pytest.mark.parametrize("mount", DENIED, ids=map(str, DENIED))
+def test_what_is_denied_explicitly(guard: list[policydfa.Automaton], mount: Mount) -> None:
+    assert not allows(guard, mount)
+
+
+@pytest.mark.parametrize("mount", TRIED, ids=map(str, TRIED))
+def test_what_a_trial_allows(guard: list[policydfa.Automaton], mount: Mount) -> None:
+    assert allows(guard, mount)
+
+
+def test_without_its_denies_it_would_take_all(texts: list[bytes]) -> None:
+    """The control: it is the denies that refuse."""
+    lines = [line for line in texts[1].split(b"\n") if b"deny mount" not in line]
+    bare = compiled(b"\n".join(lines))
+    assert all(allows(bare, mount) for mount in (*DENIED, *TRIED))
