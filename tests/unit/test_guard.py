@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -31,7 +30,7 @@ BIND, MOVE, REMOUNT, RDONLY = 4096, 8192, 32, 1
 DENIED = (
     Mount("/mnt/x/", "debugfs", "debugfs"),
     Mount("/mnt/x/", "tracefs", "tracefs"),
-    Mount("/tmp/x/", "proc", "proc"),  # noqa: S108
+    Mount("/tmp/x/", "proc", "proc"),
     Mount("/media/x/", "sysfs", "sysfs"),
     Mount("/mnt/x/", "/proc/sys/vm/", None, BIND),
     Mount("/mnt/x/", "/sys/firmware/", None, BIND),

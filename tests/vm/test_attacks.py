@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import pytest
 
+from tests.names import JSON
 from tests.vm.attacks import table
-from tests.vm.attacks.columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, Column
+from tests.vm.attacks.columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, TRIALS, Column
 from tests.vm.attacks.program import (
     ALL_ROWS,
     SET,
@@ -17,7 +21,7 @@ from tests.vm.attacks.program import (
     row_names,
     without,
 )
-from tests.vm.containers import assign, create, label, pct
+from tests.vm.containers import create, label, pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import PROXMOX_KERNEL, STOCK
@@ -87,7 +91,7 @@ LEFT = {
 LEFT_DOCKER = {"chain-share-docker"}
 
 Measured = dict[str, dict[str, str]]
-OURS = [column for column in COLUMNS if column.ours]
+OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
 # Settings of the host's kernel that rows aim at.
 HOST = """\
 cd /proc/sys/kernel
@@ -126,11 +130,20 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
     return {name: table.LETTERS[word] for name, word in found.items()}
 
 
+def assign_columns(vm: Machine, columns: Sequence[Column]) -> None:
+    entries = {
+        str(column.ctid): {"apparmor_profile": column.assigned}
+        | ({"apparmor_mode": "trial"} if column.trial else {})
+        for column in columns
+    }
+    vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
+
+
 @pytest.fixture(scope="module")
 def measured(vm: Machine) -> Measured:
     """Every row under every column, on a real kernel."""
     push(vm)
-    assign(vm, {column.ctid: column.assigned for column in (*OURS, ALONE_BASE, ALONE)})
+    assign_columns(vm, (*OURS, ALONE_BASE, ALONE))
     found = {}
     for column in ALL:
         before = vm.sh(HOST).stdout
@@ -148,7 +161,7 @@ def measured(vm: Machine) -> Measured:
 def test_no_harm_under_our_profiles(measured: Measured, column: Column) -> None:
     harmed = {name for name, letter in measured[column.key].items() if letter == "H"}
     kind, _, profile = column.key.partition("-")
-    assert harmed == LEFT[kind] | (LEFT_DOCKER if profile == "docker" else set())
+    assert harmed == LEFT[kind] | (set() if profile == "base" else LEFT_DOCKER)
 
 
 def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:

@@ -38,6 +38,7 @@ class Column(NamedTuple):
     assigned: str | None = None  # by the JSON; None: not managed by us
     more: str = ""  # lines of its .conf
     label: str = ""  # how its label begins, as the host's kernel says it
+    trial: bool = False  # "apparmor_mode": "trial"
 
     @property
     def ours(self) -> bool:
@@ -88,4 +89,18 @@ ALONE_BASE = ALONE._replace(
     assigned=BASE,
     label=BASE,
 )
-ALL = (*COLUMNS, ALONE_BASE, ALONE, BARE)
+# The profile refuses nothing by itself then; what it denies explicitly, the guard does.
+TRIALS = tuple(
+    Column(
+        ctid,
+        f"{word}-trial",
+        f"{DOCKER}, in a trial",
+        word == "unprivileged",
+        DOCKER,
+        MOUNTS,
+        f"{DOCKER}.{ctid}.trial//&{DOCKER}.guard",
+        trial=True,
+    )
+    for ctid, word in ((423, "privileged"), (424, "unprivileged"))
+)
+ALL = (*COLUMNS, ALONE_BASE, ALONE, BARE, *TRIALS)

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from .columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, Column
+from .columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, TRIALS, Column
 from .program import row_names
 
 HERE = Path(__file__).parent
@@ -106,6 +106,9 @@ def summary(measured: Mapping[str, Measured], *, alone: bool = False) -> str:
     for pair in zip(COLUMNS[:half], COLUMNS[half:], strict=True):
         title = f"**{pair[0].title}**" if pair[0].ours else pair[0].title
         text += f"| {title} | {' | '.join(_counts(measured, column) for column in pair)} |\n"
+    counts = " | ".join(_counts(measured, column) for column in TRIALS)
+    if counts.strip("?, |"):  # once they are measured somewhere
+        text += f"| {TRIALS[0].title} | {counts} |\n"
     for column in (*((ALONE_BASE, ALONE) if alone else ()), BARE):
         text += f"| {column.title} | {_counts(measured, column)} | |\n"
     unknown = [sum(x == "?" for x in measured[suite][BARE.key].values()) for suite in SUITES]
@@ -129,7 +132,7 @@ def _details(measured: Mapping[str, Measured]) -> str:
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
         "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
         "bare: unconfined with no other lock of LXC's either; alone: docker (alone-base: base)\n"
-        "without its seccomp policy.\n\n"
+        "without its seccomp policy; trial: docker in a trial.\n\n"
     )
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
     text += f"| | {' | '.join(heads)} |\n|---{'|---' * len(ALL)}|\n"
