@@ -220,3 +220,9 @@ def test_what_proxmox_generates_is_settled_without_a_line(host: FakeHost) -> Non
     assert lxcconf.says(host.read(RUNTIME), "generated")
     host.path(paths.PVE_MODULE).unlink()
     assert not is_settled(real, "952"), "elsewhere no line is right"
+
+
+def test_a_policy_that_it_does_not_need_may_be_missing(host: FakeHost) -> None:
+    real = settled(host, {"apparmor_profile": DOCKER})
+    host.path(paths.SECCOMP).unlink()
+    assert is_settled(real, "952")
