@@ -85,7 +85,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
         warnings.append(
             PhoenixError(
                 f"{trouble.what} The last good assignment is used: "
-                f"{assignment.name if assignment and assignment.name else 'none'}.",
+                f"{assignment.name if assignment else 'none'}.",
                 hint=trouble.hint,
                 ctid=ctid,
             )
@@ -262,7 +262,7 @@ def init_pid(host: Host, ctid: str) -> int | None:
     """Process id of the container's init as the host sees it; None if it does not run."""
     ran = host.run(["lxc-info", "-n", ctid, "-p", "-H"], timeout=LXC_INFO_SECONDS)
     out = ran.out.strip()
-    return int(out) if ran.status == 0 and out.isdigit() and out != b"-1" else None
+    return int(out) if ran.status == 0 and out.isdigit() else None
 
 
 class Shortfall(NamedTuple):

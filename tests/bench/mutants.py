@@ -84,7 +84,7 @@ def _for_types(node: ast.AST) -> bool:
             return True
         case ast.Assign(targets=[ast.Name(id="TYPE_CHECKING" | "__slots__"), *_]):
             return True
-        case ast.Assert():
+        case ast.Assert() | ast.Subscript(value=ast.Name(id="Literal")):
             return True
     return False
 

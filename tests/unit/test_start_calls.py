@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from phoenix_apparmor import kernel, lxcconf, paths, start
+from phoenix_apparmor import kernel, locks, lxcconf, paths, start
+from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import load
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 
@@ -228,6 +230,12 @@ def test_the_runtime_configuration_elsewhere_is_the_admins(host: FakeHost, real:
     assert b"apparmor" not in host.read(RUNTIME)
 
 
+def test_a_kernel_without_namespaces_starts_it_plain(host: FakeHost, real: Host) -> None:
+    host.path(paths.NAMESPACES).rmdir()
+    start.prepare(real, "952", "hookscript")
+    assert b"//&" not in host.read(RUNTIME) and DOCKER.encode() in host.read(RUNTIME)
+
+
 def test_a_namespace_that_cannot_be_made_is_a_refusal(host: FakeHost, real: Host) -> None:
     host.path(paths.NAMESPACES).rmdir()
     host.path(paths.NAMESPACES).symlink_to("/proc")
@@ -273,6 +281,52 @@ def test_without_any_good_json_who_may_be_meant_is_refused(
             start.prepare(real, "952", where)
     else:
         assert start.prepare(real, "952", where) == start.Prepared(None)
+        host.path(CONF).unlink()
+        assert start.prepare(real, "952", where) == start.Prepared(None), "no Proxmox"
+
+
+def test_what_a_trial_left_goes_with_it(host: FakeHost, real: Host) -> None:
+    host.profile(DOCKER, before=MARKERS, flags="flags=(attach_disconnected) ")
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
+    start.prepare(real, "952", "hookscript")
+    made = host.path(f"{paths.VARIANTS}/{DOCKER}.952.trial")
+    assert made.exists()
+    host.assign(c952=DOCKER)
+    start.prepare(real, "952", "hookscript")
+    assert not made.exists()
+
+
+def test_the_lock_of_a_conf_is_not_waited_for(real: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our parent holds it, and waits for us."""
+    waits: dict[str, float] = {}
+
+    class Noted(locks.Lock):
+        def __init__(self, host: Host, name: str, wait: float) -> None:
+            waits[name] = wait
+            super().__init__(host, name, wait)
+
+    for module in (start, lookup, load):
+        monkeypatch.setattr(module, "Lock", Noted)
+    start.prepare(real, "952", "hookscript")
+    assert waits.pop(paths.conf_lock("952")) == 0
+    assert all(10 < wait <= 100 for wait in waits.values()), "and the others for a while"
+
+
+def test_on_proxmox_what_is_missing_is_generated(
+    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.proxmox()
+    host.path(RUNTIME).unlink()
+    assert start.set_runtime(real, "952", Assignment(BASE), time.monotonic() + 60)
+    assert lxcconf.says(host.read(RUNTIME), BASE)
+    assert start.set_runtime(real, "952", Assignment("unconfined"), time.monotonic() + 60)
+    assert lxcconf.says(host.read(RUNTIME), "generated")
+    broken = host.write("/fake/bin/perl", "#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{host.environment['PATH']}")
+    assert not start.set_runtime(real, "952", Assignment("unconfined"), time.monotonic() + 60)
+    with pytest.raises(PhoenixError, match="Proxmox could not write"):
+        start.set_runtime(real, "952", Assignment(BASE), time.monotonic() + 60)
 
 
 def test_the_unit_says_that_conf_lags(host: FakeHost, real: Host) -> None:
