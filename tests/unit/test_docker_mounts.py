@@ -42,6 +42,9 @@ ALLOWED = {
         "/var/lib/containers/storage/overlay/x/merged/proc/bus/",
         flags="bind rec",
     ),
+    "systemd-proc-irq": Call(
+        "/run/systemd/unit-root/proc/irq/", "/run/systemd/unit-root/proc/irq/", flags="bind rec"
+    ),
     "runc-proc-bus": Call("/proc/bus/", "/proc/bus/", flags="bind rec"),
     "podman-netns": Call("/run/netns/netns-1", "/", flags="bind rec"),
     "rootless-proc": Call(
@@ -53,6 +56,8 @@ ALLOWED = {
     "bubblewrap-bind": Call("/newroot/usr/", "/oldroot/usr/", flags="silent bind rec"),
     "bubblewrap-ro": Call("/newroot/usr/", flags="ro silent nosuid nodev remount bind relatime"),
     "bubblewrap-proc": Call("/newroot/proc/", "proc", "proc", "silent nosuid nodev noexec"),
+    "unit-private-tmp": Call("/run/systemd/unit-private-tmp/", flags="remount bind nosuid nodev"),
+    "containerd-view": Call("/tmp/containerd-mount1/", flags="ro remount bind rec"),
     "tmpfs": Call("/mnt/", "none", "tmpfs"),
 }
 DENIED = {
@@ -70,6 +75,8 @@ DENIED = {
     "share-made-writable-in-a-user-namespace": Call(
         "/mnt/share/", flags="remount bind nosuid nodev"
     ),
+    "share-on-private-tmp": Call("/run/systemd/unit-private-tmp/", "/share/", flags="bind"),
+    "irq-by-name": Call("/var/lib/docker/w/", "/q/irq/", flags="bind rec"),
     "root-made-read-only": Call("/", flags="remount ro"),
 }
 

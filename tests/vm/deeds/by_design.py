@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from . import program
+
 
 class Reason(NamedTuple):
     """Why a deed fails in the columns whose key begins so ("" for all: u-base, p-docker, ...)."""
@@ -18,11 +20,58 @@ class Reason(NamedTuple):
     open: bool = False  # to be cured: it works under Proxmox' generated profile, and harms nobody
 
 
+# All that runs containers of other tools.
+ENGINES = tuple(program.names(("80-containers.sh", "90-nvidia.sh")))
+
 KNOWN = (
     Reason(
-        ("chroot_with_proc", "chroot_with_bound_proc", "root_directory_api", "nspawn"),
-        "",
+        ("chroot_with_proc", "chroot_with_bound_proc"),
+        "p-",
         "a /proc or /sys at another path is out of reach of the denies by path",
+    ),
+    Reason(("root_directory_api", "nspawn"), "", "the same, which systemd mounts there itself"),
+    Reason(ENGINES, "u-base", "lxc-nvidia-gpu-docker is for containers in a container"),
+    Reason(ENGINES, "p-base", "the same"),
+    Reason(
+        ("bwrap_plain", "bwrap", "bwrap_as_user", "bwrap_flatpak"),
+        "u-base",
+        "the profile lets a container have one root; lxc-nvidia-gpu-docker lets it have others",
+    ),
+    Reason(("bwrap_plain", "bwrap", "bwrap_as_user", "bwrap_flatpak"), "p-base", "the same"),
+    Reason(
+        ("bwrap", "bwrap_as_user", "bwrap_flatpak"),
+        "p-docker",
+        "LXC hides parts of /proc in a privileged container, and Linux then mounts no /proc in a"
+        " user namespace (bwrap without --proc works)",
+    ),
+    Reason(
+        ("bind_remounts_busybox",),
+        "u-",
+        "a folder that the host shares read-only could be made writable (mount of util-linux 2.39"
+        " and newer works)",
+    ),
+    Reason(
+        ("bind_remounts", "bind_remounts_busybox", "bind_with_options"),
+        "p-",
+        "a folder that the host shares read-only could be made writable",
+    ),
+    Reason(
+        ("remount_tmpfs", "remount_tmpfs_busybox", "remount_tmp", "remount_shm"),
+        "p-",
+        "the seccomp policy cannot tell the container's file system from the host's",
+    ),
+    Reason(
+        ("remount_tmpfs_busybox",),
+        "u-",
+        "the profile cannot tell the container's file system from the host's",
+    ),
+    Reason(
+        (
+            *("nvidia_docker_gpus", "nvidia_docker_gpus_privileged", "nvidia_docker_compose"),
+            *("nvidia_docker_device_cgroup", "nvidia_podman_hook", "nvidia_docker_userns"),
+        ),
+        "p-docker",
+        "NVIDIA's legacy hook remounts a whole file system (seccomp policy); CDI works",
     ),
     Reason(
         ("calls_perf", "calls_bpf_map"),
