@@ -37,6 +37,7 @@ OTHERS = EXECUTABLE | {
     "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
+    "/usr/share/doc/phoenix-apparmor/deeds.md.gz",
     "/usr/share/doc/phoenix-apparmor/examples/cluster-metrics.conf",
     "/usr/share/doc/phoenix-apparmor/examples/grafana-dashboard.json",
     "/usr/share/doc/phoenix-apparmor/examples/icinga2.conf",

@@ -8,11 +8,10 @@ measured-SUITE.tsv: a line a deed, its name and a letter a column: w works, f fa
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.build import TREE
-from tests.vm.attacks.table import RELEASE
 
 from . import by_design
 from .columns import OTHERS, OURS
@@ -20,7 +19,8 @@ from .program import names
 
 HERE = Path(__file__).parent
 DOCUMENT = TREE / "debian/doc/deeds.md"
-SUITES = ("trixie", "bookworm")
+RELEASE = {"trixie": "13", "bookworm": "12"}
+SUITES = tuple(RELEASE)
 LETTERS = {"works": "w", "fails": "f", "absent": "."}
 # Column key -> deed -> letter
 Measured = Mapping[str, Mapping[str, str]]
@@ -77,7 +77,8 @@ def summary(measured: Mapping[str, Measured]) -> str:
         cells = []
         for suite in measured:
             letters = [*measured[suite].get(column.key, {}).values()]
-            cells.append(f"{letters.count('w')}, {letters.count('f')}" if letters else "")
+            tried = letters.count("w") + letters.count("f")
+            cells.append(f"{letters.count('w')}, {letters.count('f')}" if tried else "not measured")
         title = f"**{column.title}**" if column in OURS else column.title
         text += f"| {title} | {' | '.join(cells)} |\n"
     return text + "\n"
@@ -89,7 +90,8 @@ def _reasons() -> str:
     for reason in by_design.KNOWN:
         where = {"": "everywhere", "p-": "privileged", "u-": "unprivileged"}
         place = where.get(reason.columns, reason.columns.replace("-", " "))
-        text += f"| {', '.join(reason.deeds)} | {place} | {reason.why} |\n"
+        for line in _lines(reason.deeds):
+            text += f"| {line} | {place} | {reason.why} |\n"
     return text + "\n"
 
 
@@ -111,10 +113,15 @@ def _details(measured: Mapping[str, Measured]) -> str:
         f"| | {heads} |\n|---{'|---' * len(KEYS)}|\n"
     )
     for cells, some in groups.items():
-        # Lines of a length that a person, and lintian, can take.
-        for line in textwrap.wrap(", ".join(some), 300, break_on_hyphens=False):
-            text += f"| {line.rstrip(',')} | {' | '.join(cells)} |\n"
+        for line in _lines(some):
+            text += f"| {line} | {' | '.join(cells)} |\n"
     return text
+
+
+def _lines(deeds: Sequence[str]) -> list[str]:
+    """Their names in lines of a length that a person, and lintian, can take."""
+    wrapped = textwrap.wrap(", ".join(deeds), 300, break_on_hyphens=False)
+    return [line.rstrip(",") for line in wrapped]
 
 
 def _cell(letters: list[str]) -> str:
