@@ -348,9 +348,10 @@ def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
     assignment, _ = lookup.assignment_of(host, ctid)
     if assignment is None or not assignment.name:
         return
-    pid, label = _init(host, ctid, time.monotonic() + wait)
-    if pid is None or label is None:
+    init = _init(host, ctid, time.monotonic() + wait)
+    if init is None:
         return
+    pid, label = init
     found = shortfall(host, ctid, assignment, pid, label)
     if found is not None and found.weaker:
         raise PhoenixError(
@@ -361,7 +362,7 @@ def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
         )
 
 
-def _init(host: Host, ctid: str, until: float) -> tuple[int | None, str | None]:
+def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
     """(pid, label) of the container's init; None if it is not there until then.
 
     LXC changes the label at the exec of init: what is still lxc-start, under its own profile or
@@ -374,7 +375,7 @@ def _init(host: Host, ctid: str, until: float) -> tuple[int | None, str | None]:
         if pid is not None and label is not None and not kernel.runs(host, pid, "lxc-start"):
             return pid, label
         if time.monotonic() + pause >= until:
-            return None, None
+            return None
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)
 
