@@ -371,9 +371,10 @@ def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
     pause = 0.05
     while True:
         pid = init_pid(host, ctid)
-        label = kernel.label_of(host, pid) if pid is not None else None
-        if pid is not None and label is not None and not kernel.runs(host, pid, "lxc-start"):
-            return pid, label
+        if pid is not None:
+            label = kernel.label_of(host, pid)
+            if label is not None and not kernel.runs(host, pid, "lxc-start"):
+                return pid, label
         if time.monotonic() + pause >= until:
             return None
         time.sleep(pause)

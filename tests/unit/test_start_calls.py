@@ -210,6 +210,17 @@ def test_released_is_what_was_made_once_nothing_runs(host: FakeHost, real: Host)
         assert not host.path(kernel.namespace_path(lxcconf.namespace_of("952"))).exists()
 
 
+def test_released_are_the_profiles_made_for_it_alone(host: FakeHost, real: Host) -> None:
+    host.profile(DOCKER, before=MARKERS, flags="flags=(attach_disconnected) ")
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
+    start.prepare(real, "952", "hookscript")
+    made = f"{DOCKER}.952.trial ".encode()
+    assert made in host.read(paths.KERNEL_PROFILES)
+    removed = host.write(f"{paths.KERNEL}/.remove", "")
+    assert start.release(real, "952")
+    assert removed.read_text(), "taken out of the kernel"
+
+
 # -- the files ----------------------------------------------------------------------------------
 
 
