@@ -27,7 +27,7 @@ static struct file {
 } files[FILES];
 static int count;
 
-static void known(const char *type, const char *path, int severe, int to_read)
+static void one_file(const char *type, const char *path, int severe, int to_read)
 {
 	if (count == FILES)
 		return;
@@ -98,7 +98,7 @@ static void walk(const char *type, const char *top, const char *path, int depth)
 		if (S_ISDIR(status.st_mode))
 			walk(type, top, here, depth - 1);
 		else if ((status.st_mode & 0222) && !have_like(type, here))
-			known(type, here, 0, 0);
+			one_file(type, here, 0, 0);
 	}
 	closedir(folder);
 }
@@ -112,18 +112,18 @@ void find_files(void)
 		"/module/printk/parameters/time", "/kernel/mm/transparent_hugepage/enabled", NULL};
 
 	for (int i = 0; proc[i]; i++)
-		known("proc", proc[i], i < 6, 0);
-	known("proc", "/kcore", 1, 1);
-	known("proc", "/kmsg", 1, 1);
+		one_file("proc", proc[i], i < 6, 0);
+	one_file("proc", "/kcore", 1, 1);
+	one_file("proc", "/kmsg", 1, 1);
 	for (int i = 0; sysfs[i]; i++)
-		known("sysfs", sysfs[i], 1, 0);
-	known("debugfs", "/clear_warn_once", 1, 0);
-	known("debugfs", "/sleep_time", 1, 0);
-	known("tracefs", "/tracing_on", 1, 0);
-	known("tracefs", "/kprobe_events", 1, 0);
-	known("securityfs", "/lockdown", 1, 0);
-	known("binfmt_misc", "/register", 1, 0);
-	known("cgroup", "/release_agent", 1, 0);
+		one_file("sysfs", sysfs[i], 1, 0);
+	one_file("debugfs", "/clear_warn_once", 1, 0);
+	one_file("debugfs", "/sleep_time", 1, 0);
+	one_file("tracefs", "/tracing_on", 1, 0);
+	one_file("tracefs", "/kprobe_events", 1, 0);
+	one_file("securityfs", "/lockdown", 1, 0);
+	one_file("binfmt_misc", "/register", 1, 0);
+	one_file("cgroup", "/release_agent", 1, 0);
 	walk("proc", "/proc", "/sys", 5);
 	walk("sysfs", "/sys", "", 6);
 	walk("sysfs", "/sys", "/kernel", 3);

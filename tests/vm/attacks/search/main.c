@@ -10,29 +10,21 @@
  * with a new pair, then the others: within each the shorter ones first. A step that AppArmor has
  * refused is not asked again while the root is the same, for it goes by paths.
  *
- * What has a PART in its text is no news. What else is found is printed as a script of sh; the last line says how many steps were tried.
+ * What has a PART in its text is no news. What else is found is printed as a script of sh; the last
+ * line says how many steps were tried.
  */
 #define _GNU_SOURCE
 #include "search.h"
 
-#include <errno.h>
-#include <linux/mount.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-int mount(const char *source, const char *target, const char *type, unsigned long flags,
-	  const void *data);
-
 /* SLICE: of steps tried before another state has its turn. */
-enum { SLICE = 150, NODES = 1 << 18, QUEUE = 4 * NODES, STATES = 1 << 20, PAIRS = 1 << 24, KINDS = 4096 };
+enum { SLICE = 150, NODES = 1 << 18, QUEUE = 4 * NODES, STATES = 1 << 20, PAIRS = 1 << 24 };
 
 static struct node {
 	int before, depth, next;
@@ -42,12 +34,11 @@ static struct node {
  * the first to have something new, then with every step. */
 enum { NEW, PAIR, OTHER, AGAIN, QUEUES };
 static int *queue[QUEUES], first[QUEUES], last[QUEUES];
-static int node_count, found;
-static uint64_t *states, *atoms_known, kinds[KINDS];
+static int node_count;
+static uint64_t *states, *atoms_known;
 static unsigned char *pairs;
 static unsigned long most_steps = 100000, unique, expanded;
-static int deepest = 5, most_found = 40, known_parts;
-static const char *known[16];
+static int deepest = 5;
 
 static int path_of(int node, struct step *steps)
 {
@@ -56,243 +47,6 @@ static int path_of(int node, struct step *steps)
 	for (int at = depth; at > 0; at--, node = nodes[node].before)
 		steps[at - 1] = nodes[node].step;
 	return depth;
-}
-
-static int worth_keeping(int error)
-{
-	return error == EACCES || error == ENOSYS;
-}
-
-static uint64_t question(const struct step *step, uint64_t remembered)
-{
-	char text[256];
-
-	say_step(step, text, sizeof(text));
-	return hash(remembered, text);
-}
-
-static void begin(void)
-{
-	alarm(60);
-	if (unshare(CLONE_NEWNS))
-		_exit(4);
-	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-	open_world();
-}
-
-/* all: also what has worked in a state with the same root and names. */
-static int attempt(const struct step *step, int remember, int all)
-{
-	uint64_t asked = question(step, root_name()), here = question(step, context());
-	struct step plain = *step;
-	int failed;
-
-	plain.flags &= MS_REC;
-	if (remember && step->verb == BIND && step->flags & ~MS_REC &&
-	    set_has(shared->worked, REFUSED, question(&plain, context())))
-		return -1;
-	if (remember && !all && set_has(shared->worked, REFUSED, here))
-		return -1;
-
-	if (remember && set_has(shared->refusal, REFUSED, asked)) {
-		shared->known++;
-		errno = EALREADY;
-		return -1;
-	}
-	shared->tried++;
-	failed = apply(step);
-	if (!failed) {
-		shared->done++;
-		if (remember)
-			set_add(shared->worked, REFUSED, here);
-		return 0;
-	}
-	if (worth_keeping(errno) || errno == EPERM)
-		shared->refused++;
-	if (remember && worth_keeping(errno))
-		set_add(shared->refusal, REFUSED, asked);
-	return -1;
-}
-
-/* A superblock of the host's gets its options back. */
-static void put_back(const struct result *result)
-{
-	if (!strcmp(result->kind, "superblock"))
-		mount(NULL, result->step.b, NULL, MS_REMOUNT, "errors=continue");
-}
-
-/* The same order whenever the state is gone on with, and not the same kind of steps together. */
-static void shuffle(struct step *steps, int count, unsigned seed)
-{
-	for (int i = count - 1; i > 0; i--) {
-		int other = rand_r(&seed) % (i + 1);
-		struct step step = steps[i];
-
-		steps[i] = steps[other];
-		steps[other] = step;
-	}
-}
-
-/* In a process of its own: the state, and each step from shared->next on until one that cannot be
- * taken back. */
-static void try_from(const struct step *steps, int depth, int every, unsigned seed, unsigned long until)
-{
-	static struct step all[MOVES];
-	struct result start = {.count = 0};
-	uint64_t mounts;
-	int count;
-
-	begin();
-	for (int i = 0; i < depth; i++)
-		if (apply(&steps[i])) {
-			shared->next = shared->last = 0;
-			restore();
-			_exit(5);
-		}
-	if (look(&start)) {
-		restore();
-		_exit(6);
-	}
-	mounts = mounts_now();
-	count = moves(all, MOVES);
-	shared->last = count;
-	shuffle(all, count, seed);
-	while (shared->next < count && shared->results < RESULTS - 1 && shared->tried < until) {
-		const struct step *step = &all[shared->next++];
-		struct result *result = &shared->result[shared->results];
-
-		if (attempt(step, 1, every))
-			continue;
-		memset(result, 0, sizeof(*result));
-		result->step = *step;
-		if (!look(result)) {
-			effects(result);
-			put_back(result);
-			shared->results++;
-		}
-		if (!undo(step) || mounts_now() != mounts)
-			break;
-	}
-	restore();
-	_exit(0);
-}
-
-static void wait_for(pid_t child)
-{
-	int status = 0;
-
-	waitpid(child, &status, 0);
-	if (!shared->dirty && !shared->renames[0] && !shared->renames[1])
-		return;
-	child = fork();
-	if (child == 0) {
-		begin();
-		clean();
-		_exit(0);
-	}
-	waitpid(child, NULL, 0);
-	if (shared->renames[0] || shared->renames[1]) {
-		printf("# NOT CLEAN: a folder has another name now: %s\n",
-		       shared->names[!shared->renames[0]][0][0]);
-		exit(3);
-	}
-	shared->dirty = 0;
-}
-
-static void print_found(const struct result *result, const struct step *steps, int depth)
-{
-	int second = 0;
-	char line[512];
-
-	printf("# FOUND %s: %s (%d steps, severe: %d)\n", result->kind, result->found, depth, result->severe);
-	for (int i = 0; i < depth; i++)
-		second |= steps[i].who;
-	printf("unshare -m --propagation private sh -e <<'EOF'\n");
-	for (int i = 0; i < depth; i++) {
-		if (second && steps[i].who) {
-			printf("mkfifo /run/2; unshare -m --propagation unchanged sh </run/2 & exec 9>/run/2\n");
-			second = 0;
-		}
-		shell_step(&steps[i], line, sizeof(line));
-		printf("%s\n", line);
-	}
-	printf("EOF\n");
-	fflush(stdout);
-}
-
-/* One of a kind: what it is, and the verbs of the steps. */
-static uint64_t kind_of(const struct result *result, const struct step *steps, int depth)
-{
-	unsigned long verbs = 0;
-	char text[64];
-
-	for (int i = 0; i < depth; i++)
-		verbs |= 1UL << (steps[i].verb + 20 * steps[i].who);
-	snprintf(text, sizeof(text), "%lx %d", verbs, result->severe);
-	return hash(hash(0, text), result->kind);
-}
-
-/* The steps that it takes: each is left out once. */
-static int shortest(struct step *steps, int depth, const char *kind)
-{
-	for (int without = depth - 2; without >= 0; without--) {
-		int same;
-		pid_t child;
-
-		memset(&shared->result[RESULTS - 1], 0, sizeof(struct result));
-		fflush(stdout);
-		child = fork();
-		if (child == 0) {
-			struct result *result = &shared->result[RESULTS - 1];
-
-			begin();
-			for (int i = 0; i < depth; i++)
-				if (i != without && apply(&steps[i])) {
-					restore();
-					_exit(5);
-				}
-			result->step = steps[depth - 1];
-			if (!look(result))
-				effects(result);
-			put_back(result);
-			restore();
-			_exit(0);
-		}
-		wait_for(child);
-		same = !strcmp(shared->result[RESULTS - 1].kind, kind);
-		if (same) {
-			memmove(&steps[without], &steps[without + 1], (depth - without - 1) * sizeof(*steps));
-			depth--;
-		}
-	}
-	return depth;
-}
-
-static void judge(const struct result *result, const struct step *steps, int depth)
-{
-	if (!*result->kind)
-		return;
-	for (int i = 0; i < known_parts; i++)
-		if (strstr(result->found, known[i]))
-			return;
-	found++;
-	if (most_found > 0) {
-		struct step fewer[DEEPEST];
-		uint64_t kind = kind_of(result, steps, depth), fewest;
-		int left;
-
-		memcpy(fewer, steps, depth * sizeof(*steps));
-		if (set_add(kinds, KINDS, kind)) {
-			shared->ask_again = 1;
-			left = shortest(fewer, depth, result->kind);
-			shared->ask_again = 0;
-			fewest = kind_of(result, fewer, left);
-			if (fewest != kind && !set_add(kinds, KINDS, fewest))
-				return;
-			most_found--;
-			print_found(result, fewer, left);
-		}
-	}
 }
 
 static int novelty(const struct result *result)
@@ -369,48 +123,6 @@ static double seconds(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-/* Random steps, as deep as there is room for; nothing that was refused is believed. */
-static void wander(unsigned seed)
-{
-	static struct step all[MOVES];
-	struct step steps[DEEPEST];
-	int depth = 0;
-
-	begin();
-	srand(seed);
-	for (int tries = 0; depth < DEEPEST - 2 && tries < 4000;) {
-		struct result *result = &shared->result[0];
-		int count;
-
-		memset(result, 0, sizeof(*result));
-		if (look(result))
-			break;
-		count = moves(all, MOVES);
-		for (; tries < 4000; tries++) {
-			const struct step *step = &all[rand() % count];
-
-			if (attempt(step, 0, 1))
-				continue;
-			steps[depth++] = result->step = *step;
-			break;
-		}
-		memset(result, 0, sizeof(*result));
-		result->step = steps[depth ? depth - 1 : 0];
-		if (look(result))
-			break;
-		effects(result);
-		if (*result->kind) {
-			put_back(result);
-			memcpy(shared->wandered, steps, sizeof(steps));
-			shared->wandered_depth = depth;
-			shared->results = 1;
-			break;
-		}
-	}
-	restore();
-	_exit(0);
 }
 
 static void *memory(size_t size)

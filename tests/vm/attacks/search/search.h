@@ -107,4 +107,18 @@ void know_host(void);
 /* What the state gives away of the host's: into result; kind is empty if nothing. */
 void effects(struct result *result);
 
+/* tries.c: begin() makes the mount namespace; the next two end the process. */
+void begin(void);
+/* The state, and each step from shared->next on until one that cannot be taken back. */
+void try_from(const struct step *steps, int depth, int every, unsigned seed, unsigned long until);
+/* Random steps, as deep as there is room for. */
+void wander(unsigned seed);
+void put_back(const struct result *result);
+void wait_for(int child);
+
+/* report.c */
+extern int found, most_found, known_parts;
+extern const char *known[16];
+void judge(const struct result *result, const struct step *steps, int depth);
+
 #endif
