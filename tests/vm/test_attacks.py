@@ -51,6 +51,8 @@ NOWHERE_ON: dict[str, dict[str, str]] = {
 
 # What AppArmor is asked nothing about, or too little; our seccomp policy stops it.
 SECCOMP = {
+    "perf-kernel",
+    *map(without, SETTINGS),
     "proc-tree-renamed",
     "sys-tree-moved",
     "sys-tree-parameters",
@@ -83,8 +85,9 @@ SECCOMP_ON: dict[str, set[str]] = {
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;
 # and no AppArmor of these releases is asked about mount_setattr(2) (SECURITY.md has both).
 LEFT = {
-    "privileged": {"bpf-read", "bpf-read-device"},
-    "unprivileged": {"share-setattr"},
+    "privileged": {"bpf-read", "bpf-read-device", without("bpf-load")},
+    # A host whose settings give these to everybody gives them to root of a container.
+    "unprivileged": {"share-setattr", *map(without, SETTINGS)},
 }
 # Below Docker's folders any mount is allowed, and for AppArmor 3.0 a deny of remounts there is one
 # of overlays and of docker run -v. Proxmox' generated profile with nesting has it open as well.
