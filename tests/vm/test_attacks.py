@@ -85,7 +85,12 @@ SECCOMP_ON: dict[str, set[str]] = {
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;
 # and no AppArmor of these releases is asked about mount_setattr(2) (SECURITY.md has both).
 LEFT = {
-    "privileged": {"bpf-read", "bpf-read-device", without("bpf-load")},
+    "privileged": {
+        "bpf-read",
+        "bpf-read-device",
+        without("bpf-load"),
+        without("kernel-addresses"),
+    },
     # A host whose settings give these to everybody gives them to root of a container.
     "unprivileged": {"share-setattr", *map(without, SETTINGS)},
 }
