@@ -27,7 +27,11 @@ _SHARES = tuple(
     for place in ("mount-rootfs", "unit-root")
     for word in ("--known", f"writable: /run/systemd/{place}")
 )
-_DOCKER = ("--known", "writable: /var/lib/docker", "--known", "writable: /run/docker")
+_DOCKER = tuple(
+    word
+    for place in ("/var/lib/", "/run/docker", "/run/containers", "/newroot", "/home/", "/var/tmp/")
+    for word in ("--known", f"writable: {place}")
+)
 KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in ALL} | {
     "privileged-base": _SHARES,
     "privileged-docker": (*_SHARES, *_DOCKER),

@@ -22,7 +22,7 @@
 
 void kernel_log(const struct row *row, int root, struct result *result)
 {
-	char text[256];
+	static char text[8192]; /* a line that does not fit is left out */
 	int length = klogctl(3, text, sizeof(text));
 
 	if (length <= 0)
