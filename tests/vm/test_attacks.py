@@ -24,10 +24,10 @@ from tests.vm.attacks.program import (
 from tests.vm.containers import create, label, pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import PROXMOX_KERNEL, STOCK
+from tests.vm.harness.suites import STOCK
 
 # A suite needs a measured-SUITE.tsv, and its release in table.RELEASE.
-ONLY_SUITES = (*STOCK, PROXMOX_KERNEL)
+ONLY_SUITES = STOCK
 
 # Rows that harm nowhere, also with no lock at all, and why.
 NOWHERE = {
@@ -45,7 +45,6 @@ NOWHERE = {
 }
 NOWHERE_ON: dict[str, dict[str, str]] = {
     "trixie": {},
-    PROXMOX_KERNEL: {},
     "bookworm": {"lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it"},
 }
 
@@ -79,7 +78,6 @@ SECCOMP = {
 SECCOMP_ON: dict[str, set[str]] = {
     "trixie": {"chain-host-remount-shm"},
     "bookworm": {"kernel-log"},
-    PROXMOX_KERNEL: {"chain-host-remount-shm"},
 }
 
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;

@@ -24,8 +24,8 @@ MATRIX = TREE / "debian/doc/attacks.md"
 SEARCHED = HERE / "searched.tsv"
 MARK = "<!-- {} of what tests.vm.attacks.table writes -->\n"
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
-# As people know them: the kernels of Debian 13 and 12, and that of Proxmox VE 9.1.
-RELEASE = {"trixie": "6.12", "bookworm": "6.1", "trixie-6.17": "6.17"}
+# The kernels of Debian 13 and 12.
+RELEASE = {"trixie": "6.12", "bookworm": "6.1"}
 SUITES = tuple(RELEASE)
 
 # Column key -> row -> H, - or .
