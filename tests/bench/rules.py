@@ -7,6 +7,10 @@ allow is for that), or that nobody noticed. A rule that only a boot needs is not
 which starts the container anew for each.
 
     /usr/bin/python3 -m tests.bench.rules trixie [--boot] [FILE [WORD]]
+    /usr/bin/python3 -m tests.bench.rules --compile [FILE [WORD]]
+
+--compile needs no VM: how many bytes of compiled policy each rule costs, by this machine's
+apparmor_parser, and which rules change nothing because others say the same.
 
 FILE: only rules of abstractions/phoenix/FILE; WORD: only rules with it.
 """
@@ -14,7 +18,12 @@ FILE: only rules of abstractions/phoenix/FILE; WORD: only rules with it.
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.build import TREE
@@ -29,6 +38,7 @@ from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
 
 FOLDER = TREE / "profiles/abstractions/phoenix"
+FEATURES = "/etc/apparmor.d/abi/3.0"
 IN_VM = "/etc/apparmor.d/abstractions/phoenix"
 FILES = ("10-kernel.sh", "20-mounts.sh", "30-systemd.sh", "40-sandboxes.sh", "80-containers.sh")
 NVIDIA = "90-nvidia.sh"
@@ -90,15 +100,46 @@ def start(vm: Machine, column: Column) -> str:
     return "" if found.state == "running" else f"boot: {found.state} {found.failed}"
 
 
+def policy(profile: str, folder: Path) -> bytes:
+    """The compiled policy with the abstractions of a copy of profiles/."""
+    command = ["apparmor_parser", "-QTKS", "-I", str(folder), "-I", "/etc/apparmor.d"]
+    command += [f"--features-file={FEATURES}", str(folder / profile)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def costs(wanted: list[Rule]) -> None:
+    """Prints what each rule adds to the compiled policy."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "profiles"
+        shutil.copytree(TREE / "profiles", folder)
+        for profile in COLUMNS:
+            whole = policy(profile, folder)
+            print(f"{len(whole):8} {profile}", flush=True)
+            for rule in wanted:
+                if f"<abstractions/phoenix/{rule.file}>" not in (folder / profile).read_text():
+                    continue
+                path = folder / "abstractions/phoenix" / rule.file
+                path.write_text(without(rule))
+                rest = policy(profile, folder)
+                path.write_text((FOLDER / rule.file).read_text())
+                cost = "    SAME" if rest == whole else f"{len(whole) - len(rest):8}"
+                print(f"{cost} {rule.file}: {rule.text}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite")
+    if "--compile" not in sys.argv:
+        parser.add_argument("suite")
+    parser.add_argument("--compile", action="store_true", help="only what each rule costs")
     parser.add_argument("--boot", action="store_true", help="start the container for each rule")
     parser.add_argument("file", nargs="?", default="")
     parser.add_argument("word", nargs="?", default="")
     options = parser.parse_args()
     wanted = [rule for rule in rules() if options.file in ("", rule.file)]
     wanted = [rule for rule in wanted if options.word in rule.text]
+    if options.compile:
+        costs(wanted)
+        return
     with Machine.resume(installed(options.suite), roots(options.suite)) as vm:
         deeds.prepare(vm)
         attacks.push(vm)
