@@ -34,12 +34,12 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
             tree = ast.parse(source)
             node, function, runs = list(_places(tree))[index]
             before = ast.unparse(node)
-            if not _mutate(node, way, at_top=function == ""):
+            if not _mutate(node, way, at_top=function == "" or function.endswith(".")):
                 continue
             after = ast.unparse(node)
             if after == before:
                 continue
-            name = f"{module} {function or '-'}: {_short(before)} -> {_short(after)}"
+            name = f"{module} {function.rstrip('.') or '-'}: {_short(before)} -> {_short(after)}"
             seen[name] = seen.get(name, 0) + 1
             if seen[name] > 1:
                 name += f" ({seen[name]})"
@@ -67,8 +67,10 @@ def _places(
             if not isinstance(node, ast.AST) or _for_types(node):
                 continue
             name, body = function, runs
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                name = f"{function}.{node.name}".lstrip(".")
+            if isinstance(node, ast.FunctionDef):
+                name = f"{function.rstrip('.')}.{node.name}".lstrip(".")
+            if isinstance(node, ast.ClassDef):
+                name = f"{node.name}."  # what stands there is run once, as the module is
             if isinstance(node, ast.arguments) and isinstance(tree, ast.FunctionDef):
                 first = tree.body[min(1, len(tree.body) - 1)]  # behind the docstring
                 body = range(first.lineno, first.lineno + 1)

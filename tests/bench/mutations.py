@@ -229,7 +229,7 @@ def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[st
     source = (REPO / f"phoenix_apparmor/{module}.py").read_text().split("\n")
     lines = {f"{module}:{source[n - 1].strip()}" for n in mutant.lines}
     names = [name for name, test in tests.items() if not lines.isdisjoint(test.lines)]
-    if mutant.function in ("", BY_HAND_NAME):
+    if mutant.function in ("", BY_HAND_NAME) or mutant.function.endswith("."):
         # The module itself runs once; who reads its constants is not noted, but quickly tried.
         names += [
             name

@@ -51,10 +51,13 @@ def test_what_is_known_of_a_container() -> None:
     good = lookup.Known(JSON, {"952": Assignment(BASE)})
     assert good.of("952") == Assignment(BASE)
     assert good.of("953") is None
+    assert (good.ever, good.lost, good.unread, good.trouble) == (True, False, b"", None)
     bad = good._replace(trouble=PhoenixError("it is broken."), unread=b"953")
     assert bad.of("952") == Assignment(BASE), "the last good one"
     assert bad.of("953") == Assignment("", problem="it is broken")
+    assert bad._replace(unread=b"952").of("952") == Assignment(BASE), "also if it speaks of it"
     assert bad.of("954") is None
+    assert not lookup.Found(JSON, None).gone
     assert bad._replace(unread=None).of("954") == Assignment("", problem="it is broken")
     assert bad._replace(lost=True, unread=b"").of("954") == Assignment("", problem="it is broken")
     assert good._replace(lost=True).of("954") is None, "the JSON itself is good"
