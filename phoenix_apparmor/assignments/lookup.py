@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from phoenix_apparmor import lastgood, paths
 from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.errors import PhoenixError, from_os_error
+from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error
 from phoenix_apparmor.host import WARNING, Host
 from phoenix_apparmor.locks import Lock
 
@@ -243,10 +243,7 @@ def _read_json(host: Host, source: str) -> tuple[bytes, bytes]:
         else:
             raise PhoenixError("it changes all the time.", hint="Write it anew and rename it.")
     except OSError as error:
-        reason = (error.strerror or str(error)).removeprefix("it is ")
-        raise PhoenixError(
-            f"it cannot be read: {reason}.", hint=from_os_error(error, source).hint
-        ) from error
+        raise from_os_error(error, "it cannot be read") from error
     return head, text
 
 
@@ -259,8 +256,7 @@ def _save(host: Host, new: bytes, old: bytes) -> None:
         host.replace(paths.COPY, new)
     except (PhoenixError, OSError) as error:
         # What was read is used all the same; without the copy the next start reads it again.
-        text = " ".join(error.lines()) if isinstance(error, PhoenixError) else str(error)
-        host.journal(WARNING, text)
+        host.journal(WARNING, " ".join(as_error(error).lines()))
 
 
 def _set_aside(host: Host) -> None:

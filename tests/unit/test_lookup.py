@@ -138,6 +138,9 @@ def test_an_untrusted_one_is_read_only_for_whom_it_speaks_of(host: FakeHost, rea
     assert "chmod go-w" in known.trouble.hint
     assert known.of("953") is None and known.of("952") is not None
     assert not host.path(paths.COPY).exists()
+    host.json("{").chmod(0o666)
+    known = lookup.everyone(real)
+    assert known.trouble and "anyone but root may write it too" in known.trouble.what
 
 
 # -- the copy -----------------------------------------------------------------------------------
@@ -160,6 +163,16 @@ def test_the_quick_way_reads_one_line(host: FakeHost, real: Host) -> None:
     assert lookup.everyone(real).assigned == {"952": rules._replace(name="lxc-nvidia-gpu-fast")}
     host.path(JSON).chmod(0o666)
     assert lookup.assignment_of(real, "952")[1] is not None
+
+
+def test_what_was_read_just_when_it_was_written_is_read_again(host: FakeHost, real: Host) -> None:
+    """pmxcfs has times of whole seconds: it may have changed once more since."""
+    host.json(GOOD)
+    lookup.everyone(real)
+    text = host.read(paths.COPY)
+    body = b"952 lxc-old\n"
+    host.write(paths.COPY, text[: text.index(b"\n\n") + 2] + body + lastgood.end_mark(body))
+    assert lookup.everyone(real).assigned == {"952": Assignment(DOCKER)}
 
 
 def test_it_is_kept_only_if_asked(host: FakeHost, real: Host) -> None:
@@ -200,6 +213,15 @@ def test_a_copy_that_cannot_be_used_is_lost(host: FakeHost, real: Host, spoiled:
     assert len(left) == (spoiled == "folder"), "what was in its place is set aside"
 
 
+def test_a_link_in_the_copys_place_is_replaced(host: FakeHost, real: Host) -> None:
+    host.json(GOOD)
+    host.path(paths.STATE).mkdir(parents=True)
+    host.path(paths.COPY).symlink_to("/proc")
+    lookup.everyone(real)
+    assert os.listdir(host.path(paths.STATE)) == ["assignments"]
+    assert not host.path(paths.COPY).is_symlink()
+
+
 def test_a_copy_that_cannot_be_written_is_logged(
     host: FakeHost, real: Host, journal: Journal
 ) -> None:
@@ -207,7 +229,14 @@ def test_a_copy_that_cannot_be_written_is_logged(
     host.write(paths.STATE, "a file")
     assert lookup.everyone(real).assigned == {"952": Assignment(DOCKER)}
     (entry,) = journal.entries()
-    assert entry["PRIORITY"] == "4" and paths.STATE in entry["MESSAGE"]
+    assert entry["PRIORITY"] == "4"
+    assert entry["MESSAGE"] == f"cannot write {paths.STATE}: File exists."
+    host.path(paths.STATE).unlink()
+    host.path(paths.COPY).mkdir(parents=True)
+    os.chmod(host.path(paths.STATE), 0o777)
+    host.path(f"{paths.STATE}/x").mkdir()
+    assert lookup.everyone(real).assigned == {"952": Assignment(DOCKER)}
+    assert host.path(paths.STATE).stat().st_mode & 0o777 == 0o755, "closed to others"
 
 
 def test_a_bad_entry_keeps_its_last_good_one(host: FakeHost, real: Host) -> None:
@@ -236,6 +265,7 @@ def test_one_that_changes_all_the_time_is_not_used(
     monkeypatch.setattr(Host, "read_and_stat", changing)
     known = lookup.everyone(real)
     assert known.trouble and "it changes all the time" in known.trouble.what
+    assert known.trouble.hint == "Write it anew and rename it."
     assert 3 <= len(reads) <= 10
 
 
@@ -248,8 +278,26 @@ def test_what_is_wrong_with_it_is_told_with_its_name(host: FakeHost, real: Host)
     host.path(JSON).unlink()
     host.path(JSON).mkdir()
     known = lookup.everyone(real)
-    assert known.trouble and "not a regular file" in known.trouble.what
+    assert known.trouble and known.trouble.what == f"{JSON} is not used: it is not a regular file."
     assert known.unread is None
+
+
+def test_one_that_vanishes_while_it_is_read(
+    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.json(GOOD)
+    read = Host.read_and_stat
+
+    def vanishing(self: Host, name: str, limit: int = 64 << 20) -> tuple[bytes, os.stat_result]:
+        result = read(self, name, limit)
+        if name == JSON:
+            host.path(JSON).unlink()
+        return result
+
+    monkeypatch.setattr(Host, "read_and_stat", vanishing)
+    known = lookup.everyone(real)
+    said = f"{JSON} is not used: it cannot be read: No such file or directory."
+    assert known.trouble and known.trouble.what == said
 
 
 def test_without_a_lock_the_answer_is_the_same(host: FakeHost, real: Host) -> None:

@@ -140,3 +140,13 @@ def test_what_lxc_itself_ships_is_no_reason_to_change_a_configuration() -> None:
     assert lxcconf.with_our_lines(text, None) == text
     sly = text.replace(b"debian.common", b"../../../../root/debian.common")
     assert lxcconf.with_our_lines(sly, None) != sly
+
+
+def test_a_line_is_a_setting_or_it_is_none() -> None:
+    assert lxcconf.setting_of(b" lxc.x = a = b \r") == (b"lxc.x", b"a = b")
+    for line in (b"# lxc.x = a", b"#", b"lxc.x", b"", b"  # a=b"):
+        assert lxcconf.setting_of(line) is None
+
+
+def test_the_mark_of_a_trial() -> None:
+    assert lxcconf.trial_mark("lxc-a", "952") == "lxc-a.952.trial.began"
