@@ -86,6 +86,11 @@ def is_unprivileged(main: Sequence[bytes]) -> bool:
     return any(key == "lxc.idmap" and value for key, value in lxc_lines(main))
 
 
+def is_template(main: Sequence[bytes]) -> bool:
+    """Whether the container is a template: Proxmox never starts it, only clones of it."""
+    return is_true(options(main).get("template"))
+
+
 def lxc_lines(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
     """(key, value) of the lxc lines of a main section, in order."""
     for line in main:

@@ -49,13 +49,15 @@ def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
     from phoenix_apparmor.doctor import finding, last_start, text
     from phoenix_apparmor.doctor.checks import CHECKS, of_container
+    from phoenix_apparmor.doctor.one import OneContainer
 
     progress = Progress(sys.stderr)
     if args.ctid is not None:
         check_ctid(args.ctid)
     checks = CHECKS if args.ctid is None else of_container(host, args.ctid)
+    view = host if args.ctid is None else OneContainer(host, args.ctid)
     try:
-        diagnosis = finding.examine(host, checks, progress.say)
+        diagnosis = finding.examine(view, checks, progress.say)
         if args.ctid is not None:
             diagnosis = last_start.about(diagnosis, args.ctid)
     finally:

@@ -80,17 +80,23 @@ def without_gpu(host: Host) -> Iterator[Finding]:
     without = [
         conf
         for conf in containers.confs(host)
-        if conf.ctid in assigned and not named_nodes(conf) and not _has_hook(conf)
+        if conf.ctid in assigned
+        and not named_nodes(conf)
+        and not _has_hook(conf)
+        and not pveconf.is_template(conf.main)
     ]
     if without:
         there = host_nodes(host)
+        # advice: whether it shall have a GPU is for a person to decide
+        give = _set_devices(host, without, there)
         yield Finding(
             "note",
             f"{reading.cts(c.ctid for c in without)}: assigned a GPU profile, but no NVIDIA node "
             "is configured.",
             "neither dev0:, lxc.mount.entry nor NVIDIA's hook gives one",
-            fix=_set_devices(host, without, there),
-            advice="" if there else "this host has no NVIDIA node: install its driver",
+            advice=f"to give {'it' if len(without) == 1 else 'them'} all of this host: {give}"
+            if there
+            else "this host has no NVIDIA node: install its driver",
             ctids=tuple(c.ctid for c in without),
         )
 

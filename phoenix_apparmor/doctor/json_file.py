@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import one, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -56,7 +56,10 @@ def content(host: Host) -> Iterator[Finding]:
         )
     here = {conf.ctid for conf in containers.confs(host)}
     bad: dict[tuple[str, bool], list[str]] = {}
+    only = one.only(host)
     for ctid, assignment in known.assigned.items():
+        if only and ctid != only:
+            continue
         if assignment.problem and known.trouble is None:
             # the same fault of other values is one cause
             kind = re.sub(r'"(?:[^"\\]|\\.)*"', "…", assignment.problem, count=1)

@@ -151,4 +151,5 @@ def policies(host: Host) -> Iterator[Finding]:
             "that no limit of the container counts.",
             f"{kernel.namespace_path(namespace)}/profiles",
             advice="see inside what loads them; a stop of the container gives the memory back",
+            ctids=(ctid,) if paths.is_ctid(ctid) else (),
         )

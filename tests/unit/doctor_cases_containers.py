@@ -252,6 +252,7 @@ CASES = {
         "gpu-configured",
         "note",
         ("no NVIDIA node", "--dev0 /dev/nvidia0,mode=0666"),
+        advised=True,
     ),
     "stale major": Case(
         no_devices(

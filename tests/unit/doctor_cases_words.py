@@ -341,6 +341,7 @@ CASES = {
             "--dev2 /dev/nvidia0,mode=0666",
             "--dev5 /dev/nvidia-uvm-tools,mode=0660",
         ),
+        advised=True,
     ),
     "managed, another profile's name": Case(
         instead("lxc.apparmor.profile: /etc/apparmor.d/lxc-nvidia-gpu-base\n"),

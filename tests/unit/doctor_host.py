@@ -159,7 +159,8 @@ class Case(NamedTuple):
     """spoil makes the host bad; then just this check says this (words in it), and no other.
 
     besides: checks that also have to do with it. has_fix: whether there is a command that ends
-    it. after: checks that have something to say once it is fixed.
+    it. after: checks that have something to say once it is fixed. advised: whether the command
+    is not in the fix but behind the colon of the advice, as it is for a person to decide.
     """
 
     spoil: Callable[[FakeHost], object]
@@ -169,6 +170,7 @@ class Case(NamedTuple):
     besides: tuple[str, ...] = ()
     has_fix: bool = True
     after: tuple[str, ...] = ()
+    advised: bool = False
 
 
 def append(host: FakeHost, name: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """doctor CTID: why a container did not start, in words, from what its last start left behind."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -97,6 +98,31 @@ def test_only_what_concerns_it(host: FakeHost) -> None:
     host.conf("951", CONF)
     assert host.cli("doctor", "951").status == 0
     assert host.cli("doctor", "950").status == 2
+
+
+def test_no_other_container_is_named_or_changed(host: FakeHost) -> None:
+    """The same faults in three: text, containers and fix are of the one that is asked about."""
+    host.assign(c950=BASE, c951=BASE, c952=BASE, c953="lxc_bad_1", c954="lxc_bad_2")
+    for ctid in ("950", "951", "952"):
+        plain = "".join(line for line in CONF.splitlines(True) if not line.startswith("hook"))
+        host.conf(
+            ctid,
+            plain.replace("dev2: /dev/nvidia-uvm\n", "")
+            .replace("keyctl=1", "mount=nfs")
+            .replace(f"profile: {BASE}", "profile: unconfined")
+            + "lock: backup\nlxc.apparmor.raw: mount,\n",
+        )
+    host.conf("953", CONF)
+    host.conf("954", CONF)
+    whole = json.loads(host.cli("doctor", "--json").out)["findings"]
+    assert any("950 951 952" in (f["fix"] or "") for f in whole), "a fix of all of them"
+    for ctid in ("951", "954"):
+        findings = json.loads(host.cli("doctor", ctid, "--json").out)["findings"]
+        assert len(findings) > (5 if ctid == "951" else 0)
+        for found in findings:
+            said = " ".join(str(found[key]) for key in ("what", "evidence", "fix", "advice"))
+            assert set(re.findall(r"\b95\d\b", said)) <= {ctid}, found
+            assert set(found["containers"]) <= {ctid}, found
 
 
 def test_a_container_that_is_not_here(host: FakeHost) -> None:
