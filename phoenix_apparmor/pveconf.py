@@ -27,13 +27,22 @@ class Device(NamedTuple):
 
 
 class Allow(NamedTuple):
-    """A cgroup device line. kind: a (all), b, c; major, minor: None is any. works: in cgroup v2."""
+    """A cgroup device line.
+
+    kind: a (all), b, c; major, minor: None is any. works: in cgroup v2. access: of r, w, m.
+    """
 
     kind: str
     major: int | None
     minor: int | None
     works: bool
     text: str
+    access: str = "rwm"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a device can be used with it; "m" alone (LXC's default) only makes nodes."""
+        return self.kind == "a" or "r" in self.access or "w" in self.access
 
     @property
     def is_all(self) -> bool:
@@ -174,7 +183,8 @@ def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
         match = _DEVICE.fullmatch(value.strip())
         if match:
             major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
-            found.append(Allow(match[1], major, minor, key.startswith("lxc.cgroup2."), value))
+            works = key.startswith("lxc.cgroup2.")
+            found.append(Allow(match[1], major, minor, works, value, match[4] or "rwm"))
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from phoenix_apparmor import containers
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import gpu, reading
+from phoenix_apparmor.doctor import devices, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.suggest import evidence
@@ -53,7 +53,7 @@ def _of_containers(host: Host, module: str) -> Iterator[Finding]:
     without: list[Conf] = []
     unseen: list[Conf] = []
     for conf in containers.confs(host):
-        if not any(map(gpu.GPU.fullmatch, gpu.named_nodes(conf))):
+        if not any(map(devices.GPU.fullmatch, devices.named_nodes(conf))):
             continue
         found = inside(host, conf)
         if found is None:

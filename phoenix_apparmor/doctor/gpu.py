@@ -6,13 +6,13 @@ asks for.
 """
 
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from phoenix_apparmor import containers, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor import devices, edits, making, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -20,16 +20,10 @@ DEVICES = "/proc/devices"
 # Linux' Documentation/admin-guide/devices.txt: char majors that are given out as drivers load.
 DYNAMIC = (*range(234, 255), *range(384, 512))
 NVIDIA_STATIC = 195
-# What CUDA opens besides /dev/nvidiaN; what its tools open where the host has it.
-CUDA = ("/dev/nvidiactl", "/dev/nvidia-uvm")
-USEFUL = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
-MAKE_NODES = "nvidia-modprobe -u -c 0"
+ONLY = "name only nodes that this host has"
 HOOK = "/usr/share/lxc/hooks/nvidia"
 # The hook runs it (libnvidia-container).
 HOOK_PROGRAM = "nvidia-container-cli"
-
-_NODE = re.compile(r"/dev/nvidia[\w-]*(?:/[\w-]+)*/?")
-GPU = re.compile(r"/dev/nvidia\d+")
 
 
 def nodes(host: Host) -> Iterator[Finding]:
@@ -37,38 +31,49 @@ def nodes(host: Host) -> Iterator[Finding]:
     absent: dict[str, list[str]] = {}
     lacking: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
     for conf in containers.confs(host):
-        named = named_nodes(conf)
+        named = devices.named_nodes(conf)
         for node in named:
             if not host.exists(node):
                 absent.setdefault(node.rstrip("/"), []).append(conf.ctid)
-        missing = tuple(node for node in CUDA if node not in named)
+        missing = tuple(node for node in devices.CUDA if node not in named)
         # numbers that no longer fit are told, with all nodes in one fix, by another check
-        if any(map(GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
+        if any(map(devices.GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
             lacking.setdefault((missing, tuple(named)), []).append(conf)
     for (missing, _), confs in lacking.items():
-        named = named_nodes(confs[0])
-        here = [node for node in (*CUDA, *USEFUL) if host.exists(node)]
+        named = devices.named_nodes(confs[0])
+        here = [node for node in (*devices.CUDA, *devices.USEFUL) if host.exists(node)]
         also = [node for node in dict.fromkeys((*missing, *here)) if node not in named]
-        made = "" if set(missing) <= set(here) else MAKE_NODES
+        made = "" if set(missing) <= set(here) else making.USUAL
         yield Finding(
             "warning",
             f"{reading.cts(c.ctid for c in confs)}: a GPU, but not {' and '.join(missing)}: CUDA "
             "does not start.",
             f"{confs[0].path} names {', '.join(named)}",
-            fix=reading.all_of([made, _set_devices(host, confs, also)]),
+            fix=reading.all_of([made, devices.set_devices(host, confs, also)]),
             ctids=tuple(c.ctid for c in confs),
         )
-    if absent:
-        named = sorted(absent)
+    yield from _absent(host, absent)
+
+
+def _absent(host: Host, absent: Mapping[str, list[str]]) -> Iterator[Finding]:
+    """Nodes that the host does not have: those that a command makes, and those that none does."""
+    makes = {node: making.command(host, node) for node in sorted(absent)}
+    for can in (True, False):
+        named = [node for node in makes if bool(makes[node]) is can]
+        if not named:
+            continue
         ctids = tuple(dict.fromkeys(ctid for node in named for ctid in absent[node]))
+        it = "it" if len(named) == 1 else "them"
+        files = ", ".join(f"/etc/pve/lxc/{ctid}.conf" for ctid in ctids[:3])
         yield Finding(
             "warning",
-            f"{reading.listed(named)}: not on the host; {reading.cts(ctids)} should have "
-            f"{'it' if len(named) == 1 else 'them'}.",
+            f"{reading.listed(named)}: not on the host; {reading.cts(ctids)} should have {it}.",
             f"{named[0]} is missing",
-            fix=MAKE_NODES,
-            advice="so that it is there at each boot, enable nvidia-persistenced, or name only "
-            "nodes that this host has",
+            fix=reading.all_of(list(dict.fromkeys(makes[node] for node in named))),
+            advice=f"so that it is there at each boot, enable nvidia-persistenced, or {ONLY}"
+            if can
+            else f"the driver has no device for {it}: take {it} out of {files}, or add the "
+            "hardware (nvidia-caps: switch MIG on)",
             ctids=ctids,
         )
 
@@ -81,14 +86,15 @@ def without_gpu(host: Host) -> Iterator[Finding]:
         conf
         for conf in containers.confs(host)
         if conf.ctid in assigned
-        and not named_nodes(conf)
+        and not devices.named_nodes(conf)
         and not _has_hook(conf)
         and not pveconf.is_template(conf.main)
+        and not _has_stale(host, conf)  # told with its own fix
     ]
     if without:
-        there = host_nodes(host)
+        there = devices.host_nodes(host)
         # advice: whether it shall have a GPU is for a person to decide
-        give = _set_devices(host, without, there)
+        give = devices.set_devices(host, without, there)
         yield Finding(
             "note",
             f"{reading.cts(c.ctid for c in without)}: assigned a GPU profile, but no NVIDIA node "
@@ -170,40 +176,56 @@ def majors(host: Host) -> Iterator[Finding]:
             "cannot tell whether the device numbers in .conf are NVIDIA's: its driver is not "
             f"loaded ({reading.cts([conf.ctid for conf in concerned])}).",
             f"{DEVICES} has no nvidia",
-            fix=f"modprobe nvidia && {MAKE_NODES}",
+            fix=f"modprobe nvidia && {making.USUAL}",
             ctids=tuple(conf.ctid for conf in concerned),
         )
         return
-    causes: dict[str, list[Conf]] = {}
+    causes: dict[str, list[tuple[Conf, str]]] = {}
     for conf in concerned:
-        said = _stale(conf, registered)
+        said = _stale(host, conf, registered)
         if said:
-            causes.setdefault("; ".join(said), []).append(conf)
-    for what, confs in causes.items():
-        first = next(iter(pveconf.allowed_devices(confs[0].main)))
+            what = "; ".join(misfit.what for misfit in said)
+            causes.setdefault(what, []).append((conf, said[0].seen))
+    for what, found in causes.items():
+        confs = [conf for conf, _ in found]
         yield Finding(
             "warning",
             f"{reading.cts(c.ctid for c in confs)}: hard-coded device numbers no longer fit: "
             f"{what}. They change with the order in which drivers load; dev0: does not.",
-            f"{confs[0].path}: device line {first.text}, against {DEVICES}",
-            fix=reading.all_of([_use_devices(host, conf) for conf in confs]),
+            f"{confs[0].path}: {found[0][1]}, against {DEVICES}",
+            fix=reading.all_of([_use_devices(host, conf, registered) for conf in confs]),
             ctids=tuple(c.ctid for c in confs),
         )
 
 
-def _use_devices(host: Host, conf: Conf) -> str:
-    """devN options for all nodes of a container, and its lines by number taken out."""
-    named = named_nodes(conf)
-    wanted = [node for node in _single(host, [*named, *host_nodes(host)]) if host.exists(node)]
+def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) -> str:
+    """devN options for the nodes that a container has, and its NVIDIA lines by number taken out.
+
+    What it names, and no other GPU; where it names none, what its numbers open.
+    """
+    rules = [allow for allow in pveconf.allowed_devices(conf.main) if _is_nvidias(allow)]
+    theirs = [a for a in rules if not _is_for_other(host, conf, registered, a.major)]
+    named = devices.named_nodes(conf) or [n for n in devices.host_nodes(host) if _opens(n, theirs)]
+    wanted = [node for node in devices.single(host, named) if host.exists(node)]
     have = [device.path for device in pveconf.devices(conf.main)]
-    lines = [_set_devices(host, [conf], [node for node in wanted if node not in have])]
-    gone = {allow.text for allow in pveconf.allowed_devices(conf.main) if _is_nvidias(allow)}
+    lines = [devices.set_devices(host, [conf], [node for node in wanted if node not in have])]
     lines += [
-        edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text) for text in sorted(gone)
+        edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text)
+        for text in sorted({allow.text for allow in theirs})
     ]
-    entries = [v for k, v in conf.lxc() if k == "lxc.mount.entry" and _NODE.match(v)]
+    entries = [v for k, v in conf.lxc() if k == "lxc.mount.entry" and devices.NODE.match(v)]
     lines += [edits.take_out(conf.path, r"lxc\.mount\.entry", text) for text in entries]
     return reading.all_of(lines)
+
+
+def _opens(node: str, rules: Sequence[pveconf.Allow]) -> bool:
+    """Whether lines by number are for a node: NVIDIA's minor is the GPU's number, 255 the ctl's."""
+    if _driver(node) != "nvidia":
+        return any(allow.major != NVIDIA_STATIC for allow in rules)
+    minor = {"/dev/nvidiactl": 255, "/dev/nvidia-modeset": 254}.get(node)
+    if minor is None:
+        minor = int(node.removeprefix("/dev/nvidia"))
+    return any(a.major == NVIDIA_STATIC and a.minor in (None, minor) for a in rules)
 
 
 def _is_nvidias(allow: pveconf.Allow) -> bool:
@@ -212,43 +234,95 @@ def _is_nvidias(allow: pveconf.Allow) -> bool:
     )  # fmt: skip
 
 
+def _is_for_other(
+    host: Host, conf: Conf, registered: Mapping[int, list[str]], number: int | None
+) -> bool:
+    """Whether a number is that of another device that the configuration gives.
+
+    By the node itself, or by its name where /proc/devices has a driver of it (hidraw0: hidraw).
+    A number that nobody has now may be that of a named device which is not plugged in.
+    """
+    drivers = registered.get(number or 0, [])
+    if number is None or any("nvidia" in name for name in drivers):
+        return False
+    for node in devices.single(host, _other_nodes(conf)):
+        try:
+            seen = host.stat(node)
+        except OSError:
+            seen = None
+        if seen is not None and stat.S_ISCHR(seen.st_mode):
+            if os.major(seen.st_rdev) == number:
+                return True
+        elif seen is None and not drivers:
+            return True
+        base = node.rpartition("/")[2]
+        if any(base.startswith(name) or f"/{name}/" in node for name in drivers):
+            return True
+    return False
+
+
+def _other_nodes(conf: Conf) -> list[str]:
+    """Nodes of other drivers that a configuration gives its container."""
+    found = [device.path for device in pveconf.devices(conf.main)]
+    found += [v.split()[0] for k, v in conf.lxc() if k == "lxc.mount.entry" and v.strip()]
+    return [n for n in found if n.startswith("/dev/") and not devices.NODE.fullmatch(n)]
+
+
 def _has_stale(host: Host, conf: Conf) -> bool:
     if not _numbers(conf):
         return False
     try:
-        return bool(_stale(conf, char_majors(host)))
+        return bool(_stale(host, conf, char_majors(host)))
     except OSError:
         return False
 
 
-def _stale(conf: Conf, registered: dict[int, list[str]]) -> list[str]:
-    """What is wrong with the numbers of one container, in words."""
+class Misfit(NamedTuple):
+    """What is wrong with a number, and where that is seen."""
+
+    what: str
+    seen: str
+
+
+def _stale(host: Host, conf: Conf, registered: dict[int, list[str]]) -> list[Misfit]:
+    """What is wrong with the numbers of one container."""
     ours = _ours(registered)
     if not ours:
         return []
-    rules = [allow for allow in pveconf.allowed_devices(conf.main) if allow.kind == "c"]
+    rules = [a for a in pveconf.allowed_devices(conf.main) if a.kind == "c" and a.is_usable]
     working = {allow.major for allow in rules if allow.works}
-    any_major = any(allow.works and allow.is_all for allow in pveconf.allowed_devices(conf.main))
-    stale = [
-        n
-        for n in dict.fromkeys(a.major for a in rules if a.works and a.major is not None)
-        if n not in ours and (n in DYNAMIC or n == NVIDIA_STATIC)
-    ]
+    any_major = any(a.works and a.is_all for a in pveconf.allowed_devices(conf.main) if a.is_usable)
+    said = []
+    for allow in rules:
+        number = allow.major
+        if (
+            allow.works
+            and number is not None
+            and number not in ours
+            and (number in DYNAMIC or number == NVIDIA_STATIC)
+            and not _is_for_other(host, conf, registered, number)
+        ):
+            said.append(Misfit(f"{number} is {_whose(registered, number)}", _line(allow)))
     needed = set() if any_major else {n for n in ours if _needs(conf, registered[n])}
-    lacking = sorted(needed - working)
+    for number in sorted(needed - working):
+        drivers = ", ".join(registered[number])
+        said.append(Misfit(f"{number} ({drivers}) is not allowed", f"no device line of {number}"))
     dead = [a for a in rules if not a.works and a.major in ours and a.major not in working]
-    said = [f"{n} is {_whose(registered, n)}" for n in stale]
-    said += [f"{n} ({', '.join(registered[n])}) is not allowed" for n in lacking]
     if dead:
-        said.append("lxc.cgroup.devices.allow does nothing (cgroup v1; it is cgroup2 now)")
-    return said
+        why = "lxc.cgroup.devices.allow does nothing (cgroup v1; it is cgroup2 now)"
+        said.append(Misfit(why, _line(dead[0])))
+    return list({misfit.what: misfit for misfit in reversed(said)}.values())[::-1]
+
+
+def _line(allow: pveconf.Allow) -> str:
+    return f"device line {allow.text}"
 
 
 def _numbers(conf: Conf) -> list[pveconf.Allow]:
     return [allow for allow in pveconf.allowed_devices(conf.main) if allow.major is not None]
 
 
-def _ours(registered: dict[int, list[str]]) -> set[int]:
+def _ours(registered: Mapping[int, list[str]]) -> set[int]:
     return {number for number, names in registered.items() if any("nvidia" in n for n in names)}
 
 
@@ -263,63 +337,8 @@ def char_majors(host: Host) -> dict[int, list[str]]:
     return result
 
 
-def host_nodes(host: Host) -> list[str]:
-    """The NVIDIA nodes that the host has and a container needs for CUDA."""
-    names = host.names("/dev")
-    gpus = [f"/dev/{name}" for name in names if re.fullmatch(r"nvidia\d+", name)]
-    return gpus + [node for node in (*CUDA, *USEFUL) if gpus and host.exists(node)]
-
-
-def named_nodes(conf: Conf) -> list[str]:
-    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry)."""
-    found = [device.path for device in pveconf.devices(conf.main)]
-    found += [v.split()[0] for k, v in conf.lxc() if k == "lxc.mount.entry" and v.strip()]
-    return list(dict.fromkeys(node for node in found if _NODE.fullmatch(node)))
-
-
-def _single(host: Host, names: Sequence[str]) -> list[str]:
-    """names, where a folder of nodes (/dev/nvidia-caps) is replaced by the nodes in it."""
-    found: dict[str, None] = {}
-    for name in names:
-        inside = host.names(name) if _is_folder(host, name) else None
-        for node in [name.rstrip("/")] if inside is None else [f"{name}/{n}" for n in inside]:
-            found.setdefault(node.replace("//", "/"))
-    return list(found)
-
-
-def _is_folder(host: Host, name: str) -> bool:
-    return os.path.isdir(host.path(name))
-
-
-def _set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> str:
-    """One pct set a container, with free devN slots and the nodes' own access; "": no node."""
-    groups: dict[str, list[str]] = {}
-    for conf in confs:
-        free = pveconf.free_devices(conf.main)
-        options = " ".join(
-            f"--dev{number} {node}{_access(host, node)}"
-            for node, number in zip(_single(host, wanted), free, strict=False)
-        )
-        if options:
-            groups.setdefault(options, []).append(conf.ctid)
-    return reading.all_of(
-        [reading.for_each(ctids, f'pct set "$ct" {options}') for options, ctids in groups.items()]
-    )
-
-
-def _access(host: Host, node: str) -> str:
-    """mode and gid as the node has them on the host: Proxmox makes it 0660 of root without."""
-    seen = host.stat(node)
-    if seen is None:
-        return ",mode=0666"
-    mode = stat.S_IMODE(seen.st_mode)
-    # a group matters only where others may not use the node
-    gid = f",gid={seen.st_gid}" if seen.st_gid and mode & 0o006 != 0o006 else ""
-    return f"{gid},mode={mode:04o}"
-
-
 def _is_gpu(conf: Conf) -> bool:
-    return bool(named_nodes(conf)) or any(a.major == NVIDIA_STATIC for a in _numbers(conf))
+    return bool(devices.named_nodes(conf)) or any(a.major == NVIDIA_STATIC for a in _numbers(conf))
 
 
 def _needs(conf: Conf, drivers: list[str]) -> bool:

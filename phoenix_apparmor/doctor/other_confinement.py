@@ -102,31 +102,36 @@ def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
             )
 
 
+# What lines open that name no device: kinds of device, in words.
+WIDE = {
+    "a": "every device, the host's disks and memory too",
+    "bc": "every device, the host's disks and memory too",
+    "b": "every block device, the host's disks too",
+    "c": "every character device, the host's memory too",
+}
+
+
 def _devices(privileged: list[Conf]) -> Iterator[Finding]:
-    opened = [
-        (conf, [a for a in pveconf.allowed_devices(conf.main) if a.works and _is_wide(a)])
-        for conf in privileged
-    ]
-    opened = [(conf, wide) for conf, wide in opened if wide]
-    if opened:
+    groups: dict[str, list[tuple[Conf, list[pveconf.Allow]]]] = {}
+    for conf in privileged:
+        allowed = pveconf.allowed_devices(conf.main)
+        wide = [a for a in allowed if a.works and a.is_all and a.is_usable]
+        kinds = "".join(sorted({allow.kind for allow in wide}))
+        if wide:
+            groups.setdefault("a" if "a" in kinds else kinds, []).append((conf, wide))
+    for kinds, opened in groups.items():
         lines = [
             edits.take_out(conf.path, r"lxc\.cgroup2\.devices\.allow", allow.text)
             for conf, wide in opened
             for allow in wide
         ]
-        confs = [conf for conf, _ in opened]
         found = _finding(
-            confs,
-            "may use every device, the host's disks and memory too",
+            [conf for conf, _ in opened],
+            f"may use {WIDE[kinds]}",
             f"lxc.cgroup2.devices.allow: {opened[0][1][0].text}",
             lines,
         )
         yield found._replace(advice="name the devices that it needs: dev0: /dev/…")
-
-
-def _is_wide(allow: pveconf.Allow) -> bool:
-    """All devices, all disks, or all character devices (/dev/mem)."""
-    return allow.is_all
 
 
 # So many profiles no container needs: dockerd loads one, snapd some dozens.

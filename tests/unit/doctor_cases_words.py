@@ -141,6 +141,53 @@ def folder_of_nodes(host: FakeHost) -> None:
     )(host)
 
 
+USES = "lxc.cgroup2.devices.allow: c"
+MOUNT = "lxc.mount.entry: /dev/{0} dev/{0} none bind,optional,create=file\n"
+
+
+def with_hidraw(numbers: str) -> Callable[[FakeHost], object]:
+    """The driver of hidraw has number 241, CT 950 all of CUDA, hidraw0, and these numbers."""
+
+    def make(host: FakeHost) -> None:
+        old = host.read("/proc/devices").decode()
+        host.write("/proc/devices", old.replace("510 nvidia-uvm", "241 hidraw\n510 nvidia-uvm"))
+        host.write("/dev/hidraw0", "")
+        names = ("nvidia0", "nvidiactl", "nvidia-uvm", "hidraw0")
+        no_devices(
+            f"{USES} 195:* rwm\n{USES} 241:* rwm\n{numbers}"
+            + "".join(MOUNT.format(name) for name in names)
+        )(host)
+
+    return make
+
+
+def hidraw_and_stale(host: FakeHost) -> None:
+    with_hidraw(f"{USES} 508:* rwm\n")(host)
+
+
+def second_gpu(host: FakeHost) -> None:
+    host.write("/dev/nvidia1", "").chmod(0o666)
+    no_devices(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n{MOUNT.format('nvidia1')}")(host)
+
+
+def second_gpu_by_number(host: FakeHost) -> None:
+    host.path("/dev/nvidia-uvm").unlink()
+    host.write("/dev/nvidia1", "").chmod(0o666)
+    no_devices(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n")(host)
+
+
+def only_one_gpu(host: FakeHost) -> None:
+    host.write("/proc/driver/nvidia/gpus/0000:01:00.0/information", "Device Minor: \t 0\n")
+    conf("dev5: /dev/nvidia1\n")(host)
+
+
+def capability(host: FakeHost) -> None:
+    mig = "/proc/driver/nvidia/capabilities/mig"
+    host.write(f"{mig}/config", "DeviceFileMinor: 1\nDeviceFileMode: 256\n")
+    host.write(f"{mig}/monitor", "DeviceFileMinor: 12\nDeviceFileMode: 292\n")
+    conf("dev5: /dev/nvidia-caps/nvidia-cap12\n")(host)
+
+
 def two_containers_lack_nodes(host: FakeHost) -> None:
     """Each has other devN options in use."""
     host.write("/dev/nvidia-uvm-tools", "").chmod(0o660)
@@ -317,7 +364,64 @@ CASES = {
         "gpu-majors",
         "warning",
         ("/dev/nvidia-caps/nvidia-cap1,mode=0444", "/dev/nvidia-caps/nvidia-cap2"),
-        after=(),
+        after=("gpu-nodes",),
+    ),
+    "another device's number": Case(
+        hidraw_and_stale,
+        "gpu-majors",
+        "warning",
+        ("fit: 508 is nobody's now; 510", "device line c 508:* rwm,"),
+    ),
+    "only the GPU that it has": Case(
+        second_gpu,
+        "gpu-majors",
+        "warning",
+        ("508 is nobody's now", "device line c 508:* rwm", "pct set 950 --dev0 /dev/nvidia1,"),
+        after=("gpu-nodes",),
+    ),
+    "a GPU by its number alone": Case(
+        second_gpu_by_number,
+        "gpu-majors",
+        "warning",
+        ("508 is nobody's now", "pct set 950 --dev0 /dev/nvidia1,"),
+        after=("gpu-nodes",),
+    ),
+    "every block device": Case(
+        privileged("lxc.cgroup2.devices.allow: b *:* rwm\n"),
+        "other-locks",
+        "warning",
+        ("every block device, the host's disks too.",),
+    ),
+    "every character device": Case(
+        privileged("lxc.cgroup2.devices.allow: c *:* rw\n"),
+        "other-locks",
+        "warning",
+        ("every character device, the host's memory too.",),
+    ),
+    "no modeset": Case(
+        conf("dev5: /dev/nvidia-modeset\n"),
+        "gpu-nodes",
+        "warning",
+        ("/dev/nvidia-modeset: not on the host", "nvidia-modprobe -m"),
+    ),
+    "no node of a second GPU": Case(
+        conf("dev5: /dev/nvidia1\n"),
+        "gpu-nodes",
+        "warning",
+        ("/dev/nvidia1: not on the host", "nvidia-modprobe -c 1"),
+    ),
+    "no second GPU": Case(
+        only_one_gpu,
+        "gpu-nodes",
+        "warning",
+        ("/dev/nvidia1: not on the host", "no device for it"),
+        has_fix=False,
+    ),
+    "no node of a capability": Case(
+        capability,
+        "gpu-nodes",
+        "warning",
+        ("nvidia-cap12: not", "nvidia-modprobe -f /proc/driver/nvidia/capabilities/mig/monitor"),
     ),
     "cgroup v1 lines": Case(
         no_devices(

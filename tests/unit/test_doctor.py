@@ -98,6 +98,9 @@ FINE = {
             for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
         )
     ),
+    "another device's number": doctor_cases_words.with_hidraw(
+        f"{doctor_cases_words.USES} 510:* r\n"
+    ),
     "numbers of no GPU": lambda host: host.conf(
         "951", "lxc.cgroup2.devices.allow: c 508:0 rwm\nhostname: tun\n"
     ),
@@ -118,6 +121,14 @@ FINE = {
 def test_nothing_fires(host: FakeHost, change: Callable[[FakeHost], object]) -> None:
     change(host)
     assert diagnose(host) == []
+
+
+def test_devices_that_root_may_only_make(host: FakeHost) -> None:
+    """LXC's own defaults: c *:* m lets root make nodes, and use none of them."""
+    plain = CONF.replace("unprivileged: 1\n", "")
+    lines = ("c *:* m", "b *:* m", "c 508:* m")
+    host.conf("950", plain + "".join(f"lxc.cgroup2.devices.allow: {line}\n" for line in lines))
+    assert [f["severity"] for f in diagnose(host)] == ["note"], "but that it is privileged"
 
 
 def test_a_check_that_fails_itself_is_unknown_and_stops_no_other(host: FakeHost) -> None:

@@ -1,0 +1,72 @@
+"""NVIDIA's nodes: those of the host, those that a configuration names, and pct set for them."""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+
+from phoenix_apparmor import pveconf
+from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.host import Host
+
+# What CUDA opens besides /dev/nvidiaN; what its tools open where the host has it.
+CUDA = ("/dev/nvidiactl", "/dev/nvidia-uvm")
+USEFUL = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+NODE = re.compile(r"/dev/nvidia[\w-]*(?:/[\w-]+)*/?")
+GPU = re.compile(r"/dev/nvidia\d+")
+
+
+def host_nodes(host: Host) -> list[str]:
+    """The NVIDIA nodes that the host has and a container needs for CUDA."""
+    names = host.names("/dev")
+    gpus = [f"/dev/{name}" for name in names if re.fullmatch(r"nvidia\d+", name)]
+    return gpus + [node for node in (*CUDA, *USEFUL) if gpus and host.exists(node)]
+
+
+def named_nodes(conf: Conf) -> list[str]:
+    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry)."""
+    found = [device.path for device in pveconf.devices(conf.main)]
+    found += [v.split()[0] for k, v in conf.lxc() if k == "lxc.mount.entry" and v.strip()]
+    return list(dict.fromkeys(node for node in found if NODE.fullmatch(node)))
+
+
+def single(host: Host, names: Sequence[str]) -> list[str]:
+    """names, where a folder of nodes (/dev/nvidia-caps) is replaced by the nodes in it."""
+    found: dict[str, None] = {}
+    for name in names:
+        inside = host.names(name) if _is_folder(host, name) else None
+        for node in [name.rstrip("/")] if inside is None else [f"{name}/{n}" for n in inside]:
+            found.setdefault(node.replace("//", "/"))
+    return list(found)
+
+
+def _is_folder(host: Host, name: str) -> bool:
+    return os.path.isdir(host.path(name))
+
+
+def set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> str:
+    """One pct set a container, with free devN slots and the nodes' own access; "": no node."""
+    groups: dict[str, list[str]] = {}
+    for conf in confs:
+        free = pveconf.free_devices(conf.main)
+        options = " ".join(
+            f"--dev{number} {node}{_access(host, node)}"
+            for node, number in zip(single(host, wanted), free, strict=False)
+        )
+        if options:
+            groups.setdefault(options, []).append(conf.ctid)
+    return reading.all_of(
+        [reading.for_each(ctids, f'pct set "$ct" {options}') for options, ctids in groups.items()]
+    )
+
+
+def _access(host: Host, node: str) -> str:
+    """mode and gid as the node has them on the host: Proxmox makes it 0660 of root without."""
+    seen = host.stat(node)
+    if seen is None:
+        return ",mode=0666"
+    mode = stat.S_IMODE(seen.st_mode)
+    # a group matters only where others may not use the node
+    gid = f",gid={seen.st_gid}" if seen.st_gid and mode & 0o006 != 0o006 else ""
+    return f"{gid},mode={mode:04o}"
