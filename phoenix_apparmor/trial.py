@@ -21,7 +21,11 @@ RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
 # Without auditd the kernel prints, and prints at most this many lines in so many seconds.
 BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
 
-_MADE = re.compile(r"(lxc-[^/]+)\.([1-9][0-9]{2,8})(\.trial)?\Z")
+# lxcconf.variants makes the names.
+_MADE = re.compile(
+    r"(?P<profile>lxc-[^/]+?)\."
+    r"(?:(?P<guard>guard)(?:\.(?P<its>[1-9][0-9]{2,8}))?|(?P<ctid>[1-9][0-9]{2,8})(?P<trial>\.trial)?)\Z"
+)
 
 
 class Seen(NamedTuple):
@@ -37,10 +41,31 @@ class Seen(NamedTuple):
     cut: bool = False
 
 
+class Made(NamedTuple):
+    """What the name of a profile that was made for a container says.
+
+    profile: the assigned one. ctid: the container, "" for a guard that several share.
+    """
+
+    profile: str
+    ctid: str
+    trial: bool = False
+    guard: bool = False
+
+
+def made_of(profile: str) -> Made | None:
+    """What the name says if it is such a profile's; the site may have called one of its own so."""
+    match = _MADE.match(profile)
+    if match is None:
+        return None
+    ctid = match["ctid"] or match["its"] or ""
+    return Made(match["profile"], ctid, trial=bool(match["trial"]), guard=bool(match["guard"]))
+
+
 def container_of(profile: str) -> tuple[str, str] | None:
     """(assigned profile, CTID) of a trial's profile, None if it is none."""
-    match = _MADE.match(profile.partition("//")[0])
-    return (match[1], match[2]) if match and match[3] else None
+    made = made_of(profile.partition("//")[0])
+    return (made.profile, made.ctid) if made is not None and made.trial else None
 
 
 def as_assigned(host: Host, denial: Denial) -> Denial:
@@ -49,10 +74,10 @@ def as_assigned(host: Host, denial: Denial) -> Denial:
     Said as the label of a stack on the container's policy namespace is, which names both.
     """
     outer, separator, child = denial.get("profile").partition("//")
-    match = _MADE.match(outer)
-    if match is None or not host.exists(f"{paths.VARIANTS}/{outer}"):
+    made = made_of(outer)
+    if made is None or made.guard or not host.exists(f"{paths.VARIANTS}/{outer}"):
         return denial
-    return _of(denial, match[1], match[2], separator + child)
+    return _of(denial, made.profile, made.ctid, separator + child)
 
 
 def _of(denial: Denial, profile: str, ctid: str, child: str = "") -> Denial:

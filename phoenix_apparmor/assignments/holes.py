@@ -5,8 +5,9 @@ is what the denies cannot see: the kernel's views in another place, other profil
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.assignments.rules import BEFORE
 from phoenix_apparmor.policy import aare
 
@@ -33,11 +34,16 @@ _CONDITION = r"(?:=|\s+in\s+)\s*(\([^)]*\)|\"[^\"]*\"|\S+)"
 _FSTYPE = re.compile(r"\bv?fstype" + _CONDITION)
 _OPTIONS = re.compile(r"\boptions?" + _CONDITION)
 _PEER = re.compile(r"\bpeer=\s*(\([^)]*\)|\"[^\"]*\"|\S+)")
+# A policy namespace or a generated profile (lxcconf.namespace_of), in a pattern too.
+_CONTAINER = re.compile(r"lxc-([1-9][0-9]{2,8})_<")
 _EXECUTES = re.compile(r"[rwalkm]*([uUpP])[iIuU]?[xX][rwalkm]*\Z")
 
 
-def hole(rule: str) -> str:
-    """Why the rule would open what the profiles keep shut, "" if nothing speaks against it."""
+def hole(rule: str, ctid: str) -> str:
+    """Why the rule would open what the profiles keep shut, "" if nothing speaks against it.
+
+    ctid: the container whose rule it is.
+    """
     words = rule.removesuffix(",").split()
     while words and (words[0] in BEFORE or words[0].startswith("priority=")):
         if words.pop(0) == "deny":
@@ -51,7 +57,7 @@ def hole(rule: str) -> str:
         case "mount" | "remount":
             return _of_mount(rest)
         case "ptrace" | "signal" | "unix":
-            return _of_processes(kind, rest)
+            return _of_processes(kind, rest, ctid)
     return _of_execution(words)
 
 
@@ -88,7 +94,7 @@ def _of_mount(rest: str) -> str:
     return ""
 
 
-def _of_processes(kind: str, rest: str) -> str:
+def _of_processes(kind: str, rest: str, ctid: str) -> str:
     access = set(_list_of(_before_conditions(rest)))
     if access and access <= PASSIVE[kind]:
         return ""
@@ -98,7 +104,21 @@ def _of_processes(kind: str, rest: str) -> str:
     names = _list_of(peer[1].replace("label=", " "))
     if any(aare.matches(name, "unconfined") for name in names):
         return "its peer= takes unconfined processes, which are those of the host"
+    for name in names:
+        other = next((found[1] for found in _CONTAINER.finditer(name) if found[1] != ctid), "")
+        if other:
+            return f"its peer= takes processes of CT {other}"
+        if any(aare.matches(name, label) for label in _labels_of_others(ctid)):
+            return "its peer= takes processes of other containers"
     return ""
+
+
+def _labels_of_others(ctid: str) -> Iterator[str]:
+    """Labels as those of a container have them that is not this one."""
+    other = "999999998" if ctid == "999999999" else "999999999"
+    yield f"{lxcconf.namespace_of(other).partition('_')[0]}_</var/lib/lxc>"
+    for profile in paths.SHIPPED:
+        yield f"{profile}//&:{lxcconf.namespace_of(other)}:unconfined"
 
 
 def _before_conditions(rest: str) -> str:

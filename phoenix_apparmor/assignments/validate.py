@@ -256,7 +256,7 @@ def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
 def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
     """Rules that open a hole, and a trial or rules that nothing can come of."""
     for path, rule, _ in _rules(document):
-        why = "" if rules.problem(rule) else holes.hole(rule)
+        why = "" if rules.problem(rule) else holes.hole(rule, str(path[1]))
         if why:
             hint = "Better not. If it must be, name a type and a place."
             yield where.finding(

@@ -9,6 +9,7 @@ class Act(NamedTuple):
     words: continues "tried to". rule: the smallest AppArmor rule that allows it, "" if no
     rule does. note: what to do instead or besides, or why there is no rule; may be empty.
     hole: why the rule would open what should stay closed, "" if it would not.
+    reach: what it does to another process, to continue "the container"; "" if nothing.
     needs_4: AppArmor 3.0 (PVE 8) does not know such a rule: there it would break the profile.
     """
 
@@ -16,6 +17,7 @@ class Act(NamedTuple):
     rule: str = ""
     note: str = ""
     hole: str = ""
+    reach: str = ""
     needs_4: bool = False
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from phoenix_apparmor.denials import ipc, mounts, sockets, transitions
+from phoenix_apparmor.denials import ipc, mounts, peers, sockets, transitions
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_path, quoted, readable
@@ -36,8 +36,16 @@ OPERATION_WORDS = {
 }
 
 
-def act_of(denial: Denial) -> Act:
-    """What was tried; an operation that is not known here is named as the kernel names it."""
+def act_of(denial: Denial, ctid: str = "") -> Act:
+    """What was tried; an operation that is not known here is named as the kernel names it.
+
+    ctid: the container that tried it, "" if unknown.
+    """
+    act = _act_of(denial)
+    return act._replace(hole=peers.outside(denial, act.reach, ctid)) if act.reach else act
+
+
+def _act_of(denial: Denial) -> Act:
     kind = "dbus" if denial.operation.startswith("dbus_") else denial.get("class")
     act = _HANDLERS.get(f"class {kind}") or _HANDLERS.get(denial.operation)
     if act is not None:

@@ -76,7 +76,7 @@ def group(found: Iterable[Found], adviser: Adviser, known: Known) -> tuple[Group
         as_alive = kind.owner._replace(how="process")
         if kind.owner.how == "only" and as_alive in alive:
             kind = replace(kind, owner=as_alive)  # noqa: PLW2901
-        act = act_of(kind.denial)
+        act = act_of(kind.denial, kind.owner.ctid)
         advice = adviser.advise(kind.owner, act, kind.denial)
         key = (kind.owner, advice.cause or (act, kind.denial.operation, advice))
         parts.setdefault(key, []).append((kind, act))

@@ -4,7 +4,6 @@ from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_dbus_word, quoted, readable
-from phoenix_apparmor.denials.sockets import outside
 
 
 def ptrace(denial: Denial) -> Act:
@@ -26,7 +25,7 @@ def ptrace(denial: Denial) -> Act:
     return Act(
         said,
         f"ptrace ({mask}) peer={quoted(peer)},",
-        hole="" if mask.endswith("by") else outside(denial, "can look into or control"),
+        reach="" if mask.endswith("by") else "can look into or control",
     )
 
 
@@ -46,7 +45,7 @@ def signal(denial: Denial) -> Act:
     return Act(
         words,
         f"signal ({mask}) set=({name}){to},",
-        hole=outside(denial, "can signal") if mask == "send" else "",
+        reach="can signal" if mask == "send" else "",
     )
 
 

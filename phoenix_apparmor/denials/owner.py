@@ -64,7 +64,7 @@ class Owners:
         if owner is None:
             if len(self._labels) >= MOST_LABELS:
                 self._labels.clear()
-            owner = self._labels[key] = _by_label(*key)
+            owner = self._labels[key] = by_label(*key)
         if owner.ctid or owner.inside or not owner.profile:
             return owner
         group = _CGROUP.search(self._processes.cgroup(denial.get("pid"), denial.time))
@@ -90,7 +90,7 @@ class Owners:
         return self._users.get(profile, ())
 
 
-def _by_label(profile: str, namespace: str, label: str) -> Owner:
+def by_label(profile: str, namespace: str, label: str) -> Owner:
     """What names alone tell."""
     # root//NAMESPACE from the kernel, :NAMESPACE: in labels
     namespace = namespace.removeprefix("root//")

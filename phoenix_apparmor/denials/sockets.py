@@ -67,7 +67,7 @@ def _unix(denial: Denial, words: str, kind: str) -> Act:
     if peers:
         conditions.append(f"peer=({','.join(peers)})")
     rule = " ".join([f"unix ({', '.join(ways)})", *conditions])
-    return Act(words, f"{rule},", hole=outside(denial, "talks to"))
+    return Act(words, f"{rule},", reach="talks to")
 
 
 def _address(denial: Denial, key: str) -> tuple[str, str] | None:
@@ -81,11 +81,3 @@ def _address(denial: Denial, key: str) -> tuple[str, str] | None:
     if _AUTOMATIC.match(address):
         return "of an automatic address", '"@[0-9a-f]*"'
     return readable(address), quoted((Part("@", wild=True), Part(address[1:])))
-
-
-def outside(denial: Denial, what: str) -> str:
-    """Why a rule for such a peer reaches out of the container, "" if it does not."""
-    peer, own = denial.get("peer"), denial.get("profile") or denial.get("label")
-    if not peer or own.split("//")[0] in re.split(r"//&|//", peer):
-        return ""
-    return f"with it, the container {what} processes outside of itself ({readable(peer)})"

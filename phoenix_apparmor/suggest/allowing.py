@@ -94,7 +94,7 @@ def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
     why = _beyond_rules(part, ctid, rule)
     if why:
         return Helped(words, part.count, "", why)
-    hole = part.advice.warning or holes.hole(rule)
+    hole = part.advice.warning or holes.hole(rule, ctid)
     if hole and rule not in named:
         return Helped(words, part.count, rule, hole, named=True)
     return Helped(words, part.count, rule)

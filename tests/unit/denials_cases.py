@@ -16,6 +16,7 @@ class Case(NamedTuple):
     rule: str
     hole: str = ""
     note: str = ""
+    ctid: str = ""
 
 
 CASES = (

@@ -57,6 +57,7 @@ CASES = (
         "lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",
         "signal (send) set=(kill) "
         'peer="lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",',
+        ctid="952",
     ),
     Case(
         BOOKWORM,

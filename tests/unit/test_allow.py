@@ -213,3 +213,21 @@ HEX = "0123456789abcdef" * 4
 )  # fmt: skip
 def test_rules_that_hold_tomorrow(rule: str, lasts: str) -> None:
     assert lasting(rule) == lasts
+
+
+def test_a_signal_into_another_container_is_left_out(host: FakeHost) -> None:
+    """Its label begins like the container's own."""
+    number = next(SERIALS)
+    body = (
+        f'type=AVC msg=audit({time.time() + 100:.3f}:{number}): apparmor="DENIED" '
+        f'operation="signal" class="signal" profile="{DOCKER}" pid=7 comm="sh" '
+        f'requested_mask="send" denied_mask="send" signal=kill '
+        f'peer="{DOCKER}//&:lxc-%s_<-var-lib-lxc>:unconfined"\n'
+    )
+    log(host, body % 953)
+    done = allow(host)
+    assert done.status == 2 and "Better not" in done.out and "of CT 953" in done.out
+    assert rules_of(host) == []
+    log(host, body % 952)
+    assert allow(host).status == 0
+    assert len(rules_of(host)) == 1

@@ -365,3 +365,57 @@ def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
     assert local.read_text() == f"# mine, without an end\n{group['rule']}\n"
     assert "there already" in only(host, message)["advice"]
     assert run_parser(local.read_text(), host.root).returncode == 0
+
+
+def signalled(profile: str, peer: str, second: float = 100) -> str:
+    return denied(
+        f'operation="signal" class="signal" profile="{profile}" pid=9 comm="runc" '
+        f'requested_mask="send" denied_mask="send" signal=kill peer="{peer}"',
+        second,
+    )
+
+
+def stacked(ctid: str, profile: str = DOCKER, inner: str = "unconfined") -> str:
+    return f"{profile}//&:lxc-{ctid}_<-var-lib-lxc>:{inner}"
+
+
+@pytest.mark.parametrize(
+    ("peer", "other"),
+    [
+        (stacked("952"), ""),
+        (stacked("952", inner="docker-default"), ""),
+        (stacked("952", f"{DOCKER}.952"), ""),
+        ("lxc-952_</var/lib/lxc>", ""),
+        (stacked("953"), "CT 953"),
+        (stacked("953", inner="docker-default"), "CT 953"),
+        (stacked("953", f"{DOCKER}.953"), "CT 953"),
+        (f"{DOCKER}.953", "CT 953"),
+        ("lxc-953_</var/lib/lxc>", "CT 953"),
+        (stacked("953", BASE), "CT 953"),
+        (BASE, "outside of itself"),
+        (DOCKER, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'operation="signal" class="signal" requested_mask="send" denied_mask="send" signal=kill',
+        'operation="ptrace" class="ptrace" requested_mask="trace" denied_mask="trace"',
+        'operation="connect" class="net" family="unix" sock_type="stream" denied_mask="connect"',
+    ],
+)
+def test_a_peer_in_another_container(host: FakeHost, kind: str, peer: str, other: str) -> None:
+    """All containers under one profile have its name in their labels."""
+    host.runtime("952", f"lxc.apparmor.profile = {stacked('952', inner='')}\n".encode())
+    group = only(host, denied(f'{kind} profile="{DOCKER}" pid=9 comm="x" peer="{peer}"'))
+    assert group["ctid"] == "952" and group["rule"]
+    assert bool(group["warning"]) == bool(other)
+    assert other in (group["warning"] or "")
+
+
+def test_a_peer_in_a_container_where_it_is_not_known_whose_it_was(host: FakeHost) -> None:
+    for ctid in ("952", "953"):
+        host.runtime(ctid, f"lxc.apparmor.profile = {stacked(ctid, inner='')}\n".encode())
+    group = only(host, signalled(DOCKER, stacked("953")))
+    assert group["candidates"] == ["952", "953"]
+    assert "of CT 953, if that is another" in group["warning"]

@@ -24,7 +24,7 @@ def parsed(body: str, prefix: str = "audit: type=1400 audit(1700000000.123:45): 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kernel}: {case.words}"[:70])
 def test_a_message_in_words_and_as_a_rule(case: Case) -> None:
-    act = act_of(parsed(case.body))
+    act = act_of(parsed(case.body), case.ctid)
     assert (act.words, act.rule) == (case.words, case.rule)
     for expected, said in ((case.hole, act.hole), (case.note, act.note)):
         assert expected in said
