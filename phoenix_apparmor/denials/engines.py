@@ -25,7 +25,7 @@ def is_engine(denial: Denial) -> bool:
     """Whether an engine did it, or it was in an engine's folders."""
     if denial.operation in ("mount", "umount", "pivotroot") and _FOLDERS.match(denial.get("name")):
         return True
-    return _PROGRAMS.match(denial.get("comm")) is not None
+    return not denial.is_of_target and _PROGRAMS.match(denial.get("comm")) is not None
 
 
 def root_of(denial: Denial) -> str:

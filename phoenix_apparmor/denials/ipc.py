@@ -11,15 +11,15 @@ def ptrace(denial: Denial) -> Act:
     mask, peer = denial.mask or "trace", denial.get("peer")
     words = {
         "read": "look into a process",
+        "readby": "look into a process",
         "trace": "trace a process",
-        "readby": "be looked into by a process",
-        "tracedby": "be traced by a process",
+        "tracedby": "trace a process",
     }
     said = words.get(mask, f"{readable(mask, 40)} a process")
     if not peer:
         return Act(said, note="No rule is given for it: the kernel does not say of which profile "
                    "that process is.")  # fmt: skip
-    said += f" under {readable(peer)}"
+    said += _between(denial)
     if mask not in vocabulary.PTRACE:
         return Act(said, note=strange("permission of ptrace", mask))
     return Act(
@@ -29,14 +29,20 @@ def ptrace(denial: Denial) -> Act:
     )
 
 
+def _between(denial: Denial) -> str:
+    """Under which profile the other process is, to stand behind "a process"."""
+    own = readable(denial.get("profile"))
+    peer = readable(denial.get("peer"))
+    if denial.is_of_target:
+        return f" under {own}" + (f", itself under {peer}" if peer else "")
+    return f" under {peer}" if peer else ""
+
+
 def signal(denial: Denial) -> Act:
     """A signal to or from another process."""
     mask, peer = denial.mask or "send", denial.get("peer")
     name = denial.get("signal")
-    verb = "get" if mask == "receive" else "send"
-    to = "from" if mask == "receive" else "to"
-    words = f"{verb} signal {readable(name, 40) or '?'} {to} a process"
-    words += f" under {readable(peer)}" if peer else ""
+    words = f"send signal {readable(name, 40) or '?'} to a process{_between(denial)}"
     if not vocabulary.is_signal(name):
         return Act(words, note=strange("signal", name))
     if mask not in vocabulary.SIGNAL_WAYS:

@@ -22,6 +22,7 @@ UNTRUSTED = frozenset(
      "trans", "options", "capname", "peer", "addr", "peer_addr", "path", "exe", "peer_label",
      "tcontext")
 )  # fmt: skip
+_PASSIVE = ("receive", "readby", "tracedby")
 DENIED = ("DENIED", "KILLED")
 KERNEL, USER = "1400", "1107"
 _TYPES = {"AVC": KERNEL, "USER_AVC": USER}
@@ -84,6 +85,15 @@ class Denial(NamedTuple):
         """The refused permissions; kernels before 4.x wrote owner and other apart: ``w::``."""
         mask = self.get("denied_mask") or self.get("requested_mask") or self.get("denied")
         return (mask or self.get("requested")).replace(":", "")
+
+    @property
+    def is_of_target(self) -> bool:
+        """Whether the profile is of the process that something was done to, not of who did it.
+
+        The kernel asks the profiles of both (security/apparmor/ipc.c, task.c); comm and pid are
+        those of the process that did it, which is under peer.
+        """
+        return self.operation in ("ptrace", "signal") and self.mask in _PASSIVE
 
 
 def parse(text: str, time: float = 0.0, serial: int = 0) -> Denial | None:

@@ -67,9 +67,14 @@ class Owners:
             owner = self._labels[key] = by_label(*key)
         if owner.ctid or owner.inside or not owner.profile:
             return owner
+        if denial.is_of_target:
+            return self._by_users(owner)
         group = _CGROUP.search(self._processes.cgroup(denial.get("pid"), denial.time))
         if group:
             return owner._replace(ctid=group[1], how="process")
+        return self._by_users(owner)
+
+    def _by_users(self, owner: Owner) -> Owner:
         users = self._started_under(owner.profile) if owner.profile.startswith("lxc-") else ()
         if len(users) == 1:
             return owner._replace(ctid=users[0], how="only")

@@ -1,5 +1,7 @@
 """Refused changes of profile and of policy in words, and as a rule. Pure."""
 
+import re
+
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import quoted, readable
@@ -10,6 +12,30 @@ NO_NEW_PRIVS = (
 )
 
 
+# LXC's file names its profile by the path.
+LXC_START = ("/usr/bin/lxc-start", "lxc-start")
+# What engines call the profiles that they make and load themselves.
+_ENGINES = re.compile(
+    r"(?:docker|crio|nerdctl|buildkit)-default\Z|containers-default-|cri-containerd\.apparmor\.d\Z"
+)
+
+
+def _not_found(name: str) -> str:
+    """What to do where the kernel has no such profile. name: of the outermost one."""
+    if _ENGINES.match(name):
+        return (
+            "The container engine loads that profile itself, into the container's own policy "
+            "namespace, which lxc-nvidia-gpu-docker gives it at its start. Restart the container."
+        )
+    if name.startswith("lxc-"):
+        return "That profile is not loaded. After adding its file: phoenix-apparmor reload"
+    return (
+        "The profile is not loaded where the process is. A container with a policy namespace of "
+        "its own loads its profiles itself (apparmor_parser -r, inside); on the host, after "
+        "adding its file: phoenix-apparmor reload"
+    )
+
+
 def change_profile(denial: Denial) -> Act:
     """A change of the process' own profile."""
     name = denial.get("name") or denial.get("target")
@@ -17,12 +43,16 @@ def change_profile(denial: Denial) -> Act:
     info = denial.get("info")
     if "no new privs" in info:
         return Act(words, note=NO_NEW_PRIVS)
-    if "not found" in info:
-        return Act(words, note="That profile is not loaded. After adding its file: "
-                   "phoenix-apparmor reload")  # fmt: skip
-    if denial.get("profile") == "/usr/bin/lxc-start":
+    outer = re.split(r"//&|//", name)[0]
+    if (
+        denial.get("profile") in LXC_START
+        and outer != "unconfined"
+        and (not outer.startswith(("lxc-", ":", "&")) and outer)
+    ):
         return Act(words, note="lxc-start may only change to profiles whose name begins with "
                    '"lxc-". Rename the profile.')  # fmt: skip
+    if "not found" in info:
+        return Act(words, note=_not_found(outer))
     if not name or name.startswith("&"):
         return Act(words, note="No rule is given for it: the kernel does not say to which one.")
     return Act(

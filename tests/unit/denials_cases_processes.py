@@ -7,14 +7,14 @@ CASES = (
         BOOKWORM,
         f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
         'peer="unconfined"',
-        "be looked into by a process under unconfined",
+        "look into a process under lxc-nvidia-gpu-base, itself under unconfined",
         'ptrace (readby) peer="unconfined",',
     ),
     Case(
         PVE9,
         f'operation="signal" class="signal" {P} pid=12 comm="x" requested_mask="receive" '
         'denied_mask="receive" signal=term peer="unconfined"',
-        "get signal term from a process under unconfined",
+        "send signal term to a process under lxc-nvidia-gpu-base, itself under unconfined",
         'signal (receive) set=(term) peer="unconfined",',
     ),
     Case(
@@ -23,6 +23,20 @@ CASES = (
         'protocol=0 requested_mask="create" denied_mask="create" addr=none',
         "create a unix socket",
         "unix (create) type=dgram,",
+    ),
+    Case(
+        PVE9,
+        'operation="signal" class="signal" profile="docker-default" pid=12 comm="runc" '
+        'requested_mask="receive" denied_mask="receive" signal=kill peer="runc"',
+        "send signal kill to a process under docker-default, itself under runc",
+        'signal (receive) set=(kill) peer="runc",',
+    ),
+    Case(
+        BOOKWORM,
+        f'operation="ptrace" {P} pid=12 comm="gdb" requested_mask="tracedby" '
+        'denied_mask="tracedby" peer="unconfined"',
+        "trace a process under lxc-nvidia-gpu-base, itself under unconfined",
+        'ptrace (tracedby) peer="unconfined",',
     ),
     Case(PVE9, f'operation="sysctl" {P} pid=12 comm="x"', "do sysctl", ""),
     Case(
@@ -88,6 +102,38 @@ CASES = (
         "change to profile lxc-gone",
         "",
         note="phoenix-apparmor reload",
+    ),
+    Case(
+        TRIXIE,
+        'operation="change_onexec" class="file" info="label not found" error=-2 '
+        'profile="/usr/bin/lxc-start" name="lxc_phoenix_v1" pid=12 comm="lxc-start"',
+        "change to profile lxc_phoenix_v1",
+        "",
+        note='begins with "lxc-"',
+    ),
+    Case(
+        TRIXIE,
+        'operation="change_onexec" class="file" info="label not found" error=-2 '
+        'profile="/usr/bin/lxc-start" name="lxc-gone//&:lxc-952_<-var-lib-lxc>:" pid=12 comm="x"',
+        "change to profile lxc-gone//&:lxc-952_<-var-lib-lxc>:",
+        "",
+        note="phoenix-apparmor reload",
+    ),
+    Case(
+        PVE9,
+        'operation="stack_onexec" class="file" info="label not found" error=-2 '
+        'profile="lxc-nvidia-gpu-docker" name="docker-default" pid=12 comm="runc:[2:INIT]"',
+        "change to profile docker-default",
+        "",
+        note="engine loads that profile itself",
+    ),
+    Case(
+        PVE9,
+        'operation="change_profile" class="file" info="label not found" error=-2 '
+        'profile="lxc-nvidia-gpu-docker" name="docker-nginx" pid=12 comm="runc"',
+        "change to profile docker-nginx",
+        "",
+        note="loads its profiles itself (apparmor_parser -r, inside)",
     ),
     Case(
         TRIXIE,

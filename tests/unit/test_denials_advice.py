@@ -3,7 +3,7 @@
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.denials_host import denied, found, make_host, only, real_profiles
+from tests.unit.denials_host import denied, found, make_host, only, process, real_profiles
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
@@ -419,3 +419,20 @@ def test_a_peer_in_a_container_where_it_is_not_known_whose_it_was(host: FakeHost
     group = only(host, signalled(DOCKER, stacked("953")))
     assert group["candidates"] == ["952", "953"]
     assert "of CT 953, if that is another" in group["warning"]
+
+
+def test_who_did_it_is_not_who_it_was_done_to(host: FakeHost) -> None:
+    """The kernel asks the target's profile too; the process is then the one that did it."""
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    process(host, 9, "/lxc/953/ns", 50)
+    send = signalled(BASE, "unconfined")
+    received = send.replace('_mask="send"', '_mask="receive"')
+    group = only(host, received)
+    assert (group["ctid"], group["ctid_known_by"]) == ("952", "only")
+    assert group["rule"] == 'signal (receive) set=(kill) peer="unconfined",'
+    assert f"runc tried to send signal kill to a process under {BASE}," in " ".join(
+        host.cli("denials").out.split()
+    )
+    # what the process itself was refused is its own container's, and runc is an engine there
+    group = only(host, send)
+    assert (group["ctid"], group["advice_kind"]) == ("953", "assign")
