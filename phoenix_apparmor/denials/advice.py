@@ -5,7 +5,7 @@ import shlex
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials import mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.engines import is_engine, root_of
 from phoenix_apparmor.denials.facts import Containers, Facts
@@ -59,10 +59,16 @@ class Adviser:
 
     def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
         """What to do about it."""
+        facts = self._containers.facts(owner.ctid, owner.generated_in)
+        kind = mounts.host_only(denial)
+        if kind and facts.privileged is False:
+            return _host_only(owner, kind)
         if owner.inside:
             return self._inside(owner, act)
+        if kind and facts.privileged is None:
+            note = f"No rule helps in an unprivileged container: the kernel mounts {kind} only "
+            act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
         profile = self._profiles.get(owner.profile, owner.generated_in)
-        facts = self._containers.facts(owner.ctid, owner.generated_in)
         special = self._special(owner, profile, facts, act, denial)
         if special is not None:
             return special
@@ -222,6 +228,17 @@ class Adviser:
 def _below(root: str) -> str:
     """A pattern for all that is below a folder."""
     return f'{quoted(root)[:-1]}/**"'
+
+
+def _host_only(owner: Owner, kind: str) -> Advice:
+    """A mount that the kernel refuses root of a user namespace, with any profile and any rule."""
+    words = (
+        f"No rule helps: the kernel mounts {kind} only for root of the host, and this container is "
+        "unprivileged. Mount it on the host and give the container that folder"
+    )
+    if paths.is_ctid(owner.ctid):
+        words += f": pct set {owner.ctid} --mp0 /FOLDER,mp=/FOLDER (or the next free mpN)"
+    return Advice("none", words=f"{words}.")
 
 
 def _nesting(owner: Owner, facts: Facts) -> Advice:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, lxcconf, paths
+from phoenix_apparmor import containers, ctconf, lxcconf, paths, pveconf
 from phoenix_apparmor.host import Host
 
 
@@ -40,12 +40,14 @@ class Containers:
             text = self._read(file)
             if text is None:
                 return Facts(file, ": ")
+            lines = text.split(b"\n")
+            main = lines[: ctconf.main_section(lines)]
             features = ctconf.conf_value(text, b"features") or ""
             return Facts(
                 file,
                 ": ",
-                ctconf.conf_value(text, b"unprivileged") != "1",
-                "nesting=1" in features.replace(" ", "").split(","),
+                not pveconf.is_unprivileged(main),
+                pveconf.has_feature(pveconf.features(features), "nesting"),
                 features,
             )
         if "/" in ctid or ctid in ("", ".", ".."):

@@ -22,6 +22,9 @@ KERNEL_VIEWS = frozenset(
 HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overlay", "rpc_pipefs"))
 
 
+_NOT_NEW = PROPAGATION | {"bind", "rbind", "move", "remount"}
+
+
 class Mount(NamedTuple):
     """As a deny rule is matched against it."""
 
@@ -51,6 +54,13 @@ def act_of(denial: Denial) -> Act:
         return Act(said, note=odd)
     what, note = _what(mount, _words(denial), quoted(source))
     return Act(said, f"mount{what} -> {quoted(target)},", note, _hole(mount))
+
+
+def host_only(denial: Denial) -> str:
+    """The type of a new mount that only root of the host can make; "" if it is another."""
+    mount = read(denial)
+    is_new = denial.operation == "mount" and not mount.flags & _NOT_NEW
+    return mount.fstype if is_new and vocabulary.is_host_only(mount.fstype) else ""
 
 
 def _words(denial: Denial) -> list[str]:

@@ -83,6 +83,16 @@ FILE_SYSTEMS = frozenset(
      "smackfs", "squashfs", "sysfs", "sysv", "tmpfs", "tracefs", "ubifs", "udf", "ufs", "vboxsf",
      "vfat", "virtiofs", "xenfs", "xfs", "zfs", "zonefs")
 )  # fmt: skip
+# Of them those that the kernel mounts only in the host's own user namespace (their struct
+# file_system_type has no FS_USERNS_MOUNT): network file systems and those of a disk.
+HOST_ONLY = frozenset(
+    ("9p", "adfs", "affs", "afs", "bcachefs", "befs", "bfs", "btrfs", "ceph", "cifs", "coda",
+     "cramfs", "ecryptfs", "efs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk",
+     "gfs2", "hfs", "hfsplus", "hpfs", "iso9660", "jffs2", "jfs", "lustre", "minix", "msdos",
+     "nfs", "nfs4", "nilfs2", "ntfs", "ntfs3", "ocfs2", "omfs", "qnx4", "qnx6", "reiserfs",
+     "romfs", "smb3", "squashfs", "sysv", "ubifs", "udf", "ufs", "vboxsf", "vfat", "virtiofs",
+     "xfs", "zonefs")
+)  # fmt: skip
 _FUSE = re.compile(r"fuse(?:blk)?\.[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\Z")
 
 
@@ -94,3 +104,8 @@ def is_signal(word: str) -> bool:
 def is_file_system(word: str) -> bool:
     """Whether it is a type of file system, or a FUSE one (fuse.sshfs)."""
     return word in FILE_SYSTEMS or _FUSE.match(word) is not None
+
+
+def is_host_only(word: str) -> bool:
+    """Whether root in a user namespace cannot mount this type, whatever AppArmor allows."""
+    return word in HOST_ONLY or word.startswith("fuseblk.")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import containers, labels, paths
 from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
@@ -37,14 +38,23 @@ def overridden(host: Host) -> Iterator[Finding]:
     """What Proxmox' message about overridden features means for each profile."""
     allows = _Rules(host)
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
+    futile: dict[tuple[str, ...], list[Conf]] = {}
     for conf in containers.confs(host):
         profile = conf.profile
         if not profile or profile == "generated":
             continue
         has = conf.features
         names = tuple(n for n in OVERRIDDEN if (n == "mount" and has.get(n)) or has_feature(has, n))
+        types = has.get("mount", ())
+        if conf.is_unprivileged and profile != "unconfined":
+            hosts = tuple(kind for kind in types if vocabulary.is_host_only(kind))
+            if hosts:
+                futile.setdefault(hosts, []).append(conf)
+            types = tuple(kind for kind in types if kind not in hosts)
         if names:
-            groups.setdefault((profile, names, has.get("mount", ())), []).append(conf)
+            groups.setdefault((profile, names, types), []).append(conf)
+    for hosts, confs in futile.items():
+        yield _host_only(hosts, confs)
     for (profile, names, types), confs in groups.items():
         yield from _overridden(allows, profile, names, types, confs)
 
@@ -98,6 +108,20 @@ def _overridden(
         )
     if refused:
         yield _refused_mounts(allows, profile, refused, who, seen, ctids)
+
+
+def _host_only(types: tuple[str, ...], confs: list[Conf]) -> Finding:
+    """Root of a user namespace may not mount these, and neither profile nor rule changes that."""
+    return Finding(
+        "warning",
+        f"{reading.cts(conf.ctid for conf in confs)}: features: mount={';'.join(types)} does "
+        f"nothing in an unprivileged container: the kernel mounts {', '.join(types)} only for "
+        "root of the host. No AppArmor rule changes that.",
+        f"{confs[0].path}: features: {confs[0].option('features')}, unprivileged: 1",
+        advice="mount it on the host and give the container that folder: pct set "
+        f"{confs[0].ctid} --mp0 /FOLDER,mp=/FOLDER",
+        ctids=tuple(conf.ctid for conf in confs),
+    )
 
 
 def _refused_mounts(

@@ -113,9 +113,30 @@ CASES = {
         "features",
         "warning",
         (
-            "mount=nfs;cifs",
+            "mount=nfs;cifs does nothing in an unprivileged container",
+            "pct set 950 --mp0",
+        ),
+        has_fix=False,
+    ),
+    "mount= of a type of the host's only, and others": Case(
+        conf("features: mount=squashfs;fuse;zfs\n"),
+        "features",
+        "warning",
+        ("mount=squashfs does nothing in an unprivileged",),
+        has_fix=False,
+    ),
+    "mount= in a privileged container": Case(
+        lambda host: host.conf(
+            "950",
+            CONF.replace("unprivileged: 1\n", "").replace("keyctl=1", "mount=nfs;cifs"),
+        ),
+        "features",
+        "warning",
+        (
+            "mount=nfs;cifs does nothing: ",
             f"'mount fstype=nfs,' 'mount fstype=cifs,' >>/etc/apparmor.d/local/{BASE}",
         ),
+        besides=("other-locks",),
     ),
     "raw lines": Case(
         conf("lxc.apparmor.raw: mount,\n"), "apparmor-lines", "warning", ("does nothing", "mount,")

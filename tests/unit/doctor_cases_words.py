@@ -224,10 +224,10 @@ CASES = {
         has_fix=False,
     ),
     "mount=nfs cifs": Case(
-        conf("features: mount=nfs cifs,nesting=yes\n"),
+        conf("features: mount=zfs shiftfs,nesting=yes\n"),
         "features",
         "warning",
-        ("mount=nfs;cifs", "'mount fstype=nfs,' 'mount fstype=cifs,'"),
+        ("mount=zfs;shiftfs", "'mount fstype=zfs,' 'mount fstype=shiftfs,'"),
     ),
     "mounts that the profile allows": Case(
         conf("features: mount=fuse;overlay;tmpfs\n"),

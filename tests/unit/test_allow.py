@@ -231,3 +231,13 @@ def test_a_signal_into_another_container_is_left_out(host: FakeHost) -> None:
     log(host, body % 952)
     assert allow(host).status == 0
     assert len(rules_of(host)) == 1
+
+
+def test_no_rule_where_the_kernel_would_refuse_it_all_the_same(host: FakeHost) -> None:
+    log(host, line("/data/"))
+    host.conf("952", "unprivileged: 1\n")
+    done = allow(host)
+    assert done.status == 2 and "pct set 952 --mp0" in " ".join(done.out.split())
+    assert rules_of(host) == []
+    host.conf("952", "arch: amd64\n")
+    assert allow(host).status == 0

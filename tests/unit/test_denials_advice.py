@@ -436,3 +436,57 @@ def test_who_did_it_is_not_who_it_was_done_to(host: FakeHost) -> None:
     # what the process itself was refused is its own container's, and runc is an engine there
     group = only(host, send)
     assert (group["ctid"], group["advice_kind"]) == ("953", "assign")
+
+
+HOST_ONLY = [
+    ("nfs4", "10.0.0.1:/x"),
+    ("cifs", "//nas/x"),
+    ("iso9660", "/dev/loop0"),
+    ("squashfs", "/dev/loop0"),
+    ("ext4", "/dev/vdb"),
+    ("fuseblk", "/dev/vdb"),
+]
+
+
+def disk(profile: str, fstype: str, source: str) -> str:
+    more = f'fstype="{fstype}" srcname="{source}" flags="rw"'
+    return mounted(profile, "/data/", more=more)
+
+
+@pytest.mark.parametrize("line", ["unprivileged: 1", "unprivileged: yes", "lxc.idmap: u 0 9 9"])
+@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
+def test_what_no_user_namespace_mounts(host: FakeHost, fstype: str, source: str, line: str) -> None:
+    """The kernel refuses it with EPERM even where AppArmor allows it (FS_USERNS_MOUNT)."""
+    host.conf("952", f"arch: amd64\n{line}\n")
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    inside = denied(
+        f'operation="mount" class="mount" namespace="root//lxc-952_<-var-lib-lxc>" '
+        f'profile="docker-default" name="/data/" fstype="{fstype}" srcname="{source}" flags="rw"'
+    )
+    for message in (disk(BASE, fstype, source), inside):
+        group = only(host, message)
+        assert (group["rule"], group["warning"], group["advice_kind"]) == (None, None, "none")
+        assert "pct set 952 --mp0" in group["advice"] and fstype in group["advice"]
+
+
+@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
+def test_what_root_of_the_host_mounts(host: FakeHost, fstype: str, source: str) -> None:
+    host.conf("952", "arch: amd64\n")
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    group = only(host, disk(BASE, fstype, source))
+    assert group["rule"].startswith(f"mount fstype={fstype} ")
+    assert bool(group["warning"]) == source.startswith("/dev/")
+    assert "unprivileged" not in (group["advice"] or "")
+    # whose it was is not known: so both are said
+    host.path("/var/lib/lxc/952/config").unlink()
+    group = only(host, disk(BASE, fstype, source))
+    assert group["rule"] and "in an unprivileged container" in group["advice"]
+
+
+def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
+    host.conf("952", "unprivileged: 1\n")
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    for fstype in ("tmpfs", "fuse.sshfs", "overlay"):
+        assert only(host, mounted(BASE, "/x/", fstype=fstype))["rule"]
+    bind = mounted(BASE, "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
+    assert only(host, bind)["rule"]
