@@ -118,7 +118,8 @@ does not start, rather than start with less.
 WALKED = """
 The container did its work at each step. In the trial the profile refused nothing but what would
 reach the host, and the kernel logged what it would have refused; allow made a rule of that for
-this container alone, and the profile is enforced now.
+this container alone, and the profile is enforced now. (Docker in it would take minutes more to
+install and start here: tests/vm/test_allow.py walks the same way with Docker and podman.)
 """
 
 if __name__ == "__main__":
