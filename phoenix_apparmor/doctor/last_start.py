@@ -6,7 +6,7 @@ messages.MESSAGES says what a line means.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from phoenix_apparmor import containers
@@ -24,7 +24,17 @@ SHOWN = 3
 START_TASKS = ("vzstart", "vzreboot")
 _UPID = re.compile(r"UPID:[^:]+:[0-9A-F]+:[0-9A-F]+:([0-9A-F]{8}):(\w+):(\d+):[^:]+:")
 # Of systemd and LXC, with nothing to tell on its own.
-_NOISE = re.compile(r"^(Starting|Started|Stopping|Stopped|Consumed)\b|^TASK (OK|ERROR)|^\s*$")
+_NOISE = re.compile(
+    r"^(Starting|Started|Stopping|Stopped|Consumed)\b|^TASK (OK|ERROR)|^\s*$"
+    r"|^\S+\.service: (Control|Main) process exited|^(\S+\.service: )?Failed with result"
+    r"|^Failed to start pve-container"
+)
+# Of LXC: what follows from the line before it, up to the end of the start.
+_FOLLOWS = re.compile(
+    r"Failed to setup container|Failed to spawn container|The container failed to start"
+    r"|Failed to initialize container|An error occurred in another process|To get more details"
+    r"|Additional information can be obtained"
+)
 
 
 class Source(NamedTuple):
@@ -84,39 +94,48 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
             message = messages.meaning(line)
             if message is not None:
                 known.setdefault(message.shown, (message, line, source.command))
-    general = [entry for entry in known.values() if _is_general(entry[0])]
-    exact = [entry for entry in known.values() if not _is_general(entry[0])]
-    for message, line, command in exact or general:
-        yield Finding(
-            "error",
-            f"CT {ctid} did not start: {_bare(line, ctid)}.",
-            command,
-            advice=message.means.replace("CTID", ctid).replace("`", ""),
-            ctids=(ctid,),
-        )
-    if known:
-        return
-    last = [line.strip() for source in sources for line in source.lines[-SHOWN:]]
-    said = " / ".join(last[:SHOWN]) or "it left no message"
-    where = sources[0].command if sources else f"systemctl status pve-container@{ctid}"
+    exact = [entry for entry in known.values() if not entry[0].general]
+    where, last = _unexplained(sources)
+    if exact or not last:
+        for message, line, command in exact or known.values():
+            yield Finding(
+                "error",
+                f"CT {ctid} did not start: {_bare(line, ctid)}.",
+                command,
+                advice=message.means.replace("CTID", ctid).replace("`", ""),
+                ctids=(ctid,),
+            )
+        if known:
+            return
     yield Finding(
         "error",
-        f"CT {ctid} did not start, and what it left is not known here: {said}",
-        where,
+        f"CT {ctid} did not start, and what it left is not known here: "
+        f"{' / '.join(last) or 'it left no message'}",
+        where or f"systemctl status pve-container@{ctid}",
         advice=f"start it with LXC's own log: pct start {ctid} --debug; then read: /run/pve/"
         f"ct-{ctid}.stderr",
         ctids=(ctid,),
     )
 
 
+def _unexplained(sources: Sequence[Source]) -> tuple[str, list[str]]:
+    """(command that shows them, the last lines that say more than that it failed)."""
+    for source in sources:
+        said: list[str] = []
+        for line in source.lines:
+            message = messages.meaning(line)
+            if message is None and not _FOLLOWS.search(line):
+                said.append(line.strip())
+            elif said and "sync_wait" in line:
+                break  # what is below only follows from it
+        if said:
+            return source.command, said[-SHOWN:]
+    return "", []
+
+
 def _bare(line: str, ctid: str) -> str:
     """A line without what is known: that it is a warning, and whom it is about."""
     return line.strip().removeprefix("WARN: ").removeprefix(f"CT {ctid}: ").rstrip(".")
-
-
-def _is_general(message: messages.Message) -> bool:
-    """That it failed, not why."""
-    return "failed: exit code 1" in message.shown
 
 
 def _sources(host: Host, ctid: str, task: str, status: str) -> Iterator[Source]:

@@ -15,7 +15,8 @@ class Message(NamedTuple):
 
     shown: as the table has it, `…` is a name or a number. speaker: who says so, "" for us.
     means: what it is, and how to fix it. pattern: finds it in a log, "" where none would.
-    common: whether it is one of those that people meet most.
+    common: whether it is one of those that people meet most. general: says that something failed,
+    and not what: it explains nothing beside any other line.
     """
 
     shown: str
@@ -23,6 +24,7 @@ class Message(NamedTuple):
     means: str
     pattern: str = ""
     common: bool = False
+    general: bool = False
 
 
 MESSAGES = (
@@ -101,6 +103,7 @@ MESSAGES = (
         "The drop-in refused the start: the `WARN:` lines above say why and what to do. Without "
         "such lines it was not ours: `phoenix-apparmor doctor CTID`.",
         r"control process exited with error code|failed: exit code 1",
+        general=True,
     ),
     Message(
         "`explicitly configured lxc.apparmor.profile overrides the following settings: "
@@ -114,9 +117,25 @@ MESSAGES = (
     Message(
         "`sync_wait: 34` and `startup for container '…' failed`",
         "LXC",
+        "The setup of the container failed, whatever it was: the lines before it say what. `pct "
+        "start CTID --debug` has more of them.",
+        r"sync_wait: \d+|startup for container '\S+' failed",
+        general=True,
+    ),
+    Message(
+        "`Failed to write AppArmor profile …`",
+        "LXC",
         "The kernel does not have the profile, or its policy namespace is gone, and neither "
         "hookscript nor drop-in was there to see to it. `phoenix-apparmor doctor`.",
-        r"sync_wait: 34",
+        r"[Ff]ailed to write [Aa]pp[Aa]rmor profile",
+    ),
+    Message(
+        '`Failed to mount "…"` and `Failed to setup mount entries`',
+        "LXC",
+        "A mount of its configuration fails, and AppArmor is not asked about it: what it names "
+        "is not on the host, or the place in the container is missing (`create=file`). If it is "
+        "a device, load its driver first.",
+        r'Failed to mount "|Failed to setup mount entries',
     ),
     Message(
         "`Failed to run lxc.hook.pre-start for container`",
@@ -135,8 +154,8 @@ MESSAGES = (
     Message(
         "`Device /dev/… does not exist`",
         "Proxmox",
-        "A devN option names a node that the host does not have (yet). `nvidia-modprobe -u -c 0` "
-        "makes NVIDIA's.",
+        "A devN option names a node that the host does not have (yet). `phoenix-apparmor doctor` "
+        "gives the command that makes NVIDIA's.",
         r"[Dd]evice /dev/\S+ does not exist",
     ),
     Message(
@@ -203,7 +222,7 @@ MESSAGES = (
         "`Function not implemented` or `Operation not permitted` in a privileged container, and "
         "`denials` has nothing",
         "Linux",
-        'Its seccomp policy: see "Privileged containers".',
+        'Its seccomp policy: README, "Privileged containers".',
         common=True,
     ),
     Message(

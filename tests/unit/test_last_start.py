@@ -55,7 +55,11 @@ def test_our_refusal_is_the_reason(host: FakeHost) -> None:
 @pytest.mark.parametrize(
     ("name", "line", "words"),
     [
-        ("/run/pve/ct-950.stderr", "lxc-start: 950: sync.c: sync_wait: 34 An error", "its policy"),
+        (
+            "/run/pve/ct-950.stderr",
+            "lxc-start: 950: sync.c: sync_wait: 34 An error",
+            "lines before it",
+        ),
         ("/fake/unit-journal", "start request repeated too quickly.", "reset-failed"),
         ("/run/pve/ct-950.stderr", 'Failed to run lxc.hook.pre-start for container "950"', "hook"),
     ],
@@ -65,6 +69,56 @@ def test_other_programs_are_translated(host: FakeHost, name: str, line: str, wor
     host.write(name, f"{line}\n")
     (found,) = reasons(host)
     assert line.rstrip(".") in found["what"] and words in found["advice"]
+
+
+CHILD_FAILED = (
+    'do_start: 1268 Failed to setup container "950"',
+    "sync_wait: 34 An error occurred in another process (expected sequence number 4)",
+    '__lxc_start: 2114 Failed to spawn container "950"',
+    "startup for container '950' failed",
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "what", "advice", "not_said"),
+    [
+        (
+            (
+                'mount_entry: 2445 No such file or directory - Failed to mount "/dev/nvidia-uvm" '
+                'on "/usr/lib/x86_64-linux-gnu/lxc/rootfs/dev/nvidia-uvm"',
+                "lxc_setup: 4437 Failed to setup mount entries",
+            ),
+            'Failed to mount "/dev/nvidia-uvm"',
+            "not on the host",
+            "kernel does not have the profile",
+        ),
+        (
+            (
+                "apparmor_process_label_set: 1189 No such file or directory - Failed to write "
+                'AppArmor profile "lxc-x" to 5',
+            ),
+            'AppArmor profile "lxc-x"',
+            "The kernel does not have the profile",
+            "sync_wait",
+        ),
+        (
+            ("setup_rlimits: 12 Operation not permitted - Failed to set limit",),
+            "Failed to set limit",
+            "--debug",
+            "profile",
+        ),
+    ],
+)
+def test_a_child_of_lxc_that_failed(
+    host: FakeHost, lines: tuple[str, ...], what: str, advice: str, not_said: str
+) -> None:
+    """sync_wait says that the setup failed: the lines before it say of what, and where."""
+    task(host, *lines, *CHILD_FAILED, status=CHILD_FAILED[-1])
+    (found,) = reasons(host)
+    assert what in found["what"] and advice in found["advice"]
+    assert not_said not in found["what"] + found["advice"]
+    assert "Failed to spawn" not in found["what"]
+    assert found["evidence"].startswith("cat /var/log/pve/tasks/"), "where that text is"
 
 
 def test_the_newest_task_is_read(host: FakeHost) -> None:
