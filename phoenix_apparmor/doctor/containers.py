@@ -3,6 +3,7 @@
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
 from phoenix_apparmor.containers import Conf
@@ -59,7 +60,9 @@ def _odd_sections(conf: Conf) -> dict[str, str]:
     for line in conf.text.split(b"\n"):
         header = ctconf.header_name(line)
         if header is not None:
-            section = header.decode()
+            # as it is written: Proxmox takes capital letters too, and one has to find it
+            section = ctconf.as_text(line.strip(ctconf.BLANK)).strip("[]")
+            section = section.lower() if section.lower() == "pve:pending" else section
         setting = ctconf.lxc_setting(line)
         if section and setting is not None and setting[0] in KEYS:
             value = ctconf.as_text(setting[1])
@@ -72,13 +75,21 @@ def profile_lines(host: Host) -> Iterator[Finding]:
     """The profile line itself: once, the right key, a name that works."""
     managed = reading.managed(host)
     listing = reading.modes_if_known(host)
-    causes: dict[tuple[Severity, str, str], list[tuple[Conf, str]]] = {}
+    causes: dict[tuple[Wrong, ...], list[Conf]] = {}
     for conf in containers.confs(host):
-        for severity, kind, shown in _wrong_lines(host, conf, listing):
-            causes.setdefault((severity, kind, shown), []).append((conf, shown))
-    for (severity, kind, shown), found in causes.items():
-        confs = [conf for conf, _ in found]
-        yield _line_finding(host, severity, kind, shown, confs, managed)
+        wrong = tuple(_wrong_lines(host, conf, listing))
+        if wrong:
+            causes.setdefault(wrong, []).append(conf)
+    for wrong, confs in causes.items():
+        yield _line_finding(host, wrong, confs, managed)
+
+
+class Wrong(NamedTuple):
+    """What is wrong with one container's lines. kind: of LINES. value: the line's."""
+
+    severity: Severity
+    kind: str
+    value: str
 
 
 # kind -> what is wrong with the lines of "CT 950, 951"
@@ -96,54 +107,52 @@ LINES = {
 }
 
 
-def _wrong_lines(  # noqa: C901  (one case after the other)
-    host: Host, conf: Conf, listing: dict[str, str] | None
-) -> Iterator[tuple[Severity, str, str]]:
-    """(severity, kind of LINES, value) of what is wrong with one container's lines."""
+def _wrong_lines(host: Host, conf: Conf, listing: dict[str, str] | None) -> Iterator[Wrong]:
+    """What is wrong with one container's lines, the worst first."""
     values = ctconf.conf_profiles(conf.text)
     if ctconf.DEAD_KEY.decode() in [key for key, _ in conf.lxc()]:
-        yield "error", "dead", "lxc.aa_profile"
-    if len(values) > 1:
-        yield "warning", "twice", ", ".join(values)
-    if not values or values[-1] == "generated":
-        return
-    value = values[-1]
+        yield Wrong("error", "dead", "lxc.aa_profile")
+    twice = len(values) > 1
+    if values and values[-1] != "generated":
+        yield from _wrong_value(host, values[-1], listing)
+    if twice:
+        yield Wrong("warning", "twice", ", ".join(values))
+
+
+def _wrong_value(host: Host, value: str, listing: dict[str, str] | None) -> Iterator[Wrong]:
     if value == "unconfined":
-        yield "error", "unconfined", value
+        yield Wrong("error", "unconfined", value)
     elif value == "":
-        yield "warning", "empty", value
+        yield Wrong("warning", "empty", value)
     elif "#" in value or " " in value:
-        yield "error", "comment", value
+        yield Wrong("error", "comment", value)
     elif listing is not None and value in listing:
         if not value.startswith("lxc-"):
-            yield "error", "prefix", value
+            yield Wrong("error", "prefix", value)
     elif reading.profile_in_file(host, value) not in ("", value):
-        yield "error", "file", value
+        yield Wrong("error", "file", value)
     elif not value.startswith("lxc-"):
-        yield "error", "prefix", value
+        yield Wrong("error", "prefix", value)
     elif listing is not None and files.find(host, value) is None:
-        yield "error", "nowhere", value
+        yield Wrong("error", "nowhere", value)
 
 
 def _line_finding(
-    host: Host,
-    severity: Severity,
-    kind: str,
-    value: str,
-    confs: list[Conf],
-    managed: frozenset[str],
+    host: Host, wrong: tuple[Wrong, ...], confs: list[Conf], managed: frozenset[str]
 ) -> Finding:
     ctids = tuple(conf.ctid for conf in confs)
+    kinds = {kind: value for _, kind, value in wrong}
     right = ""
     advice = ""
-    what = LINES[kind]
-    if kind == "file":
-        right = reading.profile_in_file(host, value)
+    what = " Also: ".join(LINES[kind] for kind in kinds)
+    if "file" in kinds:
+        right = reading.profile_in_file(host, kinds["file"])
         what += f" That is {right}."
-    elif kind == "prefix":
+    elif "prefix" in kinds:
+        value = kinds["prefix"]
         better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
         advice = f"rename the profile to {better}, in its file and in the JSON"
-    elif kind == "nowhere":
+    elif "nowhere" in kinds:
         advice = f"put the profile into {paths.APPARMOR_D}, then: phoenix-apparmor reload"
     applied = [conf.ctid for conf in confs if conf.ctid in managed]
     others = [conf for conf in confs if conf.ctid not in managed]
@@ -151,15 +160,8 @@ def _line_finding(
     if others:
         advice = "; ".join(filter(None, [advice, _add_to_json(others)]))
     for conf in others:
-        if kind == "file":
-            fixes.append(edits.set_profile(conf.path, right))
-        elif kind == "dead":
-            fixes.append(edits.take_out(conf.path, r"lxc\.aa_profile"))
-        elif kind != "twice":
-            fixes.append(edits.take_out(conf.path, edits.PROFILE_LINE))
-        else:
-            fixes.append(edits.set_profile(conf.path, ctconf.conf_profiles(conf.text)[-1]))
-            fixes.append(edits.keep_last_profile(conf.path))
+        fixes += _by_hand(conf, set(kinds), right)
+    severity, kind, value = wrong[0]
     evidence = f"{confs[0].path}: {'' if kind == 'dead' else 'lxc.apparmor.profile: '}{value}"
     return Finding(
         severity,
@@ -169,6 +171,20 @@ def _line_finding(
         advice=advice,
         ctids=ctids,
     )
+
+
+def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:
+    """Shell lines for a container that apply cannot set."""
+    if kinds - {"file", "dead", "twice"}:
+        yield edits.take_out(conf.path, edits.PROFILE_LINE)
+        return
+    if "dead" in kinds:
+        yield edits.take_out(conf.path, r"lxc\.aa_profile")
+    values = ctconf.conf_profiles(conf.text)
+    if "file" in kinds or "twice" in kinds:
+        yield edits.set_profile(conf.path, right or values[-1])
+    if "twice" in kinds:
+        yield edits.keep_last_profile(conf.path)
 
 
 def _add_to_json(confs: Iterable[Conf]) -> str:
@@ -270,12 +286,23 @@ def _confining(host: Host, name: str) -> Iterator[str]:
 
 
 # Verdicts whose cause another check names.
-TOLD = ("is invalid", "cannot be started: ")
+TOLD = (
+    "is invalid",
+    "cannot be started: ",
+    "It cannot be started.",
+    "Its last good assignment is used",
+)
 
 
 def verdicts(host: Host) -> Iterator[Finding]:
     """What status says of each container, the same cause once; what other checks say is left."""
     found = collect.inspect(host, progress=lambda _: None)
+    listing = reading.modes_if_known(host)
+    told = {
+        conf.ctid
+        for conf in containers.confs(host)
+        if conf.profile == "generated" or any(_wrong_lines(host, conf, listing))
+    }
     causes: dict[tuple[str, str], list[report.Container]] = {}
     for container in found.containers:
         if container.verdict not in report.OFF:
@@ -283,6 +310,8 @@ def verdicts(host: Host) -> Iterator[Finding]:
         note = container.notes[0] if container.notes else report.Note("", "")
         if any(words in note.what for words in TOLD):
             continue
+        if note.fix in (f"phoenix-apparmor apply {ctid}" for ctid in told & {container.ctid}):
+            continue  # its lines are told, with the same fix
         causes.setdefault((container.verdict, note.what), []).append(container)
     for (verdict, what), those in causes.items():
         ctids = tuple(c.ctid for c in those)
@@ -302,7 +331,7 @@ def verdicts(host: Host) -> Iterator[Finding]:
 def _evidence(container: report.Container) -> str:
     if container.label:
         return f"the label of CT {container.ctid}'s init is {container.label}"
-    if container.verdict == "refused":
+    if container.verdict == "refused" and container.notes[0].what.startswith(report.FAILED):
         return f"systemd has the unit pve-container@{container.ctid} as failed"
     return (
         f"{paths.conf(container.ctid)} says {container.in_conf or 'nothing that can be read'}, "

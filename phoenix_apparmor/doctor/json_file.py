@@ -1,5 +1,6 @@
 """Checks of the JSON: one, trusted, readable."""
 
+import json
 import re
 import stat
 from collections.abc import Iterator
@@ -46,36 +47,73 @@ def content(host: Host) -> Iterator[Finding]:
     """The JSON can be used, as a whole and for each container."""
     known = lookup.everyone(host, save=False)
     if known.trouble is not None:
+        stuck = tuple(c for c in containers.here(host) if _is_stuck(known, c))
         used = (
             "The last good assignments are used."
             if known.ever
             else "No assignment is known: containers with our hookscript do not start."
         )
+        if known.ever and stuck:
+            used += f" {reading.cts(stuck)} had none and cannot be started."
         yield Finding(
-            "error", f"{known.trouble.what} {used}", known.source, advice=known.trouble.hint
+            "error",
+            f"{known.trouble.what} {used}",
+            known.source,
+            advice=known.trouble.hint,
+            ctids=stuck,
         )
-    here = {conf.ctid for conf in containers.confs(host)}
-    bad: dict[tuple[str, bool], list[str]] = {}
+    if known.trouble is None:
+        yield from _bad_entries(host, known)
+
+
+def _bad_entries(host: Host, known: lookup.Known) -> Iterator[Finding]:
+    """Entries that cannot be used; the same fault of other values is one cause."""
     only = one.only(host)
+    bad: dict[tuple[str, bool], list[str]] = {}
     for ctid, assignment in known.assigned.items():
-        if only and ctid != only:
-            continue
-        if assignment.problem and known.trouble is None:
-            # the same fault of other values is one cause
+        if assignment.problem and only in ("", ctid):
             kind = re.sub(r'"(?:[^"\\]|\\.)*"', "…", assignment.problem, count=1)
             if kind.count("Rename it to"):
                 kind = re.sub(r'Rename it to "[^"]*"', "Rename it", kind)
             bad.setdefault((kind, bool(assignment.name)), []).append(ctid)
+    here = {conf.ctid for conf in containers.confs(host)}
     for (_, has_last), ctids in bad.items():
         first = known.assigned[ctids[0]]
-        more = f", and {len(ctids) - 1} more like it" if len(ctids) > 1 else ""
-        last = f"the last good one is used ({first.name})" if has_last else (
-            "they do not start" if set(ctids) & here else "nothing is assigned"
-        )  # fmt: skip
+        number = len(ctids) - 1
+        more = ""
+        if number:
+            more = "one more entry has" if number == 1 else f"{number} more entries have"
+            more = f"; {more} the same fault"
+        used = (
+            f"the last good one is used ({first.name})" if has_last else _what_starts(ctids, here)
+        )
         yield Finding(
             "warning" if has_last else "error",
-            f"{reading.cts(ctids)}: {first.problem}{more}; {last}.",
+            f"{_who(ctids)}: {first.problem}{more}; {used}.",
             known.source,
             advice="correct the JSON; this shows each place: phoenix-apparmor validate",
             ctids=tuple(c for c in ctids if paths.is_ctid(c)),
         )
+
+
+def _what_starts(ctids: list[str], here: set[str]) -> str:
+    """What becomes of containers without any assignment that can be used."""
+    stopped = [ctid for ctid in ctids if ctid in here]
+    if not stopped:
+        return "nothing is assigned by it" if len(ctids) == 1 else "nothing is assigned by them"
+    if stopped == ctids:
+        return "it does not start" if len(ctids) == 1 else "they do not start"
+    return f"{reading.cts(stopped)} cannot be started"
+
+
+def _is_stuck(known: lookup.Known, ctid: str) -> bool:
+    """Whether a JSON that cannot be used may speak of a container of which no good one did."""
+    found = known.of(ctid)
+    return found is not None and not found.name
+
+
+def _who(names: list[str]) -> str:
+    """Containers, or names in lxc_configs that are no CTIDs."""
+    if all(map(paths.is_ctid, names)):
+        return reading.cts(names)
+    return f"lxc_configs: {reading.listed([json.dumps(name) for name in names])}"

@@ -52,10 +52,11 @@ MESSAGES = (
         common=True,
     ),
     Message(
-        "`profile … is switched off by …`",
+        "`profile … is switched off by …` (or `put into complain mode by …`)",
         "",
-        "Somebody ran aa-disable. Remove the link that it names, then `phoenix-apparmor reload`.",
-        r"profile .* is switched off by",
+        "Somebody ran aa-disable or aa-complain. Remove the link that it names, then "
+        "`phoenix-apparmor reload`.",
+        r"profile .* is (switched off|put into complain mode) by",
     ),
     Message(
         "`profile … is in … mode in the kernel, it would not confine anything.`",

@@ -96,7 +96,8 @@ def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
         else:
             yield _finding(
                 confs,
-                "no system call is refused, those that load a module or another kernel neither",
+                "its seccomp policy is switched off: no system call is refused, not even those "
+                "that load a kernel module or another kernel",
                 f"{SECCOMP_KEY}: (empty)",
                 lines,
             )

@@ -47,7 +47,7 @@ def loaded(host: Host) -> Iterator[Finding]:
         if link is not None:
             yield Finding(
                 "error",
-                f"profile {file.name} is switched off.",
+                f"profile {file.name} is {files.off_by(link)}: it confines nothing.",
                 f"{link} is there",
                 f"rm {link} && {RELOAD}",
             )

@@ -178,6 +178,16 @@ def switched_off(host: Host, file: ProfileFile) -> str | None:
     return None
 
 
+def off_by(link: str) -> str:
+    """What such a link has done to a profile: "profile X is …"."""
+    return "put into complain mode" if "/force-complain/" in link else "switched off"
+
+
+def off_does(link: str) -> str:
+    """The same of the link: "LINK … ."."""
+    return "puts it into complain mode" if "/force-complain/" in link else "switches it off"
+
+
 def compile_policy(host: Host, file: ProfileFile) -> bytes:
     """The binary policy of a file, just as it would be loaded. Raises PhoenixError.
 

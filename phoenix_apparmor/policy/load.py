@@ -59,7 +59,11 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
     link = files.switched_off(host, file)
     if link is not None:
         return Outcome(
-            file.name, file.path, "skipped", f"{link} switches it off.", f"To use it: rm {link}"
+            file.name,
+            file.path,
+            "skipped",
+            f"{link} {files.off_does(link)}.",
+            f"To use it: rm {link}",
         )
     policy = files.compile_policy(host, file)
     if is_loaded(host, file.name, policy):
@@ -157,7 +161,7 @@ def _load_for_start(host: Host, name: str, until: float) -> None:
     link = files.switched_off(host, file)
     if link is not None:
         raise PhoenixError(
-            f"profile {name} is switched off by {link}.",
+            f"profile {name} is {files.off_by(link)} by {link}.",
             hint=f"To use it: rm {link} && phoenix-apparmor reload",
         )
     load(host, file, timeout=seconds_left(until))

@@ -69,13 +69,12 @@ def _profile(
             )
         )
     if mode is not None and mode not in labels.ENFORCING:
-        notes.append(
-            Note(
-                f"it is in {mode} mode: it stops nothing.",
-                f'Take "complain" out of its flags in {file.path} (or rm '
-                f"{paths.APPARMOR_D}/force-complain/{file.name}), then: phoenix-apparmor reload",
-            ),
-        )
+        if files.switched_off(host, file) is not None:
+            how = "Remove that link"
+        else:
+            how = f'Take "{mode}" out of its flags in {file.path}'
+        what = f"it is in {mode} mode: it stops nothing."
+        notes.append(Note(what, f"{how}, then: phoenix-apparmor reload"))
     if text not in ("broken", "unknown"):
         notes += _ways_out(host, file)
     off = bool(notes)
@@ -123,7 +122,10 @@ def compare(
     link = files.switched_off(host, file)
     if link is not None:
         return "unknown", [
-            Note(f"{link} switches it off.", f"To use it: rm {link} && phoenix-apparmor reload")
+            Note(
+                f"{link} {files.off_does(link)}.",
+                f"To use it: rm {link} && phoenix-apparmor reload",
+            )
         ]
     try:
         policy = files.compile_policy(host, file)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import ctconf, labels
+from phoenix_apparmor import ctconf, labels, pveconf
 from phoenix_apparmor.assignments.parse import Assignment
 
 SCHEMA_VERSION = 1
@@ -20,6 +20,9 @@ OFF = ("restart pending", "drift", "refused")
 
 # Trouble that concerns every container.
 NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
+
+# What systemd says of a container's unit.
+FAILED = "its last start failed."
 
 # Of the file's text and the policy in the kernel.
 Text = Literal["same", "differs", "not loaded", "broken", "unknown"]
@@ -166,6 +169,9 @@ def judge(
     if not conf_right:
         notes.append(_conf_note(ctid, assignment, conf or b""))
     verdict: Verdict
+    if conf is not None and pveconf.is_template(conf.split(b"\n")) and not running:
+        # it never starts: what its .conf says is in force nowhere
+        return "down", tuple(note._replace(hint=_of_template(ctid)) for note in notes)
     if running and label is not None:
         fits = labels.fits(label, assignment, ctid)
         verdict = ("ok" if conf_right else "drift") if fits else "restart pending"
@@ -182,7 +188,7 @@ def judge(
         notes.insert(
             0,
             Note(
-                "its last start failed.",
+                FAILED,
                 f"See why: phoenix-apparmor doctor {ctid}; try again: pct start {ctid}",
             ),
         )
@@ -192,6 +198,13 @@ def judge(
     if assignment.problem and verdict in ("ok", "down", "unknown"):
         verdict = "drift"
     return verdict, tuple(notes)
+
+
+def _of_template(ctid: str) -> str:
+    return (
+        "It is a template and never starts, but its clones take the line along; to correct it: "
+        f"phoenix-apparmor apply {ctid}"
+    )
 
 
 def judge_elsewhere(
@@ -204,6 +217,8 @@ def judge_elsewhere(
         return judge(ctid, assignment, conf, None, running=None)
     if ctconf.conf_says(conf, assignment.profile):
         return "unknown", ()
+    if pveconf.is_template(conf.split(b"\n")):
+        return "down", ()
     note = _conf_note(ctid, assignment, conf)
     return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
 
@@ -220,6 +235,8 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
     wanted = assignment.profile or "no profile line"
     if len(values) > 1:
         said = f"has {len(values)} profile lines"
+    elif values == ["generated"] and assignment.profile is None:
+        said = "writes out the line lxc.apparmor.profile: generated"
     elif values and values[0] == assignment.profile:
         said = "has the dead key lxc.aa_profile, with which LXC does not start it"
     else:

@@ -77,7 +77,9 @@ def short_age(age: int | None) -> str:
 
 
 def _conf(c: Container) -> str:
-    return SAME if c.assigned and c.in_conf == c.profile else (c.in_conf or "?")
+    # the right name, but twice, or "generated" written out
+    wrong = any(note.fix.startswith("phoenix-apparmor apply") for note in c.notes)
+    return SAME if c.assigned and c.in_conf == c.profile and not wrong else (c.in_conf or "?")
 
 
 def _enforced(c: Container) -> Cell:

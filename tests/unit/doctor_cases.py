@@ -93,7 +93,7 @@ CASES = {
         lambda host: host.write(f"/etc/apparmor.d/force-complain/{BASE}", ""),
         "profile-loaded",
         "error",
-        ("switched off", f"rm /etc/apparmor.d/force-complain/{BASE}"),
+        ("put into complain mode", f"rm /etc/apparmor.d/force-complain/{BASE}"),
     ),
     "stale": Case(stale, "profile-current", "warning", ("another text", "raw_sha256", "reload")),
     "does not compile": Case(

@@ -307,7 +307,7 @@ CASES = {
         many_bad_names,
         "json-content",
         "error",
-        ("CT 960, 961", "and 7 more", "and 14 more like it"),
+        ("CT 960, 961", "and 7 more", "14 more entries have the same fault; they do not start."),
         has_fix=False,
     ),
     "locked": Case(

@@ -7,7 +7,7 @@ import pytest
 
 from phoenix_apparmor.doctor.checks import CHECKS as CHECKS_OF_DOCTOR
 from phoenix_apparmor.policy.conffiles import place_of_own
-from tests.names import BASE
+from tests.names import BASE, DOCKER
 from tests.unit import doctor_cases, doctor_cases_containers, doctor_cases_words
 from tests.unit.doctor_host import (
     CONF,
@@ -19,6 +19,7 @@ from tests.unit.doctor_host import (
     conf,
     diagnose,
     dpkg,
+    instead,
     journal,
     make_sound,
     no_devices,
@@ -184,6 +185,68 @@ def test_one_cause_is_one_finding(host: FakeHost) -> None:
     assert [f["check"] for f in findings] == ["json-content", "features", "gpu-nodes"]
     assert [len(f["containers"]) for f in findings] == [8, 15, 15]
     assert len(host.cli("doctor").out.splitlines()) < 35
+
+
+def test_all_that_is_wrong_with_a_profile_line_is_one_finding(host: FakeHost) -> None:
+    """Not one a line, and another for what status says of it: one command fixes them all."""
+    conf(f"lxc.aa_profile: unconfined\nlxc.apparmor.profile: {DOCKER}\n")(host)
+    (found,) = diagnose(host)
+    assert "lxc.aa_profile" in found["what"] and "more than one profile line" in found["what"]
+    assert found["fix"] == "phoenix-apparmor apply 950"
+    run_fix(host, found["fix"])
+    assert diagnose(host) == []
+    lines = f"lxc.aa_profile: x\nlxc.apparmor.profile: {DOCKER}\nlxc.apparmor.profile: {BASE}\n"
+    host.conf("951", f"unprivileged: 1\n{lines}")
+    (found,) = diagnose(host)
+    run_fix(host, found["fix"])
+    assert diagnose(host) == []
+    assert (
+        host.read("/etc/pve/lxc/951.conf") == f"unprivileged: 1\n{lines.splitlines()[2]}\n".encode()
+    )
+
+
+def test_generated_that_is_assigned_and_written_out_is_one_finding(host: FakeHost) -> None:
+    host.assign(c950="generated")
+    instead("lxc.apparmor.profile: generated\n")(host)
+    host.conf("950", host.read("/etc/pve/lxc/950.conf").decode().replace("keyctl=1", "nesting=1"))
+    (found,) = diagnose(host)
+    assert "loses the rules" in found["what"]
+    (line,) = (x for x in host.cli("status").out.splitlines() if x.startswith("950"))
+    assert "same" not in line and "drift" in line
+
+
+@pytest.mark.parametrize("text", ["{", '{"lxc_configs": {"951": {}, "951": {}}}'])
+def test_a_json_that_refuses_a_container_is_told_once(host: FakeHost, text: str) -> None:
+    """Not by a failed unit, of which systemd knows nothing."""
+    host.conf("951", CONF)
+    host.json(text.replace("{", '{"lxc_configs": {"951": {}', 1) if text == "{" else text)
+    findings = diagnose(host)
+    assert [f["check"] for f in findings] == ["json-content"], findings
+    assert "CT 951" in findings[0]["what"] and findings[0]["containers"] == ["951"]
+
+
+def test_names_that_are_not_ctids(host: FakeHost) -> None:
+    host.json({"950": {}, "5": {}, "abc": {}})
+    (found,) = diagnose(host)
+    assert found["what"] == (
+        'lxc_configs: "5", "abc": "5" is not a valid CTID; a CTID is a number from 100 to '
+        "999999999; one more entry has the same fault; nothing is assigned by them."
+    )
+
+
+def test_a_snapshot_is_named_as_it_is_written(host: FakeHost) -> None:
+    append(host, "/etc/pve/lxc/950.conf", "\n[Snap_2]\nlxc.apparmor.profile: x\n")
+    (found,) = diagnose(host)
+    assert "950 (Snap_2)" in found["what"] and "[Snap_2]" in found["evidence"]
+
+
+def test_a_template_never_starts(host: FakeHost) -> None:
+    """What its .conf says is in force nowhere: no drift, and no start that corrects it."""
+    instead("lxc.apparmor.profile: lxc-x\n")(host)
+    append(host, "/etc/pve/lxc/950.conf", "template: 1\n")
+    status = host.cli("status", "950")
+    assert "drift" not in status.out and "next start" not in status.out
+    assert "never starts" in status.out and "apply 950" in status.out
 
 
 def test_it_changes_nothing(host: FakeHost) -> None:

@@ -269,3 +269,23 @@ def test_where_nobody_can_see_what_runs_nothing_is_down(quiet: FakeHost) -> None
     shown = json.loads(quiet.cli("status", "--json").out)["containers"]
     verdicts = {c["ctid"]: (c["verdict"], c["running"]) for c in shown}
     assert verdicts["960"] == ("unknown", None) and verdicts["100"] == ("not managed", None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder", "says", "not_said"),
+    [
+        ("flags=(unconfined) ", "", 'Take "unconfined" out', "complain"),
+        ("", "force-complain", "puts it into complain mode", "switches it off"),
+        ("", "disable", "switches it off", "complain mode"),
+    ],
+)
+def test_why_a_profile_stops_nothing(
+    quiet: FakeHost, flags: str, folder: str, says: str, not_said: str
+) -> None:
+    if flags:
+        quiet.profile(BASE, flags=flags)
+        quiet.kernel({BASE: "unconfined", DOCKER: "enforce"})
+    else:
+        quiet.write(f"/etc/apparmor.d/{folder}/{BASE}", "")
+    said = " ".join(quiet.cli("status").out.split())
+    assert says in said and not_said not in said
