@@ -150,3 +150,33 @@ def test_a_line_is_a_setting_or_it_is_none() -> None:
 
 def test_the_mark_of_a_trial() -> None:
     assert lxcconf.trial_mark("lxc-a", "952") == "lxc-a.952.trial.began"
+
+
+def test_the_block_begins_on_a_line_of_its_own() -> None:
+    block = b"%s\nlxc.apparmor.profile = x\n%s\n" % (lxcconf.BEGIN, lxcconf.END)
+    assert lxcconf.with_our_lines(b"", "x") == block
+    assert lxcconf.with_our_lines(b"lxc.y = 1", "x") == b"lxc.y = 1\n" + block
+    assert lxcconf.with_our_lines(b"lxc.y = 1\n", "x") == b"lxc.y = 1\n" + block
+
+
+def test_what_is_said_once_more_behind_an_include() -> None:
+    text = (
+        b"lxc.include = /x\nlxc.seccomp.profile = /a\nlxc.seccomp.profile = /b\n"
+        b"lxc.apparmor.raw = a,\nlxc.apparmor.raw = b,\nlxc.apparmor.allow_nesting = 1\n"
+        b"lxc.apparmor.profile = c\nlxc.apparmor.profile = d\n"
+    )
+    assert lxcconf.with_our_lines(text, None) == text + (
+        lxcconf.BEGIN + b"\nlxc.apparmor.profile = d\nlxc.apparmor.allow_nesting = 1\n"
+        b"lxc.apparmor.raw =\nlxc.apparmor.raw = a,\nlxc.apparmor.raw = b,\n"
+        b"lxc.seccomp.profile = /b\n" + lxcconf.END + b"\n"
+    )
+    bare = b"lxc.include = /x\n"
+    assert lxcconf.with_our_lines(bare, None) == bare + (
+        lxcconf.BEGIN + b"\nlxc.apparmor.profile =\nlxc.apparmor.allow_nesting = 0\n"
+        b"lxc.apparmor.raw =\n" + lxcconf.END + b"\n"
+    )
+    for standard in (b"", b"lxc.include = /usr/share/lxc/config/common.conf\n"):
+        assert lxcconf.with_our_lines(standard, None) == standard
+    tricky = b"lxc.include = /usr/share/lxc/config/../../../root/x\n"
+    assert lxcconf.has_foreign_include(tricky)
+    assert not lxcconf.has_foreign_include(lxcconf.with_our_lines(b"", "x", namespace=True))
