@@ -198,7 +198,6 @@ def without_our_lines(text: bytes) -> bytes:
     begin = text.find(BEGIN)
     if begin < 0:
         return text
-    end = text.find(END, begin)
     # A block without its end was cut by somebody's edit: ours reached to the end of the file.
-    rest = b"" if end < 0 else text[end + len(END) :].removeprefix(b"\n")
+    rest = text[begin:].partition(END)[2].removeprefix(b"\n")
     return without_our_lines(text[:begin] + rest)
