@@ -186,3 +186,21 @@ def test_a_name_that_is_no_number_never_gets_into_the_copy() -> None:
     names = ["952", "\uff19\uff15\uff13", "x\n953 lxc-evil\n", "953+", "", " 953", "952 x", "-953"]
     text = parse.write_copy(b"h\n\n", dict.fromkeys(names, evil))
     assert text == b"h\n\n952 lxc-evil\n" + lastgood.end_mark(b"952 lxc-evil\n")
+
+
+def test_what_appears_twice_matters_only_where_it_is_ours() -> None:
+    twice = b'{"lxc_configs": {"952": {}}, "lxc_configs": {"953": {}}}'
+    with pytest.raises(PhoenixError, match="lxc_configs appears twice"):
+        parse.document(twice)
+    assert parse.document(twice, doubled=True)["lxc_configs"] == {"953": {}}
+    assert parse.document(b'{"x": 1, "x": 2, "lxc_configs": {}}')["x"] == 2
+    assert parse.assignments(twice.replace(b'"lxc_configs": {"953"', b'"y": {"953"')) == {
+        "952": Assignment("lxc-nvidia-gpu-base")
+    }
+    other = b'{"lxc_configs": {"952": {"name": 1, "name": 2, "apparmor_profile": "lxc-x"}}}'
+    assert parse.assignments(other) == {"952": Assignment("lxc-x")}
+    ours = other.replace(b"name", b"apparmor_profile", 2)
+    assert "apparmor_profile appears twice" in parse.assignments(ours)["952"].problem
+    container = b'{"lxc_configs": {"952": {}, "953": {}, "952": {}}}'
+    found = parse.assignments(container)
+    assert "the CTID appears twice" in found["952"].problem and not found["953"].problem
