@@ -204,3 +204,89 @@ def test_what_appears_twice_matters_only_where_it_is_ours() -> None:
     container = b'{"lxc_configs": {"952": {}, "953": {}, "952": {}}}'
     found = parse.assignments(container)
     assert "the CTID appears twice" in found["952"].problem and not found["953"].problem
+
+
+def wrong(**entry: Any) -> str:
+    return parse.problem("952", entry)
+
+
+LIST = "it must be a list of rules, each a string"
+STRING = "it must be a string, one AppArmor rule with its comma at the end"
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (7, f"apparmor_rules is 7, {LIST}"),
+        ("umount,", f'apparmor_rules is "umount,", {LIST}'),
+        ({}, LIST),
+        (None, LIST),
+        ([], ""),
+        (["umount,"] * 500, ""),
+        (["umount,"] * 501, LIST),
+        ([7], f"the rule 7 is invalid: {STRING}"),
+        (["umount,", "umount"], f'the rule "umount" is invalid: {STRING}'),
+        (["umount, umount,"], "is more than one rule"),
+        (["/" + "x" * 1995 + " rw,"], ""),
+        (["/" + "x" * 1996 + " rw,"], STRING),
+        ([""], STRING),
+        (["umount,\n"], STRING),
+        (["umount, # no,"], STRING),
+    ],
+)
+def test_rules_of_an_entry(rules: Any, words: str) -> None:
+    problem = wrong(apparmor_rules=rules)
+    assert words in problem and bool(problem) is bool(words)
+
+
+def test_other_keys_of_an_entry() -> None:
+    assert parse.problem("952", []) == "the entry is [], it must be an object"
+    assert "is not a valid CTID" in parse.problem("95", {})
+    for value in (True, False):
+        assert wrong(apparmor_policy_namespace=value) == ""
+    for value in (1, 0, "true", None):
+        assert "it must be true or false" in wrong(apparmor_policy_namespace=value)
+    assert wrong(apparmor_mode="trial") == wrong(apparmor_mode="enforce") == ""
+    for value in (True, "Trial", None):
+        assert 'it must be "enforce" or "trial"' in wrong(apparmor_mode=value)
+    assert wrong(apparmor_profile="lxc-a") == wrong() == wrong(other=7) == ""
+    assert 'Rename it to "lxc-a-b"' in wrong(apparmor_profile="lxc_a_b")
+    assert "Rename" not in wrong(apparmor_profile="docker") + wrong(apparmor_profile=7)
+    assert "Rename" not in wrong(apparmor_profile=["lxc_a"])
+
+
+def test_long_values_are_cut_where_they_are_shown() -> None:
+    assert '"' + "x" * 58 + '" is' in wrong(apparmor_mode="x" * 58)
+    assert '"' + "x" * 56 + "... is" in wrong(apparmor_mode="x" * 59)
+
+
+def test_a_line_of_the_copy_is_read_as_it_was_written() -> None:
+    read = parse.read_line
+    assert read("lxc-a") == Assignment("lxc-a")
+    assert read("lxc-a plain trial rules", ("x,",)) == Assignment(
+        "lxc-a", policy_namespace=False, trial=True, rules=("x,",)
+    )
+    assert read("lxc-a trial ! plain ! x") == Assignment("lxc-a", problem="plain ! x", trial=True)
+    assert read("? ! why") == Assignment("", problem="why")
+    assert parse.read_copy(b"garbage\n\n952 lxc-a\n") == {}
+    body = b"952 lxc-a rules\n952+ a b,\n952+ c,\nx y\n953\n954 lxc-b\n955+ left,\n"
+    text = lastgood.FIRST_LINE + b"x\n\n" + body + lastgood.end_mark(body)
+    assert parse.read_copy(text) == {
+        "952": Assignment("lxc-a", rules=("a b,", "c,")),
+        "954": Assignment("lxc-b"),
+    }
+
+
+def test_variants_of_an_assignment() -> None:
+    assert Assignment("unconfined").profile is Assignment("generated").profile is None
+    assert Assignment("unconfined", trial=True).variants("952") == ()
+    assert Assignment("lxc-a").variants("952") == ("lxc-a",)
+    assert Assignment("lxc-a", rules=("x,",)).variants("952") == ("lxc-a.952",)
+    assert Assignment("lxc-a", trial=True).variants("952") == ("lxc-a.952.trial", "lxc-a.guard")
+    plain = Assignment("lxc-a")
+    assert (plain.policy_namespace, plain.problem, plain.trial, plain.rules) == (
+        True,
+        "",
+        False,
+        (),
+    )
