@@ -256,8 +256,12 @@ def test_other_keys_of_an_entry() -> None:
 
 
 def test_long_values_are_cut_where_they_are_shown() -> None:
-    assert '"' + "x" * 58 + '" is' in wrong(apparmor_mode="x" * 58)
-    assert '"' + "x" * 56 + "... is" in wrong(apparmor_mode="x" * 59)
+    assert '"' + "x" * 58 + '", it' in wrong(apparmor_mode="x" * 58)
+    assert '"' + "x" * 56 + "..., it" in wrong(apparmor_mode="x" * 59)
+    assert '"\N{LATIN SMALL LETTER E WITH ACUTE}"' in wrong(apparmor_mode="\u00e9")
+    assert '"\N{LATIN SMALL LETTER E WITH ACUTE} x," begins with' in wrong(
+        apparmor_rules=["\u00e9 x,"]
+    )
 
 
 def test_a_line_of_the_copy_is_read_as_it_was_written() -> None:
