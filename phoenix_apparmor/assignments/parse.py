@@ -224,7 +224,7 @@ def remember(
     merged = {}
     for ctid, assignment in today.items():
         last = before.get(ctid)
-        if assignment.problem and last is not None and last.name:
+        if assignment.problem and last is not None:
             merged[ctid] = last._replace(problem=assignment.problem)
         else:
             merged[ctid] = assignment

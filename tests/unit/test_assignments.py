@@ -272,6 +272,9 @@ def test_a_line_of_the_copy_is_read_as_it_was_written() -> None:
     )
     assert read("lxc-a trial ! plain ! x") == Assignment("lxc-a", problem="plain ! x", trial=True)
     assert read("? ! why") == Assignment("", problem="why")
+    bad = {"952": Assignment("", problem="why\nnot")}
+    assert parse.write_copy(b"", bad).startswith(b"952 ? ! why\\nnot\nend ")
+    assert parse.remember(bad, bad) == bad == parse.remember(bad, {})
     assert parse.read_copy(b"garbage\n\n952 lxc-a\n") == {}
     body = b"952 lxc-a rules\n952+ a b,\n952+ c,\nx y\n953\n954 lxc-b\n955+ left,\n"
     text = lastgood.FIRST_LINE + b"x\n\n" + body + lastgood.end_mark(body)
