@@ -51,7 +51,7 @@ KNOWN = (
         " and newer works)",
     ),
     Reason(
-        ("bind_remounts", "bind_remounts_busybox", "bind_with_options"),
+        ("bind_remounts", "bind_remounts_busybox"),
         "p-",
         "a folder that the host shares read-only could be made writable",
     ),
@@ -72,6 +72,11 @@ KNOWN = (
         ),
         "p-docker",
         "NVIDIA's legacy hook remounts a whole file system (seccomp policy); CDI works",
+    ),
+    Reason(
+        ("move", "propagation"),
+        "p-base",
+        "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",
     ),
     Reason(
         ("calls_perf", "calls_bpf_map"),
