@@ -59,6 +59,11 @@ ALLOWED = {
     "unit-private-tmp": Call("/run/systemd/unit-private-tmp/", flags="remount bind nosuid nodev"),
     "containerd-view": Call("/tmp/containerd-mount1/", flags="ro remount bind rec"),
     "tmpfs": Call("/mnt/", "none", "tmpfs"),
+    "runc-sysrq": Call("/proc/sysrq-trigger", "/proc/sysrq-trigger", flags="bind rec"),
+    "runc-sys": Call("/proc/sys/", "/proc/sys/", flags="bind rec"),
+    "volume-modprobe": Call(
+        "/var/lib/docker/overlay2/x/merged/sbin/modprobe", "/usr/sbin/modprobe", flags="bind rec"
+    ),
 }
 DENIED = {
     "fusectl": Call("/var/lib/docker/f/", "none", "fusectl"),
@@ -77,6 +82,12 @@ DENIED = {
     ),
     "share-on-private-tmp": Call("/run/systemd/unit-private-tmp/", "/share/", flags="bind"),
     "irq-by-name": Call("/var/lib/docker/w/", "/q/irq/", flags="bind rec"),
+    "sys-on-a-process": Call("/proc/1/", "/proc/sys/", flags="bind rec"),
+    "fusectl-in-tmp": Call("/tmp/f/", "none", "fusectl"),
+    "core-pattern-by-name": Call(
+        "/plain", "/var/lib/docker/q/sys/kernel/core_pattern", flags="bind rec"
+    ),
+    "modprobe-by-name": Call("/plain", "/var/lib/docker/q/sys/kernel/modprobe", flags="bind rec"),
     "root-made-read-only": Call("/", flags="remount ro"),
 }
 

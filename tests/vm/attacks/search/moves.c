@@ -205,7 +205,7 @@ static void binds(void)
 
 			snprintf(path, sizeof(path), "%s/plain", regions[j]);
 			add(0, BIND, 0, source[i], path);
-			add(0, BIND, MS_SILENT, source[i], path);
+			add(0, BIND, MS_REC, source[i], path);
 		}
 		if (file) {
 			add(0, BIND, 0, source[i], "/proc/sys/kernel/hostname");
