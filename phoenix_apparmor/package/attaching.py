@@ -47,7 +47,7 @@ def storages(text: str) -> dict[str, str]:
     found: dict[str, dict[str, str]] = {}
     section: dict[str, str] | None = None
     for line in text.split("\n"):
-        header = _HEADER.fullmatch(line) if line[:1].strip() else None
+        header = _HEADER.fullmatch(line)
         prop = _PROPERTY.fullmatch(line)
         if header and not line.startswith("#"):
             section = found.setdefault(header[2], {"": header[1]})
@@ -130,7 +130,7 @@ def detach(host: Host, ctid: str, *, dry_run: bool = False) -> str:
     """Removes our hookscript from one container; "" if it was not there."""
     conf = host.read_if_there(paths.conf(ctid))
     present = None if conf is None else ctconf.conf_value(conf, b"hookscript")
-    if present is None or not paths.is_our_hookscript(present):
+    if not paths.is_our_hookscript(present):
         return ""
     if dry_run:
         return f"would remove hookscript: {present}"

@@ -38,7 +38,8 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_storages_as_proxmox_reads_them() -> None:
     text = (
-        "# dir: no\n\tpath /no\ndir: a\n\tpath /srv/a\n\tcontent iso\n\tdisable\n"
+        "# dir: no\n\tpath /no\n#dir: no\n\tpath /no\n"
+        "dir: a\n\tpath /srv/a\n\tcontent iso\ngarbage\n\tdisable\n\tcontent-dirs\n"
         "nfs: b\n\tserver x\n \ndir: c\n  path\t/c  \n\tcontent-dirs iso=i, snippets=/hooks/ \n"
         "lvm: d\n\tpath /d\n\n\tpath /lost\ncifs: e\nbtrfs: f\ncephfs: g\nglusterfs: h\n"
         " dir: indented\n"
