@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.denials import mounts, vocabulary
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.denials import allowed, mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.engines import is_engine, root_of
 from phoenix_apparmor.denials.facts import Containers, Facts
@@ -33,7 +35,8 @@ class Advice(NamedTuple):
     none. words: what to do
     besides or instead. fix: a shell line that does it, "" where there is none. warning: why the
     rule should not be written. futile: whether a rule would do nothing. cause: denials with the
-    same one are told together, in the words that are with it.
+    same one are told together, in the words that are with it. allowed: whether there is a rule
+    for it already.
     """
 
     kind: Kind
@@ -45,13 +48,18 @@ class Advice(NamedTuple):
     warning: str = ""
     futile: bool = False
     cause: str = ""
+    allowed: bool = False
 
 
 class Adviser:
     """Judges what containers of one host tried."""
 
-    def __init__(self, host: Host, profiles: Profiles) -> None:
+    def __init__(
+        self, host: Host, profiles: Profiles, assigned: Mapping[str, Assignment] | None = None
+    ) -> None:
+        """assigned: CTID -> what the JSON says, for rules that a container has there."""
         self._profiles = profiles
+        self._assigned = assigned or {}
         self._containers = Containers(host)
         self._own = Inside(host)
         # It is in AppArmor 4's package and not in 3.0's.
@@ -70,12 +78,54 @@ class Adviser:
             act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
         profile = self._profiles.get(owner.profile, owner.generated_in)
         special = self._special(owner, profile, facts, act, denial)
+        if act.rule and (special is None or special.kind == "rule"):
+            special = self._there(owner, profile, facts, act, denial) or special
         if special is not None:
             return special
         if not act.rule or (act.needs_4 and not self._is_4):
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
             return Advice("none", words=unknown if act.rule else act.note)
         return self._rule(owner, profile, act, facts, self._warning(act, denial, facts))
+
+    def _there(
+        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
+    ) -> Advice | None:
+        """That a rule for it is there already, and whether it is in force; None: there is none."""
+        own = self._own_rules(owner)
+        found = allowed.of_lines(own).first(denial, act.rule)
+        if found is not None:
+            words = (
+                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It is '
+                f"in force from its next start: pct reboot {owner.ctid}"
+            )
+            return Advice("none", words=words, allowed=True)
+        if profile is not None and not owner.child:
+            found = profile.rules.first(denial, act.rule)
+        if found is not None:
+            return Advice("none", words=self._in_force(owner, *found), allowed=True)
+        if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
+            words = f"A rule for it is there already, in {facts.file}; in force from its next start"
+            words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
+            return Advice("none", words=f"{words}.", allowed=True)
+        return None
+
+    def _own_rules(self, owner: Owner) -> tuple[str, ...]:
+        assignment = self._assigned.get(owner.ctid) if owner.ctid else None
+        return assignment.rules if assignment and assignment.profile == owner.profile else ()
+
+    def _in_force(self, owner: Owner, rule: str, path: str) -> str:
+        there = f"A rule for it is there already: {readable(rule)} in {path}"
+        if owner.generated_in:
+            return f"{there}. The denial is older than that."
+        loaded = self._profiles.kernel_has(owner.profile)
+        if loaded is None:
+            return (
+                f"{there}. Whether the kernel has it cannot be known here. To load it: "
+                "phoenix-apparmor reload"
+            )
+        if loaded:
+            return f"{there}, and the kernel has it: the denial is older than that."
+        return f"{there}. It is in force after: phoenix-apparmor reload"
 
     def _special(
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
@@ -142,15 +192,12 @@ class Adviser:
                 "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
             )
         if profile.local:
-            words = act.note
-            if self._profiles.has_line(profile.local, act.rule):
-                words = f"{words} It is there already, in force after: phoenix-apparmor reload"
             fix = ""
-            if not warning and _PLAIN.match(profile.local) and words == act.note:
+            if not warning and _PLAIN.match(profile.local):
                 # a line of its own also behind a last line without an end
                 line = f"printf '\\n%s\\n' {shlex.quote(act.rule)} >>{profile.local}"
                 fix = f"{line} && phoenix-apparmor reload"
-            return Advice("rule", profile.local, act.rule, act.rule, words.strip(), fix, warning)
+            return Advice("rule", profile.local, act.rule, act.rule, act.note, fix, warning)
         return self._without_local(owner, profile, act, warning)
 
     def _without_local(self, owner: Owner, profile: Profile, act: Act, warning: str) -> Advice:

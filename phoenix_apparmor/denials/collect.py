@@ -1,8 +1,10 @@
 """The host's log -> the report of denials: for the command, doctor, status, and to build rules."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from phoenix_apparmor import trial
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials.advice import Adviser
 from phoenix_apparmor.denials.collector import Collector
 from phoenix_apparmor.denials.groups import Group, Report, group, only_of
@@ -11,6 +13,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owners
 from phoenix_apparmor.denials.profiles import Profiles
 from phoenix_apparmor.denials.source import Log
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
 # Series of metrics in all, and of one container; a container can make up any number of profiles.
@@ -37,7 +40,7 @@ def report(host: Host, since: float | None = None, ctid: str | None = None) -> R
         (*log.problems, *known.problems),
         log.untrusted,
         collector.left_out,
-        group(collector.found(), Adviser(host, profiles), known),
+        group(collector.found(), Adviser(host, profiles, _assigned(host)), known),
         dict(collector.others),
         profiles.silent(),
         profiles.logs_all(),
@@ -50,7 +53,15 @@ def judged(host: Host, denials: Iterable[Denial]) -> tuple[Group, ...]:
     collector = Collector(Owners(host))
     for denial in denials:
         collector.add(denial)
-    return group(collector.found(), Adviser(host, Profiles(host)), Known(host))
+    return group(collector.found(), Adviser(host, Profiles(host), _assigned(host)), Known(host))
+
+
+def _assigned(host: Host) -> Mapping[str, Assignment]:
+    """What containers are assigned; nothing where that cannot be read, which others tell."""
+    try:
+        return lookup.everyone(host, save=False).assigned
+    except (PhoenixError, OSError):
+        return {}
 
 
 def of_container(host: Host, ctid: str, since: float | None = None) -> tuple[Group, ...]:

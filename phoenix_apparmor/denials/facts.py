@@ -5,9 +5,13 @@ from typing import NamedTuple
 from phoenix_apparmor import containers, ctconf, lxcconf, paths, pveconf
 from phoenix_apparmor.host import Host
 
+RAW_KEY = "lxc.apparmor.raw"
+
 
 class Facts(NamedTuple):
     """privileged, nesting: None where it is not known. features: value of that option.
+
+    raw: the AppArmor rules in it, for a generated profile.
 
     file: the configuration into which its own lines go, separator: between key and value there
     (with the other one LXC does not start it).
@@ -18,6 +22,7 @@ class Facts(NamedTuple):
     privileged: bool | None = None
     nesting: bool | None = None
     features: str = ""
+    raw: tuple[str, ...] = ()
 
 
 class Containers:
@@ -49,6 +54,7 @@ class Containers:
                 not pveconf.is_unprivileged(main),
                 pveconf.has_feature(pveconf.features(features), "nesting"),
                 features,
+                tuple(value for key, value in pveconf.lxc_lines(main) if key == RAW_KEY),
             )
         if "/" in ctid or ctid in ("", ".", ".."):
             return Facts("", " = ")
@@ -62,6 +68,12 @@ class Containers:
             " = ",
             not lxcconf.is_unprivileged(text),
             (b"lxc.apparmor.allow_nesting", b"1") in settings,
+            "",
+            tuple(
+                setting[1].decode("utf-8", "surrogateescape")
+                for setting in settings
+                if setting is not None and setting[0] == RAW_KEY.encode()
+            ),
         )
 
     def _is_of_proxmox(self, ctid: str) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import paths
-from phoenix_apparmor.denials import denying
+from phoenix_apparmor import kernel, paths
+from phoenix_apparmor.denials import allowed, denying
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, policytext
+from phoenix_apparmor.policy import files, load, policytext
 from phoenix_apparmor.policy.policytext import Rule
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
@@ -21,7 +22,7 @@ DPKG = "/var/lib/dpkg/info"
 
 
 class Profile(NamedTuple):
-    """A profile's file, the local file that it reads ("": none), its deny rules.
+    """A profile's file, the local file that it reads ("": none), its deny rules, all its rules.
 
     supports_docker: whether it has our rules for Docker and podman.
     """
@@ -30,6 +31,7 @@ class Profile(NamedTuple):
     local: str
     denies: tuple[Rule, ...]
     supports_docker: bool
+    rules: allowed.Rules
 
 
 class Profiles:
@@ -38,6 +40,7 @@ class Profiles:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._known: dict[str, Profile | None] = {}
+        self._loaded: dict[str, bool | None] = {}
         self._ours: list[Rule] | None = None
 
     def get(self, name: str, generated: str = "") -> Profile | None:
@@ -64,6 +67,7 @@ class Profiles:
                 policytext.local_file(inner) or "",
                 tuple(policytext.deny_rules(texts, known)),
                 any(piece.path == DOCKER for piece in texts),
+                allowed.read(name, texts, known),
             )
         return None
 
@@ -112,10 +116,22 @@ class Profiles:
         text = self._read(AUDIT_PARAMETER)
         return None if text is None else text.strip() in LOGS_ALL
 
-    def has_line(self, path: str, rule: str) -> bool:
-        """Whether a file has the rule already."""
-        text = self._read(path) or ""
-        return rule in (" ".join(line.split()) for line in text.split("\n"))
+    def kernel_has(self, name: str) -> bool | None:
+        """Whether the kernel runs what the profile's file says now; None: unknown."""
+        if name not in self._loaded:
+            self._loaded[name] = self._ask_kernel(name)
+        return self._loaded[name]
+
+    def _ask_kernel(self, name: str) -> bool | None:
+        try:
+            file = files.find(self._host, name)
+            if file is None or files.switched_off(self._host, file) is not None:
+                return None
+            if kernel.policy_hash(self._host, name) is None:
+                return None
+            return load.is_loaded(self._host, name, files.compile_policy(self._host, file))
+        except (PhoenixError, OSError):
+            return None
 
     def of_a_package(self, path: str) -> bool:
         """Whether a file is some package's: an edit of it is asked about at each upgrade."""

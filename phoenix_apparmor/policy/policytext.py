@@ -79,6 +79,11 @@ def includes(text: str) -> list[str]:
     return [f"/etc/apparmor.d/{a}" if a else quoted for a, quoted in _INCLUDE.findall(text)]
 
 
+def without_includes(text: str) -> str:
+    """A text without its lines that include others."""
+    return _INCLUDE.sub("", text)
+
+
 def local_file(text: str) -> str | None:
     """The file for the site's own rules that a profile's body includes itself."""
     own = [name for name in includes(text) if name.startswith("/etc/apparmor.d/local/")]

@@ -6,7 +6,7 @@ becomes a pattern. What would open a hole is left out unless it was named.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phoenix_apparmor import trial
 from phoenix_apparmor.assignments import holes, rules
@@ -34,7 +34,8 @@ class Helped:
     """One thing that was refused, and the rule for it.
 
     rule: "" if there is none. why: why it is left out, or cannot be helped; "" if it is taken.
-    named: whether a rule that is left out can be named to be taken all the same.
+    named: whether a rule that is left out can be named to be taken all the same. present:
+    whether its rules or its profile's allow it already.
     """
 
     words: str
@@ -42,6 +43,7 @@ class Helped:
     rule: str
     why: str = ""
     named: bool = False
+    present: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ def plan(
         key = (helped.rule or helped.words, helped.why, "" if helped.rule else helped.words)
         before = merged.get(key)
         count = helped.count + (before.count if before is not None else 0)
-        merged[key] = Helped(helped.words, count, helped.rule, helped.why, helped.named)
+        merged[key] = replace(helped, count=count)
     taken, had, left = [], [], []
     for helped in merged.values():
-        if helped.rule and helped.rule in present:
+        if helped.present or (helped.rule and helped.rule in present):
             had.append(helped)
         elif helped.why:
             left.append(helped)
@@ -94,6 +96,8 @@ def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
     why = _beyond_rules(part, ctid, rule)
     if why:
         return Helped(words, part.count, "", why)
+    if part.advice.allowed:
+        return Helped(words, part.count, "", present=True)
     hole = part.advice.warning or holes.hole(rule, ctid)
     if hole and rule not in named:
         return Helped(words, part.count, rule, hole, named=True)
@@ -109,9 +113,9 @@ def _beyond_rules(part: Group, ctid: str, rule: str) -> str:
     if part.owner.ctid != ctid:
         others = ", ".join(part.owner.candidates)
         return f"the log does not say whose it was ({others}); a trial of this container would"
-    if part.owner.how == "name":
+    if part.owner.how == "name" and not part.advice.allowed:
         return "it ran under Proxmox' generated profile then"
-    if not rule or rules.problem(rule):
+    if not part.advice.allowed and (not rule or rules.problem(rule)):
         return part.advice.words.removesuffix(".") or "no rule allows that"
     return ""
 

@@ -241,3 +241,19 @@ def test_no_rule_where_the_kernel_would_refuse_it_all_the_same(host: FakeHost) -
     assert rules_of(host) == []
     host.conf("952", "arch: amd64\n")
     assert allow(host).status == 0
+
+
+@pytest.mark.parametrize("place", ["local", "entry"])
+def test_what_a_wider_rule_allows_already(host: FakeHost, place: str) -> None:
+    rule = "mount fstype=nfs*,"
+    if place == "local":
+        host.write(LOCAL, f"{rule}\n")
+    else:
+        assign(host, {"apparmor_rules": [rule]})
+    before = host.read(JSON)
+    log(host, line("/data/", fstype="nfs4"))
+    done = allow(host)
+    assert done.status == 0 and "1 more that its rules allow already" in done.out
+    assert host.read(JSON) == before
+    log(host, line("/data/", fstype="cifs"))
+    assert allow(host).status == 0 and len(rules_of(host)) == (1 if place == "local" else 2)

@@ -49,7 +49,8 @@ def test_what_a_profile_denies_is_asked_of_the_profile(host: FakeHost) -> None:
     path = "/etc/apparmor.d/abstractions/phoenix/container"
     text = host.read(path).decode()
     host.write(path, text.replace("deny capability syslog sys_module sys_time,", ""))
-    assert only(host, capability(BASE, "sys_time"))["rule"] == "capability sys_time,"
+    group = only(host, capability(BASE, "sys_time"))
+    assert not group["rule_is_futile"] and "there already: capability," in group["advice"]
     assert not only(host, capability(BASE, "wake_alarm"))["rule_is_futile"]
     host.write(f"/etc/apparmor.d/local/{BASE}", "deny capability wake_alarm,\n")
     group = only(host, capability(BASE, "wake_alarm"))
@@ -119,6 +120,77 @@ def test_a_rule_that_is_there_already(host: FakeHost) -> None:
     host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype=tmpfs -> "/x/",\n')
     group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
     assert "there already" in group["advice"] and group["fix"] is None
+
+
+NFS = mounted("lxc-mine", "/data/", more='fstype="nfs4" srcname="nas:/x" flags="rw, noatime"')
+RSLAVE = mounted("lxc-mine", "/", more='flags="rw, rslave"')
+SIGNAL = (
+    'operation="signal" class="signal" profile="lxc-mine" pid=9 comm="x" requested_mask="send" '
+    'denied_mask="send" signal=kill peer="lxc-other"'
+)
+READ = (
+    'operation="open" class="file" profile="lxc-mine" pid=9 comm="x" name="/srv/x/y" '
+    'denied_mask="wc" requested_mask="wc"'
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message", "there"),
+    [
+        ("mount fstype=nfs*,", NFS, True),
+        ("mount fstype={nfs,nfs4} options in (rw,noatime),", NFS, True),
+        ("mount,", NFS, True),
+        ("mount fstype=nfs,", NFS, False),
+        ("mount fstype=nfs* options=(ro),", NFS, False),
+        ("mount fstype=nfs* -> /other/,", NFS, False),
+        ("mount options=(rw,make-rslave) -> /,", RSLAVE, True),
+        ("mount options=(rw,make-rprivate) -> /,", RSLAVE, False),
+        ("capability bpf wake_alarm,", capability("lxc-mine", "wake_alarm"), True),
+        ("capability bpf,", capability("lxc-mine", "wake_alarm"), False),
+        ("signal (send) peer=lxc-*,", denied(SIGNAL), True),
+        ("signal (receive) peer=lxc-*,", denied(SIGNAL), False),
+        ("signal set=(term) peer=lxc-*,", denied(SIGNAL), False),
+        ("/srv/** rw,", denied(READ), True),
+        ("/srv/** r,\n/srv/x/* w,", denied(READ), True),
+        ("/srv/** r,", denied(READ), False),
+        ("/srv/* rw,", denied(READ), False),
+        ("all,", NFS, True),
+        ("# mount fstype=nfs*,", NFS, False),
+    ],
+)
+@pytest.mark.parametrize("in_local", [True, False])
+def test_what_its_rules_allow_already(
+    host: FakeHost, rules: str, message: str, *, there: bool, in_local: bool
+) -> None:
+    """By what a rule means; a rule for it is proposed only where none is there."""
+    name = "lxc-mine"
+    body = "  include if exists <local/lxc-mine>\n" if in_local else f"  {rules}\n"
+    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n{body}}}\n")
+    if in_local:
+        host.write(f"/etc/apparmor.d/local/{name}", f"{rules}\n")
+    group = only(host, message)
+    assert (group["rule"] is None) is there
+    assert ("there already" in (group["advice"] or "")) is there
+
+
+def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:
+    """Asked of the kernel, which tells the hash of what it has; or it is not known."""
+    name = "lxc-mine"
+    host.profile(name)
+    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\n")
+    assert "cannot be known" in only(host, NFS)["advice"]
+    host.kernel({name: "enforce"})
+    assert host.cli("reload").status == 0
+    assert "denial is older" in only(host, NFS)["advice"]
+    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\nmount fstype=cifs,\n")
+    assert "in force after: phoenix-apparmor reload" in only(host, NFS)["advice"]
+
+
+def test_rules_of_the_containers_configuration(host: FakeHost) -> None:
+    host.conf("101", "features: nesting=1\nlxc.apparmor.raw: capability wake_alarm,\n")
+    group = only(host, capability(GENERATED, "wake_alarm"))
+    assert group["rule"] is None and "pct reboot 101" in group["advice"]
+    assert only(host, capability(GENERATED, "block_suspend"))["rule"]
 
 
 def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
@@ -229,10 +301,10 @@ def test_another_profile_is_no_advice_where_it_denies_the_same(host: FakeHost) -
         ("/data/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/", "/data/docker"),
         ("/srv/big/containerd/io.containerd.runtime.v2.task/moby/5b1c0d2e3f4a5b6c/rootfs/sys/",
          "/srv/big/containerd"),
-        ("/var/lib/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/",
-         "/var/lib/containers"),
-        ("/home/u/.local/share/containers/storage/overlay/5b1c0d2e3f4a5b6c/merged/sys/",
-         "/home/u/.local/share/containers"),
+        ("/data/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/",
+         "/data/containers"),
+        ("/opt/u/.local/share/containers/storage/overlay/5b1c0d2e3f4a5b6c/merged/sys/",
+         "/opt/u/.local/share/containers"),
     ],
 )  # fmt: skip
 def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None:
@@ -243,6 +315,12 @@ def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None
     assert (group["warning"], group["count"]) == (None, 2)
     host.write(f"/etc/apparmor.d/local/{DOCKER}", group["rule"] + "\n")
     assert run_parser(group["rule"], host.root).returncode == 0
+
+
+def test_an_engines_data_where_its_profile_allows_it(host: FakeHost) -> None:
+    name = "/var/lib/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
+    group = only(host, mounted(DOCKER, name, comm="runc"))
+    assert group["rule"] is None and "abstractions/phoenix/docker" in group["advice"]
 
 
 def test_an_engines_data_where_no_line_helps(host: FakeHost) -> None:
@@ -351,6 +429,8 @@ def test_rules_of_apparmor_4_where_it_is(host: FakeHost) -> None:
 
 def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
     """Run as it is printed, where its paths are the fake host's; what is there stays."""
+    text = host.read("/etc/apparmor.d/lxc-mine").replace(b"  file,\n", b"")
+    host.write("/etc/apparmor.d/lxc-mine", text)
     local = host.write("/etc/apparmor.d/local/lxc-mine", "# mine, without an end")
     name = "/srv/a b'c\"d $(id) `id` \\ {x}/"
     message = denied(
@@ -408,7 +488,7 @@ def test_a_peer_in_another_container(host: FakeHost, kind: str, peer: str, other
     """All containers under one profile have its name in their labels."""
     host.runtime("952", f"lxc.apparmor.profile = {stacked('952', inner='')}\n".encode())
     group = only(host, denied(f'{kind} profile="{DOCKER}" pid=9 comm="x" peer="{peer}"'))
-    assert group["ctid"] == "952" and group["rule"]
+    assert group["ctid"] == "952" and (group["rule"] or "there already" in group["advice"])
     assert bool(group["warning"]) == bool(other)
     assert other in (group["warning"] or "")
 
@@ -423,14 +503,14 @@ def test_a_peer_in_a_container_where_it_is_not_known_whose_it_was(host: FakeHost
 
 def test_who_did_it_is_not_who_it_was_done_to(host: FakeHost) -> None:
     """The kernel asks the target's profile too; the process is then the one that did it."""
-    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
     process(host, 9, "/lxc/953/ns", 50)
-    send = signalled(BASE, "unconfined")
+    send = signalled("lxc-mine", "lxc-other")
     received = send.replace('_mask="send"', '_mask="receive"')
     group = only(host, received)
     assert (group["ctid"], group["ctid_known_by"]) == ("952", "only")
-    assert group["rule"] == 'signal (receive) set=(kill) peer="unconfined",'
-    assert f"runc tried to send signal kill to a process under {BASE}," in " ".join(
+    assert group["rule"] == 'signal (receive) set=(kill) peer="lxc-other",'
+    assert "runc tried to send signal kill to a process under lxc-mine," in " ".join(
         host.cli("denials").out.split()
     )
     # what the process itself was refused is its own container's, and runc is an engine there
@@ -485,8 +565,8 @@ def test_what_root_of_the_host_mounts(host: FakeHost, fstype: str, source: str) 
 
 def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
     host.conf("952", "unprivileged: 1\n")
-    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
     for fstype in ("tmpfs", "fuse.sshfs", "overlay"):
-        assert only(host, mounted(BASE, "/x/", fstype=fstype))["rule"]
-    bind = mounted(BASE, "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
+        assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
+    bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
     assert only(host, bind)["rule"]

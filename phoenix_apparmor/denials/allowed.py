@@ -1,0 +1,98 @@
+"""Whether rules that are there already allow what was refused. Pure.
+
+A rule that is not understood allows nothing here, so that its denial is told as any other.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from phoenix_apparmor.denials import denying, mounts
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.vocabulary import PROPAGATION
+from phoenix_apparmor.policy import policytext, rules
+from phoenix_apparmor.policy.policytext import Text
+
+_PLAIN = re.compile(r"[^\s\"{}()]+\Z")
+_FILE_CLASSES = ("", "file")
+
+
+class Rules(NamedTuple):
+    """Rules that allow, each with the file that it is in, and the denies beside them."""
+
+    profile: rules.Profile
+    paths: Mapping[str, str]
+
+    def first(self, denial: Denial, wanted: str) -> tuple[str, str] | None:
+        """(rule, its file) that allows it, None if none does. wanted: the rule made for it."""
+        found = _first(self.profile, denial)
+        if found is None:
+            exact = (rule for rule in self.profile.rules if rule.text == wanted)
+            found = next((rule for rule in exact if not rule.denies), None)
+        return (found.text, self.paths.get(found.text, "")) if found is not None else None
+
+
+def read(name: str, texts: Iterable[Text], known: Mapping[str, str]) -> Rules:
+    """The rules of an expanded profile. known: variable -> pattern for its values."""
+    name = name if _PLAIN.match(name) else "x"
+    values = "".join(f"@{{{key}}} = {value}\n" for key, value in known.items() if " " not in value)
+    found: list[rules.Rule] = []
+    paths: dict[str, str] = {}
+    for piece in texts:
+        own = policytext.without_includes(piece.text)
+        for profile in rules.parse(f"{values}profile {name} {{\n{own}\n}}\n")[:1]:
+            found += profile.rules
+            for rule in profile.rules:
+                paths.setdefault(rule.text, piece.path)
+    return Rules(rules.Profile(name, frozenset(), tuple(found)), paths)
+
+
+def of_lines(lines: Iterable[str]) -> Rules:
+    """Rules that stand for themselves, as in a container's configuration."""
+    texts = [Text("", f"{line}\n") for line in lines]
+    return read("x", texts, {})
+
+
+def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    operation = denial.operation
+    if operation == "mount":
+        mount = mounts.read(denial)
+        flags = {f"make-{flag}" if flag in PROPAGATION else flag for flag in mount.flags}
+        # the kernel prints none where none is set
+        chosen = frozenset(flags) or frozenset(("rw",))
+        return profile.mount_rule(mount.fstype, chosen, mount.source, mount.target)
+    if operation == "capable":
+        name = denial.get("capname")
+        if not profile.allows_capability(name):
+            return None
+        return profile.names_capability(name) or _whole(profile, "capability")
+    is_file = denial.get("class") in _FILE_CLASSES and denial.get("name").startswith("/")
+    if is_file and denial.mask and not denial.get("family") and operation not in _NO_FILE:
+        return _of_file(profile, denial)
+    return next((rule for rule in profile.rules if _is_for(rule, denial)), None)
+
+
+_NO_FILE = ("link", "umount", "pivotroot", "ptrace", "signal", "change_profile", "change_onexec")
+
+
+def _whole(profile: rules.Profile, kind: str) -> rules.Rule | None:
+    allowing = (rule for rule in profile.rules if not rule.denies)
+    return next((rule for rule in allowing if rule.words in (kind, "all")), None)
+
+
+def _of_file(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    name, mask = denial.get("name"), denial.mask
+    if not profile.allows_file(name, mask):
+        return None
+    each = (profile._replace(rules=(rule,)) for rule in profile.rules if not rule.denies)
+    # several rules together may allow it: then the first that allows a part of it
+    return next((one.rules[0] for one in each if any(one.allows_file(name, c) for c in mask)), None)
+
+
+def _is_for(rule: rules.Rule, denial: Denial) -> bool:
+    """Whether a rule of another class allows just that."""
+    if rule.denies or rule.kind == "mount":
+        return False
+    if rule.words == "all":
+        return True
+    return denying.denies(policytext.Rule(rule.text, "", audited=False, body=rule.words), denial)
