@@ -127,7 +127,10 @@ def read_schema(host: Host, file: str) -> Mapping[str, Any]:
 
 
 def own_schema(host: Host, file: str, text: bytes, *, given: bool) -> Mapping[str, Any] | None:
-    """The schema that the document's own "$schema" names, if that is a file and there."""
+    """The schema that the document's own "$schema" names, None where that is no file's name.
+
+    Raises PhoenixError where it cannot be used, also because it is not there.
+    """
     try:
         name = json.loads(text.decode("utf-8-sig")).get("$schema")
     except (ValueError, AttributeError, RecursionError):
@@ -136,11 +139,15 @@ def own_schema(host: Host, file: str, text: bytes, *, given: bool) -> Mapping[st
         return None
     where = Host() if given else host
     path = os.path.join(os.path.dirname(os.path.abspath(file)), name)
-    return read_schema(where, path) if where.exists(path) else None
+    return read_schema(where, path)
 
 
 def known_names(host: Host, *, for_here: bool) -> Names:
-    """The profiles of this host, for a did-you-mean, and, for its own JSON, to see what misses."""
+    """The profiles of this host, for a did-you-mean, and to see which it does not have.
+
+    for_here: whether the document is this host's. On a machine that has our profiles any other
+    one is taken for a host's of that kind; elsewhere (a desk, CI) no profile can be missed.
+    """
     here = set(kernel.all_modes(kernel.profile_list(host) or b""))
     for path in files.policy_files(host):
         try:
@@ -149,7 +156,7 @@ def known_names(host: Host, *, for_here: bool) -> Names:
             continue
     ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
     known = [*paths.SHIPPED, *(name for name in ours if name not in paths.SHIPPED)]
-    return Names(known, here if for_here else None)
+    return Names(known, here if for_here or paths.BASE in here else None)
 
 
 def as_text(file: str, text: bytes, found: list[Finding], *, colour: bool) -> str:
