@@ -97,6 +97,8 @@ LINES = {
     "dead": "the dead key lxc.aa_profile: LXC does not start such a container.",
     "twice": "more than one profile line; the last one is used.",
     "unconfined": "configured unconfined: nothing confines root in it.",
+    "mapped": "configured unconfined: no profile confines root in it, only its user namespace "
+    "does.",
     "empty": "a profile line without a profile: LXC takes its own lxc-container-default-cgns.",
     "comment": "a profile name that no profile has: all that is behind the colon is the name, "
     "comments too.",
@@ -114,7 +116,9 @@ def _wrong_lines(host: Host, conf: Conf, listing: dict[str, str] | None) -> Iter
         yield Wrong("error", "dead", "lxc.aa_profile")
     twice = len(values) > 1
     if values and values[-1] != "generated":
-        yield from _wrong_value(host, values[-1], listing)
+        for wrong in _wrong_value(host, values[-1], listing):
+            mapped = wrong.kind == "unconfined" and conf.is_unprivileged
+            yield wrong._replace(kind="mapped") if mapped else wrong
     if twice:
         yield Wrong("warning", "twice", ", ".join(values))
 

@@ -26,23 +26,39 @@ def other_locks(host: Host) -> Iterator[Finding]:
     privileged = [
         conf for conf in containers.confs(host) if conf.ctid in known and not conf.is_unprivileged
     ]
-    if privileged:
-        ctids = tuple(conf.ctid for conf in privileged)
-        one = len(ctids) == 1
-        yield Finding(
-            "note",
-            f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
-            f"{'it' if one else 'them'} is root of the host, and only the profile and the seccomp "
-            "policy stand between.",
-            f"{privileged[0].path} has neither unprivileged: 1 nor lxc.idmap",
-            advice="an unprivileged copy, made beside it from a backup: vzdump "
-            f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
-            "--storage STORAGE",
-            ctids=ctids,
-        )
-    yield from _capabilities(privileged)
+    open_calls = [conf for conf in privileged if _seccomp_value(conf) == ""]
+    for confs, walls in (
+        (
+            [c for c in privileged if c not in open_calls],
+            "the profile and the seccomp policy stand",
+        ),
+        (open_calls, "the profile stands"),
+    ):
+        if confs:
+            yield _privileged(confs, walls)
+    yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
     yield from _devices(privileged)
+
+
+def _privileged(confs: list[Conf], walls: str) -> Finding:
+    ctids = tuple(conf.ctid for conf in confs)
+    one = len(ctids) == 1
+    return Finding(
+        "note",
+        f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
+        f"{'it' if one else 'them'} is root of the host, and only {walls} between.",
+        f"{confs[0].path} has neither unprivileged: 1 nor lxc.idmap",
+        advice="an unprivileged copy, made beside it from a backup: vzdump "
+        f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
+        "--storage STORAGE",
+        ctids=ctids,
+    )
+
+
+def _seccomp_value(conf: Conf) -> str | None:
+    values = [value for key, value in conf.lxc() if key == SECCOMP_KEY]
+    return values[-1] if values else None
 
 
 def _finding(confs: list[Conf], what: str, evidence: str, lines: list[str]) -> Finding:
@@ -56,19 +72,29 @@ def _finding(confs: list[Conf], what: str, evidence: str, lines: list[str]) -> F
     )
 
 
-def _capabilities(privileged: list[Conf]) -> Iterator[Finding]:
+def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
+    known = reading.assigned(host)
+    profiles: dict[str, "Profile | None"] = {}
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
         dropped = pveconf.dropped_capabilities(conf.main)
-        back = tuple(name for name in DANGEROUS if name not in dropped)
+        back = [name for name in DANGEROUS if name not in dropped]
+        assigned = known[conf.ctid].profile or ""
+        if back and assigned:
+            if assigned not in profiles:
+                profiles[assigned] = reading.rules_of(host, assigned)
+            profile = profiles[assigned]
+            # what its profile refuses, LXC need not take
+            back = [n for n in back if profile is None or profile.allows_capability(n)]
         if back:
-            groups.setdefault(back, []).append(conf)
-    for back, confs in groups.items():
+            groups.setdefault(tuple(back), []).append(conf)
+    for names, confs in groups.items():
         fixes = [edits.take_out_empty(c.path, r"lxc\.cap\.drop") for c in confs if _clears(c)]
+        keeps = [value for key, value in confs[0].lxc() if key == "lxc.cap.keep"]
         yield _finding(
             confs,
-            f"LXC does not take from it {'; '.join(DANGEROUS[name] for name in back)}",
-            "lxc.cap.drop: (empty), or lxc.cap.keep",
+            f"LXC does not take from it {'; '.join(DANGEROUS[name] for name in names)}",
+            "lxc.cap.drop: (empty)" if _clears(confs[0]) else f"lxc.cap.keep: {' '.join(keeps)}",
             fixes if len(fixes) == len(confs) else [],
         )
 
@@ -80,9 +106,9 @@ def _clears(conf: Conf) -> bool:
 def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
     groups: dict[str, list[Conf]] = {}
     for conf in privileged:
-        values = [value for key, value in conf.lxc() if key == SECCOMP_KEY]
-        if values and values[-1] != paths.SECCOMP:
-            groups.setdefault(values[-1], []).append(conf)
+        value = _seccomp_value(conf)
+        if value not in (None, paths.SECCOMP):
+            groups.setdefault(value or "", []).append(conf)
     for value, confs in groups.items():
         lines = [edits.take_out(conf.path, r"lxc\.seccomp\.profile") for conf in confs]
         if value:
@@ -159,3 +185,8 @@ def policies(host: Host) -> Iterator[Finding]:
             advice="see inside what loads them; a stop of the container gives the memory back",
             ctids=(ctid,) if paths.is_ctid(ctid) else (),
         )
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from phoenix_apparmor.policy.rules import Profile

@@ -17,6 +17,7 @@ SHOWN = 3
 def leaving(host: Host) -> Iterator[Finding]:
     """Profiles that root in a container can leave, or that do not keep it from the host."""
     users = _users(host)
+    mapped = frozenset(c.ctid for c in containers.confs(host) if c.is_unprivileged)
     modes = reading.modes_if_known(host) or {}
     ours = files.ours(host, frozenset(reading.wanted_profiles(host)))
     # profiles whose mode another check tells
@@ -41,20 +42,50 @@ def leaving(host: Host) -> Iterator[Finding]:
         if file.name in told:
             found = tuple(way for way in found if not way.rule.startswith("flags="))
         if found:
-            who = users.get(file.name, [])
-            under = f" ({reading.cts(who)})" if who else ""
-            how = "; ".join(f"{way.how}" for way in found[:SHOWN])
-            more = f" (and {len(found) - SHOWN} more ways)" if len(found) > SHOWN else ""
-            yield Finding(
-                "error",
-                f"profile {file.name} does not hold root in a privileged container{under}: it "
-                f"{how}{more}.",
-                f"{file.path} and what it includes: " + "  ".join(w.rule for w in found[:SHOWN]),
-                advice="take these rules out (they may be in local/ or in an abstraction that it "
-                'includes; README, "Your own profile", has what a profile needs), then: '
-                "phoenix-apparmor reload",
-                ctids=tuple(who),
-            )
+            yield _held_by_nothing(file, found, users.get(file.name, []), mapped)
+
+
+def _held_by_nothing(
+    file: ProfileFile, found: tuple[ways_out.WayOut, ...], who: list[str], mapped: frozenset[str]
+) -> Finding:
+    """mapped: containers with a user namespace, which holds root whatever the profile allows."""
+    shown = found[:SHOWN]
+    how = "; ".join(way.how for way in shown)
+    more = f" (and {len(found) - SHOWN} more ways)" if len(found) > SHOWN else ""
+    held = bool(who) and mapped.issuperset(who)
+    if held:
+        what = (
+            f"profile {file.name} would not hold root in a privileged container: it {how}{more}. "
+            f"{reading.cts(who)} {'is' if len(who) == 1 else 'are'} unprivileged: only the user "
+            "namespace holds root there."
+        )
+    else:
+        under = f" ({reading.cts([c for c in who if c not in mapped])})" if who else ""
+        what = (
+            f"profile {file.name} does not hold root in a privileged container{under}: it {how}"
+            f"{more}."
+        )
+    # what writes a kernel file needs a deny; without its "file," nothing would run
+    lacks = [way for way in found if way.lacks_deny]
+    wrong = list(dict.fromkeys(way.rule for way in found if not way.lacks_deny))
+    advice = []
+    if lacks:
+        advice.append(
+            "add what denies the kernel's files: include <abstractions/phoenix/kernel-files>"
+        )
+    if wrong:
+        advice.append(
+            f"take out: {'  '.join(wrong[:SHOWN])} (they may be in local/ or in an abstraction "
+            "that it includes)"
+        )
+    return Finding(
+        "warning" if held else "error",
+        what,
+        f"{file.path} and what it includes: " + "  ".join(dict.fromkeys(way.rule for way in shown)),
+        advice="; ".join(advice)
+        + '; README, "Your own profile", has what a profile needs; then: phoenix-apparmor reload',
+        ctids=tuple(who),
+    )
 
 
 def _users(host: Host) -> dict[str, list[str]]:

@@ -37,10 +37,14 @@ CAPABILITIES = {
 
 
 class WayOut(NamedTuple):
-    """how: continues "root in a privileged container …"; rule: that allows it, or a flag."""
+    """how: continues "root in a privileged container …"; rule: that allows it, or a flag.
+
+    lacks_deny: whether the rule (file,) is needed, and what is missing is a deny beside it.
+    """
 
     how: str
     rule: str
+    lacks_deny: bool = False
 
 
 # status, doctor and a trial ask it of the same few profiles.
@@ -103,7 +107,7 @@ def _by_kernel_files(profile: Profile, *, loose: bool) -> Iterator[WayOut]:
         name = _writable(profile, fstype, f"{usual}/")
         if name is not None:
             rule = next((r for r in profile.of_kind("file")), None)
-            yield WayOut(f"writes {usual}/{name}", rule.text if rule else "file,")
+            yield WayOut(f"writes {usual}/{name}", rule.text if rule else "file,", lacks_deny=True)
     for fstype, usual in USUAL.items():
         found = next(_second(profile, fstype, usual, loose=loose), None)
         if found is not None:

@@ -169,7 +169,7 @@ def judge(
     if not conf_right:
         notes.append(_conf_note(ctid, assignment, conf or b""))
     verdict: Verdict
-    if conf is not None and pveconf.is_template(conf.split(b"\n")) and not running:
+    if conf is not None and _is_template(conf) and not running:
         # it never starts: what its .conf says is in force nowhere
         return "down", tuple(note._replace(hint=_of_template(ctid)) for note in notes)
     if running and label is not None:
@@ -178,7 +178,8 @@ def judge(
         if not fits:
             weak = labels.is_weak(label)
             verdict = "drift" if weak else verdict
-            notes[:] = [_label_note(ctid, label, assignment, weak=weak), *_problem(assignment)]
+            note = _label_note(ctid, label, assignment, weak=weak, conf=conf or b"")
+            notes[:] = [note, *_problem(assignment)]
     elif blocks and not running:
         verdict = "refused"
         why = Note(f"it cannot be started: {blocks}.", "See what its profile needs, below.")
@@ -200,6 +201,11 @@ def judge(
     return verdict, tuple(notes)
 
 
+def _is_template(conf: bytes) -> bool:
+    lines = conf.split(b"\n")
+    return pveconf.is_template(lines[: ctconf.main_section(lines)])
+
+
 def _of_template(ctid: str) -> str:
     return (
         "It is a template and never starts, but its clones take the line along; to correct it: "
@@ -217,7 +223,7 @@ def judge_elsewhere(
         return judge(ctid, assignment, conf, None, running=None)
     if ctconf.conf_says(conf, assignment.profile):
         return "unknown", ()
-    if pveconf.is_template(conf.split(b"\n")):
+    if _is_template(conf):
         return "down", ()
     note = _conf_note(ctid, assignment, conf)
     return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
@@ -248,10 +254,13 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
     )
 
 
-def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool) -> Note:
+def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool, conf: bytes) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
     if label == "unconfined":
-        runs = "runs unconfined: nothing confines root in it"
+        lines = conf.split(b"\n")
+        mapped = pveconf.is_unprivileged(lines[: ctconf.main_section(lines)])
+        what = "only its user namespace" if mapped else "nothing"
+        runs = f"runs unconfined: {what} confines root in it"
     elif weak:
         runs += ", which only logs and stops nothing"
     return Note(

@@ -104,7 +104,10 @@ def _about(seen: Evidence) -> Iterator[str]:
 def _takes_away(seen: Evidence, profile: str) -> Iterator[str]:
     """What the container may do today, or is configured for, and would not under the profile."""
     if seen.under == "unconfined":
-        yield "what reaches the host's kernel: it is unconfined now"
+        if seen.unprivileged:
+            yield "what AppArmor refuses and its user namespace does not: it is unconfined now"
+        else:
+            yield "what reaches the host's kernel: it is unconfined now"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
     types = [kind for kind in re.split(r"[;\s]+", seen.features.get("mount", "")) if kind]

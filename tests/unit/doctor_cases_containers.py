@@ -73,8 +73,20 @@ CASES = {
         instead("lxc.apparmor.profile: unconfined\n"),
         "profile-lines",
         "error",
-        ("nothing confines root", "apply 950"),
+        ("only its user namespace does", "apply 950"),
         ("containers",),
+    ),
+    "unconfined and privileged": Case(
+        lambda host: host.conf(
+            "950",
+            CONF.replace("unprivileged: 1\n", "").replace(
+                f"profile: {BASE}", "profile: unconfined"
+            ),
+        ),
+        "profile-lines",
+        "error",
+        ("nothing confines root", "apply 950"),
+        ("containers", "other-locks"),
     ),
     "empty": Case(
         instead("lxc.apparmor.profile:\n"),

@@ -26,8 +26,15 @@ HOOK = "/usr/share/lxc/hooks/nvidia"
 
 def leaves(body: str, *words: str) -> Case:
     """A profile of the site's own that root gets out of."""
-    words = ("lxc-site", "CT 950", *words)
-    return Case(site_profile(body), "profile-rules", "error", words, has_fix=False)
+    words = ("lxc-site does not hold", "CT 950", *words)
+
+    def make(host: FakeHost) -> None:
+        site_profile(body)(host)
+        host.conf(
+            "950", host.read("/etc/pve/lxc/950.conf").decode().replace("unprivileged: 1\n", "")
+        )
+
+    return Case(make, "profile-rules", "error", words, ("other-locks",), has_fix=False)
 
 
 def in_cluster(host: FakeHost) -> None:
@@ -203,8 +210,8 @@ CASES = {
     "bare mount": Case(
         lax,
         "profile-rules",
-        "error",
-        ("lxc-site", "mounts proc on /mnt/", "sysrq-trigger"),
+        "warning",
+        ("lxc-site would not", "mounts proc on /mnt/", "sysrq-trigger", "take out: mount,"),
         has_fix=False,
     ),
     "programs outside": leaves("/usr/bin/tool Ux,", "runs a program outside"),
@@ -219,8 +226,14 @@ CASES = {
     "a conf's own profile": Case(
         own_profile,
         "profile-rules",
-        "error",
-        ("lxc-mine", "CT 951", "writes /proc/sysrq-trigger"),
+        "warning",
+        (
+            "CT 951 is unprivileged: only the user namespace holds",
+            "writes /proc/sysrq-trigger",
+            "what it includes: file, | ",
+            "None | add what denies the kernel's files: include <abstractions/phoenix/",
+            "kernel-files>; README",
+        ),
         has_fix=False,
     ),
     "mount=nfs cifs": Case(
@@ -298,10 +311,10 @@ CASES = {
         ("every device",),
     ),
     "capabilities cleared, some set": Case(
-        privileged("lxc.cap.drop:\nlxc.cap.drop: mac_admin sys_rawio\n"),
+        privileged("lxc.cap.drop:\nlxc.cap.drop: sys_module mac_admin\n"),
         "other-locks",
         "warning",
-        ("sys_module, with which",),
+        ("take from it sys_rawio, with which", "950.conf: lxc.cap.drop: (empty) |"),
     ),
     "bad names, many": Case(
         many_bad_names,
