@@ -1,6 +1,6 @@
 """Checks of what holds a container beside its profile: the user namespace, devices, capabilities.
 
-What is left to root in a privileged container was measured: README, "Security measured".
+What is left to root in a privileged container was measured: README, "Security".
 """
 
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _finding(confs: list[Conf], what: str, evidence: str, lines: list[str]) -> F
 
 def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     known = reading.assigned(host)
-    profiles: dict[str, "Profile | None"] = {}
+    profiles: dict[str, Profile | None] = {}
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
         dropped = pveconf.dropped_capabilities(conf.main)

@@ -246,3 +246,23 @@ def test_measured_security_is_in_the_documents() -> None:
 
 def test_the_readme_is_read_to_its_end() -> None:
     assert len(README.encode()) <= 12 << 10
+
+
+def test_each_section_of_the_readme_that_is_named_is_there() -> None:
+    sources = [REPO / "SECURITY.md", *MAN, *(REPO / "phoenix_apparmor").rglob("*.py")]
+    named = {
+        (source.name, section)
+        for source in sources
+        for section in re.findall(r'README, "([^"]+)"', " ".join(source.read_text().split()))
+    }
+    headings = set(re.findall(r"^#+ (.+)$", README, re.MULTILINE))
+    assert named and {(name, s) for name, s in named if s not in headings} == set()
+    text = "".join(source.read_text() for source in MAN)
+    assert 'see "' not in text, "a section of which document?"
+
+
+def test_security_comes_with_the_package() -> None:
+    """And what it names is there, in the tree and in the package."""
+    docs = (REPO / "debian/docs").read_text().split()
+    assert {"SECURITY.md", "debian/doc/attacks.md"} <= set(docs)
+    assert "`attacks.md`" in (REPO / "SECURITY.md").read_text()
