@@ -61,11 +61,6 @@ KNOWN = (
         "the seccomp policy cannot tell the container's file system from the host's",
     ),
     Reason(
-        ("remount_tmpfs_busybox",),
-        "u-",
-        "the profile cannot tell the container's file system from the host's",
-    ),
-    Reason(
         (
             *("nvidia_docker_gpus", "nvidia_docker_gpus_privileged", "nvidia_docker_compose"),
             *("nvidia_docker_device_cgroup", "nvidia_podman_hook", "nvidia_docker_userns"),
