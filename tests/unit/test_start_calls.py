@@ -1,6 +1,7 @@
 """The parts of a start, each called by itself: what runs, what LXC read, what is released."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,7 +179,8 @@ def test_verify_waits_for_the_init_as_long_as_it_may(
     host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
-    monkeypatch.setattr(time, "sleep", naps.append)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=naps.append)
+    monkeypatch.setattr(start, "time", clock)
     start.verify(real, "952")
     assert naps == [], "at once"
     begin = time.monotonic()
@@ -190,7 +192,7 @@ def test_verify_waits_for_the_init_as_long_as_it_may(
     host.running("952", "unconfined")
     exe = host.path("/proc/4242/exe")
     exe.symlink_to("/usr/bin/lxc-start")
-    monkeypatch.setattr(time, "sleep", lambda _: exe.unlink())
+    clock.sleep = lambda _: exe.unlink()
     with pytest.raises(PhoenixError, match="runs under"):
         start.verify(real, "952", wait=20)
     # Nor is one whose label is gone with it.
