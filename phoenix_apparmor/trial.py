@@ -6,17 +6,15 @@ container (policy/variants.py), so the container is known from the line.
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from phoenix_apparmor import lxcconf, paths
-from phoenix_apparmor.denials import message
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.source import Log
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
-AUDIT_LOG = "/var/log/audit/audit.log"
-JOURNAL_SECONDS = 120
 RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
 # Without auditd the kernel prints, and prints at most this many lines in so many seconds.
 BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
@@ -109,50 +107,19 @@ def seen(host: Host, trials: Mapping[str, str]) -> dict[str, Seen]:
 
 
 def _events(host: Host, since: float) -> dict[tuple[str, str], list[Denial]]:
-    """(profile, CTID) -> what was allowed because of a trial, by time."""
-    found: dict[tuple[int, int], Denial] = {}
-    owners: dict[tuple[int, int], tuple[str, str]] = {}
-    for line in _lines(host, since):
-        # Of the same form as a denial; what was tried is judged the same way.
-        text = line.replace('apparmor="ALLOWED"', 'apparmor="DENIED"', 1)
-        denial = message.parse(text)
-        owner = container_of(denial.get("profile")) if denial is not None else None
-        if denial is None or owner is None:
-            continue
-        key = (round(denial.time * 1000), denial.serial or -len(found) - 1)
-        found.setdefault(key, _of(denial, *owner))
-        owners[key] = owner
+    """(profile, CTID) -> what was allowed because of a trial, by time.
+
+    Raises PhoenixError where a log cannot be read: nothing seen is not nothing refused then.
+    """
+    log = Log(host, since, tried=True)
     result: dict[tuple[str, str], list[Denial]] = {}
-    for key in sorted(found):
-        result.setdefault(owners[key], []).append(found[key])
+    for denial in log:
+        owner = container_of(denial.get("profile"))
+        if owner is not None:
+            result.setdefault(owner, []).append(_of(denial, *owner))
+    if log.problems:
+        raise PhoenixError(f"the kernel's log cannot be read: {' '.join(log.problems)}")
     return result
-
-
-def _lines(host: Host, since: float) -> Iterable[str]:
-    """The kernel's lines of that kind, from the journal and auditd's log, else from dmesg."""
-    wanted = 'apparmor="ALLOWED"'
-    texts: list[bytes] = []
-    if host.has_program("journalctl"):
-        root = [f"--root={host.root}"] if host.root else []
-        command = ["journalctl", *root, "--quiet", "--no-pager", "--output=cat"]
-        command += [f"--grep={wanted}", f"--since=@{int(since)}"]
-        ran = host.run([*command, "_TRANSPORT=kernel"], timeout=JOURNAL_SECONDS)
-        if ran.status in (0, 1):
-            texts.append(ran.out)
-    audit = host.read_if_there(AUDIT_LOG)
-    if audit is not None:
-        texts += [host.read_if_there(f"{AUDIT_LOG}.1") or b"", audit]
-    if not texts:
-        if not host.has_program("dmesg"):
-            raise PhoenixError("the kernel's log cannot be read.")
-        ran = host.run(["dmesg"], timeout=JOURNAL_SECONDS)
-        if ran.status != 0:
-            raise PhoenixError(f"dmesg failed: {ran.err.strip()}")
-        texts.append(ran.out)
-    for text in texts:
-        for line in text.split(b"\n"):
-            if wanted.encode() in line:
-                yield line.decode("utf-8", "surrogateescape")
 
 
 def _rate_limit(host: Host) -> int:

@@ -25,7 +25,8 @@ DMESG_SECONDS = 20
 # Reading back further than this in rotated logs is for ausearch.
 OLD_LOGS = 9
 # What of the kernel's messages is wanted; the rest of a busy host's log would take minutes.
-WANTED = r'apparmor="(DENIED|KILLED)"|audit: .*(limit|lost|overflow)|kauditd|Missed \d+ kernel'
+LOSSES = r"audit: .*(limit|lost|overflow)|kauditd|Missed \d+ kernel"
+DENIED, ALLOWED = 'apparmor="(DENIED|KILLED)"', 'apparmor="ALLOWED"'
 FIELDS = (
     "MESSAGE", "_TRANSPORT", "SYSLOG_IDENTIFIER", "_AUDIT_ID", "_AUDIT_TYPE",
     "_SOURCE_REALTIME_TIMESTAMP",
@@ -48,13 +49,15 @@ class Event(NamedTuple):
 class Log:
     """All denials since a time, or since boot: iterate once, then ask for the rest.
 
+    tried: instead, what profiles in complain mode would have denied, told as denials.
     since: seconds since 1970. sources: where they come from, in words. problems: sources that
     could not be read, and why. untrusted: messages in the name of D-Bus by somebody else.
     Iterating raises PhoenixError if no source can be read.
     """
 
-    def __init__(self, host: Host, since: float | None = None) -> None:
+    def __init__(self, host: Host, since: float | None = None, *, tried: bool = False) -> None:
         self._host = host
+        self._wanted = ALLOWED if tried else DENIED
         self._senders = Senders(host)
         self._losses = Losses()
         self.since = boot_time(host) if since is None else since
@@ -103,11 +106,11 @@ class Log:
             )
 
     def _guarded(
-        self, name: str, reader: "Callable[[Host, float], Iterator[Event | None]]"
+        self, name: str, reader: "Callable[[Host, float, str], Iterator[Event | None]]"
     ) -> Iterator[Event]:
         """Events of one source; None among them says that it is there."""
         try:
-            for event in reader(self._host, self.since):
+            for event in reader(self._host, self.since, self._wanted):
                 if name not in self.sources:
                     self.sources.append(name)
                 if event is not None:
@@ -117,18 +120,22 @@ class Log:
             self.problems.append(f"{name}: {reason}")
 
 
-def _journal(host: Host, since: float) -> Iterator[Event | None]:
+def _journal(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
     if not host.has_program("journalctl"):
         return
     root = [f"--root={host.root}"] if host.root else []
     command = ["journalctl", *root, "--quiet", "--no-pager", "--output=json"]
-    command += [f"--output-fields={','.join(FIELDS)}", f"--grep={WANTED}", f"--since=@{int(since)}"]
+    command += [
+        f"--output-fields={','.join(FIELDS)}",
+        f"--grep={wanted}|{LOSSES}",
+        f"--since=@{int(since)}",
+    ]
     command += ["_TRANSPORT=kernel", "_TRANSPORT=audit", "_TRANSPORT=driver"]
     stream = host.stream(command, timeout=JOURNAL_SECONDS)
     if any(host.exists(f"/{top}/log/journal") for top in ("var", "run")):
         yield None
     for line in stream:
-        event = _journal_event(line)
+        event = _journal_event(line, wanted)
         if event is not None:
             yield event
     # With --grep, 1 is also the status of "nothing found".
@@ -136,7 +143,7 @@ def _journal(host: Host, since: float) -> Iterator[Event | None]:
         raise PhoenixError(f"journalctl failed: {stream.err.strip() or stream.status}")
 
 
-def _journal_event(line: bytes) -> Event | None:
+def _journal_event(line: bytes, wanted: str) -> Event | None:
     """None for what is no message of the kernel's: a line cut off by a crash, another writer."""
     try:
         entry = json.loads(line)
@@ -159,7 +166,7 @@ def _journal_event(line: bytes) -> Event | None:
         return Event(0.0, None, tells_of_loss(text))
     else:
         return None
-    return _event(text, when, serial)
+    return _event(text, wanted, when, serial)
 
 
 def _journal_text(entry: dict[str, Any]) -> str:
@@ -178,14 +185,19 @@ def _number(entry: dict[str, Any], key: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
-def _event(text: str, when: float = 0.0, serial: int = 0) -> Event:
+def _event(text: str, wanted: str, when: float = 0.0, serial: int = 0) -> Event:
+    if wanted == ALLOWED:
+        # Of the same form as a denial; a denial of the same profile is none that was tried.
+        if wanted not in text:
+            return Event(when, None, tells_of_loss(text))
+        text = text.replace(wanted, 'apparmor="DENIED"', 1)
     denial = parse(text, when, serial)
     if denial is not None:
         return Event(denial.time, denial, None)
     return Event(when, None, tells_of_loss(text))
 
 
-def _audit_log(host: Host, since: float) -> Iterator[Event | None]:
+def _audit_log(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
     if not host.exists(AUDIT_LOG):
         return
     files = [AUDIT_LOG]
@@ -203,10 +215,10 @@ def _audit_log(host: Host, since: float) -> Iterator[Event | None]:
                 continue
             stamp = _AUDIT_TIME.search(line)
             if stamp is None or int(stamp[1]) >= since - 2:
-                yield _event(line.decode("utf-8", "surrogateescape").rstrip("\n"))
+                yield _event(line.decode("utf-8", "surrogateescape").rstrip("\n"), wanted)
 
 
-def _dmesg(host: Host, since: float) -> Iterator[Event | None]:
+def _dmesg(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
     del since
     if not host.has_program("dmesg"):
         return
@@ -217,9 +229,9 @@ def _dmesg(host: Host, since: float) -> Iterator[Event | None]:
         line = raw.decode("utf-8", "surrogateescape").rstrip("\n")
         stamp = _DMESG_TIME.match(line)
         if stamp is not None:
-            yield _event(line[stamp.end() :], boot + float(stamp[1]))
+            yield _event(line[stamp.end() :], wanted, boot + float(stamp[1]))
         else:
-            yield _event(line)
+            yield _event(line, wanted)
     if stream.status != 0:
         raise PhoenixError(f"dmesg failed: {stream.err.strip() or stream.status}")
     yield None

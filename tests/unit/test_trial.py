@@ -418,6 +418,26 @@ def test_nothing_refused(host: FakeHost) -> None:
     assert status_of(host)["verdict"] == "restart pending"
 
 
+def test_a_log_that_cannot_be_read_is_not_one_without_refusals(host: FakeHost) -> None:
+    started(host, TRIAL)
+    host.write("/fake/journalctl-fails", "Failed to open the journal")
+    found = status_of(host)
+    assert "cannot be read" in str(found["notes"])
+    assert "--enforce" not in str(found["notes"])
+    host.path("/fake/journalctl-fails").unlink()
+    assert "nothing would have been refused" in str(status_of(host)["notes"])
+
+
+def test_what_programs_write_into_the_kernels_log_is_no_refusal(host: FakeHost) -> None:
+    started(host, TRIAL)
+    text = allowed(T, "/made-up/", time.time() + 5, 5).removesuffix("\n")
+    for writer, count in (("kernel", 1), ("somebody", 0)):
+        entry = {"MESSAGE": text, "_TRANSPORT": "kernel", "SYSLOG_IDENTIFIER": writer}
+        host.write("/fake/journal.json", json.dumps(entry) + "\n")
+        trial = status_of(host)["trial"]
+        assert isinstance(trial, dict) and trial["would_be_refused"] == count
+
+
 def test_the_text_of_a_variant() -> None:
     text = b"abi <abi/3.0>,\nprofile lxc-x {\n  file,\n}\n"
     made = variant.text_of(text, "lxc-x", "lxc-x.1", ["/y r,"], trial=False)
