@@ -74,6 +74,8 @@ def _overridden(
         return  # refuses nothing; another check says what that means
     known = allows.of(profile)
     if known is None:
+        if allows.has_file(profile):
+            return  # it does not compile, or cannot be read: told by another check
         yield Finding(
             "note",
             f'{who}: Proxmox says at each start "{said}". What {profile} allows instead cannot '
@@ -163,6 +165,10 @@ class _Rules:
         if name not in self._known:
             self._known[name] = reading.rules_of(self._host, name)
         return self._known[name]
+
+    def has_file(self, name: str) -> bool:
+        """Whether a file holds the profile."""
+        return reading.file_of(self._host, name) is not None
 
     def local(self, name: str) -> str | None:
         """The file of site rules that a profile reads, None if it reads none."""

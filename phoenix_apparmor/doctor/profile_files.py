@@ -52,6 +52,8 @@ def loaded(host: Host) -> Iterator[Finding]:
                 f"rm {link} && {RELOAD}",
             )
         elif mode is None:
+            if not files.compiles(host, file):
+                continue  # told with the reason; a reload would fail for it
             yield Finding(
                 "error",
                 f"profile {file.name} is not in the kernel.",
@@ -85,7 +87,9 @@ def compiles(host: Host) -> Iterator[Finding]:
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise
-            yield Finding("error", error.what, file.path, advice=error.hint)
+            absent = file.name not in modes
+            more = " The kernel does not have it either: nothing starts under it." if absent else ""
+            yield Finding("error", error.what + more, file.path, advice=error.hint)
             continue
         if file.name not in modes or files.switched_off(host, file) is not None:
             continue  # told by another check

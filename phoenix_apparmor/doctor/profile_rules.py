@@ -29,7 +29,7 @@ def leaving(host: Host) -> Iterator[Finding]:
         try:
             profile = rules.effective(host, file)
         except PhoenixError as error:
-            if _does_not_compile(host, file):
+            if not files.compiles(host, file):
                 continue  # told by another check
             yield Finding(
                 "unknown",
@@ -105,11 +105,3 @@ def _named(host: Host, users: dict[str, list[str]]) -> Iterator[ProfileFile]:
             if other is not None:
                 ours[name] = other
     yield from (ours[name] for name in sorted(ours))
-
-
-def _does_not_compile(host: Host, file: ProfileFile) -> bool:
-    try:
-        files.compile_policy(host, file)
-    except PhoenixError:
-        return True
-    return False

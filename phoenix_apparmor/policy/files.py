@@ -188,6 +188,15 @@ def off_does(link: str) -> str:
     return "puts it into complain mode" if "/force-complain/" in link else "switches it off"
 
 
+def compiles(host: Host, file: ProfileFile) -> bool:
+    """Whether a file compiles; without a parser nobody can say that it does not."""
+    try:
+        compile_policy(host, file)
+    except PhoenixError:
+        return not host.has_program("apparmor_parser")
+    return True
+
+
 def compile_policy(host: Host, file: ProfileFile) -> bytes:
     """The binary policy of a file, just as it would be loaded. Raises PhoenixError.
 

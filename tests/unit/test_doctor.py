@@ -16,6 +16,7 @@ from tests.unit.doctor_host import (
     UNIT_FOLDER,
     Case,
     append,
+    broken,
     conf,
     diagnose,
     dpkg,
@@ -23,6 +24,7 @@ from tests.unit.doctor_host import (
     journal,
     make_sound,
     no_devices,
+    not_loaded,
     run_fix,
 )
 from tests.unit.fakehost import FakeHost
@@ -247,6 +249,16 @@ def test_a_template_never_starts(host: FakeHost) -> None:
     status = host.cli("status", "950")
     assert "drift" not in status.out and "next start" not in status.out
     assert "never starts" in status.out and "apply 950" in status.out
+
+
+def test_a_profile_that_does_not_compile_is_one_finding(host: FakeHost) -> None:
+    """Not a reload that must fail, nor a file that nobody finds."""
+    broken(host)
+    not_loaded(host)
+    conf("features: nesting=1\n")(host)
+    (found,) = diagnose(host)
+    assert found["check"] == "profile-current" and "does not compile" in found["what"]
+    assert "nothing starts under it" in found["what"] and found["fix"] is None
 
 
 def test_it_changes_nothing(host: FakeHost) -> None:
