@@ -1,6 +1,7 @@
 """suggest: a profile for each container that has none assigned, and why."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup, parse, validate
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import NOTICE, Host
+from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.suggest import evidence, insert, report, writing
 from phoenix_apparmor.suggest.report import Suggestion
 from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, wrap
@@ -102,13 +104,22 @@ def _look(
     chosen = evidence.chosen(host, ctids, frozenset(managed))
     running = containers.running(host) if chosen else frozenset()
     result = []
+
+    @functools.cache
+    def rules_of(name: str) -> rules.Profile | None:
+        file = files.find(host, name)
+        try:
+            return rules.effective(host, file) if file is not None else None
+        except PhoenixError:
+            return None
+
     for number, ctid in enumerate(chosen):
         say(f"looking at CT {ctid} ({number + 1} of {len(chosen)})")
         try:
             seen = evidence.collect(host, ctid, running)
         except FileNotFoundError:
             continue  # destroyed meanwhile
-        result.append(report.suggest(seen, managed.get(ctid, "")))
+        result.append(report.suggest(seen, managed.get(ctid, ""), rules_of))
     return result
 
 
@@ -136,7 +147,7 @@ def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> st
     for s in found:
         kind = "privileged" if s.privileged else "unprivileged"
         weak = s.under == "unconfined" or s.under.endswith(")")
-        under = Cell(one_line(s.under), YELLOW if weak else "")
+        under = Cell("down" if s.running is False else one_line(s.under), YELLOW if weak else "")
         rows.append([Cell(s.ctid), Cell(s.name or "-"), Cell(kind), under, Cell(s.profile)])
     lines = [*table(columns, rows, width, colour=colour), ""]
     for s in found:

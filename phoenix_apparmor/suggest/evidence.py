@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phoenix_apparmor import containers, ctconf, kernel, labels, paths, start
+from phoenix_apparmor import containers, ctconf, kernel, labels, paths, pveconf, start
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -54,14 +54,16 @@ class Evidence:
     @property
     def unprivileged(self) -> bool:
         """Whether it has a user namespace."""
-        mapped = any(key == "lxc.idmap" for key, _ in self.conf.lxc())
-        return mapped or (self.proxmox and self.conf.option("unprivileged") == "1")
+        return self.conf.is_unprivileged
+
+    def has_feature(self, name: str) -> bool:
+        """Whether a boolean feature of Proxmox is on."""
+        return pveconf.has_feature(self.conf.features, name)
 
     @property
-    def features(self) -> dict[str, str]:
-        """Proxmox' features, name -> value."""
-        parts = (part.strip() for part in (self.conf.option("features") or "").split(","))
-        return {name: value for name, _, value in (part.partition("=") for part in parts) if name}
+    def allow_nesting(self) -> bool:
+        """Whether LXC's own key for nesting is set."""
+        return ("lxc.apparmor.allow_nesting", "1") in list(self.conf.lxc())
 
 
 def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:

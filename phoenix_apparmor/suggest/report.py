@@ -1,16 +1,27 @@
 """Evidence -> the profile that is suggested, why, and what it takes away. Pure: no I/O."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phoenix_apparmor import labels
+from phoenix_apparmor.policy.rules import Profile
 from phoenix_apparmor.suggest.evidence import Evidence
 
 BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 SCHEMA_VERSION = 1
 RAW_KEY = "lxc.apparmor.raw"
-ASK = ": start it, and ask again."
+# What the kernel holds a container to that has no profile of a file.
+NO_FILE = (labels.GENERATED, labels.LXC_DEFAULT)
+
+# Profile -> its rules, None where they cannot be known.
+RulesOf = Callable[[str], Profile | None]
+
+
+def unknown(_name: str) -> Profile | None:
+    """For who cannot read profiles."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Suggestion:
     """What one container should be assigned.
 
     assigned: what the JSON has for it already, "" if nothing. why, takes_away: sentences.
-    unsure: what could not be seen, "" if nothing was missing.
+    unsure: what could not be seen, "" if nothing was missing. running: None: nobody knows.
     """
 
     ctid: str
@@ -30,6 +41,7 @@ class Suggestion:
     why: tuple[str, ...]
     takes_away: tuple[str, ...]
     unsure: str = ""
+    running: bool | None = None
 
     def entry(self, *, trial: bool) -> dict[str, str]:
         """Its entry for the JSON."""
@@ -41,7 +53,7 @@ class Suggestion:
         }
 
 
-def suggest(seen: Evidence, assigned: str = "") -> Suggestion:
+def suggest(seen: Evidence, assigned: str = "", rules_of: RulesOf = unknown) -> Suggestion:
     """The profile for a container, with the reasons."""
     profile, why, unsure = _profile(seen)
     return Suggestion(
@@ -52,8 +64,9 @@ def suggest(seen: Evidence, assigned: str = "") -> Suggestion:
         seen.under,
         assigned,
         (*why, *_about(seen)),
-        tuple(_takes_away(seen, profile)),
+        tuple(_takes_away(seen, profile, rules_of)),
         unsure,
+        seen.running,
     )
 
 
@@ -67,24 +80,28 @@ def _name(seen: Evidence) -> str:
 
 def _profile(seen: Evidence) -> tuple[str, list[str], str]:
     """(profile, reasons, what could not be seen)."""
-    nesting = seen.features.get("nesting") == "1" or ("lxc.apparmor.allow_nesting", "1") in list(
-        seen.conf.lxc()
-    )
-    keyctl = seen.features.get("keyctl") == "1"
+    nesting = ""
+    if seen.has_feature("nesting"):
+        nesting = "the feature nesting=1"
+    elif seen.allow_nesting:
+        nesting = "lxc.apparmor.allow_nesting: 1"
     if seen.inside:
         return DOCKER, [f"runs containers inside: {', '.join(seen.inside)}"], ""
-    if keyctl and nesting:
-        return DOCKER, ["has the features nesting=1 and keyctl=1, which Docker needs"], ""
+    if seen.has_feature("keyctl") and nesting:
+        return DOCKER, [f"has {nesting} and the feature keyctl=1, which Docker needs"], ""
     if seen.looked:
         return BASE, ["has no Docker, podman or containerd among its files"], ""
     unseen = "Its files cannot be seen from here"
     if not seen.running:
         unseen += " while it is down"
+        ask = ": start it, and ask again."
+    else:
+        ask = ": look inside, or ask again as root."
     if nesting:
-        why = "has the feature nesting=1, so it may run Docker"
-        return DOCKER, [why], f"{unseen}. If it runs no containers, {BASE} is narrower{ASK}"
+        why = f"has {nesting}, so it may run Docker"
+        return DOCKER, [why], f"{unseen}. If it runs no containers, {BASE} is narrower{ask}"
     why = "shows no sign of Docker in its configuration"
-    return BASE, [why], f"{unseen}. If it runs Docker, it needs {DOCKER}{ASK}"
+    return BASE, [why], f"{unseen}. If it runs Docker, it needs {DOCKER}{ask}"
 
 
 def _about(seen: Evidence) -> Iterator[str]:
@@ -101,8 +118,10 @@ def _about(seen: Evidence) -> Iterator[str]:
         yield "is a template, and its clones need entries of their own"
 
 
-def _takes_away(seen: Evidence, profile: str) -> Iterator[str]:
+def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str]:
     """What the container may do today, or is configured for, and would not under the profile."""
+    if seen.under == profile:
+        return
     if seen.under == "unconfined":
         if seen.unprivileged:
             yield "what AppArmor refuses and its user namespace does not: it is unconfined now"
@@ -110,30 +129,48 @@ def _takes_away(seen: Evidence, profile: str) -> Iterator[str]:
             yield "what reaches the host's kernel: it is unconfined now"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
-    types = [kind for kind in re.split(r"[;\s]+", seen.features.get("mount", "")) if kind]
-    for kind in types:
-        yield f"mounts of {kind} inside (mount={kind}); to keep them: mount fstype={kind},"
-    for kind in seen.network_mounts:
-        if kind not in types:
-            yield (
-                f"mounts of {kind} that it makes itself (fstab or mounted now); to keep them: "
-                f"mount fstype={kind},"
-            )
-    if profile == BASE and seen.features.get("nesting") == "1":
+    yield from _mounts_away(seen, rules_of(profile), rules_of)
+    if profile == BASE and seen.has_feature("nesting"):
         yield "containers inside (nesting=1), which its files do not show"
     for key, value in seen.conf.lxc():
-        taken = _of_line(key, value, profile)
+        taken = _of_line(seen, key, value, profile)
         if taken:
             yield taken
 
 
-def _of_line(key: str, value: str, profile: str) -> str:
+def _mounts_away(seen: Evidence, then: Profile | None, rules_of: RulesOf) -> Iterator[str]:
+    types = seen.conf.features.get("mount", ())
+    for kind in types:
+        if _may_mount(seen, kind, rules_of) and not _allows(then, kind):
+            yield f"mounts of {kind} inside (mount={kind}); to keep them: mount fstype={kind},"
+    for kind in seen.network_mounts:
+        if kind not in types and not _allows(then, kind):
+            yield (
+                f"mounts of {kind} that it makes itself (fstab or mounted now); to keep them: "
+                f"mount fstype={kind},"
+            )
+
+
+def _allows(profile: Profile | None, fstype: str) -> bool:
+    return profile is not None and profile.new_mount_rule(fstype, "source", "/mnt/x/") is not None
+
+
+def _may_mount(seen: Evidence, fstype: str, rules_of: RulesOf) -> bool:
+    """Whether it can now: under a profile of a file, features: mount= allows nothing."""
+    if seen.conf.profile in (None, "", *NO_FILE, "unconfined"):
+        return True
+    now = rules_of(seen.conf.profile or "")
+    return now is None or _allows(now, fstype)
+
+
+def _of_line(seen: Evidence, key: str, value: str, profile: str) -> str:
     """What of an lxc line of the container's own the profile makes void, "" if nothing."""
-    if key == RAW_KEY:
+    if key == RAW_KEY and value and seen.conf.profile in (None, "", *NO_FILE):
         return f"its own rule {value} ({RAW_KEY} is for the generated profile only)"
     if key == "lxc.apparmor.allow_nesting" and value == "1" and profile == BASE:
         return "containers inside (lxc.apparmor.allow_nesting)"
-    if key == "lxc.mount.auto" and re.search(r"\b(sys|proc)(:rw|\b(?!:))", value):
+    is_open = key == "lxc.mount.auto" and re.search(r"\b(sys|proc)(:rw|\b(?!:))", value)
+    if is_open and not seen.unprivileged:  # a user namespace owns none of these
         return f"writing to the kernel's settings in /proc/sys and /sys (lxc.mount.auto: {value})"
     return ""
 

@@ -156,8 +156,7 @@ def test_a_gpu_is_seen_in_the_configuration(host: FakeHost, line: str, is_gpu: b
     [
         ("features: mount=nfs;cifs", "mount fstype=cifs,"),
         ("lxc.apparmor.raw: mount fstype=ext4,", "mount fstype=ext4,"),
-        ("lxc.mount.auto: proc:rw sys:rw", "/proc/sys"),
-        ("lxc.apparmor.profile: unconfined", "unconfined"),
+        ("lxc.apparmor.profile: unconfined", "its user namespace does not"),
     ],
 )
 def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:
@@ -167,6 +166,52 @@ def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:
     found = suggested(host)
     assert word in " ".join(found["950"]["takes_away"])
     assert found["951"]["takes_away"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("lxc.mount.auto: proc:rw sys:rw", "/proc/sys"),
+        ("lxc.apparmor.profile: unconfined", "the host's kernel"),
+    ],
+)
+def test_what_a_user_namespace_takes_already(host: FakeHost, line: str, word: str) -> None:
+    conf(host, "950", line, unprivileged=False)
+    conf(host, "951", line)
+    found = suggested(host)
+    assert word in " ".join(found["950"]["takes_away"])
+    assert word not in " ".join(found["951"]["takes_away"])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (f"lxc.apparmor.profile: {BASE}", "features: mount=nfs", "lxc.apparmor.raw: mount,"),
+        ("lxc.apparmor.profile: lxc-own", "lxc.apparmor.raw: mount,"),
+        ("lxc.apparmor.profile: lxc-own", "features: mount=nfs"),
+        ("features: mount=overlay",),
+    ],
+    ids=["under it already", "a rule that does nothing", "a feature that does nothing", "allowed"],
+)
+def test_what_it_does_not_take_away(host: FakeHost, lines: tuple[str, ...]) -> None:
+    """What it does not have today, or would keep."""
+    host.profile("lxc-own")
+    host.profile(BASE, "  mount fstype=overlay,")
+    conf(host, "950", *lines)
+    root_of(host, "950")
+    assert suggested(host)["950"]["takes_away"] == []
+
+
+def test_the_words_are_those_of_its_configuration(host: FakeHost) -> None:
+    conf(host, "950", "lxc.apparmor.allow_nesting: 1")
+    host.conf("951", "unprivileged: yes\nfeatures: nesting=on\n")
+    host.running("951", "unconfined")
+    found = suggested(host)
+    assert "nesting=1" not in found["950"]["why"][0] and "allow_nesting" in found["950"]["why"][0]
+    assert found["951"]["privileged"] is False and "nesting=1" in found["951"]["why"][0]
+    assert "start it" in found["950"]["unsure"] and "start it" not in found["951"]["unsure"]
+    rows = [line.split() for line in host.cli("suggest").out.splitlines()[1:3]]
+    assert [row[3] for row in rows] == ["down", "unconfined"]
 
 
 def test_a_container_without_mapped_ids_is_privileged(host: FakeHost) -> None:
