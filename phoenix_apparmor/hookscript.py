@@ -131,8 +131,8 @@ def _watch(host: Host, ctid: str, seconds: float) -> None:
         time.sleep(seconds)
         _tell(
             sys.stderr,
-            f"CT {ctid}: not prepared within {seconds} s, so it does not start: a file system or "
-            "a program does not answer.\nSee: systemctl status pve-cluster; journalctl -k -p err\n",
+            f"CT {ctid}: not prepared within {seconds} s, so it was not started: a file system or "
+            "program is not responding.\nSee: systemctl status pve-cluster; journalctl -k -p err\n",
         )
         try:
             host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)

@@ -150,7 +150,8 @@ def in_words(found: Seen, ctid: str, now: float | None = None) -> tuple[str, str
     if found.denials is None:
         return f"{since}; what would have been refused cannot be read.", "Run it as root."
     count = len(found.denials)
-    what = f"{since}: {count or 'nothing'} would have been refused."
+    actions = f"{count} action{'' if count == 1 else 's'}" if count else "nothing"
+    what = f"{since}: {actions} would have been refused."
     if count == 0:
         return what, (
             f"If it has done its usual work, enforce it: phoenix-apparmor allow {ctid} --enforce; "

@@ -108,7 +108,7 @@ def find_json(host: Host, copy: bytes | None = None) -> Found:
         if found is None:
             gone = gone or (source if source == before else "")
         elif gone and not found.gone:
-            what = f"{gone} is gone. {source} is there, but does not take over by itself."
+            what = f"{gone} is gone. {source} exists, but is not used in its place automatically."
             hint = f"Put {gone} back; or to use {source} from now on: rm {paths.COPY}"
             return Found(gone, None, PhoenixError(what, hint=hint), gone=True)
         else:
@@ -241,7 +241,10 @@ def _read_json(host: Host, source: str) -> tuple[bytes, bytes]:
             if after is not None and lastgood.identity(source, after, read_ns) == head:
                 break
         else:
-            raise PhoenixError("it changes all the time.", hint="Write it anew and rename it.")
+            raise PhoenixError(
+                "it keeps changing while it is read.",
+                hint="Write a new file and rename it into place.",
+            )
     except OSError as error:
         raise from_os_error(error, "it cannot be read") from error
     return head, text

@@ -46,8 +46,16 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("ctid", metavar="CTID", help="the container")
-    parser.add_argument("--profile", action="store_true", help="for all under its profile")
-    parser.add_argument("--also", metavar="RULE", action="append", default=[], help="this one too")
+    parser.add_argument(
+        "--profile", action="store_true", help="for all containers under its profile"
+    )
+    parser.add_argument(
+        "--also",
+        metavar="RULE",
+        action="append",
+        default=[],
+        help="also this rule (can be repeated)",
+    )
     parser.add_argument("--since", metavar="TIME", help="only what was refused from this time on")
     parser.add_argument("--enforce", action="store_true", help="end the container's trial")
     parser.add_argument("--dry-run", action="store_true", help="print the diff and change nothing")

@@ -26,7 +26,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         epilog="example: phoenix-apparmor attach --all",
     )
     add_containers(parser, everything="all containers of this node that the JSON knows")
-    parser.add_argument("--storage", default="local", help="storage of the hookscript (local)")
+    parser.add_argument(
+        "--storage", default="local", help="storage for the hookscript (default: local)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     parser.set_defaults(run=run)
 

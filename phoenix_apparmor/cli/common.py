@@ -19,7 +19,7 @@ def add_containers(parser: argparse.ArgumentParser, *, everything: str) -> None:
 def check_containers(args: argparse.Namespace) -> None:
     """Raises PhoenixError (usage) unless there are CTIDs or --all, and only valid ones."""
     if bool(args.ctids) == args.all:
-        raise PhoenixError("name containers, or say --all.", status=64)
+        raise PhoenixError("name at least one container, or use --all.", status=64)
     for ctid in args.ctids:
         containers.check_ctid(ctid)
 

@@ -60,7 +60,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         "unchanged": f"Nothing changed since {path} was written.",
         "too soon": "Published less than a minute ago (or more, if the report is large); "
         "nothing written. To wait until it may be: phoenix-apparmor publish --wait",
-        "busy": "Another one is publishing now; nothing written.",
+        "busy": "Another publish is already running; nothing written.",
     }
     sys.stdout.write(f"{said[result]}\n")
     return 0

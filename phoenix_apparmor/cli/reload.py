@@ -28,7 +28,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         "Running containers keep their label and get the new rules. Nothing is ever unloaded.",
         epilog="example: phoenix-apparmor reload --dry-run",
     )
-    parser.add_argument("profiles", metavar="PROFILE", nargs="*", help="only these (all of them)")
+    parser.add_argument(
+        "profiles", metavar="PROFILE", nargs="*", help="only these profiles (default: all)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be loaded")
     parser.set_defaults(run=run)
 

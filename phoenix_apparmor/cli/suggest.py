@@ -42,7 +42,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("ctids", metavar="CTID", nargs="*", help="only these containers")
-    parser.add_argument("--all", action="store_true", help="also those that the JSON has")
+    parser.add_argument(
+        "--all", action="store_true", help="also containers that already have an entry"
+    )
     parser.add_argument("--write", action="store_true", help="put missing entries into the JSON")
     parser.add_argument(
         "--trial", action="store_true", help='entries with "apparmor_mode": "trial"'

@@ -73,7 +73,7 @@ def _node(host: Host, name: str, online: bool | None, now: float) -> Node:
     elif age is None:
         why = f"its clock is {_long(ahead)} ahead of this node's, so its report's age is unknown"
     elif age > SILENT:
-        why = f"its last report is {old(age)}; or its clock is behind this node's"
+        why = f"its last report is {old(age)}, unless its clock is behind this node's"
     else:
         state, why = "fresh", ""
     return Node(name, state, age, why, said)

@@ -128,8 +128,8 @@ def asked(host: Host, name: str) -> ProfileFile:
     file = find(host, name)
     if file is None:
         raise PhoenixError(
-            f"profile {name} is loaded, but no file in {paths.APPARMOR_D} holds it, so nobody "
-            "knows what else it asks for.",
+            f"profile {name} is loaded, but no file in {paths.APPARMOR_D} holds it, so what "
+            "else it requires is unknown.",
             hint=f"Put {paths.APPARMOR_D}/{name} back (one of this package's: apt install "
             "--reinstall -o Dpkg::Options::=--force-confmiss phoenix-apparmor).",
         )

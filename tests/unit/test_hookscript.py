@@ -193,7 +193,7 @@ def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> 
     begin = time.monotonic()
     done = host.run(hanging(host, "unit", change), "pre-start", "952",
                     PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip
-    assert done.status == 1 and "not prepared within 1 s, so it does not start" in done.err
+    assert done.status == 1 and "not prepared within 1 s, so it was not started" in done.err
     assert time.monotonic() - begin < 30
     (entry,) = journal.entries()
     assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("3", "952")

@@ -103,7 +103,7 @@ def test_the_one_that_was_used_is_gone(host: FakeHost, real: Host) -> None:
     assert known.ever and known.source == JSON and known.unread == b""
     assert known.of("952") == Assignment(DOCKER) and known.of("953") is None
     host.write(OTHER, '{"lxc_configs": {}}').chmod(0o600)
-    said = f"{JSON} is gone. {OTHER} is there, but does not take over by itself."
+    said = f"{JSON} is gone. {OTHER} exists, but is not used in its place automatically."
     assert found(real) == (JSON, said, True)
     assert lookup.everyone(real).of("952") == Assignment(DOCKER)
     host.path(OTHER).unlink()
@@ -264,8 +264,8 @@ def test_one_that_changes_all_the_time_is_not_used(
 
     monkeypatch.setattr(Host, "read_and_stat", changing)
     known = lookup.everyone(real)
-    assert known.trouble and "it changes all the time" in known.trouble.what
-    assert known.trouble.hint == "Write it anew and rename it."
+    assert known.trouble and "it keeps changing while it is read" in known.trouble.what
+    assert known.trouble.hint == "Write a new file and rename it into place."
     assert 3 <= len(reads) <= 10
 
 

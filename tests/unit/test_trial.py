@@ -397,7 +397,7 @@ def test_status_says_what_would_have_been_refused(host: FakeHost) -> None:
     assert trial["would_be_refused"] == 2 and trial["may_be_more"] is False
     text = host.cli("status", "952").out
     assert "MiB" in text
-    assert "(trial)" in text and "2 would have been refused" in text
+    assert "(trial)" in text and "2 actions would have been refused" in " ".join(text.split())
     assert "printk_ratelimit" not in text
 
 
