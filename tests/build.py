@@ -13,7 +13,7 @@ TREE = Path(__file__).resolve().parent.parent
 # tests/ is left out: it changes often and nothing of it gets into the .deb.
 SOURCES = (
     *("debian", "hooks", "phoenix_apparmor", "profiles"),
-    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE", ".gitignore"),
+    *("setup.cfg", "pyproject.toml", "README.md", "SECURITY.md", "LICENSE", ".gitignore"),
 )
 CLEAN_ENV = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
