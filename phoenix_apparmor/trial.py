@@ -14,7 +14,10 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.source import Log
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
 
+# More names of profiles than this at once were made up.
+MOST_NAMES = 4096
 RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
 # Without auditd the kernel prints, and prints at most this many lines in so many seconds.
 BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
@@ -66,16 +69,40 @@ def container_of(profile: str) -> tuple[str, str] | None:
     return (made.profile, made.ctid) if made is not None and made.trial else None
 
 
-def as_assigned(host: Host, denial: Denial) -> Denial:
-    """A denial by a profile that was made for one container, as one of the assigned profile's.
+class Variants:
+    """Knows which names of profiles are of those made for containers of one host."""
 
-    Said as the label of a stack on the container's policy namespace is, which names both.
-    """
-    outer, separator, child = denial.get("profile").partition("//")
-    made = made_of(outer)
-    if made is None or made.guard or not host.exists(f"{paths.VARIANTS}/{outer}"):
-        return denial
-    return _of(denial, made.profile, made.ctid, separator + child)
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, Made | None] = {}
+
+    def as_assigned(self, denial: Denial) -> Denial:
+        """A denial by a profile made for one container, as one of the assigned profile's.
+
+        Said as the label of a stack on the container's policy namespace is, which names both. A
+        guard keeps its name: what it denies, it denies on purpose.
+        """
+        outer, separator, child = denial.get("profile").partition("//")
+        # in a policy namespace profiles are called whatever the container likes
+        made = None if denial.get("namespace") else self._made(outer)
+        if made is None or not made.ctid:
+            return denial
+        name = outer if made.guard else made.profile
+        return _of(denial, name, made.ctid, separator + child)
+
+    def _made(self, name: str) -> Made | None:
+        """What the name says, unless it is that of a profile of the site's own.
+
+        The text of one may be gone, with its container or with the trial, and its denials not.
+        """
+        if name not in self._known:
+            if len(self._known) >= MOST_NAMES:
+                self._known.clear()
+            made = made_of(name)
+            if made is not None and not self._host.exists(f"{paths.VARIANTS}/{name}"):
+                made = made if files.find(self._host, name) is None else None
+            self._known[name] = made
+        return self._known[name]
 
 
 def _of(denial: Denial, profile: str, ctid: str, child: str = "") -> Denial:

@@ -39,6 +39,23 @@ _CONTAINER = re.compile(r"lxc-([1-9][0-9]{2,8})_<")
 _EXECUTES = re.compile(r"[rwalkm]*([uUpP])[iIuU]?[xX][rwalkm]*\Z")
 
 
+def remedy(rule: str) -> str:
+    """How a rule of this kind may be made narrower, where it must be."""
+    words = rule.removesuffix(",").split()
+    while words and (words[0] in BEFORE or words[0].startswith("priority=")):
+        words.pop(0)
+    match words[0] if words else "":
+        case "mount" | "remount":
+            return "If it must be, name a type and a place."
+        case "ptrace" | "signal" | "unix":
+            return "If it must be, name a peer: peer=PROFILE."
+        case "change_profile":
+            return "Assign the container that profile instead."
+        case "all":
+            return "Write a rule for each thing that it needs."
+    return "If it must run such a program, use ix: then it stays in the profile."
+
+
 def hole(rule: str, ctid: str) -> str:
     """Why the rule would open what the profiles keep shut, "" if nothing speaks against it.
 

@@ -258,7 +258,7 @@ def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
     for path, rule, _ in _rules(document):
         why = "" if rules.problem(rule) else holes.hole(rule, str(path[1]))
         if why:
-            hint = "Better not. If it must be, name a type and a place."
+            hint = f"Better not. {holes.remedy(rule)}"
             yield where.finding(
                 "warning", path, f"this rule opens a hole: {why}.", hint, value=rule
             )

@@ -109,6 +109,7 @@ _HANDLERS: dict[str, Callable[[Denial], Act]] = {
     "ptrace": ipc.ptrace,
     "signal": ipc.signal,
     "capable": ipc.capability,
+    "setrlimit": ipc.resource_limit,
     "userns_create": ipc.user_namespace,
     "change_profile": transitions.change_profile,
     "change_onexec": transitions.change_profile,

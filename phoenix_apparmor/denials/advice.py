@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import paths
+from phoenix_apparmor import paths, trial
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import allowed, mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
@@ -77,6 +77,9 @@ class Adviser:
             note = f"No rule helps in an unprivileged container: the kernel mounts {kind} only "
             act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
         profile = self._profiles.get(owner.profile, owner.generated_in)
+        guard = trial.made_of(owner.profile)
+        if guard is not None and guard.guard and profile is None:
+            return self._by_guard(guard.profile, act, denial)
         special = self._special(owner, profile, facts, act, denial)
         if act.rule and (special is None or special.kind == "rule"):
             special = self._there(owner, profile, facts, act, denial) or special
@@ -86,6 +89,14 @@ class Adviser:
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
             return Advice("none", words=unknown if act.rule else act.note)
         return self._rule(owner, profile, act, facts, self._warning(act, denial, facts))
+
+    def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
+        """A guard holds only the explicit denies of the profile that is on trial."""
+        own = self._profiles.explicit(name, denial)
+        rule = f': "{own.text}" in {own.path}' if own is not None else ""
+        words = f"Its guard enforces the denies of {readable(name)} in a container's trial too."
+        warning = f"{readable(name)} denies that on purpose{rule}"
+        return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
 
     def _there(
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial

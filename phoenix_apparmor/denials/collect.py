@@ -29,8 +29,9 @@ def report(host: Host, since: float | None = None, ctid: str | None = None) -> R
     """
     log = Log(host, since)
     collector = Collector(Owners(host))
+    variants = trial.Variants(host)
     for denial in log:
-        collector.add(trial.as_assigned(host, denial))
+        collector.add(variants.as_assigned(denial))
     profiles = Profiles(host)
     known = Known(host)
     found = Report(
@@ -76,11 +77,11 @@ def of_container(host: Host, ctid: str, since: float | None = None) -> tuple[Gro
 
 def counts(host: Host) -> dict[tuple[str, str], int]:
     """(CTID, profile) -> number of denials since boot, a bounded number of them."""
-    owners = Owners(host)
+    owners, variants = Owners(host), trial.Variants(host)
     numbers: dict[tuple[str, str], int] = {}
     profiles: dict[str, int] = {}
     for denial in Log(host):
-        owner = owners.of(trial.as_assigned(host, denial))
+        owner = owners.of(variants.as_assigned(denial))
         if not owner.concerns_containers:
             continue
         key = (owner.ctid, owner.profile or owner.inside)

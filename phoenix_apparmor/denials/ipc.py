@@ -55,6 +55,18 @@ def signal(denial: Denial) -> Act:
     )
 
 
+def resource_limit(denial: Denial) -> Act:
+    """A limit of setrlimit(2) or prlimit(2). Kernel: security/apparmor/resource.c."""
+    name, value = denial.get("rlimit"), denial.get("value")
+    words = f"set the resource limit {readable(name, 40)} to {readable(value, 40)}"
+    peer = denial.get("peer")
+    if peer or "cap_sys_resource" in denial.get("info"):
+        words += " of a process" + (f" under {readable(peer)}" if peer else " of another profile")
+        return Act(words, "capability sys_resource,")
+    return Act(words, note="Its profile limits that itself, by a rule that begins with set "
+               f"rlimit {readable(name, 40)}: raise the number in that rule.")  # fmt: skip
+
+
 def capability(denial: Denial) -> Act:
     """A capability of root's."""
     name = denial.get("capname")

@@ -90,7 +90,10 @@ class Owners:
                     continue
                 values = lxcconf.profiles(text)
                 if values:
-                    users.setdefault(values[-1].split("//")[0], []).append(name)
+                    # in a trial a guard stands beside the profile
+                    stack = values[-1].split("//&")
+                    for part in {p.split("//")[0] for p in stack if not p.startswith(":")}:
+                        users.setdefault(part, []).append(name)
             self._users = {key: tuple(sorted(value, key=order)) for key, value in users.items()}
         return self._users.get(profile, ())
 

@@ -7,6 +7,8 @@ from phoenix_apparmor.host import Host
 
 # More numbers than this at once are of processes that came and went.
 MOST = 1 << 16
+# random(4): made anew at each boot.
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def boot_time(host: Host) -> float:
@@ -14,6 +16,14 @@ def boot_time(host: Host) -> float:
     text = host.read_if_there("/proc/stat") or b""
     match = re.search(rb"^btime (\d{1,11})$", text, re.MULTILINE)
     return float(match[1]) if match else 0.0
+
+
+def is_this_machine(host: Host) -> bool:
+    """Whether the running kernel is the host's: not where --root is a folder or another disk."""
+    if not host.root:
+        return True
+    own = host.read_if_there(BOOT_ID)
+    return own is not None and own == Host().read_if_there(BOOT_ID)
 
 
 class Processes:

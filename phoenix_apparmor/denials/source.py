@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from phoenix_apparmor.denials.message import Denial, Loss, Losses, parse, tells_of_loss
-from phoenix_apparmor.denials.processes import boot_time
+from phoenix_apparmor.denials.processes import boot_time, is_this_machine
 from phoenix_apparmor.denials.sender import Senders
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -222,6 +222,8 @@ def _dmesg(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
     del since
     if not host.has_program("dmesg"):
         return
+    if not is_this_machine(host):
+        raise PhoenixError(f"it would be this machine's, not that of {host.root}")
     # not what programs write to /dev/kmsg
     stream = host.stream(["dmesg", "--kernel"], timeout=DMESG_SECONDS)
     boot = boot_time(host)

@@ -38,6 +38,20 @@ CASES = (
         "trace a process under lxc-nvidia-gpu-base, itself under unconfined",
         'ptrace (tracedby) peer="unconfined",',
     ),
+    Case(
+        PVE9,
+        f'operation="setrlimit" class="rlimits" {P} pid=12 comm="mv" rlimit=nofile value=4096',
+        "set the resource limit nofile to 4096",
+        "",
+        note="set rlimit nofile",
+    ),
+    Case(
+        PVE8,
+        f'operation="setrlimit" class="rlimits" info="cap_sys_resource" error=-13 {P} pid=12 '
+        'comm="prlimit" rlimit=memlock value=65536 peer="lxc-nvidia-gpu-base//child"',
+        "set the resource limit memlock to 65536 of a process under lxc-nvidia-gpu-base//child",
+        "capability sys_resource,",
+    ),
     Case(PVE9, f'operation="sysctl" {P} pid=12 comm="x"', "do sysctl", ""),
     Case(
         TRIXIE,

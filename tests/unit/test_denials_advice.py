@@ -570,3 +570,42 @@ def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
         assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
     bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
     assert only(host, bind)["rule"]
+
+
+READS = (
+    'operation="open" class="file" profile="{}" name="/proc/sysrq-trigger" pid=9 comm="x" '
+    'requested_mask="w" denied_mask="w"'
+)
+
+
+@pytest.mark.parametrize("name", [f"{BASE}.950", f"{BASE}.950.trial"])
+def test_a_profile_made_for_a_container_whose_text_is_gone(host: FakeHost, name: str) -> None:
+    """By its documented name; the log is kept longer than the text."""
+    host.conf("951")
+    group = only(host, denied(READS.format(name)))
+    assert (group["ctid"], group["profile"]) == ("950", BASE)
+    assert group["rule_is_futile"] and "sysrq-trigger" in group["warning"]
+    # one of the site's own may be called so
+    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n}}\n")
+    group = only(host, denied(READS.format(name)))
+    assert (group["ctid"], group["profile"]) == (None, name)
+
+
+def test_a_name_inside_a_policy_namespace_is_the_containers_own(host: FakeHost) -> None:
+    body = READS.format(f"{BASE}.950") + ' namespace="root//lxc-105_<-var-lib-lxc>"'
+    group = only(host, denied(body))
+    assert (group["ctid"], group["inside_profile"]) == ("105", f"{BASE}.950")
+
+
+@pytest.mark.parametrize("guard", [f"{BASE}.guard", f"{BASE}.guard.950"])
+def test_what_a_guard_denies_no_rule_allows(host: FakeHost, guard: str) -> None:
+    label = f"{BASE}.950.trial//&{guard}//&:lxc-950_<-var-lib-lxc>:"
+    host.runtime("950", f"lxc.apparmor.profile = {label}\n".encode())
+    group = only(host, denied(READS.format(guard)))
+    assert (group["ctid"], group["profile"]) == ("950", guard)
+    assert (group["rule"], group["rule_is_futile"]) == (None, True)
+    assert BASE in group["warning"] and "sysrq-trigger" in group["warning"]
+    # a rule that nothing denies is its own affair: the guard denies on purpose all the same
+    kcore = denied(READS.format(guard).replace("sysrq-trigger", "nothing"))
+    group = only(host, kcore)
+    assert (group["rule"], group["rule_is_futile"]) == (None, True)

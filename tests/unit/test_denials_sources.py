@@ -2,6 +2,8 @@
 
 import pytest
 
+from phoenix_apparmor.denials.processes import BOOT_ID
+from phoenix_apparmor.host import Host
 from tests.names import BASE
 from tests.unit.denials_host import BOOT, file, journal, make_host
 from tests.unit.fakehost import FakeHost
@@ -52,8 +54,22 @@ def test_auditd_and_its_rotated_logs(host: FakeHost) -> None:
     assert "from the journal and\n/var/log/audit/audit.log" in out
 
 
+def of_this_machine(host: FakeHost) -> None:
+    host.write(BOOT_ID, Host().read(BOOT_ID))
+
+
+def test_dmesg_is_not_that_of_another_folder(host: FakeHost) -> None:
+    host.path("/var/log/journal").rmdir()
+    host.write("/fake/dmesg", f"[   100.5] {file(BASE, '/x', 100)}\n")
+    done = host.cli("denials")
+    assert (done.status, done.out) == (1, "") and "this machine's" in done.err
+    host.write(BOOT_ID, "0c8f2b5e-0000-0000-0000-000000000000\n")
+    assert host.cli("denials").status == 1
+
+
 def test_dmesg_where_there_is_no_journal(host: FakeHost) -> None:
     host.path("/var/log/journal").rmdir()
+    of_this_machine(host)
     host.write("/fake/dmesg", f"[   100.5] {file(BASE, '/x', 100)}\n[  101.0] usb\n")
     out = host.cli("denials").out
     assert "write /x\n" in out and "from dmesg" in out
@@ -61,6 +77,7 @@ def test_dmesg_where_there_is_no_journal(host: FakeHost) -> None:
 
 def test_no_log_at_all(host: FakeHost) -> None:
     host.path("/var/log/journal").rmdir()
+    of_this_machine(host)
     done = host.cli("denials")
     assert (done.status, done.out) == (1, "")
     assert done.err == (
@@ -72,6 +89,7 @@ def test_no_log_at_all(host: FakeHost) -> None:
 
 def test_a_journal_that_cannot_be_read_is_told(host: FakeHost) -> None:
     host.write("/fake/journalctl-fails", "No permission\n")
+    of_this_machine(host)
     host.write("/fake/dmesg", "")
     out = host.cli("denials").out
     assert "Not read: the journal: journalctl failed: No permission" in out

@@ -2,7 +2,7 @@
 
 import pytest
 
-from phoenix_apparmor.assignments.holes import hole
+from phoenix_apparmor.assignments.holes import hole, remedy
 
 VIEW, PLACE, DISK = "own interface", "under another path", "crafted file system"
 OPEN = {
@@ -63,3 +63,21 @@ def test_a_rule_that_opens_a_hole(rule: str) -> None:
 @pytest.mark.parametrize("rule", SHUT)
 def test_a_rule_that_opens_none(rule: str) -> None:
     assert hole(rule, "952") == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("mount,", "a type and a place"),
+        ("audit mount,", "a type and a place"),
+        ("ptrace,", "peer="),
+        ("signal (send),", "peer="),
+        ("unix,", "peer="),
+        ("change_profile,", "Assign"),
+        ("allow all,", "for each thing"),
+        ("/** Ux,", "ix"),
+    ],
+)
+def test_the_remedy_is_of_the_rules_kind(rule: str, words: str) -> None:
+    assert hole(rule, "952") and words in remedy(rule)
+    assert ("type" in remedy(rule)) == ("mount" in rule)
