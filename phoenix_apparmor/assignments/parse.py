@@ -85,9 +85,10 @@ def document(text: bytes, *, doubled: bool = False) -> Any:
     except UnicodeDecodeError as error:
         raise PhoenixError(f"it is not UTF-8 (byte {error.start}).") from error
     except json.JSONDecodeError as error:
-        raise PhoenixError(
-            f"line {error.lineno}, column {error.colno}: {error.msg}.",
-        ) from error
+        from phoenix_apparmor.assignments import syntax  # only where it is needed: costs the start
+
+        what, _, place = syntax.explain(error)
+        raise PhoenixError(f"line {place.line}, column {place.column}: {what}") from error
     except (RecursionError, ValueError) as error:
         raise PhoenixError(f"it is not JSON that can be read: {error}.") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("lxc_configs"), dict):

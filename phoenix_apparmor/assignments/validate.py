@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.assignments import holes, parse, positions, rules
+from phoenix_apparmor.assignments import holes, parse, positions, rules, syntax
 from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
@@ -147,8 +147,7 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
     cause = error.__cause__
     if isinstance(cause, json.JSONDecodeError):
         lines = Lines(cause.doc)
-        said, hint, pos = syntax_hint(cause)
-        place = lines.place(pos, pos + 1)
+        said, hint, place = syntax.explain(cause)
         return Finding("error", place, "", "", said, hint, lines.line(place.line))
     if isinstance(cause, UnicodeDecodeError):
         begin = len(text[: cause.start].decode("utf-8-sig"))
@@ -158,41 +157,6 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
         return Finding("error", place, "", "", what, hint, Lines(decoded).line(place.line))
     hint = 'It must be like: {"lxc_configs": {"952": {"apparmor_profile": "lxc-…"}}}'
     return Finding("error", Place(1, 1, 1), ".", "", error.what, hint, Lines(decoded).line(1))
-
-
-def syntax_hint(error: json.JSONDecodeError) -> tuple[str, str, int]:
-    """What is wrong at a syntax error, how to fix it, and where: the same for each Python.
-
-    Python 3.13 names a trailing comma and points at it, 3.11 says "Expecting property name"
-    and points behind it.
-    """
-    rest = error.doc[error.pos : error.pos + 2]
-    before = error.doc[: error.pos].rstrip()
-    closing = ("}", "]")
-    after = error.doc[error.pos + 1 :].lstrip()
-    trailing = rest[:1] == "," and after.startswith(closing)
-    behind = rest.startswith(closing) and before.endswith(",")
-    cases: tuple[tuple[bool, str, str], ...] = (
-        (not rest, "the text ends too early.", "A } or ] is missing, or the file was cut off."),
-        (trailing or behind, "a comma before a closing bracket.", "Take that comma out."),
-        (rest.startswith(("#", "//", "/*")), "JSON has no comments.", "Take it out."),
-        (rest.startswith("'"), "JSON has double quotes only.", "Write \"…\" instead of '…'."),
-        (
-            error.msg.startswith("Expecting ',' delimiter"),
-            "a comma or a closing bracket is missing.",
-            f"Likely at the end of line {before.count(chr(10)) + 1}.",
-        ),
-        (
-            error.msg.startswith("Extra data"),
-            "the document has ended before this.",
-            "One closing bracket too many?",
-        ),
-    )
-    place = len(before) - 1 if behind else error.pos
-    for applies, what, hint in cases:
-        if applies:
-            return what, hint, place
-    return f"{error.msg.removesuffix(' at')}.", "", place
 
 
 def _twice(document: Any, where: _Where) -> Iterator[Finding]:

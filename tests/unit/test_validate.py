@@ -386,3 +386,27 @@ def test_deep_document(host: FakeHost, tmp_path: Path) -> None:
 def test_did_you_mean(wrong: str, meant: str) -> None:
     expected = f'Did you mean "{meant}"?' if meant else ""
     assert validate.did_you_mean(wrong, paths.SHIPPED) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"lxc_configs": {"950": {},}}',
+        '{"lxc_configs": {"950": {},\n}}',
+        '\ufeff{"lxc_configs":\n {"950": {}, # x\n}}',
+        "{'lxc_configs': {}}",
+        '{"lxc_configs": {',
+        '{"lxc_configs": {"950": {} "951": {}}}',
+        '{"lxc_configs": {}}}',
+        "",
+    ],
+)
+def test_a_syntax_error_is_in_one_place_for_all_who_tell_it(text: str) -> None:
+    """Python 3.11 points behind a trailing comma, 3.13 at it; a person looks for the comma."""
+    [finding] = validate.findings(text.encode(), {})
+    with pytest.raises(PhoenixError) as raised:
+        parse.document(text.encode())
+    place = finding.place
+    assert raised.value.what == f"line {place.line}, column {place.column}: {finding.what}"
+    if ",}" in text:
+        assert text[place.column - 1] == ","
