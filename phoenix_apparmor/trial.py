@@ -142,7 +142,8 @@ def _events(host: Host, since: float) -> dict[tuple[str, str], list[Denial]]:
     result: dict[tuple[str, str], list[Denial]] = {}
     for denial in log:
         owner = container_of(denial.get("profile"))
-        if owner is not None:
+        # in a policy namespace profiles are called whatever the container likes
+        if owner is not None and not denial.get("namespace"):
             result.setdefault(owner, []).append(_of(denial, *owner))
     if log.problems:
         raise PhoenixError(f"the kernel's log cannot be read: {' '.join(log.problems)}")

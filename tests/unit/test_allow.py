@@ -257,3 +257,14 @@ def test_what_a_wider_rule_allows_already(host: FakeHost, place: str) -> None:
     assert host.read(JSON) == before
     log(host, line("/data/", fstype="cifs"))
     assert allow(host).status == 0 and len(rules_of(host)) == (1 if place == "local" else 2)
+
+
+def test_another_container_tells_nothing_of_a_trial(host: FakeHost) -> None:
+    """It may call a profile of its own policy namespace as a trial's is called."""
+    assign(host, {"apparmor_mode": "trial"})
+    forged = line("/data/", word="ALLOWED", profile=f"{DOCKER}.952.trial")
+    log(host, forged.replace("profile=", 'namespace="root//lxc-953_<-var-lib-lxc>" profile='))
+    done = allow(host)
+    assert (done.status, rules_of(host)) == (0, []) and "Nothing was refused" in done.out
+    log(host, forged)
+    assert allow(host).status == 0 and len(rules_of(host)) == 1
