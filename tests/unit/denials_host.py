@@ -9,6 +9,7 @@ from tests.names import BASE, DOCKER
 from tests.unit.fakehost import REPO, FakeHost
 
 BOOT = 1764000000
+GENERATED = "lxc-101_</var/lib/lxc>"
 
 
 def denied(body: str, second: float = 100, serial: int = 0) -> str:
@@ -31,6 +32,24 @@ def file(profile: str, name: str, second: float, pid: int = 4711, mask: str = "w
     return denied(
         f'operation="open" class="file" profile="{profile}" name="{name}" pid={pid} comm="sh" '
         f'requested_mask="{mask}" denied_mask="{mask}" fsuid=100000 ouid=0',
+        second,
+    )
+
+
+def capability(profile: str, name: str, second: float = 100) -> str:
+    return denied(
+        f'operation="capable" class="cap" profile="{profile}" pid=9 comm="modprobe" '
+        f'capability=16  capname="{name}"',
+        second,
+    )
+
+
+def mounted(profile: str, name: str, second: float = 100, *, comm: str = "mount", more: str = "",
+            fstype: str = "proc") -> str:  # fmt: skip
+    more = more or f'fstype="{fstype}" srcname="{fstype}" flags="rw, nosuid"'
+    return denied(
+        f'operation="mount" class="mount" info="failed mntpnt match" error=-13 '
+        f'profile="{profile}" name="{name}" pid=9 comm="{comm}" {more}',
         second,
     )
 

@@ -3,11 +3,19 @@
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.denials_host import denied, found, make_host, only, process, real_profiles
+from tests.unit.denials_host import (
+    GENERATED,
+    capability,
+    denied,
+    found,
+    make_host,
+    mounted,
+    only,
+    real_profiles,
+)
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
-GENERATED = "lxc-101_</var/lib/lxc>"
 PROXMOX = "/usr/share/perl5/PVE/LXC.pm"
 
 
@@ -15,24 +23,6 @@ PROXMOX = "/usr/share/perl5/PVE/LXC.pm"
 def host(host: FakeHost) -> FakeHost:
     real_profiles(make_host(host))
     return host
-
-
-def capability(profile: str, name: str, second: float = 100) -> str:
-    return denied(
-        f'operation="capable" class="cap" profile="{profile}" pid=9 comm="modprobe" '
-        f'capability=16  capname="{name}"',
-        second,
-    )
-
-
-def mounted(profile: str, name: str, second: float = 100, *, comm: str = "mount", more: str = "",
-            fstype: str = "proc") -> str:  # fmt: skip
-    more = more or f'fstype="{fstype}" srcname="{fstype}" flags="rw, nosuid"'
-    return denied(
-        f'operation="mount" class="mount" info="failed mntpnt match" error=-13 '
-        f'profile="{profile}" name="{name}" pid=9 comm="{comm}" {more}',
-        second,
-    )
 
 
 @pytest.mark.parametrize("name", ["sys_module", "syslog", "sys_time"])
@@ -114,83 +104,6 @@ def test_a_profile_of_no_file(host: FakeHost) -> None:
     group = only(host, mounted("lxc-gone", "/x/"))
     assert (group["rule_file"], group["advice_kind"]) == (None, "profile")
     assert "No file in /etc/apparmor.d" in group["advice"]
-
-
-def test_a_rule_that_is_there_already(host: FakeHost) -> None:
-    host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype=tmpfs -> "/x/",\n')
-    group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
-    assert "there already" in group["advice"] and group["fix"] is None
-
-
-NFS = mounted("lxc-mine", "/data/", more='fstype="nfs4" srcname="nas:/x" flags="rw, noatime"')
-RSLAVE = mounted("lxc-mine", "/", more='flags="rw, rslave"')
-SIGNAL = (
-    'operation="signal" class="signal" profile="lxc-mine" pid=9 comm="x" requested_mask="send" '
-    'denied_mask="send" signal=kill peer="lxc-other"'
-)
-READ = (
-    'operation="open" class="file" profile="lxc-mine" pid=9 comm="x" name="/srv/x/y" '
-    'denied_mask="wc" requested_mask="wc"'
-)
-
-
-@pytest.mark.parametrize(
-    ("rules", "message", "there"),
-    [
-        ("mount fstype=nfs*,", NFS, True),
-        ("mount fstype={nfs,nfs4} options in (rw,noatime),", NFS, True),
-        ("mount,", NFS, True),
-        ("mount fstype=nfs,", NFS, False),
-        ("mount fstype=nfs* options=(ro),", NFS, False),
-        ("mount fstype=nfs* -> /other/,", NFS, False),
-        ("mount options=(rw,make-rslave) -> /,", RSLAVE, True),
-        ("mount options=(rw,make-rprivate) -> /,", RSLAVE, False),
-        ("capability bpf wake_alarm,", capability("lxc-mine", "wake_alarm"), True),
-        ("capability bpf,", capability("lxc-mine", "wake_alarm"), False),
-        ("signal (send) peer=lxc-*,", denied(SIGNAL), True),
-        ("signal (receive) peer=lxc-*,", denied(SIGNAL), False),
-        ("signal set=(term) peer=lxc-*,", denied(SIGNAL), False),
-        ("/srv/** rw,", denied(READ), True),
-        ("/srv/** r,\n/srv/x/* w,", denied(READ), True),
-        ("/srv/** r,", denied(READ), False),
-        ("/srv/* rw,", denied(READ), False),
-        ("all,", NFS, True),
-        ("# mount fstype=nfs*,", NFS, False),
-    ],
-)
-@pytest.mark.parametrize("in_local", [True, False])
-def test_what_its_rules_allow_already(
-    host: FakeHost, rules: str, message: str, *, there: bool, in_local: bool
-) -> None:
-    """By what a rule means; a rule for it is proposed only where none is there."""
-    name = "lxc-mine"
-    body = "  include if exists <local/lxc-mine>\n" if in_local else f"  {rules}\n"
-    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n{body}}}\n")
-    if in_local:
-        host.write(f"/etc/apparmor.d/local/{name}", f"{rules}\n")
-    group = only(host, message)
-    assert (group["rule"] is None) is there
-    assert ("there already" in (group["advice"] or "")) is there
-
-
-def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:
-    """Asked of the kernel, which tells the hash of what it has; or it is not known."""
-    name = "lxc-mine"
-    host.profile(name)
-    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\n")
-    assert "cannot be known" in only(host, NFS)["advice"]
-    host.kernel({name: "enforce"})
-    assert host.cli("reload").status == 0
-    assert "denial is older" in only(host, NFS)["advice"]
-    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\nmount fstype=cifs,\n")
-    assert "in force after: phoenix-apparmor reload" in only(host, NFS)["advice"]
-
-
-def test_rules_of_the_containers_configuration(host: FakeHost) -> None:
-    host.conf("101", "features: nesting=1\nlxc.apparmor.raw: capability wake_alarm,\n")
-    group = only(host, capability(GENERATED, "wake_alarm"))
-    assert group["rule"] is None and "pct reboot 101" in group["advice"]
-    assert only(host, capability(GENERATED, "block_suspend"))["rule"]
 
 
 def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
@@ -445,167 +358,3 @@ def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
     assert local.read_text() == f"# mine, without an end\n{group['rule']}\n"
     assert "there already" in only(host, message)["advice"]
     assert run_parser(local.read_text(), host.root).returncode == 0
-
-
-def signalled(profile: str, peer: str, second: float = 100) -> str:
-    return denied(
-        f'operation="signal" class="signal" profile="{profile}" pid=9 comm="runc" '
-        f'requested_mask="send" denied_mask="send" signal=kill peer="{peer}"',
-        second,
-    )
-
-
-def stacked(ctid: str, profile: str = DOCKER, inner: str = "unconfined") -> str:
-    return f"{profile}//&:lxc-{ctid}_<-var-lib-lxc>:{inner}"
-
-
-@pytest.mark.parametrize(
-    ("peer", "other"),
-    [
-        (stacked("952"), ""),
-        (stacked("952", inner="docker-default"), ""),
-        (stacked("952", f"{DOCKER}.952"), ""),
-        ("lxc-952_</var/lib/lxc>", ""),
-        (stacked("953"), "CT 953"),
-        (stacked("953", inner="docker-default"), "CT 953"),
-        (stacked("953", f"{DOCKER}.953"), "CT 953"),
-        (f"{DOCKER}.953", "CT 953"),
-        ("lxc-953_</var/lib/lxc>", "CT 953"),
-        (stacked("953", BASE), "CT 953"),
-        (BASE, "outside of itself"),
-        (DOCKER, ""),
-    ],
-)
-@pytest.mark.parametrize(
-    "kind",
-    [
-        'operation="signal" class="signal" requested_mask="send" denied_mask="send" signal=kill',
-        'operation="ptrace" class="ptrace" requested_mask="trace" denied_mask="trace"',
-        'operation="connect" class="net" family="unix" sock_type="stream" denied_mask="connect"',
-    ],
-)
-def test_a_peer_in_another_container(host: FakeHost, kind: str, peer: str, other: str) -> None:
-    """All containers under one profile have its name in their labels."""
-    host.runtime("952", f"lxc.apparmor.profile = {stacked('952', inner='')}\n".encode())
-    group = only(host, denied(f'{kind} profile="{DOCKER}" pid=9 comm="x" peer="{peer}"'))
-    assert group["ctid"] == "952" and (group["rule"] or "there already" in group["advice"])
-    assert bool(group["warning"]) == bool(other)
-    assert other in (group["warning"] or "")
-
-
-def test_a_peer_in_a_container_where_it_is_not_known_whose_it_was(host: FakeHost) -> None:
-    for ctid in ("952", "953"):
-        host.runtime(ctid, f"lxc.apparmor.profile = {stacked(ctid, inner='')}\n".encode())
-    group = only(host, signalled(DOCKER, stacked("953")))
-    assert group["candidates"] == ["952", "953"]
-    assert "of CT 953, if that is another" in group["warning"]
-
-
-def test_who_did_it_is_not_who_it_was_done_to(host: FakeHost) -> None:
-    """The kernel asks the target's profile too; the process is then the one that did it."""
-    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
-    process(host, 9, "/lxc/953/ns", 50)
-    send = signalled("lxc-mine", "lxc-other")
-    received = send.replace('_mask="send"', '_mask="receive"')
-    group = only(host, received)
-    assert (group["ctid"], group["ctid_known_by"]) == ("952", "only")
-    assert group["rule"] == 'signal (receive) set=(kill) peer="lxc-other",'
-    assert "runc tried to send signal kill to a process under lxc-mine," in " ".join(
-        host.cli("denials").out.split()
-    )
-    # what the process itself was refused is its own container's, and runc is an engine there
-    group = only(host, send)
-    assert (group["ctid"], group["advice_kind"]) == ("953", "assign")
-
-
-HOST_ONLY = [
-    ("nfs4", "10.0.0.1:/x"),
-    ("cifs", "//nas/x"),
-    ("iso9660", "/dev/loop0"),
-    ("squashfs", "/dev/loop0"),
-    ("ext4", "/dev/vdb"),
-    ("fuseblk", "/dev/vdb"),
-]
-
-
-def disk(profile: str, fstype: str, source: str) -> str:
-    more = f'fstype="{fstype}" srcname="{source}" flags="rw"'
-    return mounted(profile, "/data/", more=more)
-
-
-@pytest.mark.parametrize("line", ["unprivileged: 1", "unprivileged: yes", "lxc.idmap: u 0 9 9"])
-@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
-def test_what_no_user_namespace_mounts(host: FakeHost, fstype: str, source: str, line: str) -> None:
-    """The kernel refuses it with EPERM even where AppArmor allows it (FS_USERNS_MOUNT)."""
-    host.conf("952", f"arch: amd64\n{line}\n")
-    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
-    inside = denied(
-        f'operation="mount" class="mount" namespace="root//lxc-952_<-var-lib-lxc>" '
-        f'profile="docker-default" name="/data/" fstype="{fstype}" srcname="{source}" flags="rw"'
-    )
-    for message in (disk(BASE, fstype, source), inside):
-        group = only(host, message)
-        assert (group["rule"], group["warning"], group["advice_kind"]) == (None, None, "none")
-        assert "pct set 952 --mp0" in group["advice"] and fstype in group["advice"]
-
-
-@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
-def test_what_root_of_the_host_mounts(host: FakeHost, fstype: str, source: str) -> None:
-    host.conf("952", "arch: amd64\n")
-    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
-    group = only(host, disk(BASE, fstype, source))
-    assert group["rule"].startswith(f"mount fstype={fstype} ")
-    assert bool(group["warning"]) == source.startswith("/dev/")
-    assert "unprivileged" not in (group["advice"] or "")
-    # whose it was is not known: so both are said
-    host.path("/var/lib/lxc/952/config").unlink()
-    group = only(host, disk(BASE, fstype, source))
-    assert group["rule"] and "in an unprivileged container" in group["advice"]
-
-
-def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
-    host.conf("952", "unprivileged: 1\n")
-    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
-    for fstype in ("tmpfs", "fuse.sshfs", "overlay"):
-        assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
-    bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
-    assert only(host, bind)["rule"]
-
-
-READS = (
-    'operation="open" class="file" profile="{}" name="/proc/sysrq-trigger" pid=9 comm="x" '
-    'requested_mask="w" denied_mask="w"'
-)
-
-
-@pytest.mark.parametrize("name", [f"{BASE}.950", f"{BASE}.950.trial"])
-def test_a_profile_made_for_a_container_whose_text_is_gone(host: FakeHost, name: str) -> None:
-    """By its documented name; the log is kept longer than the text."""
-    host.conf("951")
-    group = only(host, denied(READS.format(name)))
-    assert (group["ctid"], group["profile"]) == ("950", BASE)
-    assert group["rule_is_futile"] and "sysrq-trigger" in group["warning"]
-    # one of the site's own may be called so
-    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n}}\n")
-    group = only(host, denied(READS.format(name)))
-    assert (group["ctid"], group["profile"]) == (None, name)
-
-
-def test_a_name_inside_a_policy_namespace_is_the_containers_own(host: FakeHost) -> None:
-    body = READS.format(f"{BASE}.950") + ' namespace="root//lxc-105_<-var-lib-lxc>"'
-    group = only(host, denied(body))
-    assert (group["ctid"], group["inside_profile"]) == ("105", f"{BASE}.950")
-
-
-@pytest.mark.parametrize("guard", [f"{BASE}.guard", f"{BASE}.guard.950"])
-def test_what_a_guard_denies_no_rule_allows(host: FakeHost, guard: str) -> None:
-    label = f"{BASE}.950.trial//&{guard}//&:lxc-950_<-var-lib-lxc>:"
-    host.runtime("950", f"lxc.apparmor.profile = {label}\n".encode())
-    group = only(host, denied(READS.format(guard)))
-    assert (group["ctid"], group["profile"]) == ("950", guard)
-    assert (group["rule"], group["rule_is_futile"]) == (None, True)
-    assert BASE in group["warning"] and "sysrq-trigger" in group["warning"]
-    # a rule that nothing denies is its own affair: the guard denies on purpose all the same
-    kcore = denied(READS.format(guard).replace("sysrq-trigger", "nothing"))
-    group = only(host, kcore)
-    assert (group["rule"], group["rule_is_futile"]) == (None, True)

@@ -1,0 +1,152 @@
+"""denials: no rule where there is one already, none where the kernel refuses it anyway."""
+
+import pytest
+
+from tests.names import BASE
+from tests.unit.denials_host import (
+    GENERATED,
+    capability,
+    denied,
+    make_host,
+    mounted,
+    only,
+    real_profiles,
+)
+from tests.unit.fakehost import FakeHost
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    real_profiles(make_host(host))
+    return host
+
+
+def test_a_rule_that_is_there_already(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype=tmpfs -> "/x/",\n')
+    group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
+    assert "there already" in group["advice"] and group["fix"] is None
+
+
+NFS = mounted("lxc-mine", "/data/", more='fstype="nfs4" srcname="nas:/x" flags="rw, noatime"')
+RSLAVE = mounted("lxc-mine", "/", more='flags="rw, rslave"')
+SIGNAL = (
+    'operation="signal" class="signal" profile="lxc-mine" pid=9 comm="x" requested_mask="send" '
+    'denied_mask="send" signal=kill peer="lxc-other"'
+)
+READ = (
+    'operation="open" class="file" profile="lxc-mine" pid=9 comm="x" name="/srv/x/y" '
+    'denied_mask="wc" requested_mask="wc"'
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message", "there"),
+    [
+        ("mount fstype=nfs*,", NFS, True),
+        ("mount fstype={nfs,nfs4} options in (rw,noatime),", NFS, True),
+        ("mount,", NFS, True),
+        ("mount fstype=nfs,", NFS, False),
+        ("mount fstype=nfs* options=(ro),", NFS, False),
+        ("mount fstype=nfs* -> /other/,", NFS, False),
+        ("mount options=(rw,make-rslave) -> /,", RSLAVE, True),
+        ("mount options=(rw,make-rprivate) -> /,", RSLAVE, False),
+        ("capability bpf wake_alarm,", capability("lxc-mine", "wake_alarm"), True),
+        ("capability bpf,", capability("lxc-mine", "wake_alarm"), False),
+        ("signal (send) peer=lxc-*,", denied(SIGNAL), True),
+        ("signal (receive) peer=lxc-*,", denied(SIGNAL), False),
+        ("signal set=(term) peer=lxc-*,", denied(SIGNAL), False),
+        ("/srv/** rw,", denied(READ), True),
+        ("/srv/** r,\n/srv/x/* w,", denied(READ), True),
+        ("/srv/** r,", denied(READ), False),
+        ("/srv/* rw,", denied(READ), False),
+        ("all,", NFS, True),
+        ("# mount fstype=nfs*,", NFS, False),
+    ],
+)
+@pytest.mark.parametrize("in_local", [True, False])
+def test_what_its_rules_allow_already(
+    host: FakeHost, rules: str, message: str, *, there: bool, in_local: bool
+) -> None:
+    """By what a rule means; a rule for it is proposed only where none is there."""
+    name = "lxc-mine"
+    body = "  include if exists <local/lxc-mine>\n" if in_local else f"  {rules}\n"
+    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n{body}}}\n")
+    if in_local:
+        host.write(f"/etc/apparmor.d/local/{name}", f"{rules}\n")
+    group = only(host, message)
+    assert (group["rule"] is None) is there
+    assert ("there already" in (group["advice"] or "")) is there
+
+
+def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:
+    """Asked of the kernel, which tells the hash of what it has; or it is not known."""
+    name = "lxc-mine"
+    host.profile(name)
+    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\n")
+    assert "cannot be known" in only(host, NFS)["advice"]
+    host.kernel({name: "enforce"})
+    assert host.cli("reload").status == 0
+    assert "denial is older" in only(host, NFS)["advice"]
+    host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\nmount fstype=cifs,\n")
+    assert "in force after: phoenix-apparmor reload" in only(host, NFS)["advice"]
+
+
+def test_rules_of_the_containers_configuration(host: FakeHost) -> None:
+    host.conf("101", "features: nesting=1\nlxc.apparmor.raw: capability wake_alarm,\n")
+    group = only(host, capability(GENERATED, "wake_alarm"))
+    assert group["rule"] is None and "pct reboot 101" in group["advice"]
+    assert only(host, capability(GENERATED, "block_suspend"))["rule"]
+
+
+HOST_ONLY = [
+    ("nfs4", "10.0.0.1:/x"),
+    ("cifs", "//nas/x"),
+    ("iso9660", "/dev/loop0"),
+    ("squashfs", "/dev/loop0"),
+    ("ext4", "/dev/vdb"),
+    ("fuseblk", "/dev/vdb"),
+]
+
+
+def disk(profile: str, fstype: str, source: str) -> str:
+    more = f'fstype="{fstype}" srcname="{source}" flags="rw"'
+    return mounted(profile, "/data/", more=more)
+
+
+@pytest.mark.parametrize("line", ["unprivileged: 1", "unprivileged: yes", "lxc.idmap: u 0 9 9"])
+@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
+def test_what_no_user_namespace_mounts(host: FakeHost, fstype: str, source: str, line: str) -> None:
+    """The kernel refuses it with EPERM even where AppArmor allows it (FS_USERNS_MOUNT)."""
+    host.conf("952", f"arch: amd64\n{line}\n")
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    inside = denied(
+        f'operation="mount" class="mount" namespace="root//lxc-952_<-var-lib-lxc>" '
+        f'profile="docker-default" name="/data/" fstype="{fstype}" srcname="{source}" flags="rw"'
+    )
+    for message in (disk(BASE, fstype, source), inside):
+        group = only(host, message)
+        assert (group["rule"], group["warning"], group["advice_kind"]) == (None, None, "none")
+        assert "pct set 952 --mp0" in group["advice"] and fstype in group["advice"]
+
+
+@pytest.mark.parametrize(("fstype", "source"), HOST_ONLY)
+def test_what_root_of_the_host_mounts(host: FakeHost, fstype: str, source: str) -> None:
+    host.conf("952", "arch: amd64\n")
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    group = only(host, disk(BASE, fstype, source))
+    assert group["rule"].startswith(f"mount fstype={fstype} ")
+    assert bool(group["warning"]) == source.startswith("/dev/")
+    assert "unprivileged" not in (group["advice"] or "")
+    # whose it was is not known: so both are said
+    host.path("/var/lib/lxc/952/config").unlink()
+    group = only(host, disk(BASE, fstype, source))
+    assert group["rule"] and "in an unprivileged container" in group["advice"]
+
+
+def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
+    host.conf("952", "unprivileged: 1\n")
+    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
+    for fstype in ("tmpfs", "fuse.sshfs", "overlay"):
+        assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
+    bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
+    assert only(host, bind)["rule"]

@@ -1,0 +1,129 @@
+"""denials: who did it and to whom, and under which of a container's profiles."""
+
+import pytest
+
+from tests.names import BASE, DOCKER
+from tests.unit.denials_host import (
+    denied,
+    make_host,
+    only,
+    process,
+    real_profiles,
+)
+from tests.unit.fakehost import FakeHost
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    real_profiles(make_host(host))
+    return host
+
+
+def signalled(profile: str, peer: str, second: float = 100) -> str:
+    return denied(
+        f'operation="signal" class="signal" profile="{profile}" pid=9 comm="runc" '
+        f'requested_mask="send" denied_mask="send" signal=kill peer="{peer}"',
+        second,
+    )
+
+
+def stacked(ctid: str, profile: str = DOCKER, inner: str = "unconfined") -> str:
+    return f"{profile}//&:lxc-{ctid}_<-var-lib-lxc>:{inner}"
+
+
+@pytest.mark.parametrize(
+    ("peer", "other"),
+    [
+        (stacked("952"), ""),
+        (stacked("952", inner="docker-default"), ""),
+        (stacked("952", f"{DOCKER}.952"), ""),
+        ("lxc-952_</var/lib/lxc>", ""),
+        (stacked("953"), "CT 953"),
+        (stacked("953", inner="docker-default"), "CT 953"),
+        (stacked("953", f"{DOCKER}.953"), "CT 953"),
+        (f"{DOCKER}.953", "CT 953"),
+        ("lxc-953_</var/lib/lxc>", "CT 953"),
+        (stacked("953", BASE), "CT 953"),
+        (BASE, "outside of itself"),
+        (DOCKER, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'operation="signal" class="signal" requested_mask="send" denied_mask="send" signal=kill',
+        'operation="ptrace" class="ptrace" requested_mask="trace" denied_mask="trace"',
+        'operation="connect" class="net" family="unix" sock_type="stream" denied_mask="connect"',
+    ],
+)
+def test_a_peer_in_another_container(host: FakeHost, kind: str, peer: str, other: str) -> None:
+    """All containers under one profile have its name in their labels."""
+    host.runtime("952", f"lxc.apparmor.profile = {stacked('952', inner='')}\n".encode())
+    group = only(host, denied(f'{kind} profile="{DOCKER}" pid=9 comm="x" peer="{peer}"'))
+    assert group["ctid"] == "952" and (group["rule"] or "there already" in group["advice"])
+    assert bool(group["warning"]) == bool(other)
+    assert other in (group["warning"] or "")
+
+
+def test_a_peer_in_a_container_where_it_is_not_known_whose_it_was(host: FakeHost) -> None:
+    for ctid in ("952", "953"):
+        host.runtime(ctid, f"lxc.apparmor.profile = {stacked(ctid, inner='')}\n".encode())
+    group = only(host, signalled(DOCKER, stacked("953")))
+    assert group["candidates"] == ["952", "953"]
+    assert "of CT 953, if that is another" in group["warning"]
+
+
+def test_who_did_it_is_not_who_it_was_done_to(host: FakeHost) -> None:
+    """The kernel asks the target's profile too; the process is then the one that did it."""
+    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
+    process(host, 9, "/lxc/953/ns", 50)
+    send = signalled("lxc-mine", "lxc-other")
+    received = send.replace('_mask="send"', '_mask="receive"')
+    group = only(host, received)
+    assert (group["ctid"], group["ctid_known_by"]) == ("952", "only")
+    assert group["rule"] == 'signal (receive) set=(kill) peer="lxc-other",'
+    assert "runc tried to send signal kill to a process under lxc-mine," in " ".join(
+        host.cli("denials").out.split()
+    )
+    # what the process itself was refused is its own container's, and runc is an engine there
+    group = only(host, send)
+    assert (group["ctid"], group["advice_kind"]) == ("953", "assign")
+
+
+READS = (
+    'operation="open" class="file" profile="{}" name="/proc/sysrq-trigger" pid=9 comm="x" '
+    'requested_mask="w" denied_mask="w"'
+)
+
+
+@pytest.mark.parametrize("name", [f"{BASE}.950", f"{BASE}.950.trial"])
+def test_a_profile_made_for_a_container_whose_text_is_gone(host: FakeHost, name: str) -> None:
+    """By its documented name; the log is kept longer than the text."""
+    host.conf("951")
+    group = only(host, denied(READS.format(name)))
+    assert (group["ctid"], group["profile"]) == ("950", BASE)
+    assert group["rule_is_futile"] and "sysrq-trigger" in group["warning"]
+    # one of the site's own may be called so
+    host.write(f"/etc/apparmor.d/{name}", f"profile {name} {{\n}}\n")
+    group = only(host, denied(READS.format(name)))
+    assert (group["ctid"], group["profile"]) == (None, name)
+
+
+def test_a_name_inside_a_policy_namespace_is_the_containers_own(host: FakeHost) -> None:
+    body = READS.format(f"{BASE}.950") + ' namespace="root//lxc-105_<-var-lib-lxc>"'
+    group = only(host, denied(body))
+    assert (group["ctid"], group["inside_profile"]) == ("105", f"{BASE}.950")
+
+
+@pytest.mark.parametrize("guard", [f"{BASE}.guard", f"{BASE}.guard.950"])
+def test_what_a_guard_denies_no_rule_allows(host: FakeHost, guard: str) -> None:
+    label = f"{BASE}.950.trial//&{guard}//&:lxc-950_<-var-lib-lxc>:"
+    host.runtime("950", f"lxc.apparmor.profile = {label}\n".encode())
+    group = only(host, denied(READS.format(guard)))
+    assert (group["ctid"], group["profile"]) == ("950", guard)
+    assert (group["rule"], group["rule_is_futile"]) == (None, True)
+    assert BASE in group["warning"] and "sysrq-trigger" in group["warning"]
+    # a rule that nothing denies is its own affair: the guard denies on purpose all the same
+    kcore = denied(READS.format(guard).replace("sysrq-trigger", "nothing"))
+    group = only(host, kcore)
+    assert (group["rule"], group["rule_is_futile"]) == (None, True)
