@@ -84,8 +84,12 @@ def results(text: str) -> dict[str, str]:
 
 
 def row_names() -> list[str]:
+    """Every row of the table: the program's, and those that a setting of the host decides."""
+    return [*program_rows(), *map(without, SETTINGS)]
+
+
+def program_rows() -> list[str]:
     """Every row of the program, in its order."""
     texts = [(SOURCES / name).read_text() for name in ("rows.c", "chains.c")]
     rows = [text.partition("const struct row ")[2] for text in texts]
-    found = [x.split('"')[1] for text in rows for x in text.splitlines() if x.startswith('\t{"')]
-    return [*found, *map(without, SETTINGS)]
+    return [x.split('"')[1] for text in rows for x in text.splitlines() if x.startswith('\t{"')]
