@@ -126,6 +126,17 @@ PYTHONPATH={REPO} exec {PYTHON} -m phoenix_apparmor --root {mixed.root} "$@"
     assert re.fullmatch(r"2 phoenix-apparmor ([a-z_]+=\d+;;;0\|?)+ CRITICAL - .+\n", done.out)
 
 
+def test_a_text_cannot_add_a_line_to_the_local_check(host: FakeHost) -> None:
+    r"""sh's echo makes a line of a \n in what status quotes, and the agent a service of a line."""
+    said = r"WARNING - its .conf says lxc\n0 fake - OK | containers=1;;;0 ok=\n1;;;0"
+    command = host.write("/bin/phoenix-apparmor", f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit 1\n")
+    command.chmod(0o755)
+    script = shutil.copy(REPO / "debian/monitoring/checkmk-local", host.path("/bin"))
+    done = host.run(str(script), PATH=f"{command.parent}:{host.environment['PATH']}")
+    text = r"WARNING - its .conf says lxc\n0 fake - OK"
+    assert done.out == rf"1 phoenix-apparmor containers=1;;;0|ok=\n1;;;0 {text}" + "\n"
+
+
 def test_fields_of_the_journal(host: FakeHost, journal: Journal) -> None:
     """The fields that the man page names are those that are written."""
     page = (REPO / "debian/man/phoenix-apparmor.8.scd").read_text()
