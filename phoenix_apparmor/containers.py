@@ -9,6 +9,7 @@ from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
 SYSTEMCTL_SECONDS = 10
+SEE_MOUNT = "See: systemctl status pve-cluster"
 
 
 class Conf(NamedTuple):
@@ -59,6 +60,17 @@ def is_proxmox(host: Host) -> bool:
     Raises OSError where that cannot be known: "no" would let a start edit what Proxmox owns.
     """
     return host.stat(paths.PVE_MODULE) is not None
+
+
+def is_unmounted(host: Host) -> bool:
+    """Whether this is a Proxmox host on whose /etc/pve nothing is mounted.
+
+    pmxcfs has .members and lxc whatever the cluster does; without it /etc/pve is an empty folder.
+    Raises OSError where that cannot be known.
+    """
+    return (
+        is_proxmox(host) and not host.exists(paths.MEMBERS) and not host.exists(paths.CONF_FOLDER)
+    )
 
 
 def ctids_in(host: Host, folder: str = paths.CONF_FOLDER) -> list[str]:

@@ -49,6 +49,8 @@ SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
 CHANGED = "/run/phoenix-apparmor/changed"
 PUBLISH_LOCK = LOCKS + "/publish.lock"
 NODES = "/etc/pve/nodes"
+# pmxcfs makes it up at each read: it is there as long as /etc/pve is mounted.
+MEMBERS = "/etc/pve/.members"
 
 HOOKSCRIPT = "/usr/libexec/phoenix-apparmor/hookscript"
 SNIPPET = "phoenix-apparmor.py"

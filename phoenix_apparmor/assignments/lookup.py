@@ -110,9 +110,13 @@ def find_json(host: Host, copy: bytes | None = None) -> Found:
         elif gone and not found.gone:
             what = f"{gone} is gone. {source} exists, but is not used in its place automatically."
             hint = f"Put {gone} back; or to use {source} from now on: rm {paths.COPY}"
-            return Found(gone, None, PhoenixError(what, hint=hint), gone=True)
+            trouble = _unmounted(host) or PhoenixError(what, hint=hint)
+            return Found(gone, None, trouble, gone=True)
         else:
             return found
+    unmounted = _unmounted(host)
+    if unmounted is not None:
+        return Found(gone, None, unmounted, gone=True)
     empty = '. To manage no container, let it say {"lxc_configs": {}}.'
     if gone:
         trouble = PhoenixError(f"{gone} is gone.", hint="Put it back" + empty)
@@ -121,6 +125,18 @@ def find_json(host: Host, copy: bytes | None = None) -> Found:
         hint = "Write one (man phoenix_lxc_configs.json)" + empty
         trouble = PhoenixError(f"There is no {where}.", hint=hint)
     return Found(gone, None, trouble, gone=True)
+
+
+def _unmounted(host: Host) -> PhoenixError | None:
+    """The trouble where the JSON is not there because /etc/pve is not; a quiet start never asks."""
+    from phoenix_apparmor import containers
+
+    try:
+        if not containers.is_unmounted(host):
+            return None
+    except OSError:
+        return None
+    return PhoenixError("Proxmox' /etc/pve is not mounted.", hint=containers.SEE_MOUNT)
 
 
 def _look_at(host: Host, source: str) -> Found | None:

@@ -27,7 +27,7 @@ verdicts:
   refused          its last start failed, or its entry in the JSON is invalid
   down             does not run, and is configured as assigned
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
-  unknown          on another node that says nothing (with --cluster)
+  unknown          what the kernel enforces on it cannot be known
 
 exit status: 0 nothing is off, 2 something is, 1 error
 with --check: 0 OK, 1 WARNING, 2 CRITICAL (containers that run without being
@@ -97,11 +97,10 @@ def _check(host: Host, args: argparse.Namespace) -> int:
 
     try:
         if args.cluster:
-            from phoenix_apparmor.cluster import overview
+            from phoenix_apparmor.cluster import alarms, overview
 
             seen = overview.inspect(host, tuple(args.ctids), progress=lambda _: None)
-            silent = [node.name for node in seen.concerned if not node.is_known]
-            found = check.check(seen.report, silent)
+            found = alarms.checked(seen)
         else:
             found = check.check(collect.inspect(host, tuple(args.ctids), progress=lambda _: None))
     except PhoenixError as error:

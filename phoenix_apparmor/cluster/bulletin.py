@@ -196,7 +196,7 @@ def decode(data: bytes, node: str) -> Bulletin:
         tuple(_text(x, "devices") for x in given.items("devices", MOST_DEVICES)),
         given.boolean("fine"),
         _notes(given, "trouble"),
-        tuple(_read_profile(x) for x in given.items("profiles", MOST_PROFILES)),
+        _read_profiles(given.items("profiles", MOST_PROFILES)),
         tuple(_read_containers(given.items("containers", MOST_CONTAINERS), node)),
         given.integer("left_out"),
     )
@@ -205,6 +205,14 @@ def decode(data: bytes, node: str) -> Bulletin:
 def _no_constant(_: str) -> NoReturn:
     """Infinity, NaN and fractions: no field of ours has one."""
     raise ValueError
+
+
+def _read_profiles(values: list[Any]) -> tuple[ProfileHere, ...]:
+    """Each of another name: of two that contradict each other nobody knows which holds."""
+    found = tuple(map(_read_profile, values))
+    if len({p.name for p in found}) < len(found):
+        raise BadBulletin("a profile appears twice")
+    return found
 
 
 def _read_profile(value: Any) -> ProfileHere:

@@ -4,11 +4,10 @@ Nothing at a migration checks the target node: Proxmox moves .conf, and the star
 refused, or worse, where the profile is not what it was. Storage and network are Proxmox' to say.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import labels, paths
+from phoenix_apparmor import labels, paths, pveconf
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cluster import survey
@@ -16,7 +15,10 @@ from phoenix_apparmor.cluster.bulletin import Bulletin, ProfileHere
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.containers import Conf
 
-_DEV = re.compile(rb"dev\d+:\s*(?:path=)?(/[^,\s]+)")
+# Of the package lxc-pve, so on every node of Proxmox.
+LXC_OWN = tuple(
+    f"lxc-container-default{kind}" for kind in ("", "-cgns", "-with-mounting", "-with-nesting")
+)
 
 
 class Answer(NamedTuple):
@@ -57,78 +59,117 @@ def _answer(
     known: Known,
     node: Node,
 ) -> Answer:
+    if node.state == "left":
+        return Answer(node.name, can=False, reasons=("it is not in the cluster any more",))
     if node.said is None or not node.is_known:
         return Answer(node.name, None, (node.why,))
+    if known.trouble is not None and node.state != "this node":
+        why = "what is assigned there is unknown, as this node cannot use the JSON"
+        return Answer(node.name, None, (why,))
     there = node.said
-    hinders = list(_hinders(conf, assignment, there))
+    wanted = _wanted(conf, assignment)
+    hinders = list(_hinders(conf, assignment, wanted, there))
     open_questions = []
     shared = paths.is_shared(known.source) and paths.is_shared(there.source)
     if not shared and node.state != "this node":
         open_questions.append(
             f"its assignments are of a JSON of its own ({there.source or 'it has none'})"
         )
-    open_questions += [
-        f"whether it has {path} is not in its report"
-        for path in _devices(conf)
-        if not survey.is_gpu_node(path) and path not in survey.OTHER_NODES
-    ]
-    if node.name != home:
-        profile = _profile(there, assignment)
-        as_home = _profile(here, assignment) if here is not None else None
-        if profile is not None and as_home is None:
-            open_questions.append(f"which text of {profile.name} {home} has is unknown")
-        elif profile is not None and as_home is not None and profile.hash != as_home.hash:
-            hinders.append(f"its {profile.name} is another text than {home}'s")
-        if profile is not None and profile.seccomp and not _unprivileged(conf):
-            if here is None:
-                open_questions.append(f"which seccomp policy {home} has is unknown")
-            elif there.seccomp is not None and here.seccomp != there.seccomp:
-                hinders.append(f"its {paths.SECCOMP} is another text than {home}'s")
+    open_questions += _not_told(conf, assignment, wanted, there)
+    profile = _profile(there, wanted)
+    if node.name != home and profile is not None:
+        seccomp = profile.seccomp and assignment is not None and not conf.is_unprivileged
+        differs, unknown = _against_home(home, here, there, profile, seccomp=seccomp)
+        hinders += differs
+        open_questions += unknown
     if hinders:
         return Answer(node.name, can=False, reasons=(*hinders, *open_questions))
     return Answer(node.name, None if open_questions else True, tuple(open_questions))
 
 
-def _hinders(conf: Conf, assignment: Assignment | None, there: Bulletin) -> Iterator[str]:
+def _not_told(
+    conf: Conf, assignment: Assignment | None, wanted: str | None, there: Bulletin
+) -> Iterator[str]:
+    """What decides, and is not in a node's report."""
+    for path in _devices(conf):
+        if not survey.is_gpu_node(path) and path not in survey.OTHER_NODES:
+            yield f"whether it has {path} is not in its report"
+    profile = _profile(there, wanted)
+    if assignment is None and wanted is not None and profile is None and wanted not in LXC_OWN:
+        yield f"whether it has profile {wanted} is not in its report"
+    if profile is not None and profile.text == "unknown" and profile.mode is not None:
+        yield f"whether its kernel runs its file of {wanted} is unknown"
+
+
+def _against_home(
+    home: str, here: Bulletin | None, there: Bulletin, profile: ProfileHere, *, seccomp: bool
+) -> tuple[list[str], list[str]]:
+    """(what differs from the container's node, of what that is unknown)."""
+    as_home = _profile(here, profile.name) if here is not None else None
+    differs, unknown = [], []
+    if as_home is None:
+        unknown.append(f"which text of {profile.name} {home} has is unknown")
+    elif profile.hash != as_home.hash:
+        differs.append(f"its {profile.name} is another text than {home}'s")
+    if seccomp and here is None:
+        unknown.append(f"which seccomp policy {home} has is unknown")
+    elif seccomp and here is not None and there.seccomp not in (None, here.seccomp):
+        differs.append(f"its {paths.SECCOMP} is another text than {home}'s")
+    return differs, unknown
+
+
+def _wanted(conf: Conf, assignment: Assignment | None) -> str | None:
+    """The profile of its own under which it would start, None: Proxmox' generated, or none.
+
+    Where the package leaves a container alone, its .conf decides.
+    """
+    if assignment is not None:
+        return assignment.profile
+    return None if conf.profile in (None, "", "unconfined", labels.GENERATED) else conf.profile
+
+
+def _hinders(
+    conf: Conf, assignment: Assignment | None, wanted: str | None, there: Bulletin
+) -> Iterator[str]:
     """Why a node's package would refuse the start, or LXC would."""
     if assignment is not None and not assignment.name:
         yield f"{assignment.problem}"
-    if assignment is not None and assignment.profile is not None:
+    if wanted is not None:
         if not there.apparmor:
             yield "its kernel runs without AppArmor"
-        profile = _profile(there, assignment)
-        if profile is None:
-            yield f"it has no profile {assignment.profile}"
-        else:
-            if profile.blocks:
-                yield profile.blocks
-            unprivileged = _unprivileged(conf)
-            wants = profile.namespace and assignment.policy_namespace and unprivileged
-            if wants and not there.namespaces:
-                yield "its kernel has no policy namespaces"
-            if profile.seccomp and not unprivileged and there.seccomp is None:
-                yield f"it has no {paths.SECCOMP}"
+        profile = _profile(there, wanted)
+        if profile is None and assignment is not None:
+            yield f"it has no profile {wanted}"
+        elif profile is not None:
+            yield from _profile_hinders(conf, assignment, profile, there)
     for path in _devices(conf):
         if path not in there.devices and (survey.is_gpu_node(path) or path in survey.OTHER_NODES):
             yield f"it has no {path}"
 
 
-def _profile(said: Bulletin, assignment: Assignment | None) -> ProfileHere | None:
-    name = assignment.profile if assignment is not None else None
+def _profile_hinders(
+    conf: Conf, assignment: Assignment | None, profile: ProfileHere, there: Bulletin
+) -> Iterator[str]:
+    if profile.blocks:
+        yield profile.blocks
+    elif profile.text in ("differs", "broken") and profile.mode is not None:
+        yield f"its kernel runs another text of {profile.name} than its file"
+    if assignment is None:
+        return  # what the profile asks our package for is not done for it
+    wants = profile.namespace and assignment.policy_namespace and conf.is_unprivileged
+    if wants and not there.namespaces:
+        yield "its kernel has no policy namespaces"
+    if profile.seccomp and not conf.is_unprivileged and there.seccomp is None:
+        yield f"it has no {paths.SECCOMP}"
+
+
+def _profile(said: Bulletin, name: str | None) -> ProfileHere | None:
     return next((p for p in said.profiles if p.name == name), None)
-
-
-def _unprivileged(conf: Conf) -> bool:
-    return conf.option("unprivileged") == "1"
 
 
 def _devices(conf: Conf) -> list[str]:
     """Device nodes without which the container does not start: devN:, and mounts of /dev/…."""
-    found: dict[str, None] = {}
-    for line in conf.main:
-        match = _DEV.match(line)
-        if match:
-            found.setdefault(match[1].decode("utf-8", "replace"))
+    found = dict.fromkeys(device.path for device in pveconf.devices(conf.main) if device.path)
     for key, value in conf.lxc():
         words = value.split()
         is_node = key == "lxc.mount.entry" and len(words) >= 4 and words[0].startswith("/dev/")

@@ -8,11 +8,13 @@ from phoenix_apparmor import __version__, containers, ctconf, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.cluster import members, migration, nodes, survey
-from phoenix_apparmor.cluster.bulletin import Bulletin
+from phoenix_apparmor.cluster.bulletin import Bulletin, ProfileHere
+from phoenix_apparmor.cluster.members import Members
 from phoenix_apparmor.cluster.migration import Move
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report
@@ -37,6 +39,7 @@ class Overview:
 
     report: this node's, with the containers of all nodes. nodes: this one first.
     texts: of each profile, the most common text first. moves: of the containers asked for.
+    parts: of each profile of which nodes have different texts, the files that may differ.
     """
 
     me: str
@@ -46,6 +49,7 @@ class Overview:
     texts: tuple[Text, ...]
     moves: tuple[Move, ...] = ()
     named: bool = False
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def different(self) -> list[str]:
@@ -60,17 +64,60 @@ class Overview:
         return [n for n in self.nodes if not self.named or n.name in where]
 
     @property
+    def judged(self) -> Report:
+        """The report without what is in the folders of nodes that left: it runs nowhere."""
+        left = {node.name for node in self.nodes if node.state == "left"}
+        kept = tuple(c for c in self.report.containers if c.node not in left)
+        return replace(self.report, containers=kept)
+
+    @property
+    def missed(self) -> list[str]:
+        """Nodes that should say something, and do not."""
+        return [node.name for node in self.concerned if node.is_missed]
+
+    @property
+    def well_known(self) -> list[Node]:
+        """The other nodes that matter, as far as their state is known."""
+        return [n for n in self.concerned if n.is_known and n.state != "this node"]
+
+    def used_on(self, node: str) -> frozenset[str]:
+        """Profiles that containers of another node are assigned."""
+        return frozenset(c.profile for c in self.report.containers if c.node == node)
+
+    @property
+    def off_elsewhere(self) -> list[tuple[str, ProfileHere]]:
+        """(node, profile) where another node says that something is wrong with a profile."""
+        return [
+            (node.name, p)
+            for node in self.well_known
+            if node.said is not None
+            for p in node.said.profiles
+            if not p.fine and (not self.named or p.name in self.used_on(node.name))
+        ]
+
+    @property
+    def unexplained(self) -> list[str]:
+        """Nodes that say that something is off, and not what: it may be over by now."""
+        if self.named:
+            return []
+        told = {name for name, _ in self.off_elsewhere}
+        told |= {c.node for c in self.judged.containers if c.verdict in report.NOT_FINE}
+        return [
+            node.name
+            for node in self.well_known
+            if node.said is not None and not (node.said.fine or node.trouble or node.name in told)
+        ]
+
+    @property
     def is_off(self) -> bool:
         """Whether something needs a person."""
-        if self.report.is_off or any(not n.is_known for n in self.concerned):
-            return True
-        if self.named:
-            return False
-        said = [node.said for node in self.nodes if node.said is not None]
-        return (
-            bool(self.different)
-            or any(text.off for text in self.texts)
-            or any(not one.fine or one.trouble for one in said)
+        return bool(
+            self.judged.is_off
+            or self.missed
+            or any(node.trouble for node in self.well_known)
+            or self.off_elsewhere
+            or self.unexplained
+            or (self.different and not self.named)
         )
 
 
@@ -81,7 +128,7 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
     known = lookup.everyone(host, save=False)
     elsewhere = {
         ctid
-        for node in who.others
+        for node in (*who.others, *who.left)
         for ctid in containers.ctids_in(host, f"{paths.NODES}/{node}/lxc")
     }
     # All of this node, also for a few containers: where they could run is asked of it too.
@@ -89,6 +136,7 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
     me = Node(who.me, "this node", 0, "", survey.bulletin(host, here, who.me, now))
     if ctids:
         here = _only(here, ctids)
+    here = replace(here, trouble=(*here.trouble, *_trouble(who)))
     found = [*here.containers]
     all_nodes = [me]
     confs: dict[str, Conf] = {}
@@ -96,15 +144,23 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
         progress(f"reading what {node.name} says")
         folder = f"{paths.NODES}/{node.name}/lxc"
         said = {c.ctid: c for c in node.said.containers} if node.said is not None else {}
-        for conf in containers.confs(host, folder, node.name):
-            if not ctids or conf.ctid in ctids:
-                found.append(_there(conf, node, said.get(conf.ctid), known))
+        for ctid in containers.ctids_in(host, folder):
+            if ctids and ctid not in ctids:
+                continue
+            try:
+                text = host.read_if_there(f"{folder}/{ctid}.conf")
+            except OSError as error:
+                found.append(_unreadable(ctid, node.name, f"{folder}/{ctid}.conf", error))
+                continue
+            if text is not None:
+                conf = Conf(ctid, f"{folder}/{ctid}.conf", text, node.name)
+                found.append(_there(conf, node, said.get(ctid), known))
                 if ctids:
-                    confs[conf.ctid] = conf
+                    confs[ctid] = conf
         all_nodes.append(_without_containers(node))
     if ctids:
         confs |= {c.ctid: c for c in containers.confs(host) if c.ctid in ctids}
-    return Overview(
+    seen = Overview(
         who.me,
         who.quorate,
         replace(here, containers=tuple(sorted(found, key=lambda c: int(c.ctid)))),
@@ -116,6 +172,30 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
         ),
         named=bool(ctids),
     )
+    return replace(seen, parts=tuple((name, _parts(host, name)) for name in seen.different))
+
+
+def _trouble(who: Members) -> Iterator[Note]:
+    """What is wrong with the cluster as a whole; a host without Proxmox has none."""
+    if who.quorate is False:
+        what = "the cluster has no quorum here: what other nodes published may be old, and this "
+        yield Note(what + "node cannot publish.", "See: pvecm status")
+    elif who.quorate is None and who.is_mounted:
+        hint = "See: systemctl status corosync; pvecm status"
+        yield Note(report.QUORUM_UNKNOWN, hint)
+
+
+def _parts(host: Host, name: str) -> tuple[str, ...]:
+    """The files in which a profile's texts can differ, by what this node's text includes."""
+    file = files.find(host, name)
+    if file is None:
+        return (f"{paths.APPARMOR_D}/{name}", f"{paths.APPARMOR_D}/local/{name}")
+    return (file.path, *(path for path, _ in survey.included(host, file.text)))
+
+
+def _unreadable(ctid: str, node: str, path: str, error: OSError) -> Container:
+    note = Note(f"{path} cannot be read: {error.strerror}.", f"See what it is: ls -ld {path}")
+    return Container(ctid, "", node, "", None, None, None, "unknown", (note,), None)
 
 
 def _without_containers(node: Node) -> Node:
@@ -137,7 +217,8 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
 
     What its node said stands as long as the assignment and .conf are those it spoke of; else
     it is judged here, by the label that it told. Where the nodes have assignments of their
-    own, what its node said is all there is.
+    own, what its node said is all there is; so it is while this node cannot use the JSON, for
+    its last good copy may be older than what the other node goes by.
     """
     assignment = known.of(conf.ctid)
     assigned = assignment.name if assignment is not None else ""
@@ -147,10 +228,12 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
     age: int | None = None
     verdict: report.Verdict = "unknown"
     notes: tuple[Note, ...] = ()
-    shared = paths.is_shared(known.source)
+    shared = paths.is_shared(known.source) and known.trouble is None
     if node.said is not None:
         shared = shared and paths.is_shared(node.said.source)
-    if node.is_known and said is not None:
+    if node.state == "left":
+        assigned, notes = "", (Note(f"its folder is that of {node.name}, which left the cluster."),)
+    elif node.is_known and said is not None:
         running, label, age = said.running, said.label, node.age
         if not shared or (said.assigned, said.in_conf) == (assigned, in_conf):
             verdict, notes, assigned = said.verdict, said.notes, said.assigned

@@ -1,11 +1,14 @@
 """The cluster for programs: what --json and --prometheus have beside status' own. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from phoenix_apparmor.cluster.bulletin import Bulletin
+from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.cluster.overview import Overview, versions
 from phoenix_apparmor.status import metrics
 from phoenix_apparmor.status.report import as_json as report_as_json
+from phoenix_apparmor.status.report import note_as_json
 
 
 def as_json(found: Overview) -> dict[str, Any]:
@@ -23,6 +26,8 @@ def as_json(found: Overview) -> dict[str, Any]:
                     "age": node.age,
                     "why": node.why or None,
                     "known": node.is_known,
+                    "fine": node.said.fine if node.said is not None and node.is_known else None,
+                    "trouble": [note_as_json(note) for note in node.trouble],
                     "package": node.said.package if node.said else None,
                     "kernel": node.said.kernel if node.said else None,
                     "parser": node.said.parser if node.said else None,
@@ -71,24 +76,14 @@ def prometheus(found: Overview) -> str:
 
 def _metrics(found: Overview) -> Iterable[str]:
     head, line = metrics.head, metrics.line
-    yield from head("cluster_node_known", "Whether what a node enforces is known now (1).")
-    for node in found.nodes:
-        yield line("cluster_node_known", int(node.is_known), node=node.name, state=node.state)
-    yield from head("cluster_node_report_age_seconds", "How long ago a node last looked.")
-    for node in found.nodes:
-        if node.age is not None:
-            yield line("cluster_node_report_age_seconds", node.age, node=node.name)
-    yield from head("cluster_node_info", "Versions on a node.")
-    for node in found.nodes:
-        if node.said is not None:
-            package, kernel, parser = versions(node.said)
-            yield line(
-                "cluster_node_info", 1, node=node.name, package=package, kernel=kernel,
-                parser=parser,
-            )  # fmt: skip
+    yield from head("cluster_fine", "Whether status --cluster finds nothing that is off (1).")
+    yield line("cluster_fine", int(not found.is_off))
+    members = [node for node in found.nodes if node.state != "left"]
+    yield from _of_nodes(members)
+    yield from _of_known([(n, n.said) for n in members if n.said is not None and n.is_known])
     yield from head("cluster_containers", "Containers of a node by verdict.")
     counts: dict[tuple[str, str], int] = {}
-    for c in found.report.containers:
+    for c in found.judged.containers:
         key = (c.node or found.me, c.verdict)
         counts[key] = counts.get(key, 0) + 1
     for (name, verdict), count in sorted(counts.items()):
@@ -100,3 +95,37 @@ def _metrics(found: Overview) -> Iterable[str]:
     if found.quorate is not None:
         yield from head("cluster_quorate", "Whether /etc/pve can be written (1).")
         yield line("cluster_quorate", int(found.quorate))
+
+
+def _of_nodes(members: Sequence[Node]) -> Iterable[str]:
+    head, line = metrics.head, metrics.line
+    yield from head("cluster_node_known", "Whether what a node enforces is known now (1).")
+    for node in members:
+        yield line("cluster_node_known", int(node.is_known), node=node.name, state=node.state)
+    yield from head("cluster_node_report_age_seconds", "How long ago a node last looked.")
+    for node in members:
+        if node.age is not None:
+            yield line("cluster_node_report_age_seconds", node.age, node=node.name)
+    yield from head("cluster_node_info", "Versions on a node.")
+    for node in members:
+        if node.said is not None:
+            package, kernel, parser = versions(node.said)
+            yield line(
+                "cluster_node_info", 1, node=node.name, package=package, kernel=kernel,
+                parser=parser,
+            )  # fmt: skip
+
+
+def _of_known(known: Sequence[tuple[Node, Bulletin]]) -> Iterable[str]:
+    """What the nodes say of themselves, as far as that is how it is now."""
+    head, line = metrics.head, metrics.line
+    yield from head("cluster_node_fine", "Whether a node itself finds nothing that is off (1).")
+    for node, said in known:
+        yield line("cluster_node_fine", int(said.fine), node=node.name)
+    yield from head("cluster_node_trouble", "How much is wrong with the whole of a node.")
+    for node, _ in known:
+        yield line("cluster_node_trouble", len(node.trouble), node=node.name)
+    yield from head("cluster_profile_fine", "Whether nothing is wrong with a node's profile (1).")
+    for node, said in known:
+        for p in said.profiles:
+            yield line("cluster_profile_fine", int(p.fine), node=node.name, profile=p.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 from phoenix_apparmor import __version__, kernel, paths
 from phoenix_apparmor.cluster.bulletin import Bulletin, Facts, profile_here
@@ -70,6 +71,18 @@ def text_hash(host: Host, text: bytes) -> str:
     as an empty one.
     """
     digest = hashlib.sha256(text)
+    for path, more in included(host, text):
+        if more is not None:
+            digest.update(f"\n{path} {len(more)}\n".encode("utf-8", "surrogateescape"))
+            digest.update(more)
+    return digest.hexdigest()
+
+
+def included(host: Host, text: bytes) -> Iterator[tuple[str, bytes | None]]:
+    """(path, text) of all that a profile's text includes; None: it cannot be read, or is not there.
+
+    What another node may have in its place counts for the text as well.
+    """
     todo, done = _includes(text), set(NOT_OURS)
     while todo and len(done) < MOST_INCLUDED:
         name = todo.pop(0)
@@ -80,11 +93,10 @@ def text_hash(host: Host, text: bytes) -> str:
             try:
                 more = host.read(path, 1 << 20)
             except OSError:
+                yield path, None
                 continue
-            digest.update(f"\n{path} {len(more)}\n".encode("utf-8", "surrogateescape"))
-            digest.update(more)
+            yield path, more
             todo += _includes(more)
-    return digest.hexdigest()
 
 
 def _includes(text: bytes) -> list[str]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from phoenix_apparmor.cluster.migration import Move
-from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.cluster.overview import Overview, is_other_version, versions
+from phoenix_apparmor.errors import one_line
 from phoenix_apparmor.status.text import short_age
 from phoenix_apparmor.terminal.output import GREEN, PLAIN, RED, YELLOW, wrap
 from phoenix_apparmor.terminal.table import Cell, Column, table
@@ -38,7 +38,7 @@ def _nodes(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
         rows.append(
             [
                 Cell(node.name),
-                Cell(node.state, PLAIN if node.is_known else RED),
+                Cell(node.state, RED if node.is_missed else PLAIN),
                 Cell(short_age(node.age)),
                 Cell(package, odd),
                 Cell(kernel),
@@ -49,38 +49,34 @@ def _nodes(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
 
 
 def _node_notes(found: Overview, room: int) -> Iterable[str]:
-    if found.quorate is False:
-        yield from wrap(
-            "The cluster has no quorum here: what other nodes published may be old, and this "
-            "node cannot publish.",
-            room,
-        )
-        yield "  See: pvecm status"
     for node in found.nodes:
-        if node.why:
-            yield from wrap(f"{node.name}: {node.why}. What its kernel enforces is unknown.", room)
-            yield f"  {_hint(node)}"
-        if node.said is not None and node.state != "this node":
-            for note in node.said.trouble:
-                yield from wrap(f"{node.name}: {note.what}", room)
+        if node.state == "left":
+            ctids = [c.ctid for c in found.report.containers if c.node == node.name]
+            still = f", with {_cts(ctids)}" if ctids else ""
+            yield from _wrap(f"{node.name}: {node.why}{still}.", room)
+            yield f"  {node.hint}"
+        elif node.why:
+            yield from _wrap(f"{node.name}: {node.why}. What its kernel enforces is unknown.", room)
+            yield f"  {node.hint}"
+        if node.said is not None and node.is_known and node.state != "this node":
+            for note in node.trouble:
+                yield from _wrap(f"{node.name}: {note.what}", room)
                 if note.hint:
-                    yield from wrap(f"On {node.name}: {note.hint}", room, "  ")
+                    yield from _wrap(f"On {node.name}: {note.hint}", room, "  ")
             if node.said.left_out:
-                yield from wrap(
+                yield from _wrap(
                     f"{node.name}: {node.said.left_out} containers did not fit into its report.",
                     room,
                 )
 
 
-def _hint(node: Node) -> str:
-    if node.state == "newer":
-        return "On this node: apt update && apt install phoenix-apparmor"
-    if node.state == "offline":
-        return "See: pvecm nodes"
-    if node.age is None and node.said is not None:
-        return "Compare the clocks, on both: chronyc tracking"
-    timer = "phoenix-apparmor-publish.timer"
-    return f"On {node.name}: systemctl status {timer}; phoenix-apparmor publish"
+def _wrap(words: str, room: int, indent: str = "") -> list[str]:
+    """Words that may quote another node, a .conf or the JSON: nothing of them is a colour."""
+    return wrap(one_line(words), room, indent)
+
+
+def _cts(ctids: Sequence[str]) -> str:
+    return f"CT {_some(ctids)}"
 
 
 def _texts(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
@@ -101,16 +97,19 @@ def _texts(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
 
 def _text_notes(found: Overview, room: int) -> Iterable[str]:
     for name in found.different:
-        yield from wrap(
+        yield from _wrap(
             f"{name}: the nodes have different texts of it (its file, or what that includes).",
             room,
         )
-        yield f"  Compare them: sha256sum /etc/apparmor.d/{name} /etc/apparmor.d/local/{name}"
+        yield f"  Compare them: sha256sum {one_line(' '.join(dict(found.parts).get(name, ())))}"
     for t in found.texts:
-        others = [node for node in t.off if node != found.me]
+        others = [name for name, p in found.off_elsewhere if p.name == t.profile and name in t.off]
         if others:
-            yield from wrap(f"{t.profile}: something is wrong with it on {_some(others)}.", room)
+            yield from _wrap(f"{t.profile}: something is wrong with it on {_some(others)}.", room)
             yield f"  On {others[0]}: phoenix-apparmor status"
+    for name in found.unexplained:
+        yield from _wrap(f"{name}: something is off there.", room)
+        yield f"  On {name}: phoenix-apparmor status"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -121,7 +120,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _move(move: Move, room: int, *, colour: bool) -> Iterable[str]:
     under = f"under {move.profile}" if move.profile else "not managed"
-    yield from wrap(f"Could CT {move.ctid} ({under}) start there? It is on {move.home}.", room)
+    yield from _wrap(f"Could CT {move.ctid} ({under}) start there? It is on {move.home}.", room)
     width = max(len(answer.node) for answer in move.answers)
     for answer in move.answers:
         word, code = {True: ("yes", GREEN), False: ("no", RED), None: ("unknown", YELLOW)}[
@@ -129,7 +128,7 @@ def _move(move: Move, room: int, *, colour: bool) -> Iterable[str]:
         ]
         shown = f"\x1b[{code}m{word}\x1b[0m" if colour else word
         begin = f"  {answer.node.ljust(width)}  "
-        lines = wrap(f"{word}: {'; '.join(answer.reasons)}." if answer.reasons else word,
+        lines = _wrap(f"{word}: {'; '.join(answer.reasons)}." if answer.reasons else word,
                      max(40, room - len(begin)))  # fmt: skip
         yield begin + shown + lines[0].removeprefix(word)
         yield from (" " * len(begin) + line for line in lines[1:])

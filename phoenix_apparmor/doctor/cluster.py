@@ -92,7 +92,10 @@ def _others(move: Move, found: Overview) -> Iterable[Answer]:
 def _unknown_nodes(found: Overview, ctids: Sequence[str]) -> Iterator[Finding]:
     """Nodes that say nothing. That one is switched off is no fault of anything here."""
     for node in found.nodes:
-        if not node.is_known:
+        if node.state == "left":
+            where = f"{paths.NODES}/{node.name}"
+            yield Finding("note", f"{node.name}: {node.why}.", where, advice="see: pvecm nodes")
+        elif not node.is_known:
             yield Finding(
                 "note" if node.state == "offline" else "unknown",
                 f"cannot tell which containers could start on {node.name}: {node.why}.",

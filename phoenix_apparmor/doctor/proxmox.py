@@ -13,7 +13,8 @@ from phoenix_apparmor.package import attaching
 
 SYSTEMCTL_SECONDS = 10
 DPKG_SECONDS = 30
-MEMBERS = "/etc/pve/.members"
+MEMBERS = paths.MEMBERS
+COROSYNC = "/etc/pve/corosync.conf"
 DROP_IN = "50-phoenix-apparmor.conf"
 UNITS = ("pve-container@.service", "pve-container-debug@.service")
 REINSTALL = "apt-get install --reinstall phoenix-apparmor"
@@ -75,13 +76,30 @@ def _in_storage(host: Host, name: str, ctids: list[str]) -> Iterator[Finding]:
 
 def quorum(host: Host) -> Iterator[Finding]:
     """Without quorum /etc/pve is read-only and pct refuses nearly everything."""
+    if containers.is_unmounted(host):
+        yield Finding(
+            "error",
+            "Proxmox' /etc/pve is not mounted: no container can be started or configured.",
+            f"there is no {MEMBERS}",
+            advice="see: systemctl status pve-cluster",
+        )
+        return
     try:
         members = json.loads(host.read_if_there(MEMBERS) or b"{}")
-        quorate = members.get("cluster", {}).get("quorate", 1)
+        # Without corosync there is no cluster in it, though there is one.
+        alone = not members or not host.exists(COROSYNC)
+        quorate = members.get("cluster", {}).get("quorate", 1 if alone else None)
     except (ValueError, AttributeError):
         yield Finding("unknown", "cannot tell whether the cluster has quorum.", MEMBERS)
         return
-    if not quorate:
+    if quorate is None:
+        yield Finding(
+            "unknown",
+            "cannot tell whether the cluster has quorum: corosync says nothing.",
+            MEMBERS,
+            advice="see: systemctl status corosync",
+        )
+    elif not quorate:
         yield Finding(
             "error",
             "the cluster has no quorum: no container starts, and nothing in /etc/pve can be "

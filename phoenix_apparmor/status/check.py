@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 from phoenix_apparmor import labels
 from phoenix_apparmor.errors import one_line
-from phoenix_apparmor.status.report import NO_APPARMOR, VERDICTS, Container, Profile, Report
+from phoenix_apparmor.status.report import (
+    NO_APPARMOR,
+    NOT_MOUNTED,
+    QUORUM_UNKNOWN,
+    VERDICTS,
+    Container,
+    Report,
+)
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 NAMES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -26,11 +33,24 @@ class Check(NamedTuple):
     line: str
 
 
-def check(report: Report, silent: Sequence[str] = ()) -> Check:
-    """silent: nodes of the cluster whose state is unknown."""
+class Finding(NamedTuple):
+    """Something that is off: its level, what, and which (of several, one name each)."""
+
+    level: int
+    what: str
+    which: str = ""
+
+
+def check(report: Report, silent: Sequence[str] = (), more: Iterable[Finding] = (), *,
+          off: int = 0) -> Check:  # fmt: skip
+    """The line for a report.
+
+    silent: nodes of the cluster whose state is unknown. more: what the other nodes say is off;
+    off: how many profiles that is.
+    """
     found: dict[int, list[str]] = {CRITICAL: [], WARNING: [], UNKNOWN: []}
     for note in report.trouble:
-        found[CRITICAL if note.what == NO_APPARMOR else WARNING].append(note.what.rstrip("."))
+        found[of_trouble(note.what)].append(note.what.rstrip("."))
     groups: dict[tuple[int, str], list[str]] = {}
     for c in report.containers:
         judged = _container(c)
@@ -38,16 +58,19 @@ def check(report: Report, silent: Sequence[str] = ()) -> Check:
             groups.setdefault(judged, []).append(c.ctid)
     for p in report.profiles:
         if p.off:
-            groups.setdefault(_profile(p), []).append(p.name)
+            groups.setdefault(of_profile(p.mode, used=bool(p.used_by)), []).append(p.name)
+    for one in more:
+        groups.setdefault((one.level, one.what), []).extend([one.which] if one.which else [])
     for (level, what), which in groups.items():
-        found[level].append(f"{what}: {_some(which)}")
+        found[level].append(f"{what}: {_some(which)}" if which else what)
     if silent:
         found[UNKNOWN].append(f"nodes that say nothing: {_some(silent)}")
     level = next((level for level in ORDER if found[level]), OK)
-    said = "; ".join(text for one in ORDER for text in found[one])
+    said = "; ".join(text for each in ORDER for text in found[each])
     total = len(report.containers)
     said = said or f"{total} container{'' if total == 1 else 's'}, nothing is off"
-    return Check(level, f"{NAMES[level]} - {_plain(said)} | {' '.join(_values(report, silent))}")
+    values = " ".join(_values(report, silent, off))
+    return Check(level, f"{NAMES[level]} - {_plain(said)} | {values}")
 
 
 def unknown(why: str) -> Check:
@@ -64,21 +87,28 @@ def _container(c: Container) -> tuple[int, str] | None:
         return WARNING, "restart pending"
     if c.verdict == "drift":
         return WARNING, "drift"
-    looked = c.running is False or c.label is not None
-    return (UNKNOWN, "unknown") if c.assigned and not looked else None
+    return (UNKNOWN, "unknown") if c.verdict == "unknown" else None
 
 
-def _profile(p: Profile) -> tuple[int, str]:
-    if p.used_by and p.mode is not None and p.mode not in labels.ENFORCING:
-        return CRITICAL, f"profiles in {p.mode} mode"
+def of_trouble(what: str) -> int:
+    """The level of a node's trouble, report.Note.what."""
+    if what == NO_APPARMOR:
+        return CRITICAL
+    return UNKNOWN if what in (NOT_MOUNTED, QUORUM_UNKNOWN) else WARNING
+
+
+def of_profile(mode: str | None, *, used: bool) -> tuple[int, str]:
+    """(level, what) of a profile with which something is wrong. used: whether by a container."""
+    if used and mode is not None and mode not in labels.ENFORCING:
+        return CRITICAL, f"profiles in {mode} mode"
     return WARNING, "profiles with which something is wrong"
 
 
-def _values(report: Report, silent: Sequence[str]) -> Iterable[str]:
+def _values(report: Report, silent: Sequence[str], off: int) -> Iterable[str]:
     yield f"containers={len(report.containers)};;;0"
     for verdict in VERDICTS:
         yield f"{verdict.replace(' ', '_')}={report.count(verdict)};;;0"
-    yield f"profiles_off={sum(p.off for p in report.profiles)};;;0"
+    yield f"profiles_off={sum(p.off for p in report.profiles) + off};;;0"
     yield f"nodes_silent={len(silent)};;;0"
 
 

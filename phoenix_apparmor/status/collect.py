@@ -96,7 +96,9 @@ def _with_own_profiles(host: Host, found: Container, assignment: Assignment | No
 
 
 def _trouble(host: Host, known: Known) -> Iterator[Note]:
-    if known.trouble is not None:
+    if containers.is_unmounted(host):
+        yield Note(report.NOT_MOUNTED, containers.SEE_MOUNT)
+    elif known.trouble is not None:
         used = " The last good assignments are used." if known.ever else ""
         yield Note(known.trouble.what + used, known.trouble.hint)
     # Of a tree below --root nobody can say what its kernel has.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from phoenix_apparmor.status.report import OFF, VERDICTS, Report
+from phoenix_apparmor.status.report import NOT_FINE, VERDICTS, Report
 
 # Label values; see the text-based format, github.com/prometheus/docs exposition_formats.
 ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -24,7 +24,7 @@ def _lines(report: Report, denials: Denials | None) -> Iterable[str]:
         yield line("containers", report.count(verdict), verdict=verdict)
     yield from head("container_off", "1 for each container with which something is off.")
     for c in report.containers:
-        if c.verdict in OFF:
+        if c.verdict in NOT_FINE:
             yield line("container_off", 1, ctid=c.ctid, name=c.name, verdict=c.verdict)
     yield from head("container_weak", "1 for each container that should be confined and is not.")
     for c in report.containers:

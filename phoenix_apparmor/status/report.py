@@ -17,9 +17,14 @@ VERDICTS: tuple[Verdict, ...] = (
     "ok", "restart pending", "drift", "refused", "down", "not managed", "unknown",
 )  # fmt: skip
 OFF = ("restart pending", "drift", "refused")
+# Verdicts that need a person: also what nobody knows of a managed container.
+NOT_FINE = (*OFF, "unknown")
 
 # Trouble that concerns every container.
 NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
+# Trouble by which something cannot be known.
+NOT_MOUNTED = "Proxmox' /etc/pve is not mounted, so which containers there are is unknown."
+QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothing."
 
 # What systemd says of a container's unit.
 FAILED = "its last start failed."
@@ -135,7 +140,7 @@ class Report:
         """Whether something needs a person."""
         return (
             bool(self.trouble)
-            or any(c.verdict in OFF for c in self.containers)
+            or any(c.verdict in NOT_FINE for c in self.containers)
             or any(p.off for p in self.profiles)
         )
 
@@ -276,7 +281,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "fine": not report.is_off,
         "source": report.source or None,
-        "trouble": [_note(note) for note in report.trouble],
+        "trouble": [note_as_json(note) for note in report.trouble],
         "elsewhere": list(report.elsewhere),
         "containers": [
             {
@@ -292,7 +297,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "verdict": c.verdict,
                 "age": c.age,
                 "trial": _trial(c.trial),
-                "notes": [_note(note) for note in c.notes],
+                "notes": [note_as_json(note) for note in c.notes],
             }
             for c in report.containers
         ],
@@ -305,14 +310,15 @@ def as_json(report: Report) -> dict[str, Any]:
                 "text": p.text,
                 "used_by": list(p.used_by),
                 "fine": not p.off,
-                "notes": [_note(note) for note in p.notes],
+                "notes": [note_as_json(note) for note in p.notes],
             }
             for p in report.profiles
         ],
     }
 
 
-def _note(note: Note) -> dict[str, str]:
+def note_as_json(note: Note) -> dict[str, str]:
+    """A note for programs; "definitions" of the schema has it."""
     return {"what": note.what, "hint": note.hint, "fix": note.fix}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from phoenix_apparmor.errors import one_line
 from phoenix_apparmor.labels import GENERATED
-from phoenix_apparmor.status.report import OFF, Container, Note, Profile, Report
+from phoenix_apparmor.status.report import NOT_FINE, Container, Note, Profile, Report
 from phoenix_apparmor.terminal.output import GREEN, PLAIN, RED, YELLOW, wrap
 from phoenix_apparmor.terminal.table import Cell, Column, table
 
@@ -93,8 +93,8 @@ def _enforced(c: Container) -> Cell:
 def _verdict_colour(c: Container) -> str:
     if c.verdict == "ok":
         return GREEN
-    if c.verdict in OFF:
-        return YELLOW if c.verdict == "restart pending" else RED
+    if c.verdict in NOT_FINE:
+        return YELLOW if c.verdict in ("restart pending", "unknown") else RED
     return PLAIN
 
 

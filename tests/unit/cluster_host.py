@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
-from tests.unit.status_host import LINE
+from tests.unit.status_host import LINE, validated
 
 LABEL = f"{BASE} (enforce)"
+NAMES = ("pve1", "pve2", "pve3")
 
 
 class Cluster:
@@ -97,3 +98,53 @@ class Cluster:
         """Lets a node have looked for the last time so long ago (below 0: in time to come)."""
         seen = time.time() - seconds
         os.utime(self.report(node), (seen, seen))
+
+    def changed(self, key: str, value: Any, node: str = "pve2") -> None:
+        """A node's report with something else at a place like "containers.0.ctid"."""
+        self.report(node).write_text(json.dumps(with_other(self.said(node), key, value)))
+
+
+def well(folder: Path) -> Cluster:
+    """Three nodes on which all is well; pve1, on which status is asked, does not publish."""
+    cluster = Cluster(folder, *NAMES)
+    cluster.assign(c950=BASE, c951=BASE, c960=DOCKER, c970=BASE)
+    cluster.container("pve1", "950", BASE)
+    cluster.container("pve2", "951", BASE)
+    cluster.container("pve2", "960", DOCKER)
+    cluster.container("pve3", "970", BASE)
+    cluster.container("pve3", "100", None)
+    cluster.nodes["pve1"].running("950", LABEL, 4001)
+    cluster.nodes["pve2"].running("951", LABEL, 4002)
+    cluster.nodes["pve3"].running("970", LABEL, 4003)
+    cluster.publish("pve2", "pve3")
+    return cluster
+
+
+ALL_WELL = {"100": "not managed", "950": "ok", "951": "ok", "960": "down", "970": "ok"}
+
+
+def with_other(said: Any, key: str, value: Any) -> Any:
+    """A document with something else at a place like "containers.0.ctid"."""
+    *way, last = key.split(".")
+    at: Any = said
+    for step in way:
+        at = at[int(step) if step.isdigit() else step]
+    at[int(last) if last.isdigit() else last] = value
+    return said
+
+
+def shown(cluster: Cluster, *arguments: str, node: str = "pve1") -> tuple[int, Any]:
+    """(exit status, document) of status --cluster --json."""
+    done = cluster.nodes[node].cli("status", "--cluster", "--json", *arguments)
+    assert "Traceback" not in done.err
+    return done.status, validated("status", done.out)
+
+
+def verdicts(document: Any) -> dict[str, str]:
+    return {c["ctid"]: c["verdict"] for c in document["containers"]}
+
+
+def node(document: Any, name: str) -> dict[str, Any]:
+    """A node of a document."""
+    (found,) = (n for n in document["cluster"]["nodes"] if n["name"] == name)
+    return dict(found)

@@ -95,7 +95,15 @@ def other_seccomp(host: FakeHost) -> None:
     host.write(paths.SECCOMP, "2\nallowlist\n")
 
 
+def not_loaded_again(host: FakeHost) -> None:
+    """pve2's text in the file of all, but this kernel still runs what was loaded before."""
+    host.profile(BASE, "  # old", before=MARKERS)
+    host.load(BASE)
+    host.profile(BASE, before=MARKERS)
+
+
 WHY_NOT = [
+    ("950", not_loaded_again, f"its kernel runs another text of {BASE} than its file"),
     ("950", without_gpu, "it has no /dev/nvidiactl"),
     ("950", other_text, f"its {BASE} is another text than pve2's"),
     ("950", without_profile, f"it has no profile {BASE}"),
@@ -155,6 +163,28 @@ def test_home_is_silent(cluster: Cluster) -> None:
     found = answers(cluster, "950")
     assert found["pve3"] == (None, f"which text of {BASE} pve2 has is unknown")
     assert found["pve2"][0] is None
+
+
+def test_a_container_that_is_not_managed_starts_as_its_conf_says(cluster: Cluster) -> None:
+    cluster.container("pve2", "970", "lxc-site-special")
+    found = answers(cluster, "970")
+    asked = "whether it has profile lxc-site-special is not in its report"
+    assert found == dict.fromkeys(NAMES, (None, asked))
+    for usual in ("generated", "lxc-container-default-cgns", None):
+        cluster.container("pve2", "970", usual)
+        assert answers(cluster, "970") == dict.fromkeys(NAMES, (True, "")), usual
+    cluster.container("pve2", "970", BASE)
+    complains(cluster.nodes["pve3"])
+    cluster.publish("pve3")
+    found = answers(cluster, "970")
+    assert found["pve3"] == (False, f"its profile {BASE} is in complain mode")
+    assert found["pve1"] == (True, "")
+
+
+@pytest.mark.parametrize("order", ["mode=0666,path=/dev/nvidia9", "/dev/nvidia9,mode=0666"])
+def test_device_options_in_any_order(cluster: Cluster, order: str) -> None:
+    cluster.container("pve2", "950", BASE, f"dev0: {order}\n")
+    assert answers(cluster, "950")["pve3"] == (False, "it has no /dev/nvidia9")
 
 
 def test_mount_entries_of_devices(cluster: Cluster) -> None:
