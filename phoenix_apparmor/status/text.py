@@ -135,7 +135,7 @@ def _used_by(ctids: Sequence[str]) -> str:
 def _paragraphs(notes: Sequence[Note], where: str, room: int, *, colour: bool) -> Iterable[str]:
     """Each note wrapped, its way out on lines of its own, indented by two."""
     for note in notes:
-        what = wrap(where + one_line(note.what), room, "")
+        what = wrap(one_line(where + note.what), room, "")
         if colour and not where:
             what = [f"\x1b[{RED}m{line}\x1b[0m" for line in what]
         yield from what

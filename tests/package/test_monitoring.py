@@ -142,10 +142,11 @@ def test_where_all_is_well_nothing_is_told(host: FakeHost, tmp_path: Path) -> No
     promtool(tmp_path, [{"input_series": given, "promql_expr_test": [nothing]}])
 
 
-def test_a_node_that_says_nothing_is_told(host: FakeHost, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["phoenix-apparmor", "phoenix-apparmor-cluster"])
+def test_a_node_that_says_nothing_is_told(host: FakeHost, tmp_path: Path, file: str) -> None:
     """Its file is not written any more, or it cannot be scraped; one that never had it is quiet."""
     quiet_host(host)
-    mtime = f'node_textfile_mtime_seconds{{file="/x/phoenix-apparmor.prom",{PVE1}}}'
+    mtime = f'node_textfile_mtime_seconds{{file="/x/{file}.prom",{PVE1}}}'
     old = [*series(written(host)), {"series": mtime, "values": "0+0x120"}]
     # scraped for half an hour, then gone
     gone = series(written(host), "{}+0x30 stale")
@@ -198,6 +199,7 @@ def cluster_of(folder: Path) -> Cluster:
     cluster.nodes["pve3"].load(BASE)
     cluster.publish("pve2", "pve3")
     cluster.age("pve2", 7200)
+    cluster.changed("trouble", [["its JSON cannot be used.", ""]], "pve3")
     return cluster
 
 
@@ -206,6 +208,7 @@ def test_the_cluster_is_told(host: FakeHost, tmp_path: Path) -> None:
     tests = [
         firing("ClusterNodeUnknown", "1h", f'node="pve2",{PVE1}'),
         firing("ClusterProfilesDiffer", "2h", *profiles(BASE)),
+        firing("ClusterNodeTrouble", "1h", f'node="pve3",{PVE1}'),
     ]
     promtool(tmp_path, [{"input_series": series(text), "promql_expr_test": tests}])
 
@@ -245,7 +248,7 @@ def test_every_query_of_the_dashboard_has_an_answer(host: FakeHost, tmp_path: Pa
         assert value(port, dict(queries())["Cannot start"]) == 4
         groups = asked(port, "/api/v1/rules")["groups"]
         health = {rule["name"]: rule["health"] for g in groups for rule in g["rules"]}
-        assert len(health) == 9 and set(health.values()) == {"ok"}
+        assert len(health) == 10 and set(health.values()) == {"ok"}
         assert answer(port, "phoenix_apparmor_nonexistent") == []
         drawn = picture.answers(port, SHOWN, (time.time() - 20, time.time()))
     check_picture(svg("x", SHOWN, drawn, (0, 1)), "escaped", "drift", "CT 955", "pve2")
