@@ -21,6 +21,9 @@ LXC_OWN = tuple(
 )
 
 
+NO_JSON = "what is assigned is unknown, as this node cannot use the JSON"
+
+
 class Answer(NamedTuple):
     """For one node: whether the container could start there, None: cannot be known.
 
@@ -33,22 +36,42 @@ class Answer(NamedTuple):
 
 
 class Move(NamedTuple):
-    """For one container, which is on node home, every node's answer."""
+    """For one container, which is on node home, every node's answer.
+
+    profile: what it would run under, "": it is not managed, or, without is_known, nobody knows.
+    """
 
     ctid: str
     profile: str
     home: str
     answers: tuple[Answer, ...]
+    is_known: bool = True
 
 
 def move(conf: Conf, home: str, known: Known, nodes: Sequence[Node]) -> Move:
     """What each node would do with a container. conf: its configuration now."""
     assignment = known.of(conf.ctid)
     here = next((n.said for n in nodes if n.name == home and n.is_known), None)
-    answers = tuple(_answer(conf, home, here, assignment, known, node) for node in nodes)
+    answers = tuple(
+        _answer(conf, home, here, assignment, known, node)
+        if node.state == "left" or _is_assignment_known(node.name, known, nodes, home)
+        else Answer(node.name, None, (node.why or NO_JSON,))
+        for node in nodes
+    )
+    if not _is_assignment_known(home, known, nodes):
+        return Move(conf.ctid, "", home, answers, is_known=False)
     if assignment is None:
         return Move(conf.ctid, "", home, answers)
     return Move(conf.ctid, labels.honest(assignment.name), home, answers)
+
+
+def _is_assignment_known(node: str, known: Known, nodes: Sequence[Node], home: str = "") -> bool:
+    """Whether what is assigned holds on a node, for a container of node home.
+
+    Without the JSON the last good copy is what this node goes by, for its own containers.
+    """
+    this = next((n.name for n in nodes if n.state == "this node"), "")
+    return known.trouble is None or (node == this and home in ("", this))
 
 
 def _answer(
@@ -63,9 +86,6 @@ def _answer(
         return Answer(node.name, can=False, reasons=("it is not in the cluster any more",))
     if node.said is None or not node.is_known:
         return Answer(node.name, None, (node.why,))
-    if known.trouble is not None and node.state != "this node":
-        why = "what is assigned there is unknown, as this node cannot use the JSON"
-        return Answer(node.name, None, (why,))
     there = node.said
     wanted = _wanted(conf, assignment)
     hinders = list(_hinders(conf, assignment, wanted, there))

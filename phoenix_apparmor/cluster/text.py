@@ -76,7 +76,8 @@ def _wrap(words: str, room: int, indent: str = "") -> list[str]:
 
 
 def _cts(ctids: Sequence[str]) -> str:
-    return f"CT {_some(ctids)}"
+    shown = ", ".join(ctids[:FEW])
+    return f"CT {shown}" + (f" and {len(ctids) - FEW} more" if len(ctids) > FEW else "")
 
 
 def _texts(found: Overview, room: int, *, colour: bool) -> Iterable[str]:
@@ -120,6 +121,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _move(move: Move, room: int, *, colour: bool) -> Iterable[str]:
     under = f"under {move.profile}" if move.profile else "not managed"
+    under = under if move.is_known else "what it is assigned is unknown"
     yield from _wrap(f"Could CT {move.ctid} ({under}) start there? It is on {move.home}.", room)
     width = max(len(answer.node) for answer in move.answers)
     for answer in move.answers:

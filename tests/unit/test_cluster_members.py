@@ -105,6 +105,7 @@ def test_a_node_that_left_is_no_alarm(cluster: Cluster, report: str) -> None:
         source = cluster.shared / f"nodes/pve2/lxc/{ctid}.conf"
         source.rename(cluster.shared / f"nodes/pve3/lxc/{ctid}.conf")
     cluster.container("pve2", "990", BASE)
+    cluster.container("pve2", "991", None)
     cluster.assign(c950=BASE, c951=BASE, c970=BASE, c990=BASE)
     cluster.nodes["pve3"].running("951", LABEL, 4004)
     (cluster.shared / "nodes/pve3/lxc/960.conf").unlink()
@@ -122,7 +123,7 @@ def test_a_node_that_left_is_no_alarm(cluster: Cluster, report: str) -> None:
     assert (node(document, "pve2")["state"], node(document, "pve2")["known"]) == ("left", False)
     done = one.cli("status", "--cluster")
     words = " ".join(done.out.split())
-    assert "not in the cluster any more; its folder is left, with CT 990." in words
+    assert "not in the cluster any more; its folder is left, with CT 990, 991." in words
     assert "systemctl" not in words
     assert one.cli("status", "--cluster", "--check").status == 0
     assert 'node="pve2"' not in one.cli("status", "--cluster", "--prometheus").out

@@ -154,7 +154,8 @@ def test_while_the_json_cannot_be_used_the_other_nodes_word_stands(
     found = verdicts(shown(cluster)[1])
     assert found["951"] == found["960"] == "unknown"
     (move,) = shown(cluster, "951")[1]["cluster"]["moves"]
-    assert not [a for a in move["nodes"] if a["can"] and a["node"] != "pve1"]
+    assert (move["profile"], {a["can"] for a in move["nodes"]}) == (None, {None})
+    assert "not managed" not in one.cli("status", "--cluster", "951").out
 
 
 def test_a_conf_that_cannot_be_read_is_one_containers(cluster: Cluster) -> None:
