@@ -45,6 +45,8 @@ def owner(host: Host) -> Iterator[Finding]:
 
 def content(host: Host) -> Iterator[Finding]:
     """The JSON can be used, as a whole and for each container."""
+    if containers.is_unmounted(host):
+        return  # proxmox.quorum says it: of the JSON nothing can be said
     known = lookup.everyone(host, save=False)
     if known.trouble is not None:
         stuck = tuple(c for c in containers.here(host) if _is_stuck(known, c))

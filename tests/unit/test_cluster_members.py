@@ -155,6 +155,7 @@ def test_etc_pve_that_is_not_mounted(cluster: Cluster) -> None:
     done = one.cli("doctor", "--json")
     found = json.loads(done.out)["findings"]
     assert [f["severity"] for f in found if f["check"] == "quorum"] == ["error"]
+    assert len([f for f in found if "not mounted" in f["what"]]) == 1, "one cause, one finding"
     assert not any("Put it back" in f["advice"] for f in found if f["advice"])
 
 
