@@ -38,6 +38,7 @@ OTHERS = EXECUTABLE | {
     "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",
+    "/usr/share/doc/phoenix-apparmor/dashboard.svg",
     "/usr/share/doc/phoenix-apparmor/deeds.md.gz",
     "/usr/share/doc/phoenix-apparmor/examples/cluster-metrics.conf",
     "/usr/share/doc/phoenix-apparmor/examples/grafana-dashboard.json",
