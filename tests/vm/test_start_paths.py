@@ -57,8 +57,8 @@ def systemctl_restart(vm: Machine, ctid: int) -> None:
 
 def with_debug(vm: Machine, ctid: int) -> None:
     pct(vm, "stop", ctid)
-    # pct does not wait for the unit's ExecStopPost, and lxc-start ends well where one runs. A reboot
-    # that was asked for in a stop before starts it once more, which cancels the stop.
+    # pct does not wait for the unit's ExecStopPost, and lxc-start ends well where one runs. A
+    # reboot that was asked for in a stop before starts it once more, which cancels the stop.
     stop = f"systemctl stop pve-container@{ctid}"
     vm.sh(f"for n in 1 2 3 4 5; do {stop} && exit 0; sleep 2; done; exit 1", timeout=300)
     pct(vm, "start", ctid, "--debug")
