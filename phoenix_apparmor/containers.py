@@ -1,6 +1,5 @@
 """The containers of this node and of the cluster: their configurations, which run, which failed."""
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -101,15 +100,6 @@ def confs(host: Host, folder: str = paths.CONF_FOLDER, node: str = "") -> Iterat
                 yield Conf(ctid, path, text, node)
     except OSError as error:
         raise from_os_error(error, f"cannot read {error.filename or folder}") from error
-
-
-def confs_of_others(host: Host) -> Iterator[Conf]:
-    """The configurations of the cluster's other nodes (/etc/pve has those of all)."""
-    this = os.path.realpath(host.path(paths.CONF_FOLDER))
-    for node in filter(paths.is_node, host.names(paths.NODES)):
-        folder = f"{paths.NODES}/{node}/lxc"
-        if os.path.realpath(host.path(folder)) != this:
-            yield from confs(host, folder, node)
 
 
 def check_ctid(text: str) -> None:

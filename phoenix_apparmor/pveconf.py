@@ -118,16 +118,6 @@ def devices(main: Sequence[bytes]) -> list[Device]:
     )
 
 
-def mount_points(main: Sequence[bytes]) -> dict[str, tuple[str, str]]:
-    """mpN -> (what is mounted, where in the container)."""
-    found = {}
-    for key, value in options(main).items():
-        if re.fullmatch(r"mp\d+", key):
-            source, rest = _volume(value, "volume")
-            found[key] = (source, dict(rest).get("mp", ""))
-    return found
-
-
 def _volume(value: str, default: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A property string: its default key's value, and the others."""
     first = ""

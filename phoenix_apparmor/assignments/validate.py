@@ -286,7 +286,7 @@ def _fighting_options(options: object, path: Path, where: _Where) -> Iterator[Fi
             yield where.finding(
                 "warning",
                 (*path, "lxc_options", number),
-                "this sets a profile too, and fights apparmor_profile.",
+                "this also sets a profile and conflicts with apparmor_profile.",
                 "Take it out: apparmor_profile alone says the profile.",
                 value=option,
             )

@@ -41,7 +41,8 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
         "allow",
         help="allow a container what it was refused",
         description="Makes rules of what AppArmor refused a container, or would have refused it\n"
-        "in its trial: the smallest ones that hold tomorrow. It says what is left, and why.",
+        "in its trial: the narrowest that still match next time. It lists what it left\n"
+        "out, and why.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

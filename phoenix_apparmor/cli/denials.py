@@ -36,17 +36,17 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "denials",
         help="show what AppArmor refused containers, and why",
-        description="Shows what the kernel's AppArmor refused containers since boot: who tried "
-        "what, how often, when, and what to do: the smallest rule that would allow it and its "
-        "place, another profile, or nothing; and whether that rule would open what the profile "
-        "closes on purpose.",
+        description="Shows what the kernel's AppArmor refused containers since boot: who tried\n"
+        "what, how often, when, and what to do: the smallest rule that would allow it and\n"
+        "its place, another profile, or nothing; and whether that rule would open what\n"
+        "the profile closes on purpose.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "container", metavar="CTID", nargs="?", help="only this container's (or its host name)"
     )
-    parser.add_argument("--since", metavar="TIME", help="only from this time on (since boot)")
+    parser.add_argument("--since", metavar="TIME", help="from this time on (default: since boot)")
     parser.add_argument("--all", action="store_true", help="all kinds, and the known ones too")
     parser.add_argument("--json", action="store_true", help="for programs (denials.schema.json)")
     parser.set_defaults(run=run)

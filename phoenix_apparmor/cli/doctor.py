@@ -33,9 +33,9 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser(
         "doctor",
         help="look for everything that can be wrong on this host",
-        description="Makes small checks of AppArmor, the profiles, the JSON, the containers' "
-        "configurations, Proxmox and the NVIDIA devices. Says for each finding what it was seen "
-        "by and the command that fixes it. With CTID: why that container did not start, on which "
+        description="Checks AppArmor, the profiles, the JSON, the containers' configurations,\n"
+        "Proxmox and the NVIDIA devices. For each finding it shows the evidence and the\n"
+        "command that fixes it. With CTID: why that container did not start, on which\n"
         "other nodes of the cluster it could, and all that concerns it. Changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

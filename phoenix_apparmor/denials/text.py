@@ -108,14 +108,14 @@ def _foot(report: Report, shown: tuple[Group, ...], room: int, *, colour: bool) 
     else:
         yield from _counts(report, shown, room, f"{since}, from {where}")
     if report.left_out:
-        line = f"{report.left_out} more were of too many kinds to be told apart."
+        line = f"{report.left_out} more are not listed: there were too many different kinds."
         yield from _coloured(wrap(line, room, ""), YELLOW, colour=colour)
     if report.others:
         total = sum(report.others.values())
         most = sorted(report.others.items(), key=lambda item: (-item[1], item[0]))
         listed = ", ".join(f"{readable(p, 60)} ({n})" for p, n in most[:5])
         listed += ", …" if len(report.others) > 5 else ""
-        yield from wrap(f"{total} more of profiles that confine no container: {listed}.", room, "")
+        yield from wrap(f"{total} more by profiles that confine no container: {listed}.", room, "")
     if report.untrusted:
         line = (
             f"{report.untrusted} not looked at: sent in the name of D-Bus, and not by this host's."

@@ -99,7 +99,7 @@ LINES = {
     "unconfined": "configured unconfined: nothing confines root in it.",
     "mapped": "configured unconfined: no profile confines root in it, only its user namespace "
     "does.",
-    "empty": "a profile line without a profile: LXC takes its own lxc-container-default-cgns.",
+    "empty": "a profile line without a profile: LXC uses its own lxc-container-default-cgns.",
     "comment": "a profile name that no profile has: all that is behind the colon is the name, "
     "comments too.",
     "file": "the profile line names a file, not the profile in it.",
@@ -239,7 +239,7 @@ def hidden(host: Host) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{reading.cts(ctids)}: a mount hides AppArmor from what runs inside. Docker then "
-            "loads no profile for its containers. (Old instructions told to do so.)",
+            "loads no profile for its containers. (Old instructions recommended this.)",
             f"{found[0][0].path}: lxc.mount.entry: {found[0][1]}",
             fix=reading.all_of(
                 [edits.take_out(conf.path, r"lxc\.mount\.entry", value) for conf, value in found]

@@ -98,7 +98,7 @@ def _overridden(
         means.append(f"FUSE {'works' if able else 'does not work'} under it")
     allowed = [kind for kind in types if kind not in refused]
     if allowed:
-        means.append(f"it allows to mount {', '.join(allowed)}")
+        means.append(f"it allows mounting {', '.join(allowed)}")
     if means:
         yield Finding(
             "note",

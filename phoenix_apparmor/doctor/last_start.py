@@ -109,7 +109,7 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
             return
     yield Finding(
         "error",
-        f"CT {ctid} did not start, and what it left is not known here: "
+        f"CT {ctid} did not start, and its last messages are not in the list of known ones: "
         f"{' / '.join(last) or 'it left no message'}",
         where or f"systemctl status pve-container@{ctid}",
         advice=f"start it with LXC's own log: pct start {ctid} --debug; then read: /run/pve/"

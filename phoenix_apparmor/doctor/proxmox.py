@@ -181,7 +181,7 @@ def drop_in(host: Host) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 f"the drop-in of {unit} is missing: a reboot from inside a container and "
-                "systemctl start go past us.",
+                "systemctl start bypass phoenix-apparmor.",
                 f"{shipped} is missing",
                 REINSTALL,
             )
@@ -193,7 +193,7 @@ def drop_in(host: Host) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"the drop-in of {unit} is {'masked' if masked else 'replaced'}: a reboot from "
-                "inside a container and systemctl start may go past us.",
+                "inside a container and systemctl start may bypass phoenix-apparmor.",
                 f"{override}{' -> /dev/null' if masked else ' is there'}",
                 f"rm {override} && systemctl daemon-reload",
             )
@@ -242,7 +242,8 @@ def _single_containers(host: Host) -> Iterator[Finding]:
                     ctid = name.partition("@")[2].removesuffix(".service.d")
                     yield Finding(
                         "warning",
-                        f"CT {ctid} is started without us: its own drop-in empties ExecStartPre.",
+                        f"CT {ctid} starts without phoenix-apparmor: its own drop-in empties "
+                        "ExecStartPre.",
                         path,
                         f"rm {path} && systemctl daemon-reload",
                         ctids=(ctid,) if paths.is_ctid(ctid) else (),

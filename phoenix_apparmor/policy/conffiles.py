@@ -4,7 +4,6 @@ In a postinst /var/lib/dpkg/status does not have the package's new state yet (it
 dpkg's journal); dpkg-query reads both, so it is asked, and python-debian reads its answer.
 """
 
-import difflib
 import hashlib
 from typing import Literal, NamedTuple
 
@@ -65,17 +64,6 @@ def of_package(host: Host, package: str = OURS) -> list[Conffile]:
         raise PhoenixError(f"dpkg-query failed: {ran.err.strip()}", hint="See: dpkg --audit")
     lines = Deb822(ran.out)["Conffiles"].splitlines() if b"\nConffiles:" in ran.out else []
     return sorted(_conffile(host, line.split()) for line in lines if line.strip())
-
-
-def difference(host: Host, conffile: Conffile) -> str:
-    """Unified diff from the file in force to the version that waits; "" if none waits."""
-    if not conffile.waiting:
-        return ""
-    old, new = (
-        (host.read_if_there(path) or b"").decode("utf-8", "replace").splitlines(keepends=True)
-        for path in (conffile.path, conffile.waiting)
-    )
-    return "".join(difflib.unified_diff(old, new, conffile.path, conffile.waiting))
 
 
 def _conffile(host: Host, words: list[str]) -> Conffile:

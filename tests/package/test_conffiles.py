@@ -168,19 +168,6 @@ def test_killed_at_the_prompt(installed: Chroot, v2: Path) -> None:
     assert conffiles(installed) == {PROFILE: f"modified {PROFILE}.dpkg-dist"}
 
 
-def test_difference_shows_what_waits(installed: Chroot, v2: Path) -> None:
-    edit(installed)
-    dpkg(installed, "--force-confold", "-i", installed.put(v2))
-    show = (
-        "from phoenix_apparmor.policy import conffiles; from phoenix_apparmor.host import Host;"
-        "print(*(conffiles.difference(Host(), c) for c in conffiles.of_package(Host())))"
-    )
-    out = installed.run("python3", "-I", "-c", show).out
-    assert f"--- {PROFILE}\n+++ {PROFILE}.dpkg-dist\n" in out
-    assert f"-{EDIT}" in out
-    assert f"+{NEW_RULE}" in out
-
-
 def test_unknown_package_has_no_conffiles(installed: Chroot) -> None:
     show = (
         "from phoenix_apparmor.policy import conffiles; from phoenix_apparmor.host import Host;"

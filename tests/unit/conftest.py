@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import BASE
+from tests.unit.cluster_host import NAMES, Cluster, well
 from tests.unit.fakehost import FakeHost, Journal
 from tests.unit.status_host import mixed_host, quiet_host
 
@@ -38,3 +40,22 @@ def mixed(host: FakeHost) -> FakeHost:
     """A host with one of everything that can be off."""
     mixed_host(host)
     return host
+
+
+@pytest.fixture
+def base(host: FakeHost) -> FakeHost:
+    """CT 952 under the base profile, and another one that is loaded."""
+    host.confined("952", BASE, "lxc-other")
+    return host
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a cluster on which all is well; a module may have another."""
+    return well(tmp_path_factory.mktemp("template") / "cluster").folder
+
+
+@pytest.fixture
+def cluster(template: Path, tmp_path: Path) -> Cluster:
+    """A copy of it for one test."""
+    return Cluster(tmp_path / "c", *NAMES, like=template)

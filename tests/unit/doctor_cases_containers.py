@@ -244,7 +244,7 @@ CASES = {
         ),
         "drop-in",
         "warning",
-        ("CT 950 is started without us", "90-off.conf"),
+        ("CT 950 starts without phoenix-apparmor", "90-off.conf"),
     ),
     "drop-in not read": Case(
         unread,

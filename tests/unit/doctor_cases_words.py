@@ -246,7 +246,7 @@ CASES = {
         conf("features: mount=fuse;overlay;tmpfs\n"),
         "features",
         "note",
-        (f"{WARNED}: features:mount", "allows to mount fuse, overlay, tmpfs"),
+        (f"{WARNED}: features:mount", "allows mounting fuse, overlay, tmpfs"),
         has_fix=False,
     ),
     "nesting under an unknown profile": Case(

@@ -14,27 +14,15 @@ from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import (
     ALL_WELL,
     LABEL,
-    NAMES,
     Cluster,
     node,
     shown,
     verdicts,
-    well,
     with_other,
 )
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import validated
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return well(tmp_path_factory.mktemp("template") / "cluster").folder
-
-
-@pytest.fixture
-def cluster(template: Path, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path / "c", *NAMES, like=template)
 
 
 def test_every_nodes_kernel(cluster: Cluster) -> None:

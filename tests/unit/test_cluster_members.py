@@ -12,20 +12,9 @@ import pytest
 from phoenix_apparmor.cluster import members
 from phoenix_apparmor.host import Host
 from tests.names import BASE
-from tests.unit.cluster_host import ALL_WELL, LABEL, NAMES, Cluster, node, shown, verdicts, well
+from tests.unit.cluster_host import ALL_WELL, LABEL, NAMES, Cluster, node, shown, verdicts
 from tests.unit.fakehost import FakeHost
 from tests.unit.status_host import validated
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return well(tmp_path_factory.mktemp("template") / "cluster").folder
-
-
-@pytest.fixture
-def cluster(template: Path, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path / "c", *NAMES, like=template)
-
 
 MEMBERS: dict[str, tuple[dict[str, Any], bool | None, list[bool]]] = {
     "a cluster": ({"cluster": {"quorate": 1}, "nodelist": {"b": {"online": 0}}}, True, [False]),

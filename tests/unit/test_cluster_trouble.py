@@ -8,19 +8,9 @@ from typing import Any
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.cluster_host import LABEL, NAMES, Cluster, node, shown, verdicts, well
+from tests.unit.cluster_host import LABEL, Cluster, node, shown, verdicts
 
 NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return well(tmp_path_factory.mktemp("template") / "cluster").folder
-
-
-@pytest.fixture
-def cluster(template: Path, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path / "c", *NAMES, like=template)
 
 
 def check(cluster: Cluster, *arguments: str) -> tuple[int, str]:

@@ -134,7 +134,10 @@ def test_what_nobody_knows_is_shown(host: FakeHost) -> None:
     host.failed("950")
     host.write("/run/pve/ct-950.stderr", "something \x1b[31mnew\n")
     (found,) = reasons(host)
-    assert "not known here" in found["what"] and "pct start 950 --debug" in found["advice"]
+    assert (
+        "not in the list of known ones" in found["what"]
+        and "pct start 950 --debug" in found["advice"]
+    )
     assert "\x1b" not in host.cli("doctor", "950").out
 
 

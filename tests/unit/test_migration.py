@@ -9,12 +9,11 @@ import pytest
 
 from phoenix_apparmor import paths
 from tests.names import BASE, DOCKER
-from tests.unit.cluster_host import LABEL, Cluster
+from tests.unit.cluster_host import LABEL, NAMES, Cluster
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import validated
 
-NAMES = ("pve1", "pve2", "pve3")
 GPU = "dev0: /dev/nvidia0\ndev1: path=/dev/nvidiactl,mode=0666\n"
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 
@@ -39,11 +38,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cluster.nodes["pve2"].running("950", LABEL, 4001)
     cluster.publish("pve2", "pve3")
     return cluster.folder
-
-
-@pytest.fixture
-def cluster(template: Path, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path / "c", *NAMES, like=template)
 
 
 def answers(cluster: Cluster, ctid: str, asked_on: str = "pve1") -> dict[str, tuple[Any, str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.build import built_deb
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.prepared import installed, proxmox
+from tests.vm.harness.prepared import installed
 from tests.vm.harness.roots import roots
 from tests.vm.harness.suites import EMULATED, OTHER, SUITES
 
@@ -107,13 +107,6 @@ def vm(suite: str) -> Iterator[Machine]:
 def fresh_vm(suite: str) -> Iterator[Machine]:
     """A VM with the package, for one test alone (about 3 s)."""
     with Machine.resume(installed(suite)) as machine:
-        yield machine
-
-
-@pytest.fixture
-def bare_vm(suite: str) -> Iterator[Machine]:
-    """A VM with the Proxmox stand-in, without the package, for one test alone."""
-    with Machine.resume(proxmox(suite)) as machine:
         yield machine
 
 

@@ -1,0 +1,211 @@
+"""Starts on bad days: files that are gone, helpers that hang, and modes that do not enforce."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phoenix_apparmor import commands, kernel, labels, lastgood, lxcconf, paths, start
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import load
+from tests.names import BASE
+from tests.unit.fakehost import FakeHost
+
+OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
+NOBODY = 65534
+
+
+# -- a profile's file that is not there is not one that asks for nothing ---------------------------
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def renamed(path: Path) -> None:
+    path.rename(path.with_name("other"))
+    path.with_name("other").write_bytes(
+        path.with_name("other").read_bytes().replace(b"profile ", b"profile x")
+    )
+
+
+def huge(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(17 << 20)
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def crlf(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def blanks(path: Path) -> None:
+    path.write_bytes(
+        path.read_bytes().replace(b"-seccomp\n", b"-seccomp \t\n").replace(b"profile", b"  profile")
+    )
+
+
+@pytest.mark.parametrize("spoil", [gone, renamed, huge, fifo, crlf, blanks])
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_privileged_container_never_starts_without_its_seccomp_policy(
+    host: FakeHost, spoil: Callable[[Path], None], settled: bool
+) -> None:
+    host.confined("952", BASE)
+    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
+    host.runtime("952", runtime)
+    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
+    host.write(paths.SECCOMP, "2\n")
+    path = host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    if settled:
+        assert host.hook("952").status == 0
+        host.settle()
+    spoil(path)
+    host.runtime("952", runtime)
+    done = host.hook("952")
+    guarded = b"lxc.seccomp.profile = " + paths.SECCOMP.encode() in host.read(paths.runtime("952"))
+    assert done.status == (0 if spoil in (crlf, blanks) else 1), done
+    assert guarded is (done.status == 0)
+    if done.status:
+        assert BASE in done.err and len(done.err.splitlines()) == 2
+
+
+# -- helpers that hang -----------------------------------------------------------------------------
+
+
+def test_after_the_kill_nothing_is_waited_for() -> None:
+    begin = time.monotonic()
+    with pytest.raises(PhoenixError, match="did not end within"):
+        commands.run(["sh", "-c", "setsid sleep 20 & sleep 20"], timeout=0.5)
+    assert time.monotonic() - begin < 5
+
+
+def test_the_whole_group_is_killed() -> None:
+    seconds = 1_000_000 + os.getpid()  # of this run alone
+    with pytest.raises(PhoenixError):
+        commands.run(["sh", "-c", f"sleep {seconds} & wait"], timeout=0.5)
+    time.sleep(0.3)
+    assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], check=False).returncode == 1
+
+
+def test_the_load_of_a_start_has_an_end(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.kernel({})
+    for key, value in base.environment.items():
+        monkeypatch.setenv(key, value)
+    parser = base.write("/fake/bin/apparmor_parser", "#!/bin/sh\nsleep 60\n")
+    parser.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{parser.parent}:{base.environment['PATH']}")
+    begin = time.monotonic()
+    with pytest.raises(PhoenixError, match="did not end within"):
+        load.ensure_enforced(Host(str(base.root)), BASE, begin + 1)
+    assert time.monotonic() - begin < 20
+
+
+def test_the_cache_is_not_read_when_a_profile_is_loaded(base: FakeHost) -> None:
+    base.kernel({})
+    assert base.hook("952").status == 0
+    calls = [line.split() for line in base.read("/fake-parser-calls").decode().splitlines()]
+    assert any("-T" in call and "-r" in call for call in calls), calls
+
+
+# -- the kernel and labels -------------------------------------------------------------------------
+
+
+def test_modes_and_hashes_are_those_of_just_this_profile(base: FakeHost) -> None:
+    listing = b"xlxc-a (enforce)\nlxc-a//child (enforce)\nlxc-a (complain)\n"
+    assert kernel.mode_of(listing, "lxc-a") == "complain"
+    assert kernel.mode_of(listing[:16], "lxc-a") is None
+    folder = f"{paths.KERNEL}/policy/profiles"
+    host = Host(str(base.root))
+    base.write(f"{folder}/lxc-a.x1/raw_sha256", "no\n")
+    base.write(f"{folder}/lxc-a.3/name", "/lxc-a\n")
+    base.write(f"{folder}/lxc-a.3/raw_sha256", "other\n")
+    assert kernel.policy_hash(host, "lxc-a") is None
+    base.write(f"{folder}/lxc-a.4/raw_sha1", "1\n")
+    assert kernel.policy_hash(host, "lxc-a") == ("sha1", "1")
+
+
+@pytest.mark.parametrize("mode", ["prompt", "complain", "unconfined", "mixed", "user"])
+def test_only_enforcing_modes_hold(base: FakeHost, mode: str) -> None:
+    assert not labels.fits(f"{BASE} ({mode})", Assignment(BASE), "952")
+    if mode != "mixed":
+        stacked = lxcconf.label((BASE,), "952", namespace=True)
+        assert not labels.fits(f"{stacked}unconfined ({mode})", Assignment(BASE), "952")
+        base.kernel({BASE: mode})
+        assert base.hook("952").status == 1
+
+
+def test_a_second_block_of_ours_goes_too() -> None:
+    block = lxcconf.BEGIN + b"\nlxc.x = 1\n" + lxcconf.END + b"\n"
+    assert lxcconf.without_our_lines(b"a\n" + block + b"b\n" + block) == b"a\nb\n"
+
+
+def test_settled_is_not_at_once() -> None:
+    assert lastgood.SETTLED_NS >= 1_000_000_000, "pmxcfs has times of whole seconds"
+
+
+# -- starts ----------------------------------------------------------------------------------------
+
+
+def test_an_unforeseen_error_is_a_refusal(base: FakeHost) -> None:
+    text = Path(base.hook_file("hookscript")).read_text()
+    broken = text.replace(
+        "from phoenix_apparmor.hookscript import main",
+        "from phoenix_apparmor import settled\nfrom phoenix_apparmor.hookscript import main\n"
+        "import phoenix_apparmor.start as s\ns.prepare = None",
+    )
+    assert broken != text
+    script = base.write("/fake/broken", broken)
+    script.chmod(0o755)
+    done = base.run(str(script), "952", "pre-start", PHOENIX_APPARMOR_ROOT=str(base.root))
+    assert done.status == 1 and "error in phoenix-apparmor" in done.err
+
+
+def test_what_proxmox_wrote_is_looked_at(base: FakeHost) -> None:
+    base.proxmox()
+    perl = base.write("/fake/bin/perl", "#!/bin/sh\nexit 0\n")
+    perl.chmod(0o755)
+    path = f"{perl.parent}:{base.environment['PATH']}"
+    done = base.hook("952", PATH=path)
+    assert done.status == 1 and "did not put profile" in done.err
+
+
+def test_the_dead_key_is_dropped_by_what_generates() -> None:
+    assert "lxc\\.(apparmor\\.profile|aa_profile)$" in start.REGENERATE
+
+
+def test_a_host_of_which_nobody_knows_whether_it_is_proxmox(base: FakeHost) -> None:
+    module = base.path(paths.PVE_MODULE)
+    module.parent.mkdir(parents=True)
+    module.symlink_to(module)
+    before = base.read(paths.runtime("952"))
+    done = base.hook("952")
+    assert done.status == 1 and "LXC.pm" in done.err
+    assert base.read(paths.runtime("952")) == before
+
+
+def test_a_read_that_never_ends_is_a_refusal(base: FakeHost) -> None:
+    text = Path(base.hook_file("hookscript")).read_text()
+    script = base.write(
+        "/fake/hangs",
+        text.replace(
+            "from phoenix_apparmor.hookscript import main",
+            "import time\nfrom phoenix_apparmor import hookscript\n"
+            "from phoenix_apparmor.hookscript import main\n"
+            "hookscript.HOOKSCRIPT_SECONDS = 1\n"
+            "hookscript.is_settled = lambda *_: time.sleep(60)",
+        ),
+    )
+    script.chmod(0o755)
+    begin = time.monotonic()
+    done = base.run(str(script), "952", "pre-start", PHOENIX_APPARMOR_ROOT=str(base.root))
+    assert done.status == 1 and "not responding" in done.err
+    assert time.monotonic() - begin < 30

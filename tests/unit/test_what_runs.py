@@ -1,0 +1,82 @@
+"""What runs is looked at, not what is written: after a start, and by status."""
+
+import pytest
+
+from phoenix_apparmor import lxcconf, paths, start
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from tests.names import BASE, DOCKER
+from tests.unit.fakehost import FakeHost
+
+OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
+NOBODY = 65534
+
+
+def runs(host: FakeHost, ctid: str, *, seccomp: int, privileged: bool, label: str) -> None:
+    host.running(ctid, label)
+    host.write("/proc/4242/status", f"Name:\tinit\nSeccomp:\t{seccomp}\n")
+    host.write("/proc/4242/uid_map", "0 0 4294967295\n" if privileged else "0 100000 65536\n")
+
+
+@pytest.mark.parametrize("seccomp", [0, 2])
+def test_status_sees_a_container_that_runs_without_its_seccomp_policy(
+    host: FakeHost, seccomp: int
+) -> None:
+    host.confined("952", BASE)
+    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    host.write(paths.SECCOMP, "2\n")
+    host.runtime("952", b"lxc.uts.name = x\n")
+    assert host.hook("952").status == 0
+    runs(host, "952", seccomp=seccomp, privileged=True, label=f"{BASE} (enforce)")
+    shown = host.cli("status", "952")
+    assert ("restart pending" in shown.out) is (seccomp == 0), shown
+    after = host.hook("952", "post-start")
+    assert (after.status == 1) is (seccomp == 0)
+    assert host.unit("pre-start", "952").status == 0
+    told = host.unit("post-start", "952")
+    assert (told.status, bool(told.err)) == (0, seccomp == 0)
+    host.write("/fake/lxc/952/lxc.seccomp.profile", "/usr/share/lxc/config/common.seccomp\n")
+    assert "restart pending" in host.cli("status", "952").out
+
+
+@pytest.mark.parametrize(
+    ("label", "stopped"),
+    [
+        (f"{BASE} (enforce)", 0),
+        ("lxc-other (enforce)", 0),
+        ("unconfined", 3),
+        (f"{BASE} (complain)", 3),
+    ],
+)
+def test_what_nothing_confines_is_stopped(base: FakeHost, label: str, stopped: int) -> None:
+    assert base.unit("pre-start", "952").status == 0
+    runs(base, "952", seccomp=2, privileged=False, label=label)
+    assert base.unit("post-start", "952").status == stopped
+    assert base.unit("post-start", "952").status == 0, "a start that did not go through us"
+
+
+def test_what_is_still_lxc_start_is_not_judged(
+    base: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label changes at the exec of init."""
+    for key, value in base.environment.items():
+        monkeypatch.setenv(key, value)
+    assert base.hook("952").status == 0
+    runs(base, "952", seccomp=0, privileged=False, label="unconfined")
+    base.path("/proc/4242/exe").symlink_to("/usr/bin/lxc-start")
+    start.verify(Host(str(base.root)), "952", wait=0.2)
+    base.path("/proc/4242/exe").unlink()
+    with pytest.raises(PhoenixError, match="unconfined"):
+        start.verify(Host(str(base.root)), "952", wait=0.2)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_status_sees_a_container_without_its_policy_namespace(
+    host: FakeHost, stacked: bool
+) -> None:
+    host.confined("952", DOCKER)
+    host.profile(DOCKER, before=paths.NAMESPACE_MARKER.decode() + "\n")
+    assert host.hook("952").status == 0
+    label = lxcconf.label((DOCKER,), "952", namespace=True) + "unconfined" if stacked else DOCKER
+    runs(host, "952", seccomp=2, privileged=False, label=f"{label} (enforce)")
+    assert ("restart pending" in host.cli("status", "952").out) is not stacked
