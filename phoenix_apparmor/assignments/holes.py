@@ -14,8 +14,13 @@ from phoenix_apparmor.policy import aare
 # What the host's kernel shows of itself; mounted elsewhere, the denies by path do not know it.
 KERNEL_VIEWS = (
     "proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs",
-    "devtmpfs", "binfmt_misc", "cgroup", "cgroup2",
+    "devtmpfs", "binfmt_misc", "nfsd", "resctrl", "cgroup", "cgroup2",
 )  # fmt: skip
+# Why a disk should not be mounted inside.
+DISK = (
+    "the host's kernel would read a disk that the container can write; a crafted file system "
+    "attacks the kernel"
+)
 # Of each, places that a pattern can mean.
 KERNEL_PLACES = (
     "/proc/", "/proc/sys/", "/proc/sys/kernel/", "/proc/sysrq-trigger", "/sys/", "/sys/kernel/",
@@ -78,6 +83,19 @@ def hole(rule: str, ctid: str) -> str:
     return _of_execution(words)
 
 
+def of_view(fstype: str) -> str:
+    """Why one of KERNEL_VIEWS should not be mounted anew."""
+    return (
+        f"{fstype} is the host kernel's own interface; mounted there, it is out of reach of "
+        "the deny rules that guard it by path"
+    )
+
+
+def elsewhere(source: str) -> str:
+    """Why a part of /proc or /sys should not have another path. source: as it may be shown."""
+    return f"{source} under another path is out of reach of the deny rules by path"
+
+
 def _list_of(value: str) -> list[str]:
     """The words of a condition: x, "x", (x,y); braces are of one pattern."""
     return [word.strip('"') for word in re.split(r"[\s,()]+(?![^{]*\})", value) if word.strip('"')]
@@ -88,10 +106,7 @@ def _of_mount(rest: str) -> str:
     types = _list_of(found[1]) if found else []
     view = next((v for v in KERNEL_VIEWS if any(aare.matches(t, v) for t in types)), "")
     if view:
-        return (
-            f"{view} is the host kernel's own interface; mounted there, it is out of reach of "
-            "the deny rules that guard it by path"
-        )
+        return of_view(view)
     given = _OPTIONS.search(rest)
     options = set(_list_of(given[1])) if given else set()
     before, arrow, behind = _OPTIONS.sub("", _FSTYPE.sub("", rest)).partition("->")
@@ -102,12 +117,9 @@ def _of_mount(rest: str) -> str:
         return ""
     whole = source == "/" and "rbind" in options and not NAMESPACES.search(target)
     if whole or any(aare.matches(source, place) for place in KERNEL_PLACES):
-        return f"{source} under another path is out of reach of the deny rules by path"
+        return elsewhere(source)
     if re.match(r"/dev/(?!\.lxc)", source) and not options & {"bind", "rbind", "move"}:
-        return (
-            "the host's kernel would read a disk that the container can write; a crafted file "
-            "system attacks the kernel"
-        )
+        return DISK
     return ""
 
 

@@ -7,21 +7,15 @@ fsmount, move_mount) the kernel sees a move without source and type.
 
 from typing import NamedTuple
 
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_path, quoted, readable
 from phoenix_apparmor.denials.vocabulary import PROPAGATION
 
-# What our profiles never mount, or only in one place: abstractions/phoenix/{mounts,kernel-mounts}.
-KERNEL_VIEWS = frozenset(
-    ("proc", "sysfs", "binfmt_misc", "debugfs", "tracefs", "configfs", "securityfs", "pstore",
-     "efivarfs", "bpf", "devtmpfs", "nfsd", "resctrl", "cgroup", "cgroup2")
-)  # fmt: skip
 # These are the container's own and hold nothing of the kernel's.
 HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overlay", "rpc_pipefs"))
-
-
 _NOT_NEW = PROPAGATION | {"bind", "rbind", "move", "remount"}
 
 
@@ -156,18 +150,12 @@ def _hole(mount: Mount) -> str:
     """Why such a mount should stay forbidden, "" if nothing speaks against it."""
     flags, fstype, source, target = mount
     kernel = ("/proc", "/sys", "/dev/.lxc")
-    if fstype in KERNEL_VIEWS:
-        return (
-            f"{fstype} is the host kernel's own interface; mounted there, it is out of reach of "
-            "the deny rules that guard it by path"
-        )
+    if fstype in holes.KERNEL_VIEWS:
+        return holes.of_view(fstype)
     if flags & {"bind", "rbind", "move"} and _within(source.rstrip("/"), kernel):
-        return f"{readable(source)} under another path is out of reach of the deny rules by path"
+        return holes.elsewhere(readable(source))
     if "move" in flags and not source and _within(target.rstrip("/"), kernel):
         return "what is mounted over /proc or /sys hides what the deny rules know by path"
     if source.startswith("/dev/") and not flags & {"bind", "rbind", "move", "remount"}:
-        return (
-            "the host's kernel would read a disk that the container can write; a crafted file "
-            "system attacks the kernel"
-        )
+        return holes.DISK
     return ""

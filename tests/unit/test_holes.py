@@ -15,6 +15,8 @@ OPEN = {
     "mount fstype in (tmpfs, proc) -> /x/,": VIEW,
     "mount fstype=(proc) -> /x/,": VIEW,
     "mount fstype={tmp,sys}fs -> /x/,": VIEW,
+    "mount fstype=nfsd -> /x/,": VIEW,
+    "mount fstype=resctrl -> /x/,": VIEW,
     "mount fstype=* -> /x/,": VIEW,
     'mount fstype=proc -> "/x deny /y",': VIEW,
     'mount fstype=ext4 options=(rw) "/dev/sda1" -> "/mnt/x/",': DISK,
