@@ -12,7 +12,7 @@ from phoenix_apparmor.cli.common import warn_of_trouble
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.policy import files, load, variants
-from phoenix_apparmor.suggest import allowing, insert, writing
+from phoenix_apparmor.suggest import allowing, insert, json_file
 from phoenix_apparmor.suggest.allowing import Helped, Plan
 from phoenix_apparmor.terminal.output import say, show, wrap
 
@@ -161,9 +161,9 @@ def _into_json(
 
     if args.dry_run:
         before = host.read(source)
-        show(writing.diff(source, before, change(before)))
+        show(json_file.diff(source, before, change(before)))
         return
-    if writing.replace_json(host, source, change):
+    if json_file.replace_json(host, source, change):
         what = [f"{len(new)} rules"] if new else []
         what += ["the end of its trial"] if args.enforce and assignment.trial else []
         say(f"CT {ctid}: {' and '.join(what)} written into {source}.")
@@ -183,7 +183,7 @@ def _into_profile(
     lines = "".join(f"{rule}\n" for rule in plan.rules)
     new = text + f"# CT {ctid}\n{lines}".encode("utf-8", "surrogateescape")
     if dry_run:
-        show(writing.diff(name, old, new))
+        show(json_file.diff(name, old, new))
         return
     host.make_folder(os.path.dirname(name))
     host.replace(name, new)

@@ -49,7 +49,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is off, 2 if something is."""
     from phoenix_apparmor.doctor import finding, last_start, text
     from phoenix_apparmor.doctor.checks import CHECKS, of_container
-    from phoenix_apparmor.doctor.one import OneContainer
+    from phoenix_apparmor.doctor.one_container import OneContainer
 
     progress = Progress(sys.stderr)
     if args.ctid is not None:

@@ -134,14 +134,14 @@ def _table_room(args: argparse.Namespace) -> int:
 def _cluster(
     host: Host, args: argparse.Namespace, progress: Progress, *, colour: bool
 ) -> tuple[str, "Overview"]:
-    from phoenix_apparmor.cluster import overview, shapes
+    from phoenix_apparmor.cluster import export, overview
     from phoenix_apparmor.cluster import text as cluster_text
 
     found = overview.inspect(host, tuple(args.ctids), progress=progress.say)
     if args.json:
-        return json.dumps(shapes.as_json(found), indent=2, sort_keys=True) + "\n", found
+        return json.dumps(export.as_json(found), indent=2, sort_keys=True) + "\n", found
     if args.prometheus:
-        return shapes.prometheus(found), found
+        return export.prometheus(found), found
     width = room(sys.stdout)
     parts = (cluster_text.text(found, width, colour=colour),
              text.text(found.report, width, _table_room(args), colour=colour))  # fmt: skip

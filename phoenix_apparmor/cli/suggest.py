@@ -12,7 +12,7 @@ from phoenix_apparmor.assignments import lookup, parse, validate
 from phoenix_apparmor.errors import PhoenixError, one_line
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.policy import files, rules
-from phoenix_apparmor.suggest import evidence, insert, report, writing
+from phoenix_apparmor.suggest import evidence, insert, json_file, report
 from phoenix_apparmor.suggest.report import Suggestion
 from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, wrap
 from phoenix_apparmor.terminal.table import Cell, Column, table
@@ -200,9 +200,9 @@ def _write(
 ) -> int:
     if args.dry_run:
         old = host.read_if_there(source)
-        _print(writing.diff(source, old, _with(source, old, new)))
+        _print(json_file.diff(source, old, _with(source, old, new)))
         return 0
-    written = writing.replace_json(host, source, lambda old: _with(source, old, new))
+    written = json_file.replace_json(host, source, lambda old: _with(source, old, new))
     if args.json:
         return 0
     if not written:

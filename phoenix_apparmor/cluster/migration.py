@@ -10,8 +10,8 @@ from typing import NamedTuple
 from phoenix_apparmor import labels, paths, pveconf
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.cluster import survey
-from phoenix_apparmor.cluster.bulletin import Bulletin, ProfileHere
+from phoenix_apparmor.cluster import own_report
+from phoenix_apparmor.cluster.node_report import NodeReport, ProfileHere
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.containers import Conf
 
@@ -77,7 +77,7 @@ def _is_assignment_known(node: str, known: Known, nodes: Sequence[Node], home: s
 def _answer(
     conf: Conf,
     home: str,
-    here: Bulletin | None,
+    here: NodeReport | None,
     assignment: Assignment | None,
     known: Known,
     node: Node,
@@ -108,11 +108,11 @@ def _answer(
 
 
 def _not_told(
-    conf: Conf, assignment: Assignment | None, wanted: str | None, there: Bulletin
+    conf: Conf, assignment: Assignment | None, wanted: str | None, there: NodeReport
 ) -> Iterator[str]:
     """What decides, and is not in a node's report."""
     for path in _devices(conf):
-        if not survey.is_gpu_node(path) and path not in survey.OTHER_NODES:
+        if not own_report.is_gpu_node(path) and path not in own_report.OTHER_NODES:
             yield f"whether it has {path} is not in its report"
     profile = _profile(there, wanted)
     if assignment is None and wanted is not None and profile is None and wanted not in LXC_OWN:
@@ -122,7 +122,7 @@ def _not_told(
 
 
 def _against_home(
-    home: str, here: Bulletin | None, there: Bulletin, profile: ProfileHere, *, seccomp: bool
+    home: str, here: NodeReport | None, there: NodeReport, profile: ProfileHere, *, seccomp: bool
 ) -> tuple[list[str], list[str]]:
     """(what differs from the container's node, of what that is unknown)."""
     as_home = _profile(here, profile.name) if here is not None else None
@@ -149,7 +149,7 @@ def _wanted(conf: Conf, assignment: Assignment | None) -> str | None:
 
 
 def _hinders(
-    conf: Conf, assignment: Assignment | None, wanted: str | None, there: Bulletin
+    conf: Conf, assignment: Assignment | None, wanted: str | None, there: NodeReport
 ) -> Iterator[str]:
     """Why a node's package would refuse the start, or LXC would."""
     if assignment is not None and not assignment.name:
@@ -163,12 +163,14 @@ def _hinders(
         elif profile is not None:
             yield from _profile_hinders(conf, assignment, profile, there)
     for path in _devices(conf):
-        if path not in there.devices and (survey.is_gpu_node(path) or path in survey.OTHER_NODES):
+        if path not in there.devices and (
+            own_report.is_gpu_node(path) or path in own_report.OTHER_NODES
+        ):
             yield f"it has no {path}"
 
 
 def _profile_hinders(
-    conf: Conf, assignment: Assignment | None, profile: ProfileHere, there: Bulletin
+    conf: Conf, assignment: Assignment | None, profile: ProfileHere, there: NodeReport
 ) -> Iterator[str]:
     if profile.blocks:
         yield profile.blocks
@@ -183,7 +185,7 @@ def _profile_hinders(
         yield f"it has no {paths.SECCOMP}"
 
 
-def _profile(said: Bulletin, name: str | None) -> ProfileHere | None:
+def _profile(said: NodeReport, name: str | None) -> ProfileHere | None:
     return next((p for p in said.profiles if p.name == name), None)
 
 

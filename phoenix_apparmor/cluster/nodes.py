@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.cluster import bulletin
-from phoenix_apparmor.cluster.bulletin import BadBulletin, Bulletin
+from phoenix_apparmor.cluster import node_report
 from phoenix_apparmor.cluster.members import Members
+from phoenix_apparmor.cluster.node_report import BadNodeReport, NodeReport
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.status.report import NO_APPARMOR, Note
 
@@ -39,7 +39,7 @@ class Node:
     state: State
     age: int | None
     why: str = ""
-    said: Bulletin | None = None
+    said: NodeReport | None = None
     hint: str = ""
 
     @property
@@ -92,7 +92,7 @@ def _node(host: Host, name: str, now: float) -> Node:
         seen = host.stat(path)
         if seen is not None and not stat.S_ISREG(seen.st_mode):
             return Node(name, "unusable", None, f"{path} is not a regular file", hint=here)
-        data = host.read(path, bulletin.BIGGEST) if seen is not None else b""
+        data = host.read(path, node_report.BIGGEST) if seen is not None else b""
     except OSError as error:
         # Proxmox gives that folder to root alone.
         user = error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
@@ -108,8 +108,8 @@ def _reported(name: str, data: bytes, ahead: float) -> Node:
     """By its report. ahead: the file's time against our clock, in seconds."""
     age = None if ahead > SKEW else max(0, int(-ahead))
     try:
-        said = bulletin.decode(data, name)
-    except BadBulletin as bad:
+        said = node_report.decode(data, name)
+    except BadNodeReport as bad:
         hint = "On this node: apt update && apt install phoenix-apparmor"
         state: State = "newer" if bad.newer else "unusable"
         why = f"{paths.published(name)}: {bad.why}"

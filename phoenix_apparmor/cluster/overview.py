@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from phoenix_apparmor import __version__, containers, ctconf, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.lookup import Known
-from phoenix_apparmor.cluster import members, migration, nodes, survey
-from phoenix_apparmor.cluster.bulletin import Bulletin, ProfileHere
+from phoenix_apparmor.cluster import members, migration, nodes, own_report
 from phoenix_apparmor.cluster.members import Members
 from phoenix_apparmor.cluster.migration import Move
+from phoenix_apparmor.cluster.node_report import NodeReport, ProfileHere
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.host import Host
@@ -24,7 +24,7 @@ from phoenix_apparmor.status.report import Container, Note, Report
 class Text:
     """One text of a profile, and the nodes that have it.
 
-    hash: see bulletin.ProfileHere. off: nodes whose kernel does not run it, or not enforced.
+    hash: see node_report.ProfileHere. off: nodes whose kernel does not run it, or not enforced.
     """
 
     profile: str
@@ -133,7 +133,7 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
     }
     # All of this node, also for a few containers: where they could run is asked of it too.
     here = collect.inspect(host, named=ctids, known=known, others=elsewhere, progress=progress)
-    me = Node(who.me, "this node", 0, "", survey.bulletin(host, here, who.me, now))
+    me = Node(who.me, "this node", 0, "", own_report.of_node(host, here, who.me, now))
     if ctids:
         here = _only(here, ctids)
     here = replace(here, trouble=(*here.trouble, *_trouble(who)))
@@ -190,7 +190,7 @@ def _parts(host: Host, name: str) -> tuple[str, ...]:
     file = files.find(host, name)
     if file is None:
         return (f"{paths.APPARMOR_D}/{name}", f"{paths.APPARMOR_D}/local/{name}")
-    return (file.path, *(path for path, _ in survey.included(host, file.text)))
+    return (file.path, *(path for path, _ in own_report.included(host, file.text)))
 
 
 def _unreadable(ctid: str, node: str, path: str, error: OSError) -> Container:
@@ -271,7 +271,7 @@ def _texts(all_nodes: Sequence[Node]) -> Iterator[Text]:
             yield Text(name, digest, tuple(sorted(where)), bad)
 
 
-def versions(said: Bulletin | None) -> tuple[str, str, str]:
+def versions(said: NodeReport | None) -> tuple[str, str, str]:
     """(package, kernel, parser) of a node, "?" where unknown."""
     if said is None:
         return "?", "?", "?"

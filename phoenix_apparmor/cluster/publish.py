@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.cluster import bulletin, members, survey
+from phoenix_apparmor.cluster import members, node_report, own_report
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
@@ -71,7 +71,7 @@ def due_in(host: Host, node: str, now: float) -> float:
 def document(host: Host, node: str, now: float) -> bytes:
     """What would be published now."""
     report = collect.inspect(host, progress=lambda _: None)
-    return bulletin.encode(survey.bulletin(host, report, node, now))
+    return node_report.encode(own_report.of_node(host, report, node, now))
 
 
 def _once(host: Host, node: str) -> Result:
@@ -101,7 +101,7 @@ def _once(host: Host, node: str) -> Result:
 
 def _published(host: Host, node: str) -> bytes | None:
     try:
-        return host.read(paths.published(node), bulletin.BIGGEST)
+        return host.read(paths.published(node), node_report.BIGGEST)
     except OSError:
         return None
 
@@ -114,6 +114,6 @@ def _without_time(data: bytes) -> bytes:
 
 def _written(data: bytes, node: str) -> int:
     try:
-        return bulletin.decode(data, node).written
-    except bulletin.BadBulletin:
+        return node_report.decode(data, node).written
+    except node_report.BadNodeReport:
         return 0

@@ -6,8 +6,8 @@ from phoenix_apparmor import trial
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials.advice import Adviser
-from phoenix_apparmor.denials.collector import Collector
 from phoenix_apparmor.denials.groups import Group, Report, group, only_of
+from phoenix_apparmor.denials.kinds import Collector
 from phoenix_apparmor.denials.known import Known
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owners

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.acts import act_of
 from phoenix_apparmor.denials.advice import Advice, Adviser
-from phoenix_apparmor.denials.collector import Found
+from phoenix_apparmor.denials.explanation import act_of
+from phoenix_apparmor.denials.kinds import Found
 from phoenix_apparmor.denials.known import Known
 from phoenix_apparmor.denials.owner import Owner, order
 

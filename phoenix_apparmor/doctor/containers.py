@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding, Severity
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
@@ -180,15 +180,15 @@ def _line_finding(
 def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:
     """Shell lines for a container that apply cannot set."""
     if kinds - {"file", "dead", "twice"}:
-        yield edits.take_out(conf.path, edits.PROFILE_LINE)
+        yield conf_edits.take_out(conf.path, conf_edits.PROFILE_LINE)
         return
     if "dead" in kinds:
-        yield edits.take_out(conf.path, r"lxc\.aa_profile")
+        yield conf_edits.take_out(conf.path, r"lxc\.aa_profile")
     values = ctconf.conf_profiles(conf.text)
     if "file" in kinds or "twice" in kinds:
-        yield edits.set_profile(conf.path, right or values[-1])
+        yield conf_edits.set_profile(conf.path, right or values[-1])
     if "twice" in kinds:
-        yield edits.keep_last_profile(conf.path)
+        yield conf_edits.keep_last_profile(conf.path)
 
 
 def _add_to_json(confs: Iterable[Conf]) -> str:
@@ -215,7 +215,7 @@ def lost(host: Host) -> Iterator[Finding]:
             "time it writes the file.",
             f'{confs[0].path}: "{line}" with blanks before it',
             fix=reading.all_of(
-                [edits.take_out_indented(conf.path, re.escape(key)) for conf in confs]
+                [conf_edits.take_out_indented(conf.path, re.escape(key)) for conf in confs]
             )
             if ours
             else "",
@@ -242,7 +242,10 @@ def hidden(host: Host) -> Iterator[Finding]:
             "loads no profile for its containers. (Old instructions recommended this.)",
             f"{found[0][0].path}: lxc.mount.entry: {found[0][1]}",
             fix=reading.all_of(
-                [edits.take_out(conf.path, r"lxc\.mount\.entry", value) for conf, value in found]
+                [
+                    conf_edits.take_out(conf.path, r"lxc\.mount\.entry", value)
+                    for conf, value in found
+                ]
             ),
             ctids=ctids,
         )

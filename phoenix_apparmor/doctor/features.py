@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from phoenix_apparmor import containers, labels, paths
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
-from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import rules
@@ -241,7 +241,7 @@ def explicit_generated(host: Host) -> Iterator[Finding]:
     fixes = [
         f"phoenix-apparmor apply {conf.ctid}"
         if conf.ctid in managed
-        else edits.take_out(conf.path, edits.PROFILE_LINE)
+        else conf_edits.take_out(conf.path, conf_edits.PROFILE_LINE)
         for conf in found
     ]
     yield Finding(
@@ -278,7 +278,7 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
             f"{reading.cts(c.ctid for c in confs)}: {RAW_KEY} does nothing under an explicit "
             "profile.",
             f"{confs[0].path}: {lines[0]}",
-            fix=reading.all_of([edits.take_out(c.path, r"lxc\.apparmor\.raw") for c in confs]),
+            fix=reading.all_of([conf_edits.take_out(c.path, r"lxc\.apparmor\.raw") for c in confs]),
             advice="" if profile == "unconfined" else where,
             ctids=tuple(c.ctid for c in confs),
         )
@@ -290,7 +290,7 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
             "guard them. Where it is needed, phoenix-apparmor sets it.",
             f"{nesting[0].path}: {NESTING_KEY}: 1",
             fix=reading.all_of(
-                [edits.take_out(c.path, r"lxc\.apparmor\.allow_nesting") for c in nesting]
+                [conf_edits.take_out(c.path, r"lxc\.apparmor\.allow_nesting") for c in nesting]
             ),
             ctids=tuple(c.ctid for c in nesting),
         )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import containers, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import devices, edits, making, reading
+from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -43,7 +43,7 @@ def nodes(host: Host) -> Iterator[Finding]:
         named = devices.named_nodes(confs[0])
         here = [node for node in (*devices.CUDA, *devices.USEFUL) if host.exists(node)]
         also = [node for node in dict.fromkeys((*missing, *here)) if node not in named]
-        made = "" if set(missing) <= set(here) else making.USUAL
+        made = "" if set(missing) <= set(here) else nvidia_modprobe.USUAL
         yield Finding(
             "warning",
             f"{reading.cts(c.ctid for c in confs)}: a GPU, but not {' and '.join(missing)}: CUDA "
@@ -57,7 +57,7 @@ def nodes(host: Host) -> Iterator[Finding]:
 
 def _absent(host: Host, absent: Mapping[str, list[str]]) -> Iterator[Finding]:
     """Nodes that the host does not have: those that a command makes, and those that none does."""
-    makes = {node: making.command(host, node) for node in sorted(absent)}
+    makes = {node: nvidia_modprobe.command(host, node) for node in sorted(absent)}
     for can in (True, False):
         named = [node for node in makes if bool(makes[node]) is can]
         if not named:
@@ -176,7 +176,7 @@ def majors(host: Host) -> Iterator[Finding]:
             "cannot tell whether the device numbers in .conf are NVIDIA's: its driver is not "
             f"loaded ({reading.cts([conf.ctid for conf in concerned])}).",
             f"{DEVICES} has no nvidia",
-            fix=f"modprobe nvidia && {making.USUAL}",
+            fix=f"modprobe nvidia && {nvidia_modprobe.USUAL}",
             ctids=tuple(conf.ctid for conf in concerned),
         )
         return
@@ -210,11 +210,11 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     have = [device.path for device in pveconf.devices(conf.main)]
     lines = [devices.set_devices(host, [conf], [node for node in wanted if node not in have])]
     lines += [
-        edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text)
+        conf_edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text)
         for text in sorted({allow.text for allow in theirs})
     ]
     entries = [v for k, v in conf.lxc() if k == "lxc.mount.entry" and devices.NODE.match(v)]
-    lines += [edits.take_out(conf.path, r"lxc\.mount\.entry", text) for text in entries]
+    lines += [conf_edits.take_out(conf.path, r"lxc\.mount\.entry", text) for text in entries]
     return reading.all_of(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
-from phoenix_apparmor.doctor import one, reading
+from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -70,7 +70,7 @@ def content(host: Host) -> Iterator[Finding]:
 
 def _bad_entries(host: Host, known: lookup.Known) -> Iterator[Finding]:
     """Entries that cannot be used; the same fault of other values is one cause."""
-    only = one.only(host)
+    only = one_container.only(host)
     bad: dict[tuple[str, bool], list[str]] = {}
     for ctid, assignment in known.assigned.items():
         if assignment.problem and only in ("", ctid):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import containers, kernel, paths, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import edits, reading
+from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -89,7 +89,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         if back:
             groups.setdefault(tuple(back), []).append(conf)
     for names, confs in groups.items():
-        fixes = [edits.take_out_empty(c.path, r"lxc\.cap\.drop") for c in confs if _clears(c)]
+        fixes = [conf_edits.take_out_empty(c.path, r"lxc\.cap\.drop") for c in confs if _clears(c)]
         keeps = [value for key, value in confs[0].lxc() if key == "lxc.cap.keep"]
         yield _finding(
             confs,
@@ -110,7 +110,7 @@ def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
         if value not in (None, paths.SECCOMP):
             groups.setdefault(value or "", []).append(conf)
     for value, confs in groups.items():
-        lines = [edits.take_out(conf.path, r"lxc\.seccomp\.profile") for conf in confs]
+        lines = [conf_edits.take_out(conf.path, r"lxc\.seccomp\.profile") for conf in confs]
         if value:
             yield _finding(
                 confs,
@@ -148,7 +148,7 @@ def _devices(privileged: list[Conf]) -> Iterator[Finding]:
             groups.setdefault("a" if "a" in kinds else kinds, []).append((conf, wide))
     for kinds, opened in groups.items():
         lines = [
-            edits.take_out(conf.path, r"lxc\.cgroup2\.devices\.allow", allow.text)
+            conf_edits.take_out(conf.path, r"lxc\.cgroup2\.devices\.allow", allow.text)
             for conf, wide in opened
             for allow in wide
         ]

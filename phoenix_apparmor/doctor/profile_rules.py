@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, labels
-from phoenix_apparmor.doctor import one, reading
+from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -24,7 +24,7 @@ def leaving(host: Host) -> Iterator[Finding]:
     told = {f.name for f in ours if modes.get(f.name, "enforce") not in labels.ENFORCING}
     loose = host.has_program("apparmor_parser") and rules.takes_any_mount(host)
     for file in _named(host, users):
-        if one.only(host) and file.name not in users:
+        if one_container.only(host) and file.name not in users:
             continue  # not a matter of the container that is asked about
         try:
             profile = rules.effective(host, file)

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from phoenix_apparmor.cluster import bulletin
+from phoenix_apparmor.cluster import node_report
 from phoenix_apparmor.status.report import Container
 from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import LABEL, Cluster
@@ -39,7 +39,7 @@ def make(folder: Path, nodes: int, containers: int) -> Cluster:
     cluster.assign(**{f"c{ctid}": (BASE, DOCKER)[n % 2] for n, ctid in enumerate(ctids)})
     first = cluster.nodes[names[0]]
     cluster.publish(names[0])
-    mine = bulletin.decode(cluster.report(names[0]).read_bytes(), names[0])
+    mine = node_report.decode(cluster.report(names[0]).read_bytes(), names[0])
     for number, name in enumerate(names):
         (cluster.shared / "nodes" / name / "lxc").mkdir(parents=True, exist_ok=True)
         (cluster.shared / "nodes" / name / "priv").mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ def make(folder: Path, nodes: int, containers: int) -> Cluster:
             if number == 0:
                 first.running(ctid, shown, int(ctid) + 4000)
         report = replace(mine, node=name, containers=tuple(said))
-        cluster.report(name).write_bytes(bulletin.encode(report))
+        cluster.report(name).write_bytes(node_report.encode(report))
     members = {"nodename": names[0], "cluster": {"quorate": 1},
                "nodelist": {name: {"online": 1} for name in names}}  # fmt: skip
     first.write("/etc/pve/.members", json.dumps(members))

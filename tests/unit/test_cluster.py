@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from phoenix_apparmor import __version__
-from phoenix_apparmor.cluster.bulletin import BadBulletin, decode
+from phoenix_apparmor.cluster.node_report import BadNodeReport, decode
 from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import (
     ALL_WELL,
@@ -139,7 +139,7 @@ GARBAGE = {
 
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_garbage_is_no_report(kind: str) -> None:
-    with pytest.raises(BadBulletin) as bad:
+    with pytest.raises(BadNodeReport) as bad:
         decode(GARBAGE[kind], "pve2")
     assert bad.value.newer is False
 
@@ -187,7 +187,7 @@ def test_a_wrong_field_spoils_a_report(template: Path, key: str, value: Any) -> 
     """Rather than to show half of what nobody can rely on."""
     data = (template / "pve/nodes/pve2/priv/phoenix-apparmor.json").read_bytes()
     assert decode(data, "pve2").containers
-    with pytest.raises(BadBulletin):
+    with pytest.raises(BadNodeReport):
         decode(json.dumps(with_other(json.loads(data), key, value)).encode(), "pve2")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from phoenix_apparmor.denials import denying, message, mounts, quoting
 from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.acts import act_of
+from phoenix_apparmor.denials.explanation import act_of
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import aare, policytext
 from tests.unit import denials_cases, denials_cases_processes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phoenix_apparmor.denials import message, names, quoting, vocabulary
 from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.acts import act_of
+from phoenix_apparmor.denials.explanation import act_of
 from tests.unit.denials_formats import FORMATS
 from tests.unit.policydfa import compile_rules, run_parser
 

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.cluster import bulletin, publish
-from phoenix_apparmor.cluster.bulletin import Bulletin
+from phoenix_apparmor.cluster import node_report, publish
+from phoenix_apparmor.cluster.node_report import NodeReport
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.status.report import Container, Note
 from tests.names import BASE, DOCKER
@@ -125,7 +125,7 @@ def test_a_large_report_is_written_more_rarely(cluster: Cluster) -> None:
     host = Host(str(cluster.nodes["pve1"].root))
     for size, seconds in ((1 << 10, 60), (200 << 10, 200), (1000 << 10, 1000)):
         text = b'{"schema_version":1,\n"written":%d,\n' % now
-        rest = bulletin.encode(empty("pve1")).split(b"\n", 2)[2]
+        rest = node_report.encode(empty("pve1")).split(b"\n", 2)[2]
         data = text + rest.rstrip(b"\n") + b" " * (size - len(text) - len(rest))
         cluster.report("pve1").write_bytes(data)
         assert publish.due_in(host, "pve1", now + 1) == pytest.approx(seconds - 1, abs=2)
@@ -133,8 +133,8 @@ def test_a_large_report_is_written_more_rarely(cluster: Cluster) -> None:
         assert publish.due_in(host, "pve1", now - 3600) == 0, "a clock that was set back"
 
 
-def empty(node: str, *containers: Container) -> Bulletin:
-    return Bulletin(node, 0, "1", "6", "3", "", True, True, None, (), True, (), (), containers)
+def empty(node: str, *containers: Container) -> NodeReport:
+    return NodeReport(node, 0, "1", "6", "3", "", True, True, None, (), True, (), (), containers)
 
 
 def test_a_report_never_exceeds_what_pmxcfs_takes() -> None:
@@ -145,12 +145,12 @@ def test_a_report_never_exceeds_what_pmxcfs_takes() -> None:
                   "drift" if n % 100 == 0 else "ok", (note,) if n % 100 == 0 else ())
         for n in range(8000)
     ]  # fmt: skip
-    data = bulletin.encode(empty("pve1", *many))
+    data = node_report.encode(empty("pve1", *many))
     assert len(data) <= 1 << 20
-    said = bulletin.decode(data, "pve1")
+    said = node_report.decode(data, "pve1")
     assert said.left_out == 8000 - len(said.containers) > 0
     assert sum(c.verdict == "drift" for c in said.containers) == 80
-    assert bulletin.decode(bulletin.encode(empty("pve1", *many[:500])), "pve1").left_out == 0
+    assert node_report.decode(node_report.encode(empty("pve1", *many[:500])), "pve1").left_out == 0
 
 
 def test_waits_until_it_may_and_looks_again(

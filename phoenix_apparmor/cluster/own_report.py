@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from phoenix_apparmor import __version__, kernel, paths
-from phoenix_apparmor.cluster.bulletin import Bulletin, Facts, profile_here
+from phoenix_apparmor.cluster.node_report import Facts, NodeReport, profile_here
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
@@ -26,9 +26,9 @@ _INCLUDE = re.compile(
 )
 
 
-def bulletin(host: Host, report: Report, node: str, now: float) -> Bulletin:
+def of_node(host: Host, report: Report, node: str, now: float) -> NodeReport:
     """What this node publishes. report: status of all its containers. now: its clock."""
-    return Bulletin(
+    return NodeReport(
         node,
         int(now),
         __version__,

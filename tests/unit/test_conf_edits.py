@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor.doctor import edits
+from phoenix_apparmor.doctor import conf_edits
 
 ENTRY = "/dev/null sys/module/apparmor/parameters/enabled none bind,optional 0 0"
 MAIN = f"""#lxc.apparmor.profile: in the notes
@@ -22,10 +22,10 @@ REST = "\n[pve:pending]\nlxc.apparmor.profile: b\n\n[snap]\n" + MAIN
 PROFILE = r"lxc\.apparmor\.profile"
 ENTRY_KEY = r"lxc\.mount\.entry"
 EDITS = {
-    "take out": (edits.take_out("{}", edits.PROFILE_LINE), "lxc.apparmor.profile"),
-    "take out a value": (edits.take_out("{}", ENTRY_KEY, ENTRY), f"lxc.mount.entry: {ENTRY}"),
-    "take out indented": (edits.take_out_indented("{}", PROFILE), "    lxc.apparmor"),
-    "take out empty": (edits.take_out_empty("{}", r"lxc\.cap\.drop"), "lxc.cap.drop:\n"),
+    "take out": (conf_edits.take_out("{}", conf_edits.PROFILE_LINE), "lxc.apparmor.profile"),
+    "take out a value": (conf_edits.take_out("{}", ENTRY_KEY, ENTRY), f"lxc.mount.entry: {ENTRY}"),
+    "take out indented": (conf_edits.take_out_indented("{}", PROFILE), "    lxc.apparmor"),
+    "take out empty": (conf_edits.take_out_empty("{}", r"lxc\.cap\.drop"), "lxc.cap.drop:\n"),
 }
 
 
@@ -45,7 +45,9 @@ def test_takes_out(tmp_path: Path, command: str, gone: str) -> None:
 
 
 def test_sets_one_profile_line(tmp_path: Path) -> None:
-    text = run(tmp_path, [edits.set_profile("{}", "lxc-x"), edits.keep_last_profile("{}")])
+    text = run(
+        tmp_path, [conf_edits.set_profile("{}", "lxc-x"), conf_edits.keep_last_profile("{}")]
+    )
     expected = MAIN.replace("lxc.apparmor.profile = a\n", "").replace(
         "profile: b", "profile: lxc-x"
     )

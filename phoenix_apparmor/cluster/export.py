@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from phoenix_apparmor.cluster.bulletin import Bulletin
+from phoenix_apparmor.cluster.node_report import NodeReport
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.cluster.overview import Overview, versions
 from phoenix_apparmor.status import metrics
@@ -116,7 +116,7 @@ def _of_nodes(members: Sequence[Node]) -> Iterable[str]:
             )  # fmt: skip
 
 
-def _of_known(known: Sequence[tuple[Node, Bulletin]]) -> Iterable[str]:
+def _of_known(known: Sequence[tuple[Node, NodeReport]]) -> Iterable[str]:
     """What the nodes say of themselves, as far as that is how it is now."""
     head, line = metrics.head, metrics.line
     yield from head("cluster_node_fine", "Whether a node itself finds nothing that is off (1).")

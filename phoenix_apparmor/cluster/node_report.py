@@ -47,7 +47,7 @@ class ProfileHere(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Bulletin:
+class NodeReport:
     """All that a node tells the others.
 
     written: when, seconds since 1970 by its own clock. source: the JSON its assignments are of.
@@ -73,7 +73,7 @@ class Bulletin:
     left_out: int = 0
 
 
-class BadBulletin(Exception):  # noqa: N818  (what it is, not that it went wrong)
+class BadNodeReport(Exception):  # noqa: N818  (what it is, not that it went wrong)
     """Why a node's file cannot be used. newer: it was written by a newer version."""
 
     def __init__(self, why: str, *, newer: bool = False) -> None:
@@ -99,14 +99,14 @@ def profile_here(p: Profile, facts: Facts) -> ProfileHere:
     )  # fmt: skip
 
 
-def encode(bulletin: Bulletin) -> bytes:
+def encode(report: NodeReport) -> bytes:
     """The bytes of the file: at most BIGGEST, a line a container, the time in the first line.
 
     Containers that do not fit are left out and counted; those that are fine first.
     """
-    containers = list(bulletin.containers)
+    containers = list(report.containers)
     lines = [_compact(_container(c)) for c in containers]
-    head = _head(bulletin, 0)
+    head = _head(report, 0)
     room = BIGGEST - len(head) - 200
     if sum(map(len, lines)) + 2 * len(lines) > room:
         order = sorted(range(len(lines)), key=lambda n: containers[n].verdict in ("ok", "down"))
@@ -117,11 +117,11 @@ def encode(bulletin: Bulletin) -> bytes:
                 break
             kept.add(n)
         lines = [line for n, line in enumerate(lines) if n in kept]
-        head = _head(bulletin, len(containers) - len(lines))
+        head = _head(report, len(containers) - len(lines))
     return (head + '"containers":[\n' + ",\n".join(lines) + "\n]}\n").encode("ascii")
 
 
-def _head(b: Bulletin, left_out: int) -> str:
+def _head(b: NodeReport, left_out: int) -> str:
     values = {
         "schema_version": SCHEMA_VERSION,
         "written": b.written,
@@ -167,23 +167,23 @@ def _cut(text: str | None) -> str | None:
     return None if text is None else text[:LONGEST]
 
 
-def decode(data: bytes, node: str) -> Bulletin:
-    """What node published. Raises BadBulletin for whatever is not that."""
+def decode(data: bytes, node: str) -> NodeReport:
+    """What node published. Raises BadNodeReport for whatever is not that."""
     if len(data) > BIGGEST:
-        raise BadBulletin("it is larger than 1 MiB")
+        raise BadNodeReport("it is larger than 1 MiB")
     try:
         value = json.loads(data, parse_constant=_no_constant, parse_float=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise BadBulletin("it is not JSON") from error
+        raise BadNodeReport("it is not JSON") from error
     given = _Fields(value, "it")
     version = given.integer("schema_version")
     if version > SCHEMA_VERSION:
-        raise BadBulletin("it is of a newer version of phoenix-apparmor", newer=True)
+        raise BadNodeReport("it is of a newer version of phoenix-apparmor", newer=True)
     if version != SCHEMA_VERSION:
-        raise BadBulletin(f"its schema_version is {version}")
+        raise BadNodeReport(f"its schema_version is {version}")
     if given.exact("node") != node:
-        raise BadBulletin("it speaks of another node")
-    return Bulletin(
+        raise BadNodeReport("it speaks of another node")
+    return NodeReport(
         node,
         given.integer("written"),
         given.text_or_none("package"),
@@ -211,7 +211,7 @@ def _read_profiles(values: list[Any]) -> tuple[ProfileHere, ...]:
     """Each of another name: of two that contradict each other nobody knows which holds."""
     found = tuple(map(_read_profile, values))
     if len({p.name for p in found}) < len(found):
-        raise BadBulletin("a profile appears twice")
+        raise BadNodeReport("a profile appears twice")
     return found
 
 
@@ -238,9 +238,9 @@ def _read_containers(values: list[Any], node: str) -> Iterable[Container]:
         ctid = given.exact("ctid")
         verdict = given.exact("verdict")
         if not paths.is_ctid(ctid) or ctid in seen:
-            raise BadBulletin("a container's ctid is wrong")
+            raise BadNodeReport("a container's ctid is wrong")
         if verdict not in VERDICTS:
-            raise BadBulletin("a container's verdict is wrong")
+            raise BadNodeReport("a container's verdict is wrong")
         seen.add(ctid)
         yield Container(
             ctid,
@@ -259,25 +259,25 @@ def _notes(given: "_Fields", key: str) -> tuple[Note, ...]:
     result = []
     for pair in given.items(key, MOST_NOTES):
         if not isinstance(pair, list) or len(pair) != 2:
-            raise BadBulletin(f"{key} is wrong")
+            raise BadNodeReport(f"{key} is wrong")
         result.append(Note(_text(pair[0], key), _text(pair[1], key)))
     return tuple(result)
 
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str) or len(value) > LONGEST:
-        raise BadBulletin(f"{what} is wrong")
+        raise BadNodeReport(f"{what} is wrong")
     return value if value.isascii() and value.isprintable() else one_line(value)
 
 
 class _Fields:
-    """An object's members by type; another type, or none, is a BadBulletin."""
+    """An object's members by type; another type, or none, is a BadNodeReport."""
 
     __slots__ = ("_of", "_value")
 
     def __init__(self, value: Any, of: str) -> None:
         if not isinstance(value, dict):
-            raise BadBulletin(f"{of} is no object")
+            raise BadNodeReport(f"{of} is no object")
         self._value: dict[str, Any] = value
         self._of = of
 
@@ -288,7 +288,7 @@ class _Fields:
         """A text that was readable as it came."""
         value = self.text(key)
         if value != self._value[key]:
-            raise BadBulletin(f"{self._of}: {key} is wrong")
+            raise BadNodeReport(f"{self._of}: {key} is wrong")
         return value
 
     def text_or_none(self, key: str) -> str | None:
@@ -298,13 +298,13 @@ class _Fields:
         value = self._value.get(key)
         # up to the year 5000, so that nothing that is computed with it overflows
         if type(value) is not int or not 0 <= value < 100_000_000_000:
-            raise BadBulletin(f"{self._of}: {key} is wrong")
+            raise BadNodeReport(f"{self._of}: {key} is wrong")
         return value
 
     def boolean(self, key: str) -> bool:
         value = self._value.get(key)
         if not isinstance(value, bool):
-            raise BadBulletin(f"{self._of}: {key} is wrong")
+            raise BadNodeReport(f"{self._of}: {key} is wrong")
         return value
 
     def boolean_or_none(self, key: str) -> bool | None:
@@ -313,5 +313,5 @@ class _Fields:
     def items(self, key: str, most: int) -> list[Any]:
         value = self._value.get(key)
         if not isinstance(value, list) or len(value) > most:
-            raise BadBulletin(f"{self._of}: {key} is wrong")
+            raise BadNodeReport(f"{self._of}: {key} is wrong")
         return value
