@@ -24,6 +24,8 @@ int umount2(const char *target, int flags);
 
 static uint64_t names_hash, root_hash, folder_hash;
 static int second, channel = -1, who;
+/* Where this process renamed, whatever is mounted there or is the root since; -1: by its path. */
+static int folders[2][RENAMES] = {{-1, -1, -1, -1, -1, -1, -1, -1}, {-1, -1, -1, -1, -1, -1, -1, -1}};
 
 uint64_t past(void)
 {
@@ -45,12 +47,26 @@ int second_process(void)
 	return second;
 }
 
-static int remember(const char *from, const char *to)
+static const char *base(const char *path)
+{
+	return strrchr(path, '/') + 1;
+}
+
+static int open_folder(const char *path)
+{
+	char text[PATH];
+
+	snprintf(text, sizeof(text), "%.*s", (int)(base(path) - path), path);
+	return open(text, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int remember(const char *from, const char *to, int folder)
 {
 	char (*names)[PATH] = shared->names[who][shared->renames[who]];
 
 	snprintf(names[0], PATH, "%s", from);
 	snprintf(names[1], PATH, "%s", to);
+	folders[who][shared->renames[who]] = folder;
 	shared->renames[who]++;
 	names_hash = hash(hash(names_hash, from), to);
 	return 0;
@@ -137,6 +153,23 @@ static int detached(int tree)
 	return failed ? -1 : 0;
 }
 
+static int named(const struct step *s)
+{
+	int folder, failed;
+
+	if (shared->renames[who] == RENAMES) {
+		errno = EINVAL;
+		return -1;
+	}
+	folder = open_folder(s->b);
+	failed = s->verb == RENAME ? rename(s->a, s->b) : symlink(s->a, s->b);
+	if (!failed)
+		return remember(s->verb == RENAME ? s->a : "", s->b, folder);
+	if (folder >= 0)
+		close(folder);
+	return -1;
+}
+
 static int one(const struct step *s)
 {
 	struct mount_attr attr = {.attr_clr = MOUNT_ATTR_RDONLY};
@@ -177,13 +210,8 @@ static int one(const struct step *s)
 	case OVERLAY:
 		return overlay(s->a, s->b);
 	case RENAME:
-		if (shared->renames[who] == RENAMES)
-			break;
-		return rename(s->a, s->b) ? -1 : remember(s->a, s->b);
 	case SYMLINK:
-		if (shared->renames[who] == RENAMES)
-			break;
-		return symlink(s->a, s->b) ? -1 : remember("", s->b);
+		return named(s);
 	case USERNS:
 		return user_namespace();
 	case TREE:
@@ -214,6 +242,20 @@ static int in_the_way(const struct mountpoint *mount, int whose)
 	return 0;
 }
 
+static int back(int folder, const char *from, const char *to)
+{
+	return *from ? renameat(folder, to, folder, from) : unlinkat(folder, to, 0);
+}
+
+/* It was on a mount that is gone. */
+static int nothing_left(const char *from, const char *to)
+{
+	struct stat status;
+
+	return fstatat(root_folder, to + 1, &status, AT_SYMLINK_NOFOLLOW) &&
+	       (!*from || !fstatat(root_folder, from + 1, &status, AT_SYMLINK_NOFOLLOW));
+}
+
 /* The last name first; what cannot be is left to clean(). */
 static void names_back(int whose)
 {
@@ -226,10 +268,14 @@ static void names_back(int whose)
 	for (int *left = &shared->renames[whose]; *left; --*left) {
 		const char *from = shared->names[whose][*left - 1][0];
 		const char *to = shared->names[whose][*left - 1][1];
+		int *folder = &folders[whose][*left - 1];
 
-		if (!*from ? unlinkat(root_folder, to + 1, 0)
-			   : renameat(root_folder, to + 1, root_folder, from + 1))
+		if ((*folder < 0 || back(*folder, *from ? base(from) : from, base(to))) &&
+		    back(root_folder, *from ? from + 1 : from, to + 1) && !nothing_left(from, to))
 			return;
+		if (*folder >= 0)
+			close(*folder);
+		*folder = -1;
 	}
 }
 
