@@ -104,3 +104,5 @@ TRIALS = tuple(
     for ctid, word in ((423, "privileged"), (424, "unprivileged"))
 )
 ALL = (*COLUMNS, ALONE_BASE, ALONE, BARE, *TRIALS)
+# Only to compare with: every row that harms there harms under others too.
+COMPARED = tuple(column for column in COLUMNS if column.key.endswith(("default", "unconfined")))
