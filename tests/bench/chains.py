@@ -3,14 +3,20 @@
 A line a column: steps tried, how many of them worked, different states, kinds of findings, seconds.
 Needs root. The lines are added to searched.tsv in the cache, to keep in tests/vm/attacks.
 
-    /usr/bin/python3 -m tests.bench.chains [--suite SUITE] [--steps N] [--random SEED] [COLUMN...]
+    /usr/bin/python3 -m tests.bench.chains [--suite SUITE] [--steps N] [--random SEED]
+                                           [--profiles REVISION] [COLUMN...]
+
+--profiles: as git has them at REVISION, for a control; nothing is added to searched.tsv then, and
+what SECURITY.md names is told as well. Those of 1.0.0 are at b515510.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 
+from tests.build import TREE
 from tests.vm.attacks.chains import KNOWN, push, search, start
 from tests.vm.attacks.columns import COLUMNS
 from tests.vm.attacks.table import SEARCHED
@@ -24,24 +30,41 @@ from tests.vm.harness.suites import SUITES
 LONGEST = 7200.0
 
 
+def put_profiles(vm: Machine, revision: str) -> None:
+    """Loads the profiles that git has at a revision instead of the package's."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=TREE, check=True, stdout=subprocess.PIPE)
+        return done.stdout.decode()
+
+    for path in git("ls-tree", "-r", "--name-only", revision, "profiles").split():
+        if not path.endswith(".seccomp"):
+            text = git("show", f"{revision}:{path}")
+            vm.write(path.replace("profiles", "/etc/apparmor.d", 1), text)
+    vm.run("phoenix-apparmor", "reload", timeout=LONGEST)
+
+
 def main() -> int:
     columns = {column.key: column for column in COLUMNS}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="trixie")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--random", type=int, default=0, help="a seed: deep walks by chance")
+    parser.add_argument("--profiles", metavar="REVISION")
     parser.add_argument("columns", nargs="*", metavar="COLUMN")
     options = parser.parse_args()
     found = 0
     with Machine.resume(installed(options.suite)) as vm:
         push(vm)
+        if options.profiles:
+            put_profiles(vm, options.profiles)
         assign(vm, {column.ctid: column.assigned for column in COLUMNS if column.ours})
         for key in options.columns or columns:
             column = columns[key]
             start(vm, column)
             done = search(
-                vm, column, "--steps", options.steps, "--random", options.random, *KNOWN[key],
-                seconds=LONGEST,
+                vm, column, "--steps", options.steps, "--random", options.random,
+                *(() if options.profiles else KNOWN[key]), seconds=LONGEST,
             )  # fmt: skip
             pct(vm, "stop", column.ctid)
             print(
@@ -50,8 +73,9 @@ def main() -> int:
                 flush=True,
             )
             figures = (options.suite, key, done.tried, done.worked, done.states, len(done.found))
-            with (cache.folder() / SEARCHED.name).open("a") as kept:
-                print(*figures, sep="\t", file=kept)
+            if not options.profiles:
+                with (cache.folder() / SEARCHED.name).open("a") as kept:
+                    print(*figures, sep="\t", file=kept)
             if column.ours:
                 found += len(done.found)
                 print(done.text, flush=True)
