@@ -147,7 +147,7 @@ def test_schema_is_where_the_design_says(deb: DebFile) -> None:
     )
 
 
-def test_dependencies(deb: DebFile) -> None:
+def test_the_package_needs_no_more_than_it_says(deb: DebFile) -> None:
     fields = deb.debcontrol()
     depends = relations(fields["Depends"])
     assert depends == [{"apparmor"}, {"python3"}, {"python3-debian"}, {"python3-jsonschema"}]

@@ -80,7 +80,7 @@ def test_dry_run_is_a_diff_and_changes_nothing(host: FakeHost) -> None:
     assert not host.path("/var/lib/phoenix-apparmor").exists()
 
 
-def test_named_containers(host: FakeHost) -> None:
+def test_only_the_named_container_is_changed(host: FakeHost) -> None:
     assert host.cli("apply", "952").out.startswith("CT 952: ")
     assert confs(host)["950.conf"] == CONF
     done = host.cli("apply", "999")
@@ -118,7 +118,7 @@ def test_one_that_fails_stops_no_other(host: FakeHost) -> None:
     assert "1 of the JSON are not on this node." in done.out
 
 
-def test_broken_json(host: FakeHost) -> None:
+def test_with_a_broken_json_the_last_good_assignments_are_applied(host: FakeHost) -> None:
     host.cli("apply", "--all")
     host.json("{")
     host.conf("952", CONF)
@@ -137,7 +137,7 @@ def test_no_json_at_all(host: FakeHost) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by root's files")
-def test_without_rights(host: FakeHost) -> None:
+def test_whoever_may_not_write_is_told_to_be_root(host: FakeHost) -> None:
     host.path("/etc/pve/phoenix_lxc_configs.json").chmod(0o644)
     done = host.cli_as_nobody("apply", "950")
     assert done.status == 1
@@ -146,7 +146,7 @@ def test_without_rights(host: FakeHost) -> None:
     assert confs(host)["950.conf"] == CONF
 
 
-def test_many_containers(host: FakeHost) -> None:
+def test_all_of_three_hundred_are_changed(host: FakeHost) -> None:
     host.json(json.dumps({"lxc_configs": {str(ctid): {} for ctid in range(1000, 1300)}}))
     for ctid in range(1000, 1300):
         host.conf(str(ctid), CONF)

@@ -73,7 +73,7 @@ def test_underscore_name_is_told_what_would_be_right() -> None:
         ({"952": {"apparmor_policy_namespace": 1}}, "952", "true or false"),
     ],
 )
-def test_bad_entries(entries: Any, ctid: str, words: str) -> None:
+def test_a_bad_entry_has_its_problem_in_words(entries: Any, ctid: str, words: str) -> None:
     assert words in assigned_by(entries)[ctid].problem
 
 

@@ -127,7 +127,7 @@ def test_not_managed_is_not_attached(host: FakeHost) -> None:
     assert "CT 999: is not in the JSON" in done.err
 
 
-def test_dry_runs(host: FakeHost) -> None:
+def test_a_dry_run_attaches_and_detaches_nothing(host: FakeHost) -> None:
     assert (
         f"CT 950: would set hookscript: {VOLUME}\n" in host.cli("attach", "--all", "--dry-run").out
     )

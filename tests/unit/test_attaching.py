@@ -120,7 +120,9 @@ def test_the_hookscript_of_others_stays(host: FakeHost, real: Host) -> None:
 
 
 @pytest.mark.usefixtures("no_programs")
-def test_without_pct(host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pct_nothing_is_attached_and_a_locked_conf_stays(
+    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(PhoenixError, match="not a Proxmox host"):
         attaching.attach(real, "952", LOCAL)
     host.conf("952", f"hookscript: {OURS}\narch: amd64\n")

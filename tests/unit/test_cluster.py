@@ -49,7 +49,7 @@ def test_less_than_assigned_on_another_node(cluster: Cluster) -> None:
     assert done.status == 2
 
 
-def test_as_text(cluster: Cluster) -> None:
+def test_the_cluster_for_people_is_the_golden_text(cluster: Cluster) -> None:
     cluster.nodes["pve3"].profile(BASE, "  # another text")
     cluster.nodes["pve3"].load(BASE)
     cluster.publish("pve3")

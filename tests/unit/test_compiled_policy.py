@@ -44,7 +44,9 @@ def is_loaded(host: FakeHost, name: str, policy: bytes) -> bool:
 
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("whole", [False, True], ids=["each", "whole"])
-def test_permission_tables(host: FakeHost, name: str, *, whole: bool) -> None:
+def test_a_file_with_permission_tables_is_known_however_it_was_hashed(
+    host: FakeHost, name: str, *, whole: bool
+) -> None:
     folder = f"/sys/kernel/security/apparmor/policy/profiles/{name}.7"
     host.write(f"{folder}/raw_sha256", f"{WHOLE if whole else EACH[name]}\n")
     assert is_loaded(host, name, PERMISSION_TABLES)

@@ -38,7 +38,9 @@ def run(tmp_path: Path, commands: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("command", "gone"), EDITS.values(), ids=EDITS)
-def test_takes_out(tmp_path: Path, command: str, gone: str) -> None:
+def test_a_line_is_taken_out_of_the_main_section_alone(
+    tmp_path: Path, command: str, gone: str
+) -> None:
     kept = "".join(line for line in MAIN.splitlines(True) if not line.startswith(gone))
     assert kept != MAIN
     assert run(tmp_path, [command]) == kept + REST

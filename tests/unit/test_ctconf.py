@@ -25,7 +25,9 @@ from tests.names import BASE
         (b"#lxc.apparmor.profile: x", None),
     ],
 )
-def test_lxc_line(line: bytes, setting: tuple[bytes, bytes] | None) -> None:
+def test_an_lxc_line_is_read_as_proxmox_reads_it(
+    line: bytes, setting: tuple[bytes, bytes] | None
+) -> None:
     assert ctconf.lxc_setting(line) == setting
 
 
@@ -46,7 +48,7 @@ def test_lxc_line(line: bytes, setting: tuple[bytes, bytes] | None) -> None:
         (b"[]", None),
     ],
 )
-def test_section_header(line: bytes, name: bytes | None) -> None:
+def test_a_section_header_is_read_as_proxmox_reads_it(line: bytes, name: bytes | None) -> None:
     assert ctconf.header_name(line) == name
 
 

@@ -196,7 +196,7 @@ def test_since_takes_times_as_people_write_them(host: FakeHost, since: str, mome
 @pytest.mark.parametrize(
     "since", ["today", "yesterday", "2h", "30min", "-1d", "1 week ago", "0:01"]
 )
-def test_relative_times(host: FakeHost, since: str) -> None:
+def test_relative_times_are_taken(host: FakeHost, since: str) -> None:
     journal(host, [])
     assert host.cli("denials", f"--since={since}").status == 0
 

@@ -187,7 +187,7 @@ def test_deny_rules_for_mounts(rule: str, *, denied: bool) -> None:
     assert denying.denies_mount(deny(rule), mount) is denied
 
 
-def test_includes_end() -> None:
+def test_includes_are_followed_eight_deep() -> None:
     """A chain of includes is followed eight deep, whatever a file says."""
     files = {f"/etc/apparmor.d/{n}": f"include <{n + 1}>\ndeny /{n} r,\n" for n in range(20)}
     rules = policytext.deny_rules(policytext.expand("include <0>\n", "top", files.get))

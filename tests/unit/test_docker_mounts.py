@@ -114,10 +114,10 @@ def allows(policy: Automaton, call: Call) -> bool:
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_allowed(policy: Automaton, name: str) -> None:
+def test_what_engines_mount_is_allowed(policy: Automaton, name: str) -> None:
     assert allows(policy, ALLOWED[name])
 
 
 @pytest.mark.parametrize("name", DENIED)
-def test_denied(policy: Automaton, name: str) -> None:
+def test_what_no_engine_needs_is_denied(policy: Automaton, name: str) -> None:
     assert not allows(policy, DENIED[name])

@@ -76,7 +76,7 @@ def test_every_check_is_tried(host: FakeHost) -> None:
     assert checks - {case.check for case in CASES.values()} == {"parser"}
 
 
-def test_no_parser(host: FakeHost) -> None:
+def test_a_host_without_the_parser_is_told(host: FakeHost) -> None:
     """On a PATH without apparmor_parser; the standard folders are always looked at as well."""
     programs = host.path("/programs")
     programs.mkdir()

@@ -111,7 +111,9 @@ WHY_NOT = [
 
 
 @pytest.mark.parametrize(("ctid", "change", "why"), WHY_NOT)
-def test_why_not(cluster: Cluster, ctid: str, change: Callable[[FakeHost], None], why: str) -> None:
+def test_a_node_that_lacks_what_is_needed_says_why(
+    cluster: Cluster, ctid: str, change: Callable[[FakeHost], None], why: str
+) -> None:
     change(cluster.nodes["pve3"])
     cluster.publish("pve3")
     found = answers(cluster, ctid)

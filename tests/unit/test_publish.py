@@ -224,7 +224,7 @@ def pmxcfs(cluster: Cluster, shim: Path) -> FakeHost:
     return node
 
 
-def test_on_pmxcfs(cluster: Cluster, shim: Path) -> None:
+def test_a_report_is_published_by_the_rules_of_pmxcfs(cluster: Cluster, shim: Path) -> None:
     node = pmxcfs(cluster, shim)
     assert node.cli("publish").out.startswith("Published in")
     assert cluster.said("pve1")["node"] == "pve1"
@@ -235,7 +235,9 @@ def test_on_pmxcfs(cluster: Cluster, shim: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ["nothing", "old", "unchanged"])
-def test_no_quorum(cluster: Cluster, shim: Path, before: str) -> None:
+def test_without_quorum_nothing_is_written_and_nothing_is_left(
+    cluster: Cluster, shim: Path, before: str
+) -> None:
     """Nothing is written, it is said, and nothing is left behind."""
     node = pmxcfs(cluster, shim)
     if before != "nothing":

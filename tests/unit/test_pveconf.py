@@ -71,11 +71,11 @@ def test_devices_are_those_of_devn() -> None:
         ("lxc.cap.drop: setuid\nlxc.cap.drop =", set()),
     ],
 )
-def test_dropped_capabilities(text: str, dropped: set[str]) -> None:
+def test_capabilities_dropped_by_all_lines_together(text: str, dropped: set[str]) -> None:
     assert pveconf.dropped_capabilities(lines(text)) == dropped
 
 
-def test_device_lines() -> None:
+def test_a_device_line_is_read_as_lxc_reads_it() -> None:
     main = lines(
         "lxc.cgroup2.devices.allow: a\nlxc.cgroup2.devices.allow: c *:* rwm\n"
         "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:0 rw\n"

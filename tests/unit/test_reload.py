@@ -56,13 +56,13 @@ def test_one_bad_profile_does_not_stop_the_others(host: FakeHost) -> None:
     assert held == host.read(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1/raw_sha256")
 
 
-def test_dry_run(host: FakeHost) -> None:
+def test_a_dry_run_loads_nothing(host: FakeHost) -> None:
     assert host.cli("reload", "--dry-run").out == f"would have loaded {BASE}\n" \
         f"would have loaded {DOCKER}\n"  # fmt: skip
     assert loads(host) == []
 
 
-def test_no_apparmor(host: FakeHost) -> None:
+def test_without_apparmor_reload_does_nothing_and_is_fine(host: FakeHost) -> None:
     host.kernel(None)
     done = host.cli("reload")
     assert done.status == 0
@@ -91,7 +91,7 @@ def test_disabled_is_told_and_not_loaded(host: FakeHost) -> None:
     assert loads(host) == [DOCKER]
 
 
-def test_no_profile(host: FakeHost) -> None:
+def test_without_profiles_there_is_nothing_to_load(host: FakeHost) -> None:
     host.path(f"/etc/apparmor.d/{BASE}").unlink()
     host.path(f"/etc/apparmor.d/{DOCKER}").unlink()
     assert "nothing to load" in host.cli("reload").out

@@ -155,7 +155,9 @@ KINDS: dict[str, tuple[Mapping[str, Any], bytes, dict[str, Callable[[FakeHost], 
 @pytest.mark.parametrize(
     ("kind", "off"), [(kind, off) for kind, (_, _, changes) in KINDS.items() for off in changes]
 )
-def test_each_kind(host: FakeHost, kind: str, off: str) -> None:
+def test_each_kind_is_settled_only_while_nothing_changed(
+    host: FakeHost, kind: str, off: str
+) -> None:
     entry, runtime, changes = KINDS[kind]
     real = settled(host, entry, runtime)
     changes[off](host)

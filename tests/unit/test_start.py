@@ -217,7 +217,7 @@ def refused(host: FakeHost, *words: str) -> None:
     assert before == {p: host.read(p) for p in before}, "a refused start changes nothing"
 
 
-def test_file_missing(host: FakeHost) -> None:
+def test_a_profile_without_a_file_starts_nothing(host: FakeHost) -> None:
     host.assign(c952="lxc-missing")
     refused(host, "lxc-missing is neither", "phoenix-apparmor status")
 
@@ -241,7 +241,7 @@ def test_parser_that_loads_nothing(host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("folder", ["disable", "force-complain"])
-def test_switched_off(host: FakeHost, folder: str) -> None:
+def test_a_profile_that_is_switched_off_starts_nothing(host: FakeHost, folder: str) -> None:
     host.kernel({})
     link = host.path(f"/etc/apparmor.d/{folder}/{BASE}")
     link.parent.mkdir()
@@ -249,7 +249,7 @@ def test_switched_off(host: FakeHost, folder: str) -> None:
     refused(host, f"/etc/apparmor.d/{folder}/{BASE}", "rm /etc/apparmor.d")
 
 
-def test_complain_mode(host: FakeHost) -> None:
+def test_a_profile_in_complain_mode_starts_nothing(host: FakeHost) -> None:
     host.kernel({BASE: "complain"})
     refused(host, "complain mode", "phoenix-apparmor reload")
 
@@ -309,7 +309,9 @@ def test_post_start_compares_labels(host: FakeHost, journal: Journal) -> None:
         ("unconfined", False),
     ],
 )
-def test_stacked_labels(host: FakeHost, label: str, right: bool) -> None:
+def test_only_our_profile_first_in_a_stack_is_right(
+    host: FakeHost, label: str, right: bool
+) -> None:
     host.assign(c952=DOCKER)
     host.running("952", label)
     assert (host.hook("952", "post-start").status == 0) is right

@@ -43,7 +43,7 @@ def test_a_profile_that_root_gets_out_of_is_off(quiet: FakeHost) -> None:
     assert "lxc-open: it does not hold root in a privileged container" in done.out
 
 
-def test_mixed_json(mixed: FakeHost) -> None:
+def test_each_verdict_is_in_the_json(mixed: FakeHost) -> None:
     done = mixed.cli("status", "--json")
     document = validated("status", done.out)
     assert_golden("status-mixed.json", done.out)
@@ -56,7 +56,7 @@ def test_mixed_json(mixed: FakeHost) -> None:
     }  # fmt: skip
 
 
-def test_one_container(mixed: FakeHost) -> None:
+def test_status_of_one_container_is_the_golden_text(mixed: FakeHost) -> None:
     done = mixed.cli("status", "951")
     assert_golden("status-one.txt", done.out)
     assert done.status == 2
@@ -78,7 +78,7 @@ def test_only_a_profile_is_off(quiet: FakeHost) -> None:
     assert (document["fine"], done.status) == (False, 2)
 
 
-def test_no_containers(host: FakeHost) -> None:
+def test_a_host_without_containers_is_fine(host: FakeHost) -> None:
     host.json({})
     done = host.cli("status")
     assert_golden("status-empty.txt", done.out)
@@ -145,7 +145,7 @@ def test_named_container_of_the_json_that_is_not_here(quiet: FakeHost) -> None:
     assert "No containers." in done.out and "1 more in the JSON is not here." in done.out
 
 
-def test_plain_lxc(host: FakeHost) -> None:
+def test_plain_lxc_is_read_where_no_proxmox_is(host: FakeHost) -> None:
     """Without Proxmox LXC's own configuration is what there is."""
     host.path("/etc/pve/lxc").rmdir()
     host.profile(BASE)
@@ -208,7 +208,7 @@ def test_what_cannot_be_known_is_unknown(quiet: FakeHost) -> None:
     assert found["fine"] is False, "as --check says"
 
 
-def test_thousand_containers(quiet: FakeHost) -> None:
+def test_a_thousand_containers_take_seconds_and_short_notes(quiet: FakeHost) -> None:
     """The output of a big host that changed its default: seconds, and notes that one can read."""
     ctids = [str(10000 + n) for n in range(1000)]
     quiet.json({ctid: {"apparmor_profile": DOCKER} for ctid in ctids})
@@ -223,7 +223,7 @@ def test_thousand_containers(quiet: FakeHost) -> None:
     assert "1000 containers" in done.out
 
 
-def test_reads_only(quiet: FakeHost) -> None:
+def test_status_changes_nothing_of_the_host(quiet: FakeHost) -> None:
     """Nothing of the host changes but the lock's own file."""
 
     def state() -> dict[str, bytes]:

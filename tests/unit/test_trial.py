@@ -62,7 +62,7 @@ def loaded(host: FakeHost) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("way", ["hookscript", "unit"])
-def test_a_trial(host: FakeHost, way: str) -> None:
+def test_a_trial_runs_in_complain_mode_with_an_enforcing_guard(host: FakeHost, way: str) -> None:
     started(host, {"apparmor_profile": DOCKER})
     before = host.read(CONF)
     started(host, TRIAL, way=way)
@@ -81,7 +81,7 @@ def test_a_trial(host: FakeHost, way: str) -> None:
 
 
 @pytest.mark.parametrize("privileged", [False, True])
-def test_own_rules(host: FakeHost, privileged: bool) -> None:
+def test_own_rules_run_under_a_profile_of_their_own(host: FakeHost, privileged: bool) -> None:
     if privileged:
         host.runtime("952", b"lxc.uts.name = x\n")
     started(host, RULES)

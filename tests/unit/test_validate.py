@@ -81,7 +81,7 @@ def test_json_output_fits_its_schema(host: FakeHost, tmp_path: Path) -> None:
     assert first["hint"] == 'Did you mean "lxc-nvidia-gpu-base"?'
 
 
-def test_syntax_errors(host: FakeHost, tmp_path: Path) -> None:
+def test_a_syntax_error_has_its_line_a_caret_and_a_fix(host: FakeHost, tmp_path: Path) -> None:
     """Line, caret and how to fix it; the words are the same on Python 3.11 and 3.13."""
     files = [write(tmp_path, text, f"{name}.json") for name, text in SYNTAX.items()]
     done = host.cli("validate", *files)
@@ -106,7 +106,7 @@ def test_profile_that_this_host_does_not_have(host: FakeHost) -> None:
     assert host.cli("validate", str(path)).out == f"{path}: right; 3 containers.\n"
 
 
-def test_standard_input(host: FakeHost, tmp_path: Path) -> None:
+def test_a_dash_is_standard_input(host: FakeHost, tmp_path: Path) -> None:
     file = write(tmp_path, SYNTAX["comment"])
     done = host.run(
         "/bin/sh", "-c", f"{PYTHON} -m phoenix_apparmor validate - <{file}", PYTHONPATH=str(REPO)
@@ -358,7 +358,7 @@ def test_positions_against_json() -> None:
                 assert json.loads(text[span.name : span.name_end]) == path[-1]
 
 
-def test_deep_document(host: FakeHost, tmp_path: Path) -> None:
+def test_a_document_of_any_depth_gets_an_answer(host: FakeHost, tmp_path: Path) -> None:
     """As deep as json takes it, and deeper: an answer, no traceback."""
     for depth in (200, 100_000):
         nested = "[" * depth + "]" * depth
