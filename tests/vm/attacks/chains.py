@@ -27,16 +27,13 @@ _SHARES = tuple(
     for place in ("mount-rootfs", "unit-root")
     for word in ("--known", f"writable: /run/systemd/{place}")
 )
-_DOCKER = tuple(
-    word
-    for place in ("/var/lib/", "/run/docker", "/run/containers", "/newroot", "/home/", "/var/tmp/")
-    for word in ("--known", f"writable: {place}")
-)
+# There engines and systemd build roots in many places.
+_DOCKER = ("--known", "read-only share is writable")
 KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in ALL} | {
     "privileged-base": _SHARES,
-    "privileged-docker": (*_SHARES, *_DOCKER),
+    "privileged-docker": _DOCKER,
     "unprivileged-base": _SHARES,
-    "unprivileged-docker": (*_SHARES, *_DOCKER),
+    "unprivileged-docker": _DOCKER,
 }
 TOTAL = re.compile(
     r"^# tried (\d+), worked (\d+), refused (\d+), .* states (\d+), found (\d+), .* (\d+) s$",
