@@ -30,6 +30,12 @@ KNOWN = (
         "a /proc or /sys at another path is out of reach of the denies by path",
     ),
     Reason(("root_directory_api", "nspawn"), "", "the same, which systemd mounts there itself"),
+    Reason(
+        ("protect_proc",),
+        "",
+        "the same: systemd mounts a new /proc for it elsewhere (the unit runs, and sees all of"
+        " the container's processes)",
+    ),
     Reason(ENGINES, "u-base", "lxc-nvidia-gpu-docker is for containers in a container"),
     Reason(ENGINES, "p-base", "the same"),
     Reason(
