@@ -5,6 +5,7 @@ be able to end that profile, include a file or begin another profile. The parser
 whether a rule compiles; this decides whether it is one.
 """
 
+import itertools
 import re
 
 # First words of rules; a file rule may also begin with a path or its permissions.
@@ -30,12 +31,18 @@ def problem(rule: str) -> str:
     if why:
         return why
     words = rule.removesuffix(",").split()
-    while words and (words[0] in BEFORE or words[0].startswith("priority=")):
-        del words[0]
+    before = list(itertools.takewhile(_stands_before, words))
+    if "deny" not in before and any(word.startswith("priority=") for word in before):
+        return "has a priority: with AppArmor 4.1 it would take back what the profile denies explicitly"
+    words = words[len(before) :]
     first = words[0] if words else ""
     if first in KINDS or first.startswith(("/", '"/', "@{")) or _PERMISSIONS.match(first):
         return ""
     return f'begins with "{first}", which no rule does'
+
+
+def _stands_before(word: str) -> bool:
+    return word in BEFORE or word.startswith("priority=")
 
 
 def _brackets(bare: str) -> str:

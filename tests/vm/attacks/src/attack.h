@@ -58,10 +58,12 @@ way_fn by_steps, by_steps_kept;
 way_fn at_place, at_path, by_mount, by_mount_named, by_mount_over, by_remount, by_umount, by_umount_mount;
 way_fn by_bind, by_rbind, by_move, by_fsmount, by_fsmount_32bit, by_fsmount_moved, by_fsmount_bound;
 way_fn by_opentree, by_opentree_moved, by_lazy_umount, by_overlay;
+way_fn by_dead_namespace;
 way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename, by_setattr;
 
 /* deeds.c: what is done to a file */
 deed_fn change, change_last, trigger, nonsense, same, leak, visible, make_dir, make_file, rename_node, bind_format;
+deed_fn same_mode, map_device;
 deed_fn by_uring, by_reopen, by_race, by_hardlink, host_option;
 
 /* escapes.c: what needs no file system */
@@ -74,5 +76,8 @@ int probe(void);
 deed_fn kernel_addresses, perf_kernel, bpf_load;
 deed_fn bpf_trace, bpf_read, bpf_read_device, perf, swap, kernel_log, watch_files, watch_mount;
 deed_fn host_keys, host_request_key, quota, vsock, console;
+
+/* deputies.c: what the kernel does for root inside without asking a security module */
+deed_fn host_label, host_shutdown, host_mounts, host_namespace, nfs_server, crypto, memory_map;
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -96,6 +97,43 @@ void same(const struct row *row, int root, struct result *result)
 		failed(result, "write", errno);
 	else
 		harm(result, "wrote %s", chosen ? chosen : "the value");
+}
+
+/* The mode that a file of the kernel's has already: it is one for all mounts, also the host's. */
+void same_mode(const struct row *row, int root, struct result *result)
+{
+	struct stat now;
+
+	if (fstatat(root, row->path, &now, 0))
+		failed(result, "stat", errno);
+	else if (fchmodat(root, row->path, now.st_mode & 07777, 0))
+		failed(result, "chmod", errno);
+	else
+		harm(result, "the host's folder gets the mode that we say");
+}
+
+/* Memory and registers of the first device that has some. */
+void map_device(const struct row *row, int root, struct result *result)
+{
+	glob_t found;
+
+	failed(result, "no device", ENODEV);
+	if (glob(row->path, 0, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc && result->verdict != HARM; i++) {
+		int fd = open(found.gl_pathv[i], O_RDONLY | O_CLOEXEC);
+		volatile unsigned *memory = MAP_FAILED;
+
+		if (fd >= 0)
+			memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+		if (memory != MAP_FAILED)
+			harm(result, "%.60s begins with %08x", found.gl_pathv[i], memory[0]);
+		else if (fd < 0)
+			failed(result, "open", errno);
+		close(fd);
+	}
+	globfree(&found);
+	(void)root;
 }
 
 /* Reads what belongs to the host. */

@@ -238,5 +238,22 @@ const struct row rows[] = {
 	{"quota", NULL, 0, 0, quota, "/attack-host/disk", 0},
 	{"vsock", NULL, 0, 0, vsock, 0, 0},
 	{"console", NULL, 0, 0, console, "/dev/attack-console", 0},
+
+	/* The kernel as a deputy: through a shared folder, by its lists, by its servers */
+	{"host-label", NULL, 0, 0, host_label, "/attack-host", 0},
+	{"host-shutdown", NULL, 0, 0, host_shutdown, "/attack-host", 0},
+	{"host-mounts", NULL, 0, 0, host_mounts, 0, 0},
+	{"host-namespace", NULL, 0, 0, host_namespace, 0, 0},
+	{"nfs-server", by_mount, "rpc_pipefs", "/mnt/attack", nfs_server,
+	 "/proc/net/rpc/auth.unix.ip/channel", "nfsd 127.0.0.1 2147483647 attack\n"},
+	{"crypto", NULL, 0, 0, crypto, 0, 0},
+	{"memory-map", NULL, 0, 0, memory_map, "/proc/iomem", 0},
+	{"device-memory", NULL, 0, 0, map_device, "/sys/devices/pci*/*/resource[0-9]", 0},
+	{"sys-mode", at_place, "/sys", 0, same_mode, "devices/virtual/net", 0},
+	{"net-lwtunnel", at_place, "/proc", 0, same, "sys/net/netfilter/nf_hooks_lwtunnel", 0},
+	{"proc-dead", by_dead_namespace, "/proc", 0, change, CORE},
+	{"proc-dead-debug", by_dead_namespace, "/proc", 0, trigger, "dynamic_debug/control",
+	 "file attack_none +p"},
+	{"sys-dead", by_dead_namespace, "/sys", 0, change, PRINTK},
 	{NULL},
 };
