@@ -33,7 +33,7 @@ def problem(rule: str) -> str:
     words = rule.removesuffix(",").split()
     before = list(itertools.takewhile(_stands_before, words))
     if "deny" not in before and any(word.startswith("priority=") for word in before):
-        return "has a priority: with AppArmor 4.1 it would take back what the profile denies explicitly"
+        return "has a priority, which in AppArmor 4.1 takes back what the profile denies explicitly"
     words = words[len(before) :]
     first = words[0] if words else ""
     if first in KINDS or first.startswith(("/", '"/', "@{")) or _PERMISSIONS.match(first):

@@ -60,9 +60,13 @@ NOWHERE = {
     "lxc-nesting-sys": "the same",
 }
 NOWHERE_ON: dict[str, dict[str, str]] = {
-    "trixie": {},
+    "trixie": {"host-namespace": "Debian's 6.12 gives it to the host alone"},
     "trixie-6.17": {},
-    "bookworm": {"lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it"},
+    "bookworm": {
+        "lxc-nesting-proc-lazy": "AppArmor 3.0: the path is the same after it",
+        "host-mounts": "Linux 6.1 has no such call",
+        "host-namespace": "the same",
+    },
 }
 
 # Who wins is the scheduler's: on a busy emulated processor nobody may, in any column.
@@ -91,22 +95,27 @@ SECCOMP = {
     "quota",
     "share-setattr",
     "console",  # by the line for devices that comes with the policy
+    "host-label",
+    "host-shutdown",
+    "crypto",  # also with it: see LEFT
     # Remounts of a whole file system, which the docker profile cannot deny: see LEFT_DOCKER.
     "chain-host-remount-dev",
     "chain-host-remount-docker",
 }
 SECCOMP_ON: dict[str, set[str]] = {
-    "trixie": {"chain-host-remount-shm"},
-    "trixie-6.17": {"chain-host-remount-shm"},
+    "trixie": {"chain-host-remount-shm", "host-mounts"},
+    "trixie-6.17": {"chain-host-remount-shm", "host-mounts", "host-namespace"},
     "bookworm": {"kernel-log"},
 }
 
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;
-# and no AppArmor of these releases is asked about mount_setattr(2) (SECURITY.md has both).
+# no AppArmor of these releases is asked about mount_setattr(2), and nothing about what is said by
+# netlink (SECURITY.md has all three).
 LEFT = {
     "privileged": {
         "bpf-read",
         "bpf-read-device",
+        "crypto",
         without("bpf-load"),
         without("kernel-addresses"),
     },

@@ -1,0 +1,102 @@
+"""What the seccomp policy of privileged containers lets through, by its own rules."""
+
+import re
+
+from tests.unit.fakehost import REPO
+
+POLICY = (REPO / "profiles/privileged.seccomp").read_text()
+IOCTL = re.compile(
+    r"^ioctl allow \[1,(0x[0-9a-f]+),SCMP_CMP_MASKED_EQ,(0x[0-9a-f]+)\]$", re.MULTILINE
+)
+# Numbers of ioctl(2), the kind in the high byte (include/uapi): with these root changes, stops or
+# reads a whole file system through one folder of it, or gets the host's mount namespace.
+CLOSED = {
+    "XFS_IOC_SCRUB_METADATA": 0x583C,
+    "XFS_IOC_PATH_TO_HANDLE": 0x5869,
+    "XFS_IOC_FD_TO_HANDLE": 0x586A,
+    "XFS_IOC_OPEN_BY_HANDLE": 0x586B,
+    "XFS_IOC_READLINK_BY_HANDLE": 0x586C,
+    "XFS_IOC_FSGROWFSDATA": 0x586E,
+    "FIFREEZE": 0x5877,
+    "FITHAW": 0x5878,
+    "FS_IOC_SHUTDOWN": 0x587D,
+    "XFS_IOC_BULKSTAT": 0x587F,
+    "EXT4_IOC_GROUP_EXTEND": 0x6607,
+    "EXT4_IOC_RESIZE_FS": 0x6610,
+    "EXT4_IOC_SWAP_BOOT": 0x6611,
+    "FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS": 0x6619,
+    "EXT4_IOC_CHECKPOINT": 0x662B,
+    "EXT4_IOC_SETFSUUID": 0x662C,
+    "EXT4_IOC_SET_TUNE_SB_PARAM": 0x662E,
+    "BTRFS_IOC_SNAP_CREATE": 0x9401,
+    "BTRFS_IOC_RESIZE": 0x9403,
+    "BTRFS_IOC_TREE_SEARCH": 0x9411,
+    "BTRFS_IOC_DEFAULT_SUBVOL": 0x9413,
+    "BTRFS_IOC_SNAP_CREATE_V2": 0x9417,
+    "FS_IOC_SETFSLABEL": 0x9432,
+    "BTRFS_IOC_SNAP_DESTROY_V2": 0x943F,
+    "NS_MNT_GET_NEXT": 0xB70B,
+    "NS_MNT_GET_PREV": 0xB70C,
+    "BCH_IOCTL_DISK_REMOVE": 0xBC05,
+    "CIFS_DUMP_KEY": 0xCF08,
+}
+# What programs use: terminals, copies, attributes, namespaces, sockets, GPUs.
+OPEN = {
+    "TCGETS": 0x5401,
+    "FIONREAD": 0x541B,
+    "FS_IOC_FSGETXATTR": 0x581F,
+    "FS_IOC_FSSETXATTR": 0x5820,
+    "FITRIM": 0x5879,
+    "FS_IOC_GETFLAGS": 0x6601,
+    "FS_IOC_SETFLAGS": 0x6602,
+    "FS_IOC_FIEMAP": 0x660B,
+    "FS_IOC_ADD_ENCRYPTION_KEY": 0x6617,
+    "FS_IOC_ENABLE_VERITY": 0x6685,
+    "FICLONE": 0x9409,
+    "FICLONERANGE": 0x940D,
+    "BTRFS_IOC_SUBVOL_CREATE": 0x940E,
+    "BTRFS_IOC_SNAP_DESTROY": 0x940F,
+    "FIDEDUPERANGE": 0x9436,
+    "NS_GET_USERNS": 0xB701,
+    "NS_GET_PARENT": 0xB702,
+    "NS_GET_MNTNS_ID": 0xB705,
+    "SIOCGIFCONF": 0x8912,
+    "TUNSETIFF": 0x54CA,
+    "FUSE_DEV_IOC_CLONE": 0xE500,
+    "KVM_CREATE_VM": 0xAE01,
+    "DRM_IOCTL_VERSION": 0x6400,
+    "NV_ESC_RM_ALLOC": 0x462B,
+    "NV_ESC_CARD_INFO": 0x46C8,
+    "UVM_INITIALIZE": 0x0001,
+    "UVM_MIGRATE": 0x0033,
+    "PIDFD_GET_INFO": 0xFF0B,
+}
+# Kinds of which anything is closed: XFS, ext4, Btrfs, namespaces, bcachefs, CIFS.
+KINDS = {0x58, 0x66, 0x94, 0xB7, 0xBC, 0xCF}
+
+
+def allowed() -> list[int]:
+    """How many rules let each of the 65,536 numbers through."""
+    rules = [(int(value, 16), int(mask, 16)) for value, mask in IOCTL.findall(POLICY)]
+    return [sum(number & mask == value for value, mask in rules) for number in range(1 << 16)]
+
+
+def test_each_ioctl_is_let_through_by_one_rule_or_by_none() -> None:
+    rules = allowed()
+    assert {name for name, number in CLOSED.items() if rules[number]} == set()
+    assert {name for name, number in OPEN.items() if not rules[number]} == set()
+    assert {number >> 8 for number, count in enumerate(rules) if not count} == KINDS
+    assert max(rules) == 1, "rules of one call must not overlap: libseccomp merges them"
+    # one without a condition would let all through
+    assert len(re.findall(r"^ioctl\b", POLICY, re.MULTILINE)) == len(IOCTL.findall(POLICY))
+
+
+def test_calls_that_are_closed_on_purpose() -> None:
+    words = {line.split()[0] for line in POLICY.splitlines() if line and line[0] not in "#[2"}
+    for name in (
+        "listmount", "statmount", "fsopen", "fsmount", "open_tree", "open_tree_attr", "move_mount",
+        "mount_setattr", "keyctl", "add_key", "request_key", "quotactl", "quotactl_fd",
+        "userfaultfd", "fanotify_mark", "acct", "iopl", "ioperm", "lookup_dcookie",
+    ):  # fmt: skip
+        assert name not in words, name
+    assert {"setns", "unshare", "mount", "clone3", "io_uring_setup"} <= words
