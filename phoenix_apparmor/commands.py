@@ -1,8 +1,10 @@
 """Running an external command with a bound on its time."""
 
 import os
+import selectors
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
 
+# Of a compiled profile there are 3 MiB at most; of messages a person reads some lines.
+MOST_OUTPUT, MOST_MESSAGES = 32 << 20, 64 << 10
+# How often it is looked whether a program that prints nothing has ended.
+LOOK_SECONDS = 0.2
 STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -27,31 +33,84 @@ def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str 
     """Runs a command and waits for it, at most timeout seconds.
 
     Any exit status is an answer. Raises PhoenixError, with a line that one can paste,
-    where the program is missing or did not end in time (it and its children are killed:
-    a container start must never hang on us).
+    where the program is missing, did not end in time or printed more than anyone could hold (it
+    and its children are killed: a container start must never hang on us). Once it has ended, a
+    child of its that keeps its output open is not waited for.
     """
     environment = {**os.environ, "PATH": program_path(), "LC_ALL": "C"}
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,
-        )
+        with open(os.memfd_create("stdin"), "w+b") as given:
+            given.write(stdin)
+            given.seek(0)
+            process = subprocess.Popen(
+                command,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+            )
     except OSError as error:
         raise from_os_error(error, f"cannot run {command[0]}") from error
+    by_hand = f"Try it by hand: {shlex.join(command)}"
+    until = time.monotonic() + timeout
     try:
-        out, err = process.communicate(stdin, timeout)
+        out, err = _listen(process, until)
+        process.wait(max(0.0, until - time.monotonic()))
     except subprocess.TimeoutExpired as error:
         _end(process)
-        raise PhoenixError(
-            f"{command[0]} did not end within {timeout:g} s.",
-            hint=f"Try it by hand: {shlex.join(command)}",
-        ) from error
+        what = f"{command[0]} did not end within {timeout:.3g} s."
+        raise PhoenixError(what, hint=by_hand) from error
+    except _TooMuchError as error:
+        _end(process)
+        what = f"{command[0]} printed more than {MOST_OUTPUT >> 20} MiB."
+        raise PhoenixError(what, hint=by_hand) from error
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
     return Ran(process.returncode, out, err.decode("utf-8", "replace"))
+
+
+class _TooMuchError(Exception):
+    """A program printed more than MOST_OUTPUT."""
+
+
+def _listen(process: "subprocess.Popen[bytes]", until: float) -> tuple[bytes, bytes]:
+    """What a process prints until nobody can say more, and the begin of its messages.
+
+    until: time.monotonic(). Raises subprocess.TimeoutExpired and _TooMuchError.
+    """
+    heard = {1: bytearray(), 2: bytearray()}
+    with selectors.DefaultSelector() as pipes:
+        for number, pipe in ((1, process.stdout), (2, process.stderr)):
+            if pipe is not None:
+                pipes.register(pipe, selectors.EVENT_READ, heard[number])
+        last_words = 0.0
+        while pipes.get_map():
+            now = time.monotonic()
+            ended = process.poll() is not None
+            last_words = last_words or (now + LOOK_SECONDS if ended else 0.0)
+            if now >= (last_words or until):
+                break
+            ready = pipes.select(0 if ended else min(LOOK_SECONDS, until - now))
+            if ended and not ready:
+                break  # what is still open, a child of its has
+            for key, _ in ready:
+                part = os.read(key.fd, 1 << 16)
+                key.data.extend(part if key.data is heard[1] else part[: _room(heard[2])])
+                if not part:
+                    pipes.unregister(key.fileobj)
+            if len(heard[1]) > MOST_OUTPUT:
+                raise _TooMuchError
+    if process.poll() is None and time.monotonic() >= until:
+        raise subprocess.TimeoutExpired(process.args, 0)
+    return bytes(heard[1]), bytes(heard[2])
+
+
+def _room(messages: bytearray) -> int:
+    return MOST_MESSAGES - len(messages)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -63,12 +122,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, 9)
     except ProcessLookupError:
         pass
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                pass  # what stdin had not taken yet
     process.poll()
 
 

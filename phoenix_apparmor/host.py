@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 NOT_REGULAR = "it is not a regular file"
+BIGGEST = 64 << 20  # of a file that is read as a whole
+TOO_BIG = f"it is larger than {BIGGEST >> 20} MiB"
 MOST_LINKS = 40  # as the kernel
 STAMP_DIGITS = 19  # of time.time_ns()
 # Between a file's name and the ending of the temporary one that will replace it: PID.NANOSECONDS.
@@ -94,28 +96,30 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def read(self, name: str, limit: int = 64 << 20) -> bytes:
-        """The bytes of a regular file, at most limit + 1 of them (so that the caller sees more).
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """The bytes of a regular file: all of them, or at most limit + 1 (the caller sees more).
 
-        Anything else, such as a FIFO that nobody writes to, is an OSError and never a wait.
+        Anything else, such as a FIFO that nobody writes to, is an OSError and never a wait; so is
+        a file that is too big to hold, of which a part would be written back as the whole.
         """
         return self.read_and_stat(name, limit)[0]
 
-    def read_and_stat(self, name: str, limit: int = 64 << 20) -> tuple[bytes, os.stat_result]:
+    def read_and_stat(self, name: str, limit: int | None = None) -> tuple[bytes, os.stat_result]:
         """As read, and what the file that was read looks like."""
         path = self.path(name)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            fd, seen = _open_regular(path)
             try:
-                seen = os.fstat(fd)
-                if not stat.S_ISREG(seen.st_mode):
-                    raise OSError(errno.EINVAL, NOT_REGULAR)
+                if limit is None and seen.st_size > BIGGEST:
+                    raise OSError(errno.EINVAL, TOO_BIG)
                 parts = []
-                left = limit + 1
+                left = (BIGGEST if limit is None else limit) + 1
                 # apparmorfs and /proc give a page at a time.
                 while left > 0 and (part := os.read(fd, min(left, 1 << 20))):
                     parts.append(part)
                     left -= len(part)
+                if left <= 0 and limit is None:
+                    raise OSError(errno.EINVAL, TOO_BIG)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -123,11 +127,27 @@ class Host:
             raise
         return b"".join(parts), seen
 
+    def read_end(self, name: str, most: int) -> bytes:
+        """The last bytes of a regular file, however long it is. Raises OSError as read does."""
+        fd, seen = _open_regular(self.path(name))
+        try:
+            return os.pread(fd, most, max(0, seen.st_size - most))
+        finally:
+            os.close(fd)
+
     def lines(self, name: str) -> "Iterator[bytes]":
-        """The lines of a file that may be too long to hold; one without end comes in pieces."""
-        with open(self.path(name), "rb") as file:
-            while line := file.readline(1 << 20):
-                yield line
+        """The lines of a file that may be too long to hold; one without end comes in pieces.
+
+        Raises OSError as read does: a FIFO is no wait.
+        """
+        fd, seen = _open_regular(self.path(name))
+        with open(fd, "rb") as file:
+            for begin, end in _written(fd, seen):
+                file.seek(begin)
+                left = end - begin
+                while left > 0 and (line := file.readline(min(left, 1 << 20))):
+                    left -= len(line)
+                    yield line
 
     def read_if_there(self, name: str) -> bytes | None:
         """The bytes of a file, None if there is none."""
@@ -353,6 +373,36 @@ class Host:
                     except OSError:
                         continue
                     break
+
+
+def _open_regular(path: str) -> tuple[int, os.stat_result]:
+    """A descriptor of a regular file, never waiting for one that is none. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        seen = os.fstat(fd)
+        if not stat.S_ISREG(seen.st_mode):
+            raise OSError(errno.EINVAL, NOT_REGULAR, path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd, seen
+
+
+def _written(fd: int, seen: os.stat_result) -> "Iterator[tuple[int, int]]":
+    """(begin, end) of what is not a hole: a file may say that it has 50 GB, and have none."""
+    if seen.st_blocks * 512 >= seen.st_size:
+        yield 0, sys.maxsize  # also what is written while it is read
+        return
+    end = 0
+    while end < seen.st_size:
+        try:
+            begin = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return  # a hole up to the end
+            raise
+        end = os.lseek(fd, begin, os.SEEK_HOLE)
+        yield begin, end
 
 
 def _unlink(path: str) -> None:

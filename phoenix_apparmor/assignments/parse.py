@@ -16,6 +16,7 @@ OUR_KEYS = (
     "apparmor_rules",
 )
 BIGGEST_JSON = (64 << 20) - 1
+TOO_BIG = "it is 64 MiB or more; that is not a list of containers."
 # As the schema says it.
 MOST_RULES, LONGEST_RULE = 500, 2000
 RULE = re.compile(r"^[^\u0000-\u001f\u007f#]*[^\s,{],(?!\n)$")
@@ -79,7 +80,7 @@ def document(text: bytes, *, doubled: bool = False) -> Any:
     Raises PhoenixError.
     """
     if len(text) > BIGGEST_JSON:
-        raise PhoenixError("it is 64 MiB or more; that is not a list of containers.")
+        raise PhoenixError(TOO_BIG)
     try:
         whole = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:

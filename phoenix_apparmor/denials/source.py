@@ -7,6 +7,7 @@ that is there is read, a line at a time; an event that is in two places has the 
 both.
 """
 
+import functools
 import heapq
 import json
 import re
@@ -94,7 +95,7 @@ class Log:
 
     def _events(self) -> Iterator[Event]:
         journal = self._guarded("the journal", _journal)
-        audit = self._guarded(AUDIT_LOG, _audit_log)
+        audit = self._audit_log()
         yield from heapq.merge(journal, audit, key=lambda event: event.time)
         # the journal has what dmesg has, and more
         if not self.sources:
@@ -105,10 +106,19 @@ class Log:
                 hint="Run it as root. By hand: journalctl -k -g apparmor; dmesg",
             )
 
+    def _audit_log(self) -> Iterator[Event]:
+        """Events of auditd's logs, oldest first; one that cannot be read hides no other."""
+        for name in _audit_logs(self._host, self.since):
+            yield from self._guarded(AUDIT_LOG, functools.partial(_audit_log, name), file=name)
+
     def _guarded(
-        self, name: str, reader: "Callable[[Host, float, str], Iterator[Event | None]]"
+        self,
+        name: str,
+        reader: "Callable[[Host, float, str], Iterator[Event | None]]",
+        *,
+        file: str = "",
     ) -> Iterator[Event]:
-        """Events of one source; None among them says that it is there."""
+        """Events of one source; None among them says that it is there. file: of several, which."""
         try:
             for event in reader(self._host, self.since, self._wanted):
                 if name not in self.sources:
@@ -116,8 +126,9 @@ class Log:
                 if event is not None:
                     yield event
         except (PhoenixError, OSError) as error:
-            reason = error.what if isinstance(error, PhoenixError) else str(error)
-            self.problems.append(f"{name}: {reason}")
+            # not str(error): that has the number of the error, and the path once more
+            reason = error.what if isinstance(error, PhoenixError) else error.strerror or str(error)
+            self.problems.append(f"{file or name}: {reason}")
 
 
 def _journal(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
@@ -197,25 +208,37 @@ def _event(text: str, wanted: str, when: float = 0.0, serial: int = 0) -> Event:
     return Event(when, None, tells_of_loss(text))
 
 
-def _audit_log(host: Host, since: float, wanted: str) -> Iterator[Event | None]:
-    if not host.exists(AUDIT_LOG):
-        return
-    files = [AUDIT_LOG]
+def _audit_logs(host: Host, since: float) -> list[str]:
+    """The logs of auditd that may hold something of since or later, oldest first."""
+    try:
+        if not host.exists(AUDIT_LOG):
+            return []
+    except OSError:
+        return [AUDIT_LOG]  # its reader says what is wrong
+    logs = [AUDIT_LOG]
     for number in range(1, OLD_LOGS + 1):
-        # The oldest comes first; older files can only hold what is too old already.
-        first = _AUDIT_TIME.search(host.read(files[-1], 1 << 16))
+        try:
+            # The oldest comes first; older files can only hold what is too old already.
+            first = _AUDIT_TIME.search(host.read(logs[-1], 1 << 16))
+        except OSError:
+            first = None
         older = f"{AUDIT_LOG}.{number}"
         if (first is not None and int(first[1]) < since) or not host.exists(older):
             break
-        files.append(older)
+        logs.append(older)
+    return logs[::-1]
+
+
+def _audit_log(name: str, host: Host, since: float, wanted: str) -> Iterator[Event | None]:
+    lines = host.lines(name)
+    line = next(lines, b"")
     yield None
-    for name in reversed(files):
-        for line in host.lines(name):
-            if b"apparmor=" not in line:
-                continue
+    while line:
+        if b"apparmor=" in line:
             stamp = _AUDIT_TIME.search(line)
             if stamp is None or int(stamp[1]) >= since - 2:
                 yield _event(line.decode("utf-8", "surrogateescape").rstrip("\n"), wanted)
+        line = next(lines, b"")
 
 
 def _dmesg(host: Host, since: float, wanted: str) -> Iterator[Event | None]:

@@ -18,6 +18,8 @@ from phoenix_apparmor.host import Host
 JOURNAL_SECONDS = 20
 TASKS = "/var/log/pve/tasks"
 # Of each source so much is read, from its end.
+# of the index of tasks, of which Proxmox keeps the last thousands
+MOST_INDEX = 4 << 20
 MOST_BYTES = 64 << 10
 MOST_LINES = 40
 SHOWN = 3
@@ -162,7 +164,7 @@ def _journal(host: Host, command: list[str], *, last: int) -> Source:
 
 def _tail(host: Host, name: str) -> tuple[str, ...]:
     try:
-        return _lines((host.read_if_there(name) or b"")[-MOST_BYTES:])
+        return _lines(host.read_end(name, MOST_BYTES))
     except OSError:
         return ()
 
@@ -194,7 +196,7 @@ def _last_task(host: Host, ctid: str) -> tuple[str, str]:
 
 def _index(host: Host, name: str) -> list[str]:
     try:
-        text = host.read_if_there(name) or b""
+        text = host.read_end(name, MOST_INDEX)
     except OSError:
         return []
     return text.decode("utf-8", "replace").split("\n")

@@ -10,9 +10,9 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
+from phoenix_apparmor.policy import conffiles
 
 SYSTEMCTL_SECONDS = 10
-DPKG_SECONDS = 30
 MEMBERS = paths.MEMBERS
 COROSYNC = "/etc/pve/corosync.conf"
 DROP_IN = "50-phoenix-apparmor.conf"
@@ -256,9 +256,8 @@ def versions(host: Host) -> Iterator[Finding]:
         return
     from debian.debian_support import Version
 
-    command = ["dpkg-query", f"--admindir={host.path('/var/lib/dpkg')}", "-W"]
-    ran = host.run([*command, "-f=${Package} ${Version}\\n", "lxc-pve", "pve-container"],
-                   timeout=DPKG_SECONDS)  # fmt: skip
+    packages = ["lxc-pve", "pve-container"]
+    ran = conffiles.query(host, ["-W", "-f=${Package} ${Version}\\n", *packages])
     lines = ran.out.decode("utf-8", "replace").split("\n")
     found = {words[0]: words[1] for words in map(str.split, lines) if len(words) == 2}
     missing = [name for name in ("lxc-pve", "pve-container") if name not in found]

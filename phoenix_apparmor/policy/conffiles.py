@@ -5,13 +5,18 @@ dpkg's journal); dpkg-query reads both, so it is asked, and python-debian reads 
 """
 
 import hashlib
+import os
+import stat
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.commands import Ran
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
 OURS = "phoenix-apparmor"
+DATABASE = "/var/lib/dpkg/status"
 QUERY_SECONDS = 30
 
 State = Literal["pristine", "modified", "missing", "obsolete", "unconfigured"]
@@ -55,15 +60,27 @@ def of_package(host: Host, package: str = OURS) -> list[Conffile]:
     """
     from debian.deb822 import Deb822
 
-    admindir = host.path("/var/lib/dpkg")
-    command = ["dpkg-query", f"--admindir={admindir}", "--status", package]
-    ran = host.run(command, timeout=QUERY_SECONDS)
+    ran = query(host, ["--status", package])
     if ran.status == 1 and ran.out == b"":
         return []
     if ran.status != 0:
         raise PhoenixError(f"dpkg-query failed: {ran.err.strip()}", hint="See: dpkg --audit")
     lines = Deb822(ran.out)["Conffiles"].splitlines() if b"\nConffiles:" in ran.out else []
     return sorted(_conffile(host, line.split()) for line in lines if line.strip())
+
+
+def query(host: Host, arguments: Sequence[str]) -> Ran:
+    """What dpkg-query answers for this host's tree. Raises PhoenixError where it cannot."""
+    try:
+        seen = host.stat(DATABASE)
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {DATABASE}") from error
+    if seen is not None and not stat.S_ISREG(seen.st_mode):
+        # dpkg-query would wait for whoever writes into a FIFO.
+        raise PhoenixError(f"{DATABASE} is not a regular file.", hint=f"See: ls -l {DATABASE}")
+    admindir = host.path(os.path.dirname(DATABASE))
+    command = ["dpkg-query", f"--admindir={admindir}", *arguments]
+    return host.run(command, timeout=QUERY_SECONDS)
 
 
 def _conffile(host: Host, words: list[str]) -> Conffile:

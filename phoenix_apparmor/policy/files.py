@@ -220,6 +220,11 @@ def check_parser(file: ProfileFile, status: int, messages: str) -> None:
     errors = [line for line in lines if "error" in line.lower()]
     if status == 0 and not errors:
         return
+    if status < 0:
+        raise PhoenixError(
+            f"apparmor_parser was killed by signal {-status} at profile {file.name}.",
+            hint="Is there too little memory? See: journalctl -k -p err",
+        )
     said = one_line(" ".join(errors or lines or [f"exit status {status}"]))
     raise PhoenixError(
         f"profile {file.name} does not compile: {said}",

@@ -69,7 +69,7 @@ def test_never_a_good_json(host: FakeHost, how: str) -> None:
     assert "its profile is unknown" in done.err
     assert len(done.err.splitlines()) == 2
     # What cannot be read may speak of 952; what is there to see and does not, or is gone, cannot.
-    meant = how not in ("types", "huge", "vanished")
+    meant = how not in ("types", "vanished")
     assert host.unit("pre-start", "952").status == meant
     host.conf("952", b"hookscript: local:snippets/phoenix-apparmor.py\n")
     assert host.unit("pre-start", "952").status == 1
@@ -101,6 +101,16 @@ def test_a_container_that_only_the_broken_json_speaks_of_does_not_start(host: Fa
 
 
 LOCAL = "/usr/local/phoenix_hypervisor/etc/phoenix_lxc_configs.json"
+
+
+def test_of_whom_a_json_speaks_that_is_too_big_to_read_nobody_knows(host: FakeHost) -> None:
+    assert host.hook("952").status == 0
+    host.conf("953")
+    assert host.hook("953").status == 0, "the control: not managed"
+    text = b'{"x": "%b", "lxc_configs": {"953": {}}}' % (b"x" * (64 << 20))
+    host.json(text)
+    assert host.hook("953").status == 1
+    assert host.hook("952").status == 0
 
 
 def test_the_cluster_file_goes_before_the_local_one(host: FakeHost) -> None:

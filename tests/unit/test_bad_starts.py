@@ -96,6 +96,40 @@ def test_the_whole_group_is_killed() -> None:
     assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], check=False).returncode == 1
 
 
+def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
+    for child in ("setsid sleep 30 &", "sleep 30 &", "(while :; do echo x; done) &"):
+        begin = time.monotonic()
+        ran = commands.run(["sh", "-c", f"{child} echo all; exit 3"], timeout=20)
+        assert (ran.status, ran.out[:4]) == (3, b"all\n")
+        assert time.monotonic() - begin < 5, child
+
+
+def test_what_a_program_prints_has_a_bound() -> None:
+    with pytest.raises(PhoenixError, match="printed more than 32 MiB"):
+        commands.run(["cat", "/dev/zero"], timeout=30)
+    ran = commands.run(["sh", "-c", "head -c 100000000 /dev/zero >&2; echo end >&2"], timeout=30)
+    assert ran.status == 0 and len(ran.err) == commands.MOST_MESSAGES
+    ran = commands.run(["head", "-c", "3000000", "/dev/zero"], timeout=30)
+    assert len(ran.out) == 3_000_000, "the control"
+
+
+def test_stdin_reaches_a_program_as_a_whole() -> None:
+    data = bytes(range(256)) * 4096
+    assert commands.run(["cat"], timeout=30, stdin=data).out == data
+    assert commands.run(["true"], timeout=30, stdin=data).status == 0
+    with pytest.raises(PhoenixError, match=r"did not end within 0\.3 s"):
+        commands.run(["sleep", "9"], timeout=0.3, stdin=data)
+
+
+def test_a_parser_that_is_killed_did_not_find_an_error(base: FakeHost) -> None:
+    base.kernel({})
+    parser = base.write("/fake/bin/apparmor_parser", "#!/bin/sh\nkill -9 $$\n")
+    parser.chmod(0o755)
+    done = base.hook("952", PATH=f"{parser.parent}:{base.environment['PATH']}")
+    assert done.status == 1
+    assert "killed by signal 9" in done.err and "compile" not in done.err
+
+
 def test_the_load_of_a_start_has_an_end(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     base.kernel({})
     for key, value in base.environment.items():

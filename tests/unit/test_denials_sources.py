@@ -1,5 +1,7 @@
 """denials: the journal, auditd's log and dmesg, each as it can be."""
 
+import os
+
 import pytest
 
 from phoenix_apparmor.denials.processes import BOOT_ID
@@ -52,6 +54,23 @@ def test_auditd_and_its_rotated_logs(host: FakeHost) -> None:
         assert f"write {name}\n" in out
     assert "/old" not in out and "/not-read" not in out
     assert "from the journal and\n/var/log/audit/audit.log" in out
+
+
+@pytest.mark.parametrize("number", ["", ".1", ".9"])
+def test_a_log_that_is_a_fifo_hides_no_other_and_is_not_waited_for(
+    host: FakeHost, number: str
+) -> None:
+    audit = "type=AVC msg=" + file(BASE, "/{}", 200).partition("type=1400 ")[2]
+    for each in ("", *(f".{n}" for n in range(1, 10))):
+        if each != number:
+            text = audit.replace("/{}", f"/in{each}").replace(":2000)", f":{each[1:]}1)")
+            host.write(AUDIT_LOG + each, text + "\n")
+    os.mkfifo(host.path(AUDIT_LOG + number))
+    done = host.cli("denials")
+    assert done.status == 2
+    for each in ("", ".1", ".2", ".9"):
+        assert (f"write /in{each}\n" in done.out) is (each != number), done
+    assert f"{AUDIT_LOG}{number}: it is not a regular file" in done.out + done.err
 
 
 def of_this_machine(host: FakeHost) -> None:

@@ -1,6 +1,8 @@
 """doctor: each check on a host where it fires, all of them on one where none does."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -145,6 +147,17 @@ def test_a_check_that_fails_itself_is_unknown_and_stops_no_other(host: FakeHost)
     ]
     assert "the check itself failed" in findings[0]["what"]
     assert "FileNotFoundError" in findings[0]["evidence"]
+
+
+def test_a_database_of_dpkg_that_is_a_fifo_is_not_waited_for(host: FakeHost) -> None:
+    status = host.path("/var/lib/dpkg/status")
+    status.unlink()
+    os.mkfifo(status)
+    begin = time.monotonic()
+    done = host.cli("doctor")
+    assert done.status == 2 and "/var/lib/dpkg/status is not a regular file" in done.out
+    assert host.cli("status").status in (0, 2)
+    assert time.monotonic() - begin < 20
 
 
 def test_without_proxmox_its_checks_have_nothing_to_say(host: FakeHost) -> None:

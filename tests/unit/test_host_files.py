@@ -172,3 +172,43 @@ def test_a_json_that_a_group_may_write_is_not_trusted(base: FakeHost) -> None:
     if os.geteuid() == 0:
         os.chown(path, 0, 33)
         assert "anyone but root may write" in host.distrust(paths.JSON_FILES[0])
+
+
+# -- what is too long to hold ----------------------------------------------------------------------
+
+
+def test_a_configuration_that_is_too_big_is_never_written_back_in_part(base: FakeHost) -> None:
+    for name in (paths.conf("952"), paths.runtime("952")):
+        path = base.path(name)
+        before = path.read_bytes()
+        with path.open("ab") as file:
+            file.truncate(65 << 20)
+        done = base.hook("952")
+        assert done.status == 1 and "larger than 64 MiB" in done.err, done
+        assert path.stat().st_size == 65 << 20
+        assert base.cli("apply", "952").status == (1 if name == paths.conf("952") else 0)
+        assert base.cli("detach", "--all").status == (1 if name == paths.conf("952") else 0)
+        assert path.stat().st_size == 65 << 20
+        path.write_bytes(before)
+    assert base.hook("952").status == 0, "the control"
+
+
+def test_a_read_with_a_limit_of_its_own_gives_one_byte_more(base: FakeHost) -> None:
+    host = Host(str(base.root))
+    base.write("/x", b"abc")
+    assert host.read("/x", 1) == b"ab"
+    assert host.read("/x") == b"abc"
+    assert host.read_end("/x", 2) == b"bc"
+    assert host.read_end("/x", 9) == b"abc"
+
+
+def test_the_holes_of_a_file_are_not_read(base: FakeHost) -> None:
+    path = base.write("/log", b"first\n")
+    with path.open("ab") as file:
+        file.truncate(200 << 30)
+        file.seek(100 << 30)
+        file.write(b"\nsecond\n")
+    begin = time.monotonic()
+    lines = [line.strip(b"\0\n") for line in Host(str(base.root)).lines("/log")]
+    assert [line for line in lines if line] == [b"first", b"second"]
+    assert time.monotonic() - begin < 10
