@@ -9,8 +9,9 @@ IOCTL = re.compile(
     r"^ioctl allow \[1,(0x[0-9a-f]+),SCMP_CMP_MASKED_EQ,(0x[0-9a-f]+)\]$", re.MULTILINE
 )
 # Numbers of ioctl(2), the kind in the high byte (include/uapi): with these root changes, stops or
-# reads a whole file system through one folder of it, or gets the host's mount namespace.
+# reads a whole file system through one folder of it, or gets the host's mount namespace or console.
 CLOSED = {
+    "TIOCCONS": 0x541D,
     "XFS_IOC_SCRUB_METADATA": 0x583C,
     "XFS_IOC_PATH_TO_HANDLE": 0x5869,
     "XFS_IOC_FD_TO_HANDLE": 0x586A,
@@ -71,8 +72,8 @@ OPEN = {
     "UVM_MIGRATE": 0x0033,
     "PIDFD_GET_INFO": 0xFF0B,
 }
-# Kinds of which anything is closed: XFS, ext4, Btrfs, namespaces, bcachefs, CIFS.
-KINDS = {0x58, 0x66, 0x94, 0xB7, 0xBC, 0xCF}
+# Kinds of which anything is closed: terminals, XFS, ext4, Btrfs, namespaces, bcachefs, CIFS.
+KINDS = {0x54, 0x58, 0x66, 0x94, 0xB7, 0xBC, 0xCF}
 
 
 def allowed() -> list[int]:

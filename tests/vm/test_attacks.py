@@ -97,7 +97,9 @@ SECCOMP = {
     "console",  # by the line for devices that comes with the policy
     "host-label",
     "host-shutdown",
-    "crypto",  # also with it: see LEFT
+    "console-taken",
+    "bad-memory",  # also with it, as crypto: see LEFT
+    "crypto",
     # Remounts of a whole file system, which the docker profile cannot deny: see LEFT_DOCKER.
     "chain-host-remount-dev",
     "chain-host-remount-docker",
@@ -110,11 +112,12 @@ SECCOMP_ON: dict[str, set[str]] = {
 
 # What is left: no policy can tell a program for devices, which Docker loads, from one that reads;
 # no AppArmor of these releases is asked about mount_setattr(2), and nothing about what is said by
-# netlink (SECURITY.md has all three).
+# netlink; what madvise(2) is refused, io_uring does (SECURITY.md has all four).
 LEFT = {
     "privileged": {
         "bpf-read",
         "bpf-read-device",
+        "bad-memory",
         "crypto",
         without("bpf-load"),
         without("kernel-addresses"),

@@ -9,8 +9,10 @@
 #include <linux/netlink.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@
 /* _IOR('X', 125, __u32): FS_IOC_SHUTDOWN of Linux 6.17, and long before of ext4 and XFS */
 #define SHUTDOWN _IOR('X', 125, uint32_t)
 #define NO_SUCH_WAY 99
+#define SOFT_OFFLINE 101 /* MADV_SOFT_OFFLINE */
 #define PREVIOUS_NAMESPACE _IOR(0xb7, 12, uint64_t[2]) /* NS_MNT_GET_PREV */
 #define NEXT_NAMESPACE _IOR(0xb7, 11, uint64_t[2])     /* NS_MNT_GET_NEXT */
 #define NETLINK_OF_CRYPTO 21
@@ -84,10 +87,51 @@ void host_namespace(const struct row *row, int root, struct result *result)
 		other = ioctl(own, NEXT_NAMESPACE, info);
 	if (other < 0)
 		failed(result, "ioctl", errno == ENOTTY ? EOPNOTSUPP : errno);
+	else if (own_user_namespace())
+		stopped(result, "only the container's own namespaces");
 	else
 		harm(result, "another mount namespace is open");
 	close(other);
 	close(own);
+	(void)row;
+	(void)root;
+}
+
+/* What is written to the host's console goes to a terminal of ours, until that is closed. */
+void take_console(const struct row *row, int root, struct result *result)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int slave = -1;
+
+	if (master >= 0 && !grantpt(master) && !unlockpt(master))
+		slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		failed(result, "open a terminal", errno);
+	else if (ioctl(slave, TIOCCONS))
+		failed(result, "TIOCCONS", errno);
+	else
+		harm(result, "what the host's console is told comes to us");
+	close(slave);
+	close(master);
+	(void)row;
+	(void)root;
+}
+
+/* A page that the machine does not use again before it restarts. */
+void break_memory(const struct row *row, int root, struct result *result)
+{
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED) {
+		failed(result, "mmap", errno);
+		return;
+	}
+	page[0] = 1;
+	if (madvise(page, 4096, SOFT_OFFLINE))
+		failed(result, "madvise", errno);
+	else
+		harm(result, "a page of the host's memory is out of use");
+	munmap(page, 4096);
 	(void)row;
 	(void)root;
 }

@@ -246,6 +246,8 @@ const struct row rows[] = {
 	{"host-namespace", NULL, 0, 0, host_namespace, 0, 0},
 	{"nfs-server", by_mount, "rpc_pipefs", "/mnt/attack", nfs_server,
 	 "/proc/net/rpc/auth.unix.ip/channel", "nfsd 127.0.0.1 2147483647 attack\n"},
+	{"console-taken", NULL, 0, 0, take_console, 0, 0},
+	{"bad-memory", NULL, 0, 0, break_memory, 0, 0},
 	{"crypto", NULL, 0, 0, crypto, 0, 0},
 	{"memory-map", NULL, 0, 0, memory_map, "/proc/iomem", 0},
 	{"device-memory", NULL, 0, 0, map_device, "/sys/devices/pci*/*/resource[0-9]", 0},
