@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import files, load, policytext
@@ -161,37 +161,55 @@ def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
 
 
 def _included(host: Host, name: str) -> str | None:
-    """Text of an included file; of a folder, the includes of what the parser takes of it."""
+    """Text of an included file, None if there is none; of a folder, the includes of what the
+    parser takes of it.
+
+    Raises PhoenixError where it cannot be read: without its denies a guard would hold less.
+    """
     if not name.startswith("/"):
         name = f"{paths.APPARMOR_D}/{name}"
     try:
         if os.path.isdir(host.path(name)):
             listed = files.policy_files(host, name)
             return "".join(f'include "{path}"\n' for path in listed)
-        return host.read(name, 1 << 20).decode("utf-8", "surrogateescape")
-    except OSError:
+        text = host.read(name, files.BIGGEST_FILE)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {name}") from error
+    if len(text) > files.BIGGEST_FILE:
+        # What is behind would be missing in a guard.
+        raise PhoenixError(f"cannot read {name}: it is larger than 16 MiB.")
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _bring(host: Host, name: str, text: bytes, until: float) -> bool:
     """Makes the kernel have a variant with this text; whether it had to be loaded."""
     path = f"{paths.VARIANTS}/{name}"
+    host.own_folder(paths.VARIANTS, 0o755)
     if host.read_if_there(path) != text:
-        host.make_folder(paths.VARIANTS)
         host.replace(path, text, mode=0o600)
     file = ProfileFile(name, path, text)
-    policy = _compiled(host, file, until)
+    policy = _place_of_compiled(host, file)
+    before = _is_ours(host, policy)
+    if not before:
+        _compile(host, file, policy, until)
     mode = kernel.mode_of(kernel.profile_list(host) or b"", name)
     if mode is not None and load.is_loaded(host, name, host.read(policy)):
         return False
-    command = [*files.parser(host), "-B", "-r", host.path(policy)]
-    ran = host.run(command, timeout=load.seconds_left(until))
-    files.check_parser(file, ran.status, ran.err)
+    try:
+        _load(host, file, policy, until)
+    except PhoenixError:
+        if not before:
+            raise
+        # A full disk or a crash may have cut what was kept.
+        _compile(host, file, policy, until)
+        _load(host, file, policy, until)
     return True
 
 
-def _compiled(host: Host, file: ProfileFile, until: float) -> str:
-    """The file with the compiled policy of a variant, made unless it is there.
+def _place_of_compiled(host: Host, file: ProfileFile) -> str:
+    """Where the compiled policy of a variant is kept.
 
     Known by all that goes into it: the text with everything that it includes, the parser, the
     kernel. (The parser's own cache goes by times, and dpkg gives files those of their build.)
@@ -200,18 +218,45 @@ def _compiled(host: Host, file: ProfileFile, until: float) -> str:
     text = file.text.decode("utf-8", "surrogateescape")
     for path, part in policytext.expand(text, file.path, lambda name: _included(host, name)):
         digest.update(f"{path}\0{part}\0".encode("utf-8", "surrogateescape"))
-    folder = f"{paths.COMPILED}/{file.name}"
-    policy = f"{folder}/{digest.hexdigest()[:32]}"
-    if host.exists(policy):
-        return policy
+    return f"{paths.COMPILED}/{file.name}/{digest.hexdigest()[:32]}"
+
+
+def _is_ours(host: Host, policy: str) -> bool:
+    """Whether a compiled policy is there that nobody but root can have put there."""
+    try:
+        return not host.distrust(policy)
+    except OSError:
+        return False
+
+
+def _compile(host: Host, file: ProfileFile, policy: str, until: float) -> None:
     command = [*files.parser(host), "-QTKS", host.path(file.path)]
     ran = host.run(command, timeout=load.seconds_left(until))
     files.check_parser(file, ran.status, ran.err)
-    host.make_folder(folder)
+    folder = os.path.dirname(policy)
+    for own in (paths.COMPILED, folder):
+        host.own_folder(own, 0o755)
     for old in host.names(folder):
-        os.unlink(host.path(f"{folder}/{old}"))
+        _remove(host.path(f"{folder}/{old}"))
     host.replace(policy, ran.out, mode=0o600)
-    return policy
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _load(host: Host, file: ProfileFile, policy: str, until: float) -> None:
+    command = [*files.parser(host), "-B", "-r", host.path(policy)]
+    ran = host.run(command, timeout=load.seconds_left(until))
+    files.check_parser(file, ran.status, ran.err)
+    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
+        raise PhoenixError(
+            f"apparmor_parser loaded {policy}, but the kernel has no profile {file.name}.",
+            hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
+        )
 
 
 def compiled_size(host: Host, name: str) -> int:

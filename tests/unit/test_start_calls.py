@@ -1,6 +1,8 @@
 """The parts of a start, each called by itself: what runs, what LXC read, what is released."""
 
+import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -322,6 +324,88 @@ def test_what_a_trial_left_goes_with_it(host: FakeHost, real: Host) -> None:
     host.assign(c952=DOCKER)
     start.prepare(real, "952", "hookscript")
     assert not made.exists()
+
+
+def with_a_rule(host: FakeHost, real: Host) -> Path:
+    """The compiled policy of a started container with a rule of its own, now stopped."""
+    host.profile(DOCKER, before=MARKERS, flags="flags=(attach_disconnected) ")
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_rules": ["/srv/** r,"]}})
+    start.prepare(real, "952", "hookscript")
+    [policy] = host.path(f"{paths.COMPILED}/{DOCKER}.952").iterdir()
+    host.kernel({DOCKER: "enforce"})
+    return policy
+
+
+@pytest.mark.parametrize("left", [b"", b"POLICY\0prof"])
+def test_a_compiled_policy_that_was_cut_is_made_anew(
+    host: FakeHost, real: Host, left: bytes
+) -> None:
+    policy = with_a_rule(host, real)
+    whole = policy.read_bytes()
+    policy.write_bytes(left)
+    start.prepare(real, "952", "hookscript")
+    assert policy.read_bytes() == whole
+    assert f"{DOCKER}.952 (enforce)\n".encode() in host.read(paths.KERNEL_PROFILES)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
+@pytest.mark.parametrize("how", ["file", "open file", "folder", "open folder", "link"])
+def test_a_compiled_policy_of_somebody_else_is_not_loaded(
+    host: FakeHost, real: Host, how: str
+) -> None:
+    policy = with_a_rule(host, real)
+    whole = policy.read_bytes()
+    policy.write_bytes(whole.replace(b"/srv/** r,", b"file, mount,"))
+    if how == "file":
+        os.chown(policy, 65534, 65534)
+    elif how == "open file":
+        policy.chmod(0o666)
+    elif how == "folder":
+        os.chown(policy.parent, 65534, 65534)
+    elif how == "open folder":
+        policy.parent.parent.chmod(0o777)
+    else:
+        policy.rename(elsewhere := host.path("/tmp-of-others"))
+        os.chown(elsewhere, 65534, 65534)
+        policy.symlink_to(elsewhere)
+    if how == "folder":
+        with pytest.raises(PhoenixError, match="belongs to uid 65534"):
+            start.prepare(real, "952", "hookscript")
+        assert f"{DOCKER}.952 ".encode() not in host.read(paths.KERNEL_PROFILES)
+    else:
+        start.prepare(real, "952", "hookscript")
+        assert policy.read_bytes() == whole and not policy.is_symlink()
+        assert policy.parent.parent.stat().st_mode & 0o022 == 0
+        assert policy.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes folders of another user")
+def test_a_folder_of_variants_that_is_somebody_elses_is_not_used(
+    host: FakeHost, real: Host
+) -> None:
+    with_a_rule(host, real)
+    os.chown(host.path(paths.VARIANTS), 65534, 65534)
+    with pytest.raises(PhoenixError, match="belongs to uid 65534"):
+        start.prepare(real, "952", "hookscript")
+
+
+@pytest.mark.parametrize("spoil", ["huge", "loop"])
+def test_no_guard_is_made_without_the_denies_of_a_file_that_cannot_be_read(
+    host: FakeHost, real: Host, spoil: str
+) -> None:
+    local = f"include if exists <local/{DOCKER}>"
+    host.profile(DOCKER, local, before=MARKERS, flags="flags=(attach_disconnected) ")
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
+    path = host.write(f"/etc/apparmor.d/local/{DOCKER}", "deny /begin r,\n")
+    start.prepare(real, "952", "hookscript")
+    assert b"deny /begin r," in host.read(f"{paths.VARIANTS}/{DOCKER}.guard")
+    if spoil == "huge":
+        path.write_bytes(b"deny /begin r,\n" + b"#\n" * (9 << 20) + b"deny /end r,\n")
+    else:
+        path.unlink()
+        path.symlink_to(path)
+    with pytest.raises(PhoenixError, match="cannot read"):
+        start.prepare(real, "952", "hookscript")
 
 
 def test_the_lock_of_a_conf_is_not_waited_for(real: Host, monkeypatch: pytest.MonkeyPatch) -> None:
