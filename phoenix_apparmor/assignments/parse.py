@@ -17,9 +17,14 @@ OUR_KEYS = (
 )
 BIGGEST_JSON = (64 << 20) - 1
 TOO_BIG = "it is 64 MiB or more; that is not a list of containers."
+# Far from where Python gives up, which depends on who calls: a start would refuse what validate
+# takes.
+MOST_NESTING = 500
+TOO_DEEP = f"objects and lists are nested more than {MOST_NESTING} deep."
 # As the schema says it.
 MOST_RULES, LONGEST_RULE = 500, 2000
-RULE = re.compile(r"^[^\u0000-\u001f\u007f#]*[^\s,{],(?!\n)$")
+# Without halves of characters (surrogates), which no file in UTF-8 can hold.
+RULE = re.compile(r"^[^\u0000-\u001f\u007f#\ud800-\udfff]*[^\s,{\ud800-\udfff],(?!\n)$")
 
 
 class Assignment(NamedTuple):
@@ -90,13 +95,32 @@ def document(text: bytes, *, doubled: bool = False) -> Any:
 
         what, _, place = syntax.explain(error)
         raise PhoenixError(f"line {place.line}, column {place.column}: {what}") from error
-    except (RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise PhoenixError(TOO_DEEP) from error
+    except ValueError as error:
         raise PhoenixError(f"it is not JSON that can be read: {error}.") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("lxc_configs"), dict):
         raise PhoenixError('it has no object "lxc_configs" at its top.')
+    if _is_deep(whole):
+        raise PhoenixError(TOO_DEEP)
     if isinstance(whole, Twice) and "lxc_configs" in whole.twice and not doubled:
         raise PhoenixError("lxc_configs appears twice, and each may assign other containers.")
     return whole
+
+
+def _is_deep(value: object) -> bool:
+    """Whether objects and lists are nested deeper than MOST_NESTING."""
+    level = [value]
+    for _ in range(MOST_NESTING + 1):
+        level = [
+            child
+            for outer in level
+            for child in (outer.values() if isinstance(outer, dict) else outer)  # type: ignore[attr-defined]
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 class Twice(dict[str, Any]):

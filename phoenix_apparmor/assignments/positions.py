@@ -1,5 +1,6 @@
 """Where things stand in the text of a JSON document that json.loads has taken. Pure: no I/O."""
 
+import itertools
 import json
 import re
 from bisect import bisect_right
@@ -7,7 +8,8 @@ from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+# A choice for each character of a string would take 120 bytes of memory for it.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 
 
 class Span(NamedTuple):
@@ -41,8 +43,10 @@ def spans(text: str) -> dict[Path, list[Span]]:
     def add(key: Path, name: tuple[int, int] | None, begin: int, end: int) -> None:
         found.setdefault(key, []).append(Span(*(name or (begin, end)), begin, end))
 
-    tokens = list(_TOKEN.finditer(text))
-    for number, token in enumerate(tokens):
+    tokens = itertools.chain(_TOKEN.finditer(text), (None,))
+    for token, following in itertools.pairwise(tokens):
+        if token is None:
+            break
         kind = token[0][0]
         if kind in "{[":
             open_at.append((kind, token.start(), name))
@@ -57,7 +61,7 @@ def spans(text: str) -> dict[Path, list[Span]]:
             if open_at[-1][0] == "[":
                 last = path[-1]
                 path[-1] = last + 1 if isinstance(last, int) else last
-        elif kind == '"' and number + 1 < len(tokens) and tokens[number + 1][0] == ":":
+        elif kind == '"' and following is not None and following[0] == ":":
             path[-1] = json.loads(token[0], strict=False)
             name = token.span()
         elif kind != ":":

@@ -5,6 +5,7 @@ the same errors (tests compare the two), all of them, with line and column, for 
 """
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -106,8 +107,13 @@ class _Where:
     """Paths to findings."""
 
     def __init__(self, text: str) -> None:
-        self._spans = positions.spans(text)
+        self._text = text
         self._lines = Lines(text)
+
+    @functools.cached_property
+    def _spans(self) -> dict[Path, list[Span]]:
+        """Of all that stands there, which is much of a big document: for who has a finding."""
+        return positions.spans(self._text)
 
     def spans(self, path: Path) -> list[Span]:
         """Where a path stands; where its parent does, if it is not there."""

@@ -86,7 +86,7 @@ def test_a_bad_entry_has_its_problem_in_words(entries: Any, ctid: str, words: st
         (b"[]", "no object"),
         (b"{}", "no object"),
         (b'{"lxc_configs": []}', "no object"),
-        (b'{"lxc_configs": ' + b"[" * 100_000, "not JSON that can be read"),
+        (b'{"lxc_configs": ' + b"[" * 100_000, "nested more than"),
         (b'{"lxc_configs": {"950": {"x": ' + b"9" * 5000 + b"}}}", "not JSON that can be read"),
         (b" " * (64 << 20), "64 MiB"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import lookup, parse, positions, validate
 from phoenix_apparmor.errors import PhoenixError
-from tests.names import JSON
+from tests.names import BASE, JSON
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import on_terminal, validated
@@ -366,6 +366,48 @@ def test_a_document_of_any_depth_gets_an_answer(host: FakeHost, tmp_path: Path) 
         done = host.cli("validate", file)
         assert "Traceback" not in done.err
         assert done.status == (0 if depth == 200 else 1)
+
+
+def test_a_document_of_any_depth_gets_the_same_answer_everywhere(host: FakeHost) -> None:
+    """A start comes to it by more calls than validate."""
+    host.confined("950", BASE)
+    answers = []
+    for depth in (300, *range(480, 510, 3), *range(960, 1000, 4)):
+        nested = "[" * depth + "]" * depth
+        host.json('{"x": ' + nested + ', "lxc_configs": {"950": {}}}')
+        valid = host.cli("validate").status
+        host.path(paths.COPY).unlink(missing_ok=True)
+        assert [host.hook("950").status, host.unit("pre-start", "950").status] == [valid] * 2
+        answers.append(valid)
+    assert answers[0] == 0 and answers[-1] == 1, "the controls"
+
+
+@pytest.mark.parametrize("rule", [r"/\ud800 r,", r"deny /srv/\udcff** rw,", r"/a\udfff,"])
+def test_half_a_character_is_no_rule(host: FakeHost, rule: str) -> None:
+    """The copy of the assignments, in UTF-8, would hold another rule."""
+    host.confined("950", BASE)
+    host.json('{"lxc_configs": {"950": {"apparmor_rules": ["' + rule + '"]}}}')
+    done = host.cli("validate", "--json")
+    [found] = json.loads(done.out)["findings"]
+    assert done.status == 1 and found["severity"] == "error"
+    assert "apparmor_rules[0]" in found["path"]
+    done = host.hook("950")
+    assert done.status == 1 and "the rule" in done.err and "is invalid" in done.err
+    host.json(r'{"lxc_configs": {"950": {"apparmor_rules": ["/\ud83d\ude00 r,"]}}}')
+    assert host.cli("validate").status == 0
+    assert host.hook("950").status == 0, "the control: a whole one"
+
+
+def test_a_big_document_that_is_right_costs_little(host: FakeHost, tmp_path: Path) -> None:
+    numbers = "1," * (1 << 20)
+    text = '{"lxc_configs": {"950": {}}, "x": "' + "a" * (8 << 20) + f'", "y": [{numbers}1]}}'
+    file = write(tmp_path, text)
+    command = (f"ulimit -v 400000; exec {PYTHON} -B -m phoenix_apparmor --root {host.root}"
+               f" validate {file}")  # fmt: skip
+    done = host.run("sh", "-c", command, PYTHONPATH=str(REPO))
+    assert done.status == 0, done
+    spans = positions.spans('{"a": "' + "x" * (1 << 20) + '\\"", "b": 1}')
+    assert set(spans) == {(), ("a",), ("b",)}
 
 
 @pytest.mark.parametrize(
