@@ -92,14 +92,32 @@ def confs(host: Host, folder: str = paths.CONF_FOLDER, node: str = "") -> Iterat
     One that is destroyed while we look is not there. Raises PhoenixError where they cannot be
     read.
     """
+    for _, conf in each_conf(host, folder, node):
+        if isinstance(conf, PhoenixError):
+            raise conf
+        yield conf
+
+
+def each_conf(
+    host: Host, folder: str = paths.CONF_FOLDER, node: str = ""
+) -> Iterator[tuple[str, Conf | PhoenixError]]:
+    """As confs, for who has something to say of the others: (CTID, conf or why it is unread).
+
+    Raises PhoenixError where the folder cannot be read.
+    """
     try:
-        for ctid in ctids_in(host, folder):
-            path = f"{folder}/{ctid}.conf"
-            text = host.read_if_there(path)
-            if text is not None:
-                yield Conf(ctid, path, text, node)
+        names = ctids_in(host, folder)
     except OSError as error:
         raise from_os_error(error, f"cannot read {error.filename or folder}") from error
+    for ctid in names:
+        path = f"{folder}/{ctid}.conf"
+        try:
+            text = host.read_if_there(path)
+        except OSError as error:
+            yield ctid, from_os_error(error, f"cannot read {path}")
+            continue
+        if text is not None:
+            yield ctid, Conf(ctid, path, text, node)
 
 
 def check_ctid(text: str) -> None:

@@ -258,9 +258,9 @@ def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> Non
         )
 
 
-def init_pid(host: Host, ctid: str) -> int | None:
+def init_pid(host: Host, ctid: str, *, timeout: float = LXC_INFO_SECONDS) -> int | None:
     """Process id of the container's init as the host sees it; None if it does not run."""
-    ran = host.run(["lxc-info", "-n", ctid, "-p", "-H"], timeout=LXC_INFO_SECONDS)
+    ran = host.run(["lxc-info", "-n", ctid, "-p", "-H"], timeout=timeout)
     out = ran.out.strip()
     return int(out) if ran.status == 0 and out.isdigit() else None
 

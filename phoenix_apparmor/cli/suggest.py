@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup, parse, validate
-from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.suggest import evidence, insert, json_file, report
 from phoenix_apparmor.suggest.report import Suggestion
-from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, wrap
+from phoenix_apparmor.terminal.output import YELLOW, Progress, has_colour, room, warn, wrap
 from phoenix_apparmor.terminal.table import Cell, Column, table
 
 if TYPE_CHECKING:
@@ -55,12 +55,13 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def run(host: Host, args: argparse.Namespace) -> int:
-    """0; what there is to do is no error."""
+    """0, 1 if a container cannot be looked at; what there is to do is no error."""
     source, managed = _managed(host)
     progress = Progress(sys.stderr)
     here = containers.here(host)
     try:
-        found = _look(host, tuple(here if args.all else args.ctids), managed, progress.say)
+        named = tuple(here if args.all else args.ctids)
+        found, unread = _look(host, named, managed, progress.say)
     finally:
         progress.clear()
     if args.json:
@@ -72,12 +73,15 @@ def run(host: Host, args: argparse.Namespace) -> int:
         _print(_text(found, len(here), room(sys.stdout), colour=colour))
         if not args.ctids and not args.all:
             _print(_without_profile(here, managed, room(sys.stdout)))
+    for error in unread:
+        warn(str(error))
     if args.write:
-        return _write(host, source, report.entries(found, trial=args.trial), args)
+        status = _write(host, source, report.entries(found, trial=args.trial), args)
+        return status or (1 if unread else 0)
     new = report.entries(found, trial=args.trial)
     if new and not args.json:
         _print(_to_paste(source, new, room(sys.stdout)))
-    return 0
+    return 1 if unread else 0
 
 
 def _managed(host: Host) -> tuple[str, dict[str, str]]:
@@ -102,10 +106,12 @@ def _managed(host: Host) -> tuple[str, dict[str, str]]:
 
 def _look(
     host: Host, ctids: tuple[str, ...], managed: dict[str, str], say: Callable[[str], None]
-) -> list[Suggestion]:
+) -> tuple[list[Suggestion], list[PhoenixError]]:
+    """(what is suggested, why some containers cannot be looked at)."""
     chosen = evidence.chosen(host, ctids, frozenset(managed))
     running = containers.running(host) if chosen else frozenset()
     result = []
+    unread = []
 
     @functools.cache
     def rules_of(name: str) -> rules.Profile | None:
@@ -121,8 +127,11 @@ def _look(
             seen = evidence.collect(host, ctid, running)
         except FileNotFoundError:
             continue  # destroyed meanwhile
+        except OSError as error:
+            unread.append(from_os_error(error).about(ctid))
+            continue
         result.append(report.suggest(seen, managed.get(ctid, ""), rules_of))
-    return result
+    return result, unread
 
 
 def _print(text: str) -> None:

@@ -13,6 +13,7 @@ from phoenix_apparmor.cluster.migration import Move
 from phoenix_apparmor.cluster.node_report import NodeReport, ProfileHere
 from phoenix_apparmor.cluster.nodes import Node
 from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
@@ -159,7 +160,8 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
                     confs[ctid] = conf
         all_nodes.append(_without_containers(node))
     if ctids:
-        confs |= {c.ctid: c for c in containers.confs(host) if c.ctid in ctids}
+        own = ((c, conf) for c, conf in containers.each_conf(host) if c in ctids)
+        confs |= {c: conf for c, conf in own if not isinstance(conf, PhoenixError)}
     seen = Overview(
         who.me,
         who.quorate,

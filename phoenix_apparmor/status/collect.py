@@ -1,6 +1,7 @@
 """A host -> the report of status. Reads only; what cannot be known is said as unknown."""
 
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,8 +14,11 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import variants
 from phoenix_apparmor.status import profiles, report
 from phoenix_apparmor.status.profiles import Progress
-from phoenix_apparmor.status.report import Container, Note, Report
+from phoenix_apparmor.status.report import Container, Note, Report, Verdict
 from phoenix_apparmor.trial import Seen
+
+# Seconds for all running containers that do not say which process is their init.
+PATIENCE = 40.0
 
 
 def inspect(
@@ -34,7 +38,12 @@ def inspect(
     this user may not read the configurations.
     """
     known = known or lookup.everyone(host, save=False)
-    confs = dict(_here_confs(host))
+    confs: dict[str, bytes | None] = {}
+    unread: dict[str, Note] = {}
+    for ctid, conf in _here_confs(host):
+        confs[ctid] = None if isinstance(conf, PhoenixError) else conf
+        if isinstance(conf, PhoenixError):
+            unread[ctid] = Note(conf.what, conf.hint)
     _check_named((*ctids, *named), known, confs, others)
     chosen = [ctid for ctid in confs if not ctids or ctid in ctids]
     running = containers.running(host)
@@ -43,11 +52,13 @@ def inspect(
     blocks = {profile.name: profile.blocks for profile in looked_at}
     seen = trial.seen(host, _trials(known, chosen, running))
     found = []
+    inits = _Inits(host)
     for number, ctid in enumerate(chosen):
         if running is not None and ctid in running:
             progress(f"asking the kernel about CT {ctid} ({number + 1} of {len(chosen)})")
         runs = None if running is None else ctid in running
-        here = _here(host, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks)
+        here = _here(inits, ctid, known.of(ctid), confs[ctid], runs, ctid in failed, blocks)
+        here = _without_conf(here, unread[ctid]) if ctid in unread else here
         here = _with_trial(here, seen.get(ctid))
         found.append(_with_own_profiles(host, here, known.of(ctid)))
     elsewhere = [c for c in known.assigned if c not in confs and c not in others]
@@ -123,16 +134,45 @@ def _check_named(
             )
 
 
-def _here_confs(host: Host) -> Iterator[tuple[str, bytes | None]]:
-    """(CTID, text of its .conf) of this node; without Proxmox None, LXC's own is all there is."""
+def _here_confs(host: Host) -> Iterator[tuple[str, bytes | PhoenixError | None]]:
+    """(CTID, text of its .conf, or why it cannot be read) of this node.
+
+    Without Proxmox None: LXC's own is all there is.
+    """
     if host.exists(paths.CONF_FOLDER):
-        yield from ((conf.ctid, conf.text) for conf in containers.confs(host))
+        for ctid, conf in containers.each_conf(host):
+            yield ctid, conf if isinstance(conf, PhoenixError) else conf.text
     else:
         yield from ((ctid, None) for ctid in containers.here(host))
 
 
+class _Inits:
+    """Asks LXC for the init of one running container after the other.
+
+    Who does not answer gets ever less time, so that a thousand who do not keep nobody waiting:
+    one that answers needs a fiftieth of a second.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._left = PATIENCE
+
+    def of(self, ctid: str) -> tuple[int | None, str | None, str]:
+        """(its process id, what the kernel enforces on it, why that is unknown)."""
+        if self._left <= 0:
+            return None, None, "lxc-info did not answer for others, so it was not asked."
+        begin = time.monotonic()
+        try:
+            pid = start.init_pid(self.host, ctid, timeout=max(1.0, self._left / 2))
+        except PhoenixError as error:
+            self._left -= time.monotonic() - begin
+            return None, None, error.what
+        label = kernel.label_of(self.host, pid) if pid is not None else None
+        return pid, label, "Run it as root." if label is None else ""
+
+
 def _here(
-    host: Host,
+    inits: _Inits,
     ctid: str,
     assignment: Assignment | None,
     conf: bytes | None,
@@ -140,13 +180,14 @@ def _here(
     failed: bool,
     blocks: Mapping[str, str],
 ) -> Container:
-    pid, label = _init(host, ctid) if runs else (None, None)
+    host = inits.host
+    pid, label, unknown = inits.of(ctid) if runs else (None, None, "")
     why = blocks.get(assignment.name, "") if assignment is not None else ""
     verdict, notes = report.judge(
         ctid, assignment, conf, label, running=runs, failed=failed, blocks=why
     )
     if runs and label is None:
-        notes += (Note("it runs, but its label cannot be read.", "Run it as root."),)
+        notes += (Note("it runs, but its label cannot be read.", unknown),)
     if verdict == "ok" and assignment is not None and pid is not None and label is not None:
         missing = start.shortfall(host, ctid, assignment, pid, label)
         if missing is not None:
@@ -166,13 +207,10 @@ def _here(
     )
 
 
-def _init(host: Host, ctid: str) -> tuple[int | None, str | None]:
-    """(pid of the container's init, what the kernel enforces on it); None: nobody can see it."""
-    try:
-        pid = start.init_pid(host, ctid)
-    except PhoenixError:
-        return None, None
-    return pid, kernel.label_of(host, pid) if pid is not None else None
+def _without_conf(found: Container, why: Note) -> Container:
+    """A container whose .conf cannot be read: what is wrong beside that is still wrong."""
+    verdict: Verdict = found.verdict if found.verdict in report.OFF else "unknown"
+    return replace(found, in_conf=None, verdict=verdict, notes=(why, *found.notes))
 
 
 def in_conf(conf: bytes) -> str:
@@ -191,7 +229,10 @@ def _in_runtime(host: Host, ctid: str) -> str | None:
 
 
 def _lxc_name(host: Host, ctid: str) -> str | None:
-    text = host.read_if_there(paths.runtime(ctid)) or b""
+    try:
+        text = host.read_if_there(paths.runtime(ctid)) or b""
+    except OSError:
+        return None
     for setting in map(lxcconf.setting_of, text.split(b"\n")):
         if setting is not None and setting[0] == b"lxc.uts.name":
             return ctconf.as_text(setting[1])

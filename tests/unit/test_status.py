@@ -1,6 +1,7 @@
 """status: the real command on fake hosts, whole outputs in golden files."""
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_apparmor import __version__
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.status import collect
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
@@ -24,6 +27,56 @@ def test_a_host_with_one_of_each_verdict(mixed: FakeHost) -> None:
     done = mixed.cli("status")
     assert_golden("status-mixed.txt", done.out)
     assert (done.status, done.err) == (2, "")
+
+
+@pytest.mark.parametrize(("spoil", "ctid"), [("folder", "100"), ("fifo", "950"), ("loop", "960")])
+def test_a_conf_that_cannot_be_read_hides_no_other(quiet: FakeHost, spoil: str, ctid: str) -> None:
+    before = {c["ctid"]: c for c in json.loads(quiet.cli("status", "--json").out)["containers"]}
+    path = quiet.path(f"/etc/pve/lxc/{ctid}.conf")
+    path.unlink()
+    if spoil == "folder":
+        path.mkdir()
+    elif spoil == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    done = quiet.cli("status", "--json")
+    after = {c["ctid"]: c for c in json.loads(done.out)["containers"]}
+    assert done.status == 2 and list(after) == list(before)
+    bad = after.pop(ctid)
+    assert bad["verdict"] == "unknown" and bad["in_conf"] is None
+    assert bad["label"] == before.pop(ctid)["label"]
+    assert f"/etc/pve/lxc/{ctid}.conf" in bad["notes"][0]["what"]
+    assert after == before
+    assert quiet.cli("status").status == 2
+    assert quiet.cli("status", "--check").status == 3
+    assert quiet.cli("status", "--prometheus").status == 2
+    assert quiet.cli("status", "--cluster").status == 2
+    for other in (*after, ctid):
+        assert quiet.cli("status", "--cluster", other).status == (2 if other == ctid else 0)
+    done = quiet.cli("suggest", "--all")
+    assert done.status == 1 and f"CT {ctid}: " in done.err
+    assert all(f"CT {other} " in done.out for other in after)
+
+
+def test_lxc_that_does_not_answer_is_not_asked_for_ever(
+    quiet: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = quiet.write("/fake/bin/lxc-info", "#!/bin/sh\necho >>$FAKE_ROOT/asked\nsleep 60\n")
+    hung.chmod(0o755)
+    for key, value in quiet.environment.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PATH", f"{hung.parent}:{quiet.environment['PATH']}")
+    monkeypatch.setattr(collect, "PATIENCE", 2.5)
+    for ctid in range(200, 230):
+        container(quiet, str(ctid), "x", None)
+        quiet.running(str(ctid), "unconfined", 5000 + ctid)
+    begin = time.monotonic()
+    found = collect.inspect(Host(str(quiet.root)), progress=lambda _: None)
+    assert time.monotonic() - begin < 8
+    assert 2 <= len(quiet.read("/asked").splitlines()) <= 4
+    managed = [c for c in found.containers if c.assigned and c.running]
+    assert managed and all(c.verdict == "unknown" and c.label is None for c in managed)
 
 
 def test_names_are_cut_for_a_terminal_only(mixed: FakeHost) -> None:
