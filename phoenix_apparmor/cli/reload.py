@@ -3,10 +3,10 @@
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from phoenix_apparmor import kernel, paths
+from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
@@ -44,10 +44,11 @@ def run(host: Host, args: argparse.Namespace) -> int:
     assigned = everyone.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
     chosen = _named(host, args.profiles) if args.profiles else files.ours(host, wanted)
-    if not chosen:
+    failed = 0 if args.profiles else _tell_of_the_rest(host, chosen, everyone)
+    if not chosen and not failed:
         say(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0
-    unchanged = failed = done = 0
+    unchanged = done = 0
     for outcome in load.reload(host, chosen, dry_run=args.dry_run):
         if outcome.action == "unchanged":
             unchanged += 1
@@ -68,6 +69,34 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if unchanged and not done and not failed:
         say(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
     return 1 if failed else 0
+
+
+def _tell_of_the_rest(
+    host: Host, found: Iterable[files.ProfileFile], everyone: Mapping[str, Assignment]
+) -> int:
+    """Says which profiles should be there and have no text; how many."""
+    unread = list(_without_file(host, found, everyone))
+    for name, error in unread:
+        warn(f"failed {name}: {error}")
+        host.journal(ERROR, f"failed {name}: {' '.join(error.lines())}", profile=name)
+    return len(unread)
+
+
+def _without_file(
+    host: Host, found: Iterable[files.ProfileFile], everyone: Mapping[str, Assignment]
+) -> Iterator[tuple[str, PhoenixError]]:
+    """Profiles that this node's containers need, or that we ship: why there is no text of them."""
+    assigned = (everyone.get(ctid) for ctid in containers.here(host))
+    needed = {a.profile for a in assigned if a is not None and a.name and a.profile is not None}
+    needed |= {name for name in paths.SHIPPED if host.exists(f"{paths.APPARMOR_D}/{name}")}
+    for name in sorted(needed - {file.name for file in found}):
+        try:
+            if files.find(host, name) is None:
+                what = f"no file in {paths.APPARMOR_D} holds this profile."
+                hint = f"Put {paths.APPARMOR_D}/{name} back, or correct the name in the JSON."
+                yield name, PhoenixError(what, hint=hint)
+        except PhoenixError as error:
+            yield name, error
 
 
 def _named(host: Host, names: list[str]) -> list[files.ProfileFile]:

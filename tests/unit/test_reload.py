@@ -1,5 +1,7 @@
 """reload: files -> kernel, only what differs."""
 
+import os
+
 import pytest
 
 from tests.names import BASE, DOCKER
@@ -54,6 +56,32 @@ def test_one_bad_profile_does_not_stop_the_others(host: FakeHost) -> None:
     assert f"failed {BASE}: profile {BASE} does not compile: AppArmor parser error" in done.err
     assert f"local/{BASE} at line" in done.err
     assert held == host.read(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1/raw_sha256")
+
+
+@pytest.mark.parametrize("how", ["gone", "loop", "huge", "fifo", "emptied"])
+def test_a_profile_without_a_text_is_no_success(host: FakeHost, how: str) -> None:
+    host.conf("952")
+    host.assign(c952=BASE)
+    assert host.cli("reload").status == 0
+    path = host.path(f"/etc/apparmor.d/{BASE}")
+    text = path.read_bytes()
+    path.unlink()
+    if how == "loop":
+        path.symlink_to(path)
+    elif how == "huge":
+        path.write_bytes(text + b"#" * (17 << 20))
+    elif how == "fifo":
+        os.mkfifo(path)
+    elif how == "emptied":
+        path.write_bytes(b"")
+    host.profile(DOCKER, body="  deny /x rw,")
+    done = host.cli("reload")
+    assert done.status == 1 and f"failed {BASE}: " in done.err
+    assert done.out == f"replaced {DOCKER}\n", "the others are loaded"
+    host.path(f"/etc/apparmor.d/{DOCKER}").unlink()
+    assert host.cli("reload").status == 1
+    host.json({})
+    assert host.cli("reload").status == (0 if how == "gone" else 1), "nobody needs it"
 
 
 def test_a_dry_run_loads_nothing(host: FakeHost) -> None:
