@@ -4,7 +4,6 @@ It is read as LXC reads it: ``key = value`` only, ``#`` comments, the last one w
 path's limits are those of ctconf.
 """
 
-from phoenix_apparmor import paths
 from phoenix_apparmor.ctconf import (
     BLANK,
     DEAD_KEY,
@@ -132,14 +131,15 @@ def has_seccomp(text: bytes) -> bool:
 
 
 def with_our_lines(
-    text: bytes, label: str | None, *, namespace: bool = False, seccomp: bool = False
+    text: bytes, label: str | None, *, namespace: bool = False, seccomp: str = ""
 ) -> bytes:
     """Runtime configuration with what we add, in a marked block at its end: the last one wins.
 
     label: for the profile, None: the plain line above is right as it is. The plain line stays
-    what Proxmox generated. With a policy namespace, allow_nesting brings the unmasked proc and
-    sysfs without which the kernel lets no user namespace mount proc; /sys/kernel/security is
-    how the container's tools reach it. What an included file says of these is taken back.
+    what Proxmox generated. seccomp: path of the policy, "" for LXC's own. With a policy
+    namespace, allow_nesting brings the unmasked proc and sysfs without which the kernel lets no
+    user namespace mount proc; /sys/kernel/security is how the container's tools reach it. What an
+    included file says of these is taken back.
     """
     text = without_our_lines(text)
     lines = _instead_of_includes(text)
@@ -148,7 +148,7 @@ def with_our_lines(
     if namespace:
         lines += [NESTING_KEY + b" = 1", SECURITYFS_ENTRY]
     if seccomp:
-        lines += [SECCOMP_KEY + b" = " + as_bytes(paths.SECCOMP), NO_HOST_CONSOLE]
+        lines += [SECCOMP_KEY + b" = " + as_bytes(seccomp), NO_HOST_CONSOLE]
     if not lines:
         return text
     if text and not text.endswith(b"\n"):

@@ -40,9 +40,13 @@ NAMESPACE_MARKER = b"# phoenix-apparmor: policy-namespace"
 
 # The one that asks for our seccomp policy for each of its privileged containers.
 SECCOMP_MARKER = b"# phoenix-apparmor: privileged-seccomp"
-# A conffile, as it must outlive the package's removal: LXC reads it at each start, and lxc-attach
+# Beside it: none of them runs containers, which Docker does by programs of bpf(2).
+WITHOUT_BPF_MARKER = b"# phoenix-apparmor: without-bpf"
+# Conffiles, as they must outlive the package's removal: LXC reads one at each start, and lxc-attach
 # (pct enter) again while the container runs (lxc attach.c, fetch_seccomp; seen on 5.0 and 6.0).
-SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
+SECCOMP_FOLDER = "/etc/phoenix-apparmor"
+SECCOMP = SECCOMP_FOLDER + "/privileged.seccomp"
+SECCOMP_WITHOUT_BPF = SECCOMP_FOLDER + "/privileged-without-bpf.seccomp"
 
 # Written at each start and stop of a container; systemd watches its folder and has this node's
 # report published (hooks/phoenix-apparmor-publish.path, which makes the folder).
@@ -95,6 +99,13 @@ def is_node(name: str) -> bool:
 def asks_for(profile: bytes, marker: bytes) -> bool:
     """Whether a profile's text has a marker: a line of its own, whatever blanks are around it."""
     return marker in profile and any(line.strip() == marker for line in profile.split(b"\n"))
+
+
+def seccomp_policy(profile: bytes) -> str:
+    """The seccomp policy for privileged containers for which a profile's text asks; "": none."""
+    if not asks_for(profile, SECCOMP_MARKER):
+        return ""
+    return SECCOMP_WITHOUT_BPF if asks_for(profile, WITHOUT_BPF_MARKER) else SECCOMP
 
 
 def is_shared(source: str) -> bool:

@@ -96,14 +96,14 @@ def _has_our_lines(
     """Whether the lines that we add are just those that its profile and its entry ask for."""
     if b"\nprofile " + name.encode() + b" " not in profile:
         return False
-    namespace = seccomp = False
+    namespace, seccomp = False, ""
     if lxcconf.is_unprivileged(runtime):
         namespace = paths.asks_for(profile, paths.NAMESPACE_MARKER) and not plain
     else:
-        seccomp = paths.asks_for(profile, paths.SECCOMP_MARKER) and not lxcconf.has_seccomp(runtime)
+        seccomp = "" if lxcconf.has_seccomp(runtime) else paths.seccomp_policy(profile)
     if namespace and not host.exists(kernel.namespace_path(lxcconf.namespace_of(ctid))):
         return False
-    if seccomp and not host.exists(paths.SECCOMP):
+    if seccomp and not host.exists(seccomp):
         return False
     label = lxcconf.label(names, ctid, namespace=namespace)
     return runtime == lxcconf.with_our_lines(

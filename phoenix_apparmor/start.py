@@ -217,17 +217,17 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     if profile is None:
         return lxcconf.with_our_lines(runtime, None)
     file = files.asked(host, profile)
-    namespace = seccomp = False
+    namespace, seccomp = False, ""
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace
         namespace = wanted and host.exists(paths.NAMESPACES)
     else:
-        seccomp = file.wants_seccomp and not lxcconf.has_seccomp(runtime)
+        seccomp = "" if lxcconf.has_seccomp(runtime) else file.seccomp
     if namespace:
         _make_namespace(host, ctid)
-    if seccomp and not host.exists(paths.SECCOMP):
+    if seccomp and not host.exists(seccomp):
         raise PhoenixError(
-            f"{paths.SECCOMP} is missing, which guards a privileged container.",
+            f"{seccomp} is missing, which guards a privileged container.",
             hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
             "phoenix-apparmor",
         )
@@ -296,8 +296,8 @@ def shortfall(
     privileged = kernel.is_privileged(host, pid)
     if not stacked and _has_nesting(host, ctid, runtime):
         return Shortfall("runs with allow_nesting, which an included file sets", weaker=True)
-    if file is not None and privileged and file.wants_seccomp:
-        return _without_seccomp(host, ctid, pid, runtime)
+    if file is not None and privileged and file.seccomp:
+        return _without_seccomp(host, ctid, pid, runtime, file.seccomp)
     namespace = file is not None and file.wants_namespace and assignment.policy_namespace
     if namespace and possible and privileged is False and not stacked:
         return Shortfall("runs without its policy namespace", weaker=False)
@@ -312,16 +312,18 @@ def _has_nesting(host: Host, ctid: str, runtime: bytes) -> bool:
     return not own and read_by_lxc(host, ctid, "lxc.apparmor.allow_nesting") == "1"
 
 
-def _without_seccomp(host: Host, ctid: str, pid: int, runtime: bytes) -> Shortfall | None:
+def _without_seccomp(
+    host: Host, ctid: str, pid: int, runtime: bytes, wanted: str
+) -> Shortfall | None:
     if lxcconf.has_seccomp(runtime):
         return None  # the admin's choice
     if kernel.seccomp_mode(host, pid) == 0:
         return Shortfall("runs without a seccomp policy, which its profile asks for", weaker=True)
     policy = read_by_lxc(host, ctid, "lxc.seccomp.profile")
-    if policy is None or not policy.startswith("/") or policy == paths.SECCOMP:
+    if policy is None or not policy.startswith("/") or policy == wanted:
         return None
     return Shortfall(
-        f"runs under the seccomp policy {policy}, its profile asks for {paths.SECCOMP}",
+        f"runs under the seccomp policy {policy}, its profile asks for {wanted}",
         weaker=True,
     )
 

@@ -134,7 +134,7 @@ def _against_home(
     if seccomp and here is None:
         unknown.append(f"which seccomp policy {home} has is unknown")
     elif seccomp and here is not None and there.seccomp not in (None, here.seccomp):
-        differs.append(f"its {paths.SECCOMP} is another text than {home}'s")
+        differs.append(f"a seccomp policy in {paths.SECCOMP_FOLDER} is another text than {home}'s")
     return differs, unknown
 
 
@@ -182,7 +182,7 @@ def _profile_hinders(
     if wants and not there.namespaces:
         yield "its kernel has no policy namespaces"
     if profile.seccomp and not conf.is_unprivileged and there.seccomp is None:
-        yield f"it has no {paths.SECCOMP}"
+        yield f"it lacks a seccomp policy in {paths.SECCOMP_FOLDER}"
 
 
 def _profile(said: NodeReport, name: str | None) -> ProfileHere | None:

@@ -51,7 +51,7 @@ class NodeReport:
     """All that a node tells the others.
 
     written: when, seconds since 1970 by its own clock. source: the JSON its assignments are of.
-    package, kernel, parser: versions, None: unknown. seccomp: SHA-256 of our seccomp policy.
+    package, kernel, parser: versions, None: unknown. seccomp: SHA-256 of our seccomp policies.
     apparmor: whether the kernel has AppArmor; namespaces: whether it has policy namespaces.
     devices: device nodes of GPUs. left_out: containers that did not fit into 1 MiB.
     """

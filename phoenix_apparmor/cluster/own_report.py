@@ -37,7 +37,7 @@ def of_node(host: Host, report: Report, node: str, now: float) -> NodeReport:
         report.source,
         kernel.profile_list(host) is not None,
         host.exists(paths.NAMESPACES),
-        _file_hash(host, paths.SECCOMP),
+        _seccomp_hash(host),
         tuple(devices(host)),
         not report.is_off,
         report.trouble,
@@ -60,7 +60,7 @@ def facts(host: Host, profile: Profile) -> Facts:
     except OSError:
         return Facts(policy=policy)
     file = ProfileFile(profile.name, profile.path, text)
-    return Facts(text_hash(host, text), policy, file.wants_namespace, file.wants_seccomp)
+    return Facts(text_hash(host, text), policy, file.wants_namespace, bool(file.seccomp))
 
 
 def text_hash(host: Host, text: bytes) -> str:
@@ -108,11 +108,15 @@ def _files_of(host: Host, path: str) -> list[str]:
     return files.policy_files(host, path) or [path]
 
 
-def _file_hash(host: Host, path: str) -> str | None:
+def _seccomp_hash(host: Host) -> str | None:
+    """Of all our seccomp policies; None where one is missing."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(host.read(path, 1 << 20)).hexdigest()
+        for path in (paths.SECCOMP, paths.SECCOMP_WITHOUT_BPF):
+            digest.update(host.read(path, 1 << 20))
     except OSError:
         return None
+    return digest.hexdigest()
 
 
 def kernel_release(host: Host) -> str | None:

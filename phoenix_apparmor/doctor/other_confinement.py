@@ -107,7 +107,7 @@ def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
     groups: dict[str, list[Conf]] = {}
     for conf in privileged:
         value = _seccomp_value(conf)
-        if value not in (None, paths.SECCOMP):
+        if value not in (None, paths.SECCOMP, paths.SECCOMP_WITHOUT_BPF):
             groups.setdefault(value or "", []).append(conf)
     for value, confs in groups.items():
         lines = [conf_edits.take_out(conf.path, r"lxc\.seccomp\.profile") for conf in confs]

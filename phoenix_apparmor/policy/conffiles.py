@@ -48,7 +48,7 @@ class Conffile(NamedTuple):
 def place_of_own(path: str) -> str:
     """Where a site's own text goes that would else be an edit of this conffile of ours."""
     folder, _, name = path.rpartition("/")
-    if path == paths.SECCOMP:
+    if path in (paths.SECCOMP, paths.SECCOMP_WITHOUT_BPF):
         return "a seccomp policy of your own, which .conf names (lxc.seccomp.profile)"
     return f"{paths.APPARMOR_D}/local/{name if folder == paths.APPARMOR_D else 'PROFILE'}"
 

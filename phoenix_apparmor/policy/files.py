@@ -35,9 +35,9 @@ class ProfileFile(NamedTuple):
         return paths.asks_for(self.text, paths.NAMESPACE_MARKER)
 
     @property
-    def wants_seccomp(self) -> bool:
-        """Whether it asks for our seccomp policy for its privileged containers."""
-        return paths.asks_for(self.text, paths.SECCOMP_MARKER)
+    def seccomp(self) -> str:
+        """The seccomp policy that it asks for for its privileged containers; "": none."""
+        return paths.seccomp_policy(self.text)
 
 
 def declared_names(text: bytes) -> list[str]:

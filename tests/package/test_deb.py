@@ -34,7 +34,7 @@ OTHERS = EXECUTABLE | {
     "/usr/lib/tmpfiles.d/phoenix-apparmor.conf",
     "/usr/share/bash-completion/completions/phoenix-apparmor",
     "/usr/share/doc/phoenix-apparmor/README.md.gz",
-    "/usr/share/doc/phoenix-apparmor/SECURITY.md",
+    "/usr/share/doc/phoenix-apparmor/SECURITY.md.gz",
     "/usr/share/doc/phoenix-apparmor/attacks.md.gz",
     "/usr/share/doc/phoenix-apparmor/changelog.gz",
     "/usr/share/doc/phoenix-apparmor/copyright",

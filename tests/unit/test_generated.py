@@ -231,9 +231,9 @@ RUNTIMES = st.lists(
 
 
 @MANY
-@given(RUNTIMES, st.sampled_from([None, "lxc-a"]), st.booleans(), st.booleans())
+@given(RUNTIMES, st.sampled_from([None, "lxc-a"]), st.booleans(), st.sampled_from(["", "/a"]))
 def test_our_block_is_the_last_word_and_goes_again(
-    text: bytes, label: str | None, namespace: bool, seccomp: bool
+    text: bytes, label: str | None, namespace: bool, seccomp: str
 ) -> None:
     new = lxcconf.with_our_lines(text, label, namespace=namespace, seccomp=seccomp)
     again = lxcconf.with_our_lines(new, label, namespace=namespace, seccomp=seccomp)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from phoenix_apparmor import lxcconf
+from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.ctconf import PROFILE_KEY
 
 RUNTIME = b"lxc.idmap = u 0 100000 65536\n# lxc.apparmor.profile = no\nlxc.apparmor.profile = a\n"
@@ -56,14 +56,14 @@ def test_unprivileged_is_who_maps_ids() -> None:
 
 
 def test_a_seccomp_policy_of_the_admins_is_seen_and_ours_is_not_one() -> None:
-    guarded = lxcconf.with_our_lines(RUNTIME, None, seccomp=True)
+    guarded = lxcconf.with_our_lines(RUNTIME, None, seccomp=paths.SECCOMP)
     assert guarded == RUNTIME + (
         b"# phoenix-apparmor: its own lines (begin)\n"
         b"lxc.seccomp.profile = /etc/phoenix-apparmor/privileged.seccomp\n"
         b"lxc.cgroup2.devices.deny = c 5:1 rwm\n"
         b"# phoenix-apparmor: its own lines (end)\n"
     )
-    assert lxcconf.with_our_lines(guarded, None, seccomp=True) == guarded
+    assert lxcconf.with_our_lines(guarded, None, seccomp=paths.SECCOMP) == guarded
     assert lxcconf.set_profile(guarded, "a") == RUNTIME
     assert not lxcconf.has_seccomp(guarded)
     assert not lxcconf.has_seccomp(b"# lxc.seccomp.profile = x\nlxc.seccomp.allow_nesting = 1\n")
@@ -119,7 +119,7 @@ def test_the_last_word_is_never_an_included_files(place: int) -> None:
     lines.insert(place, b"lxc.include = /root/extra.conf")
     text = b"\n".join(lines)
     assert read_by_lxc(text + EVIL, b"")[PROFILE_KEY][-1] == b"unconfined", "the control"
-    got = read_by_lxc(lxcconf.with_our_lines(text, None, seccomp=True), EVIL)
+    got = read_by_lxc(lxcconf.with_our_lines(text, None, seccomp=paths.SECCOMP), EVIL)
     assert got[PROFILE_KEY][-1] == b"a"
     assert got[lxcconf.NESTING_KEY][-1] == b"0"
     assert got[lxcconf.RAW_KEY] == []

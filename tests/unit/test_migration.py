@@ -28,6 +28,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         host.profile(DOCKER, before=MARKERS)
         host.load(BASE, DOCKER)
         host.write(paths.SECCOMP, "2\ndenylist\n")
+        host.write(paths.SECCOMP_WITHOUT_BPF, "2\ndenylist\n")
         for device in ("nvidia0", "nvidiactl"):
             host.write(f"/dev/{device}", "")
     cluster.container("pve2", "950", BASE, GPU)
@@ -105,8 +106,8 @@ WHY_NOT = [
     ("950", complains, f"its profile {BASE} is in complain mode"),
     ("950", without_apparmor, "its kernel runs without AppArmor"),
     ("950", without_namespaces, "its kernel has no policy namespaces"),
-    ("952", without_seccomp, f"it has no {paths.SECCOMP}"),
-    ("952", other_seccomp, f"its {paths.SECCOMP} is another text than pve1's"),
+    ("952", without_seccomp, "it lacks a seccomp policy in /etc/phoenix-apparmor"),
+    ("952", other_seccomp, "a seccomp policy in /etc/phoenix-apparmor is another text than pve1's"),
 ]
 
 

@@ -8,6 +8,12 @@ from tests.unit.fakehost import PVE_GENERATED, Done, FakeHost
 NAMESPACE_MARKER = "# phoenix-apparmor: policy-namespace\n"
 SECCOMP_MARKER = "# phoenix-apparmor: privileged-seccomp\n"
 SECCOMP = "/etc/phoenix-apparmor/privileged.seccomp"
+WITHOUT_BPF = "/etc/phoenix-apparmor/privileged-without-bpf.seccomp"
+# What a profile's file says -> the policy.
+POLICIES = {
+    SECCOMP_MARKER: SECCOMP,
+    SECCOMP_MARKER + "# phoenix-apparmor: without-bpf\n": WITHOUT_BPF,
+}
 PRIVILEGED = b"".join(x for x in PVE_GENERATED.splitlines(True) if b"idmap" not in x)
 
 
@@ -86,14 +92,20 @@ def seccomp(host: FakeHost) -> list[bytes]:
     return [x.split(b" = ")[1] for x in lines if x.startswith(b"lxc.seccomp.profile = ")]
 
 
+@pytest.mark.parametrize("markers", POLICIES)
 @pytest.mark.parametrize("way", ["hookscript", "unit"])
-def test_a_privileged_container_gets_the_seccomp_policy(host: FakeHost, way: str) -> None:
+def test_a_privileged_container_gets_the_seccomp_policy(
+    host: FakeHost, way: str, markers: str
+) -> None:
+    host.profile(BASE, before=markers)
+    host.load(BASE)
+    host.write(POLICIES[markers], "2\ndenylist\n")
     host.assign(c952=BASE)
     host.runtime("952", PRIVILEGED)
     for _ in range(2):
         done = host.hook("952") if way == "hookscript" else host.unit("pre-start", "952")
         assert done.status == 0
-        assert seccomp(host) == [SECCOMP.encode()]
+        assert seccomp(host) == [POLICIES[markers].encode()]
         host.settle()
     host.assign(c952="lxc-other")
     assert host.hook("952").status == 0
@@ -124,13 +136,19 @@ def test_a_container_that_became_unprivileged_loses_it(host: FakeHost) -> None:
     assert seccomp(host) == []
 
 
-def test_without_the_seccomp_policy_a_privileged_container_does_not_start(host: FakeHost) -> None:
+@pytest.mark.parametrize("markers", POLICIES)
+def test_without_the_seccomp_policy_a_privileged_container_does_not_start(
+    host: FakeHost, markers: str
+) -> None:
+    host.profile(BASE, before=markers)
+    host.load(BASE)
+    host.write(WITHOUT_BPF, "2\ndenylist\n")
     host.assign(c952=BASE)
     host.runtime("952", PRIVILEGED)
     host.hook("952")
     host.settle()
-    host.path(SECCOMP).unlink()
+    host.path(POLICIES[markers]).unlink()
     done = host.hook("952")
     assert done.status == 1
-    assert f"CT 952: {SECCOMP} is missing" in done.err
+    assert f"CT 952: {POLICIES[markers]} is missing" in done.err
     assert "--force-confmiss" in done.err

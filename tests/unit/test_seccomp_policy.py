@@ -1,10 +1,18 @@
 """What the seccomp policy of privileged containers lets through, by its own rules."""
 
+import os
 import re
 
 from tests.unit.fakehost import REPO
 
 POLICY = (REPO / "profiles/privileged.seccomp").read_text()
+WITHOUT_BPF = REPO / "profiles/privileged-without-bpf.seccomp"
+# The comment on bpf(2) and its rules.
+BPF = re.compile(r"^# Of bpf\(2\).*\n(?:#.*\n)+(?:bpf .*\n)+", re.MULTILINE)
+NO_BPF = """\
+# A program that bpf(2) loads runs in the host's kernel. What runs no containers does without.
+bpf errno 1
+"""
 IOCTL = re.compile(
     r"^ioctl allow \[1,(0x[0-9a-f]+),SCMP_CMP_MASKED_EQ,(0x[0-9a-f]+)\]$", re.MULTILINE
 )
@@ -90,6 +98,18 @@ def test_each_ioctl_is_let_through_by_one_rule_or_by_none() -> None:
     assert max(rules) == 1, "rules of one call must not overlap: libseccomp merges them"
     # one without a condition would let all through
     assert len(re.findall(r"^ioctl\b", POLICY, re.MULTILINE)) == len(IOCTL.findall(POLICY))
+
+
+def test_the_policy_without_bpf_is_the_other_one_but_for_bpf() -> None:
+    """LXC's policies have no includes: PHOENIX_WRITE_GOLDEN=1 makes this one of the other."""
+    head = "# From privileged.seccomp, for profiles whose containers run no others in them.\n#\n"
+    text, found = BPF.subn(NO_BPF, POLICY)
+    assert found == 1
+    text = text.replace("# LXC's seccomp", f"{head}# LXC's seccomp", 1)
+    if os.environ.get("PHOENIX_WRITE_GOLDEN"):
+        WITHOUT_BPF.write_text(text)
+    assert WITHOUT_BPF.read_text() == text
+    assert re.findall(r"^bpf.*$", text, re.MULTILINE) == ["bpf errno 1"]
 
 
 def test_calls_that_are_closed_on_purpose() -> None:

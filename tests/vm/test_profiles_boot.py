@@ -54,4 +54,5 @@ def test_our_seccomp_policy_has_all_of_lxcs(roots_vm: Machine) -> None:
 
     theirs = rules("/usr/share/lxc/config/common.seccomp")
     assert len(theirs) > 4
-    assert theirs <= rules("/etc/phoenix-apparmor/privileged.seccomp")
+    for name in ("privileged", "privileged-without-bpf"):
+        assert theirs <= rules(f"/etc/phoenix-apparmor/{name}.seccomp")

@@ -86,7 +86,7 @@ def test_each_way_to_start_counts_the_assignment_of_that_moment(
         assign(vm, {ctid: name})
         way()
         expect_label(vm, ctid, name)
-        guarded = "privileged.seccomp" in vm.read(f"/var/lib/lxc/{ctid}/config")
+        guarded = "privileged-without-bpf.seccomp" in vm.read(f"/var/lib/lxc/{ctid}/config")
         assert guarded == (not hookscript and name == BASE)
     # .conf belongs to whoever holds Proxmox' lock: the hookscript, not the drop-in.
     assert ("lxc.apparmor" in vm.read(conf_path(ctid))) == bool(hookscript)
