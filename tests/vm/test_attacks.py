@@ -98,7 +98,8 @@ SECCOMP = {
     "host-label",
     "host-shutdown",
     "console-taken",
-    "bad-memory",  # also with it, as crypto: see LEFT
+    "bad-memory",  # also with it, as the next two: see LEFT
+    "block-device",
     "crypto",
     # Remounts of a whole file system, which the docker profile cannot deny: see LEFT_DOCKER.
     "chain-host-remount-dev",
@@ -113,7 +114,7 @@ SECCOMP_ON: dict[str, set[str]] = {
 # What is left: no AppArmor of these releases is asked about mount_setattr(2), and nothing about
 # what is said by netlink; what madvise(2) is refused, io_uring does (SECURITY.md has all three).
 LEFT = {
-    "privileged": {"bad-memory", "crypto", without("kernel-addresses")},
+    "privileged": {"bad-memory", "block-device", "crypto", without("kernel-addresses")},
     # A host whose settings give these to everybody gives them to root of a container.
     "unprivileged": {"share-setattr", *map(without, SETTINGS)},
 }

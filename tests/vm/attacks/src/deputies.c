@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/genetlink.h>
 #include <linux/netlink.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 /* _IOR('X', 125, __u32): FS_IOC_SHUTDOWN of Linux 6.17, and long before of ext4 and XFS */
 #define SHUTDOWN _IOR('X', 125, uint32_t)
 #define NO_SUCH_WAY 99
+#define NBD_CONNECT 1
 #define SOFT_OFFLINE 101 /* MADV_SOFT_OFFLINE */
 #define PREVIOUS_NAMESPACE _IOR(0xb7, 12, uint64_t[2]) /* NS_MNT_GET_PREV */
 #define NEXT_NAMESPACE _IOR(0xb7, 11, uint64_t[2])     /* NS_MNT_GET_NEXT */
@@ -199,6 +201,71 @@ void crypto(const struct row *row, int root, struct result *result)
 		failed(result, "change", -answer.error.error);
 	else
 		harm(result, "the host's %s gets the priority that we say", change.driver);
+	close(fd);
+	(void)row;
+	(void)root;
+}
+
+struct message {
+	struct nlmsghdr head;
+	struct genlmsghdr generic;
+	struct nlattr attribute;
+	char text[8];
+};
+
+/* Says it and reads the answer: 0, or an error of the kernel's; its family goes to *family. */
+static int tell(int fd, struct message *message, uint16_t *family)
+{
+	char answer[4096];
+	struct nlmsghdr *head = (void *)answer;
+	struct nlattr *attribute = (void *)(answer + NLMSG_HDRLEN + GENL_HDRLEN);
+	ssize_t left;
+
+	if (send(fd, message, message->head.nlmsg_len, 0) < 0)
+		return -errno;
+	left = recv(fd, answer, sizeof(answer), 0);
+	if (left < 0)
+		return -errno;
+	if (head->nlmsg_type == NLMSG_ERROR)
+		return *(int *)NLMSG_DATA(head);
+	for (left -= NLMSG_HDRLEN + GENL_HDRLEN; left > NLA_HDRLEN && attribute->nla_len >= NLA_HDRLEN;) {
+		if (attribute->nla_type == CTRL_ATTR_FAMILY_ID)
+			*family = *(uint16_t *)(attribute + 1);
+		left -= NLA_ALIGN(attribute->nla_len);
+		attribute = (void *)((char *)attribute + NLA_ALIGN(attribute->nla_len));
+	}
+	return 0;
+}
+
+/* A disk of the host's that root here is the server of; without the server: EINVAL, if it may. */
+void block_device(const struct row *row, int root, struct result *result)
+{
+	struct message ask = {
+		.head = {sizeof(ask), GENL_ID_CTRL, NLM_F_REQUEST, 1, 0},
+		.generic = {CTRL_CMD_GETFAMILY, 1, 0},
+		.attribute = {NLA_HDRLEN + 4, CTRL_ATTR_FAMILY_NAME},
+		.text = "nbd",
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	uint16_t family = 0;
+	int error;
+
+	ask.head.nlmsg_len -= 4;
+	error = tell(fd, &ask, &family);
+	if (error || !family) {
+		failed(result, "family", error ? -error : ENOENT);
+		close(fd);
+		return;
+	}
+	ask.head.nlmsg_type = family;
+	ask.head.nlmsg_flags |= NLM_F_ACK;
+	ask.head.nlmsg_len = NLMSG_HDRLEN + GENL_HDRLEN;
+	ask.generic.cmd = NBD_CONNECT;
+	error = tell(fd, &ask, &family);
+	if (error && error != -EINVAL)
+		failed(result, "connect", -error);
+	else
+		harm(result, "the host takes a disk from us");
 	close(fd);
 	(void)row;
 	(void)root;
