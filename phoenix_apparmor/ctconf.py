@@ -57,7 +57,8 @@ def lxc_setting(line: bytes) -> tuple[bytes, bytes] | None:
 def main_section(lines: list[bytes]) -> int:
     """Number of lines that belong to the main section."""
     for number, line in enumerate(lines):
-        if header_name(line) is not None:
+        # asked here already: all other lines cost a tenth
+        if line[:1] == b"[" and header_name(line) is not None:
             return number
     return len(lines)
 
@@ -66,6 +67,8 @@ def _profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
     """(index, key, value) of each line of the main section that sets a profile."""
     found = []
     for number in range(main_section(lines)):
+        if not lines[number].startswith((PROFILE_KEY, DEAD_KEY)):
+            continue
         setting = lxc_setting(lines[number])
         if setting is not None and setting[0] in (PROFILE_KEY, DEAD_KEY):
             found.append((number, *setting))
