@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     Check("json-one", "which JSON is used", json_file.one_file),
     Check("json-owner", "who can write the JSON", json_file.owner),
     Check("json-content", "whether the JSON can be used", json_file.content),
+    Check("conf-readable", "whether each configuration can be read", containers.unread),
     Check("sections", "what waits in snapshots and pending changes", containers.sections),
     Check("profile-lines", "whether profile lines are right", containers.profile_lines),
     Check("lost-lines", "whether Proxmox reads each line", containers.lost),

@@ -9,6 +9,7 @@ from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding, Severity
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
@@ -24,7 +25,7 @@ def sections(host: Host) -> Iterator[Finding]:
     pending: list[tuple[Conf, str]] = []
     snapshots: dict[str, list[str]] = {}
     paths_of: dict[str, str] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         for section, value in _odd_sections(conf).items():
             if section == "pve:pending":
                 pending.append((conf, value))
@@ -76,7 +77,7 @@ def profile_lines(host: Host) -> Iterator[Finding]:
     managed = reading.managed(host)
     listing = reading.modes_if_known(host)
     causes: dict[tuple[Wrong, ...], list[Conf]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         wrong = tuple(_wrong_lines(host, conf, listing))
         if wrong:
             causes.setdefault(wrong, []).append(conf)
@@ -199,10 +200,23 @@ def _add_to_json(confs: Iterable[Conf]) -> str:
     )
 
 
+def unread(host: Host) -> Iterator[Finding]:
+    """Configurations that cannot be read: no other check says anything of these containers."""
+    for ctid, conf in containers.each_conf(host):
+        if isinstance(conf, PhoenixError):
+            yield Finding(
+                "error",
+                f"CT {ctid} cannot be started or checked: its configuration cannot be read.",
+                conf.what,
+                advice=conf.hint,
+                ctids=(ctid,),
+            )
+
+
 def lost(host: Host) -> Iterator[Finding]:
     """Indented lines: Proxmox warns of them and loses them at its next rewrite of the file."""
     found: dict[str, list[Conf]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         for line in pveconf.lost_lines(conf.main):
             found.setdefault(line, []).append(conf)
     for line, confs in found.items():
@@ -229,7 +243,7 @@ def lost(host: Host) -> Iterator[Finding]:
 def hidden(host: Host) -> Iterator[Finding]:
     """A leftover of old instructions: AppArmor hidden from the programs in a container."""
     found = []
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         for key, value in conf.lxc():
             words = value.split()
             if key == "lxc.mount.entry" and len(words) > 1 and words[1].strip("/") == HIDDEN:
@@ -259,7 +273,7 @@ CONFINING = ("lxc.apparmor.", "lxc.aa_profile", "lxc.seccomp.", "lxc.cap.")
 def includes(host: Host) -> Iterator[Finding]:
     """Files that .conf includes and that say how the container is confined."""
     found: dict[tuple[str, str], list[Conf]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         for key, value in conf.lxc():
             if key == INCLUDE_KEY:
                 for line in _confining(host, value):
@@ -307,7 +321,7 @@ def verdicts(host: Host) -> Iterator[Finding]:
     listing = reading.modes_if_known(host)
     told = {
         conf.ctid
-        for conf in containers.confs(host)
+        for conf in reading.confs(host)
         if conf.profile == "generated" or any(_wrong_lines(host, conf, listing))
     }
     causes: dict[tuple[str, str], list[report.Container]] = {}

@@ -8,7 +8,6 @@ with just the version of the host's kernel module. After a driver's upgrade on o
 import re
 from collections.abc import Iterable, Iterator
 
-from phoenix_apparmor import containers
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import devices, reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -52,7 +51,7 @@ def _of_containers(host: Host, module: str) -> Iterator[Finding]:
     other: dict[tuple[str, ...], list[Conf]] = {}
     without: list[Conf] = []
     unseen: list[Conf] = []
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         if not any(map(devices.GPU.fullmatch, devices.named_nodes(conf))):
             continue
         found = inside(host, conf)

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, labels, paths
+from phoenix_apparmor import labels, paths
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import conf_edits, reading
@@ -39,7 +39,7 @@ def overridden(host: Host) -> Iterator[Finding]:
     allows = _Rules(host)
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
     futile: dict[tuple[str, ...], list[Conf]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         profile = conf.profile
         if not profile or profile == "generated":
             continue
@@ -197,7 +197,7 @@ def generated(host: Host) -> Iterator[Finding]:
     """
     known = reading.assigned(host)
     without: list[Conf] = []
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         assignment = known.get(conf.ctid)
         is_assigned = assignment is not None and labels.honest(assignment.name) == "generated"
         if not is_assigned and conf.profile != "generated":
@@ -234,7 +234,7 @@ def _without_nesting(value: str | None) -> str:
 def explicit_generated(host: Host) -> Iterator[Finding]:
     """A line that says "generated": Proxmox then leaves out what goes with its profile."""
     managed = reading.managed(host)
-    found = [conf for conf in containers.confs(host) if conf.profile == "generated"]
+    found = [conf for conf in reading.confs(host) if conf.profile == "generated"]
     if not found:
         return
     ctids = tuple(conf.ctid for conf in found)
@@ -259,7 +259,7 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
     """AppArmor lines of the user's own that are for the generated profile."""
     raw: dict[str, list[Conf]] = {}
     nesting: list[Conf] = []
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         if conf.profile in (None, "generated"):
             continue
         settings = list(conf.lxc())

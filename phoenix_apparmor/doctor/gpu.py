@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, pveconf
+from phoenix_apparmor import pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -30,7 +30,7 @@ def nodes(host: Host) -> Iterator[Finding]:
     """NVIDIA nodes that a configuration names: on the host, and all that CUDA needs."""
     absent: dict[str, list[str]] = {}
     lacking: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         named = devices.named_nodes(conf)
         for node in named:
             if not host.exists(node):
@@ -84,7 +84,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
     assigned = {c for name, ctids in wanted.items() if "nvidia" in name for c in ctids}
     without = [
         conf
-        for conf in containers.confs(host)
+        for conf in reading.confs(host)
         if conf.ctid in assigned
         and not devices.named_nodes(conf)
         and not _has_hook(conf)
@@ -109,7 +109,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
 
 def hook(host: Host) -> Iterator[Finding]:
     """NVIDIA's hook for LXC: what it needs on the host, and to be asked for a GPU."""
-    found = [conf for conf in containers.confs(host) if _has_hook(conf)]
+    found = [conf for conf in reading.confs(host) if _has_hook(conf)]
     if not found:
         return
     ctids = tuple(conf.ctid for conf in found)
@@ -165,7 +165,7 @@ def _asks(conf: Conf) -> bool:
 
 def majors(host: Host) -> Iterator[Finding]:
     """Device numbers written into .conf that are another driver's or nobody's by now."""
-    concerned = [conf for conf in containers.confs(host) if _is_gpu(conf) and _numbers(conf)]
+    concerned = [conf for conf in reading.confs(host) if _is_gpu(conf) and _numbers(conf)]
     if not concerned:
         return
     registered = char_majors(host)

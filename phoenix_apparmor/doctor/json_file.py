@@ -78,7 +78,7 @@ def _bad_entries(host: Host, known: lookup.Known) -> Iterator[Finding]:
             if kind.count("Rename it to"):
                 kind = re.sub(r'Rename it to "[^"]*"', "Rename it", kind)
             bad.setdefault((kind, bool(assignment.name)), []).append(ctid)
-    here = {conf.ctid for conf in containers.confs(host)}
+    here = {conf.ctid for conf in reading.confs(host)}
     for (_, has_last), ctids in bad.items():
         first = known.assigned[ctids[0]]
         number = len(ctids) - 1

@@ -5,7 +5,7 @@ What is left to root in a privileged container was measured: README, "Security".
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, kernel, paths, pveconf
+from phoenix_apparmor import kernel, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -24,7 +24,7 @@ def other_locks(host: Host) -> Iterator[Finding]:
     """Privileged containers that the JSON names, and what is open in them besides."""
     known = reading.assigned(host)
     privileged = [
-        conf for conf in containers.confs(host) if conf.ctid in known and not conf.is_unprivileged
+        conf for conf in reading.confs(host) if conf.ctid in known and not conf.is_unprivileged
     ]
     open_calls = [conf for conf in privileged if _seccomp_value(conf) == ""]
     for confs, walls in (

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, kernel, labels, paths
+from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -157,7 +157,7 @@ def edited(host: Host) -> Iterator[Finding]:
 
 def deprecated(host: Host) -> Iterator[Finding]:
     """The deprecated profile: there, loaded, or in use."""
-    users = [conf.ctid for conf in containers.confs(host) if conf.profile == paths.DEPRECATED]
+    users = [conf.ctid for conf in reading.confs(host) if conf.profile == paths.DEPRECATED]
     users += [c for c in reading.wanted_profiles(host).get(paths.DEPRECATED, ()) if c not in users]
     if users:
         yield Finding(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, labels
+from phoenix_apparmor import labels
 from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -17,7 +17,7 @@ SHOWN = 3
 def leaving(host: Host) -> Iterator[Finding]:
     """Profiles that root in a container can leave, or that do not keep it from the host."""
     users = _users(host)
-    mapped = frozenset(c.ctid for c in containers.confs(host) if c.is_unprivileged)
+    mapped = frozenset(c.ctid for c in reading.confs(host) if c.is_unprivileged)
     modes = reading.modes_if_known(host) or {}
     ours = files.ours(host, frozenset(reading.wanted_profiles(host)))
     # profiles whose mode another check tells
@@ -91,7 +91,7 @@ def _held_by_nothing(
 def _users(host: Host) -> dict[str, list[str]]:
     """Profile -> CTIDs of this node that are assigned it, or whose .conf names it."""
     users = {name: list(ctids) for name, ctids in reading.wanted_profiles(host).items()}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         if conf.profile and conf.ctid not in users.setdefault(conf.profile, []):
             users[conf.profile].append(conf.ctid)
     return users

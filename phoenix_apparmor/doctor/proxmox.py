@@ -36,7 +36,7 @@ def hookscript(host: Host) -> Iterator[Finding]:
             REINSTALL,
         )
     users: dict[str, list[str]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         volume = conf.option("hookscript")
         if volume is not None and paths.is_our_hookscript(volume):
             users.setdefault(volume.partition(":")[0], []).append(conf.ctid)
@@ -112,7 +112,7 @@ def quorum(host: Host) -> Iterator[Finding]:
 def locked(host: Host) -> Iterator[Finding]:
     """A lock in .conf (backup, snapshot, …): pct start, set and stop refuse."""
     found: dict[str, list[str]] = {}
-    for conf in containers.confs(host):
+    for conf in reading.confs(host):
         lock = conf.option("lock")
         if lock:
             found.setdefault(lock, []).append(conf.ctid)
@@ -156,7 +156,7 @@ def attached(host: Host) -> Iterator[Finding]:
     known = reading.assigned(host)
     without = [
         conf.ctid
-        for conf in containers.confs(host)
+        for conf in reading.confs(host)
         if conf.ctid in known and conf.option("hookscript") is None
     ]
     if without:

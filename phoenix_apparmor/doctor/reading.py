@@ -1,10 +1,11 @@
 """What several checks read of a host."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, rules
@@ -14,6 +15,16 @@ MOST_NAMED = 8
 # LXC's own profiles: one unit, /etc/apparmor.d/lxc-containers includes the folder.
 LXC_PROFILES = f"{paths.APPARMOR_D}/lxc"
 LXC_UNIT = f"{paths.APPARMOR_D}/lxc-containers"
+
+
+def confs(host: Host) -> Iterator[Conf]:
+    """The configurations of this node's containers; of one that cannot be read another check says.
+
+    Raises PhoenixError where no one can know which there are.
+    """
+    for _, conf in containers.each_conf(host):
+        if not isinstance(conf, PhoenixError):
+            yield conf
 
 
 def assigned(host: Host) -> Mapping[str, Assignment]:
@@ -28,7 +39,7 @@ def managed(host: Host) -> frozenset[str]:
 
 def wanted_profiles(host: Host) -> dict[str, list[str]]:
     """Profile -> CTIDs on this node that are assigned it."""
-    here = {conf.ctid for conf in containers.confs(host)}
+    here = {conf.ctid for conf in confs(host)}
     result: dict[str, list[str]] = {}
     for ctid, assignment in assigned(host).items():
         if ctid in here and assignment.name and assignment.profile is not None:

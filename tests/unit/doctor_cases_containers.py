@@ -29,7 +29,20 @@ def many_policies(host: FakeHost) -> None:
         host.path(f"{folder}/x.{number}").mkdir(parents=True)
 
 
+def no_file(host: FakeHost) -> None:
+    conf("lxc.aa_profile: unconfined\n")(host)
+    host.path("/etc/pve/lxc/999.conf").mkdir()
+
+
 CASES = {
+    "conf": Case(
+        no_file,
+        "conf-readable",
+        "error",
+        ("CT 999 cannot be started or checked", "/etc/pve/lxc/999.conf", "not a regular file"),
+        has_fix=False,
+        besides=("profile-lines", "containers"),
+    ),
     "policies": Case(
         many_policies,
         "policies",
