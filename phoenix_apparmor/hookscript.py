@@ -9,7 +9,7 @@ import os
 import sys
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
+from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error, one_line
 from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host, forget_output, need_streams
 from phoenix_apparmor.settled import is_settled
 
@@ -78,7 +78,7 @@ def _unit(arguments: list[str]) -> int:
         _watch(host, ctid, UNIT_SECONDS)
     elif step == "post-start":
         # Not known in time is no reason to stop a container, which a time-out of the unit would.
-        _give_up(AFTER_SECONDS)
+        _give_up(host, ctid, AFTER_SECONDS)
     if step != "pre-start":
         host.mark(paths.CHANGED)
     if step == "post-stop":
@@ -142,14 +142,18 @@ def _watch(host: Host, ctid: str, seconds: float) -> None:
     _thread.start_new_thread(late, ())
 
 
-def _give_up(seconds: float) -> None:
-    """Ends this process well if it is still there after some time."""
+def _give_up(host: Host, ctid: str, seconds: float) -> None:
+    """Ends this process well if it is still there after some time; the journal has it."""
     import _thread
     import time
 
     def late() -> None:
         time.sleep(seconds)
-        os._exit(0)
+        what = f"CT {ctid}: what confines it was not found out within {seconds} s of its start."
+        try:
+            host.journal(WARNING, f"{what} To see it: phoenix-apparmor status {ctid}", ctid=ctid)
+        finally:
+            os._exit(0)
 
     _thread.start_new_thread(late, ())
 
@@ -180,10 +184,10 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
         refusal = error
     except OSError as error:
         refusal = from_os_error(error).about(ctid)
+    except ImportError as error:
+        refusal = as_error(error).about(ctid)
     except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
-        import traceback
-
-        host.journal(ERROR, traceback.format_exc(), ctid=ctid)
+        host.journal(ERROR, _details(error), ctid=ctid)
         refusal = PhoenixError(
             f"{type(error).__name__}: {error}",
             hint="That is an error in phoenix-apparmor; the journal has the details: "
@@ -193,6 +197,16 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
     if tell_pct:
         _tell_pct(host, ctid, refusal)
     return _refused(host, refusal)
+
+
+def _details(error: Exception) -> str:
+    """Where an error comes from, as far as Python can still say it."""
+    try:
+        import traceback
+
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  (a disk that fails has not all of Python's modules)
+        return repr(error)
 
 
 def _start(host: Host, ctid: str) -> int:

@@ -89,6 +89,11 @@ class Host:
             return False
         return True
 
+    def has_text(self, name: str) -> bool:
+        """Whether name is a regular file, or leads to one, in which something is."""
+        seen = self.stat(name)
+        return seen is not None and stat.S_ISREG(seen.st_mode) and seen.st_size > 0
+
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; none if there is no such folder."""
         try:
@@ -352,7 +357,10 @@ class Host:
         The journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL); /dev/log where
         there is no journald. A log that cannot be written stops nothing.
         """
-        import socket
+        try:
+            import socket
+        except ImportError:
+            return  # Python takes EIO for "no such module"
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.settimeout(1)

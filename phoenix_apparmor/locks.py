@@ -1,5 +1,6 @@
 """Locks between processes: ours, and those of Proxmox."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -64,6 +65,10 @@ class Lock:
             before = os.umask(0o077)
             try:
                 fd = os.open(base, flags, 0o600, dir_fd=where)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise self._not_ours(folder) from error  # a link
+                raise
             finally:
                 os.umask(before)
         finally:
@@ -71,8 +76,11 @@ class Lock:
         seen = os.fstat(fd)
         if not stat.S_ISREG(seen.st_mode) or seen.st_uid not in (0, os.geteuid()):
             os.close(fd)
-            raise PhoenixError(
-                f"{self._name} is not a file of root's, so it is not used as a lock.",
-                hint=f"See who made it: ls -la {folder}; then: rm -r {self._name}",
-            )
+            raise self._not_ours(folder)
         return fd
+
+    def _not_ours(self, folder: str) -> PhoenixError:
+        return PhoenixError(
+            f"{self._name} is not a file of root's, so it is not used as a lock.",
+            hint=f"See who made it: ls -la {folder}; then: rm -r {self._name}",
+        )

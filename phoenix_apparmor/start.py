@@ -225,9 +225,9 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         seccomp = "" if lxcconf.has_seccomp(runtime) else file.seccomp
     if namespace:
         _make_namespace(host, ctid)
-    if seccomp and not host.exists(seccomp):
+    if seccomp and not host.has_text(seccomp):
         raise PhoenixError(
-            f"{seccomp} is missing, which guards a privileged container.",
+            f"{seccomp} is missing or empty, which guards a privileged container.",
             hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
             "phoenix-apparmor",
         )

@@ -16,7 +16,7 @@ from phoenix_apparmor import lastgood, paths
 from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error
-from phoenix_apparmor.host import WARNING, Host
+from phoenix_apparmor.host import NOT_REGULAR, WARNING, Host
 from phoenix_apparmor.locks import Lock
 
 SCHEMA_FILE = os.path.join(os.path.dirname(__file__), "phoenix_lxc_configs.schema.json")
@@ -152,7 +152,11 @@ def _look_at(host: Host, source: str) -> Found | None:
     except OSError as error:
         return Found(source, None, from_os_error(error, f"cannot look at {source}"))
     if why:
-        hint = f"If its content is right: {how_to_trust(source, why)}"
+        hint = (
+            f"See what it is: ls -ld {source}"
+            if why == NOT_REGULAR
+            else f"If its content is right: {how_to_trust(source, why)}"
+        )
         return Found(source, seen, PhoenixError(f"{source} is not used: {why}.", hint=hint))
     return Found(source, seen)
 

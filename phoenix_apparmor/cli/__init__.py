@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(make_parser().parse_args(arguments))
+        return _run(_parse(arguments))
     except BrokenPipeError:
         return 0  # the reader (head, less) has seen enough
     except KeyboardInterrupt:
@@ -77,6 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         forget_output()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return make_parser().parse_args(arguments)
+    except SystemExit:
+        sys.stdout.flush()  # what --help and --version print may have no room
+        raise
 
 
 def _run(args: argparse.Namespace) -> int:

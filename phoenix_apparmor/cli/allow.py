@@ -73,7 +73,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     known = lookup.everyone(host, save=not args.dry_run and os.geteuid() == 0)
     warn_of_trouble(known)
     assignment = _usable(ctid, known.of(ctid))
-    since = parse_since(args.since, time.time()) if args.since else None
+    since = parse_since(args.since, time.time()) if args.since is not None else None
     refused = collect.report(host, since, ctid).groups
     parts = allowing.found(host, ctid, assignment, refused)
     if since is not None:

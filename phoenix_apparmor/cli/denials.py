@@ -57,7 +57,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     from phoenix_apparmor.denials import collect, groups, text
     from phoenix_apparmor.denials.since import parse_since
 
-    since = parse_since(args.since, time.time()) if args.since else None
+    since = parse_since(args.since, time.time()) if args.since is not None else None
     ctid = None if args.container is None else container(host, args.container)
     progress = Progress(sys.stderr)
     progress.say("reading the kernel's log")

@@ -26,9 +26,11 @@ def parse_since(text: str, now: float) -> float:
             return time.mktime((*time.strptime(words, form)[:8], -1))
         except ValueError:
             continue
-    if match := re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", words):
-        clock = (int(match[1]), int(match[2]), int(match[3] or 0))
-        return time.mktime((*today, *clock, 0, 0, -1))
+    for form in ("%H:%M", "%H:%M:%S"):
+        try:
+            return time.mktime((*today, *time.strptime(words, form)[3:6], 0, 0, -1))
+        except ValueError:
+            continue
     raise PhoenixError(
         f'"{text}" is no time.',
         hint='Say it like "2026-11-23 10:00", "10:00", today, yesterday, 2h or 30min (ago).',

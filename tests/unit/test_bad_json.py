@@ -61,6 +61,12 @@ def test_broken_json_uses_the_last_good_assignments_loudly(
     assert (unit.status, unit.err) == (0, ""), "what succeeds is silent on stderr there"
 
 
+def test_a_folder_in_its_place_is_not_to_be_given_to_root(host: FakeHost) -> None:
+    break_json(host, "folder")
+    done = host.hook("952")
+    assert done.status == 1 and "chown" not in done.err and "ls -ld" in done.err
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_never_a_good_json(host: FakeHost, how: str) -> None:
     break_json(host, how)

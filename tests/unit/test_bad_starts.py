@@ -78,6 +78,33 @@ def test_a_privileged_container_never_starts_without_its_seccomp_policy(
         assert BASE in done.err and len(done.err.splitlines()) == 2
 
 
+@pytest.mark.parametrize("how", ["gone", "emptied", "folder", "fifo", "dangling"])
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_seccomp_policy_is_a_file_with_something_in_it(
+    host: FakeHost, how: str, settled: bool
+) -> None:
+    host.confined("952", BASE)
+    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
+    host.runtime("952", runtime)
+    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
+    policy = host.write(paths.SECCOMP, "2\n")
+    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    if settled:
+        assert host.hook("952").status == 0
+        host.settle()
+    policy.unlink()
+    if how == "emptied":
+        policy.write_bytes(b"")
+    elif how == "folder":
+        policy.mkdir()
+    elif how == "fifo":
+        os.mkfifo(policy)
+    elif how == "dangling":
+        policy.symlink_to("/nonexistent")
+    done = host.hook("952")
+    assert done.status == 1 and paths.SECCOMP in done.err, done
+
+
 # -- helpers that hang -----------------------------------------------------------------------------
 
 
@@ -224,6 +251,28 @@ def test_a_host_of_which_nobody_knows_whether_it_is_proxmox(base: FakeHost) -> N
     done = base.hook("952")
     assert done.status == 1 and "LXC.pm" in done.err
     assert base.read(paths.runtime("952")) == before
+
+
+@pytest.mark.parametrize("part", ["phoenix_apparmor.start", "traceback", "socket"])
+def test_a_disk_that_fails_while_a_part_of_the_program_is_read(base: FakeHost, part: str) -> None:
+    """Python takes EIO for "no such module"; a refusal has its two lines all the same."""
+    text = Path(base.hook_file("hookscript")).read_text()
+    broken = text.replace(
+        "from phoenix_apparmor.hookscript import main",
+        "from phoenix_apparmor.hookscript import main\n"
+        + (
+            ""
+            if part.endswith("start")
+            else "import phoenix_apparmor.start as s\ns.prepare = None\n"
+        )
+        + f"sys.modules[{part!r}] = None",
+    )
+    script = base.write("/fake/broken", broken)
+    script.chmod(0o755)
+    done = base.run(str(script), "952", "pre-start", PHOENIX_APPARMOR_ROOT=str(base.root))
+    assert done.status == 1 and len(done.err.splitlines()) == 2, done
+    assert done.err.startswith("CT 952: ")
+    assert ("error in phoenix-apparmor" in done.err) is (part != "phoenix_apparmor.start")
 
 
 def test_a_read_that_never_ends_is_a_refusal(base: FakeHost) -> None:

@@ -28,7 +28,7 @@ def limits(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, f
     host.path(paths.RUN).mkdir(parents=True)
     found: list[tuple[str, float]] = []
     monkeypatch.setattr(hookscript, "_watch", lambda _h, _c, s: found.append(("refuse", s)))
-    monkeypatch.setattr(hookscript, "_give_up", lambda s: found.append(("give up", s)))
+    monkeypatch.setattr(hookscript, "_give_up", lambda _h, _c, s: found.append(("give up", s)))
     return found
 
 
@@ -199,7 +199,9 @@ def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> 
     assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("3", "952")
 
 
-def test_a_look_after_the_start_that_hangs_stops_no_container(host: FakeHost) -> None:
+def test_a_look_after_the_start_that_hangs_stops_no_container(
+    host: FakeHost, journal: Journal
+) -> None:
     host.confined("952", BASE)
     change = "hookscript.AFTER_SECONDS = 1\nstart.verify = lambda *_, **__: time.sleep(60)\n"
     begin = time.monotonic()
@@ -207,6 +209,9 @@ def test_a_look_after_the_start_that_hangs_stops_no_container(host: FakeHost) ->
                     PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip
     assert done == (0, "", "")
     assert time.monotonic() - begin < 30
+    (entry,) = journal.entries()
+    assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("4", "952")
+    assert "was not found out" in entry["MESSAGE"]
 
 
 def test_standard_streams_that_lead_nowhere() -> None:

@@ -174,6 +174,17 @@ def test_a_json_that_a_group_may_write_is_not_trusted(base: FakeHost) -> None:
         assert "anyone but root may write" in host.distrust(paths.JSON_FILES[0])
 
 
+def test_a_link_in_the_place_of_a_lock_is_called_what_it_is(base: FakeHost) -> None:
+    lock = base.path(paths.conf_lock("952"))
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.symlink_to(base.path("/elsewhere"))
+    done = base.hook("952")
+    assert done.status == 1 and f"rm -r {paths.conf_lock('952')}" in done.err
+    assert not base.path("/elsewhere").exists()
+    lock.unlink()
+    assert base.hook("952").status == 0, "the control"
+
+
 # -- what is too long to hold ----------------------------------------------------------------------
 
 

@@ -59,6 +59,15 @@ def test_a_log_that_takes_nothing_decides_about_no_start(base: FakeHost, full: s
     assert start() == 1
 
 
+@pytest.mark.parametrize("option", ["--version", "--help", "status --help"])
+def test_what_was_asked_for_and_not_said_is_no_success(base: FakeHost, option: str) -> None:
+    command = f"exec {PYTHON} -m phoenix_apparmor --root {base.root} {option}"
+    for out, status in ((">/dev/full", 1), (">/dev/null", 0)):
+        done = base.run("/bin/sh", "-c", f"{command} {out}", PYTHONPATH=str(REPO))
+        assert done.status == status, done
+        assert "Traceback" not in done.err
+
+
 def test_a_full_disk_behind_the_messages_stops_no_work(base: FakeHost) -> None:
     base.json({c: {"apparmor_profile": BASE} for c in ("951", "952", "953")})
     base.path(paths.conf("951")).mkdir()
