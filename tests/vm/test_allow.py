@@ -1,12 +1,14 @@
-"""allow, with what a trial of real work saw: podman, and Docker with its data elsewhere."""
+"""allow, with what a trial of real work saw: podman, and Docker with its data elsewhere; a sandbox
+of bubblewrap, a FUSE and an NFS file system under a site's own, narrow profile."""
 
 from __future__ import annotations
 
 import json
+import re
 
 from tests.names import DOCKER, JSON
 from tests.vm.booting import boot, denials, inside, make
-from tests.vm.containers import label
+from tests.vm.containers import create, label, pct, write_profile
 from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
 
@@ -58,3 +60,81 @@ def test_after_allow_the_same_work_is_not_refused(roots_vm: Machine) -> None:
     said = work(vm)
     assert did_it(said), said
     assert f'profile="{DOCKER}' not in denials(vm, since)
+
+
+NARROW = "lxc-narrow"
+RULES = (
+    "  file,\n  umount,\n  capability,\n  network,\n  signal,\n  ptrace,\n  unix,\n"
+    "  mount fstype=tmpfs,\n  deny mount fstype=debugfs,\n  deny /proc/sysrq-trigger wl,\n"
+)
+# Without systemd, with FUSE, and in the network of the host, which has the server.
+PLAIN = """\
+lxc.init.cmd: /bin/sleep 1000000
+lxc.signal.halt: SIGKILL
+lxc.net.0.type: none
+lxc.cgroup2.devices.allow: c 10:229 rwm
+lxc.mount.entry: /dev/fuse dev/fuse none bind,create=file 0 0
+"""
+# The kernel's own server, told by hand what mountd and exportfs would tell it: whom it serves
+# (loopback), what (a folder, as root, fsid 0), and where the root of NFS 4 is. Of other versions
+# rpcbind would have to know.
+NFS_SERVER = r"""
+modprobe -a nfsd nfs nfsv4
+modprobe fuse || true
+mkdir -p /srv/nfs && echo nfs runs >/srv/nfs/word
+mount -t nfsd nfsd /proc/fs/nfsd
+echo '-3 +4' >/proc/fs/nfsd/versions
+echo tcp 2049 >/proc/fs/nfsd/portlist
+echo 2 >/proc/fs/nfsd/threads
+echo 'nfsd 127.0.0.1 2147483647 *' >/proc/net/rpc/auth.unix.ip/channel
+echo '* /srv/nfs 2147483647 9234 65534 65534 0' >/proc/net/rpc/nfsd.export/channel
+echo '* 1 \x00000000 2147483647 /srv/nfs' >/proc/net/rpc/nfsd.fh/channel
+"""
+WORK = r"""
+bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
+    --bind /root /root --dev /dev --tmpfs /tmp --unshare-pid --unshare-ipc --die-with-parent \
+    bash -c 'touch /tmp/x && ! touch /usr/x 2>/dev/null && echo bubblewrap runs'
+mkdir -p /root/from /root/to /mnt/nfs
+bindfs /root/from /root/to && touch /root/to/x && [ -e /root/from/x ] && echo fuse runs
+umount /root/to
+mount -i -t nfs4 -o vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1 127.0.0.1:/ /mnt/nfs \
+    && cat /mnt/nfs/word && umount /mnt/nfs
+"""
+LEFT_OUT = re.compile(r"^ {4}(\S.*,)$", re.MULTILINE)
+DONE = {"bubblewrap runs", "fuse runs", "nfs runs"}
+
+
+def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> None:
+    vm, ctid = roots_vm, 955
+    vm.sh(ALL_LINES)
+    vm.sh(NFS_SERVER)
+    write_profile(vm, NARROW, rules=RULES)
+    create(vm, ctid, root="trixie", unprivileged=False, more=PLAIN)
+
+    def day(**entry: str) -> set[str]:
+        """What the container says that it did under an entry."""
+        document = {"lxc_configs": {str(ctid): {"apparmor_profile": NARROW, **entry}}}
+        if entry:
+            vm.write(JSON, json.dumps(document, indent=2), 0o640)
+        pct(vm, "start", ctid)
+        said = inside(vm, ctid, WORK)
+        print(label(vm, ctid), said)
+        return DONE & set(said.splitlines())
+
+    assert day(apparmor_mode="enforce") == set(), "the control: all of it is refused"
+    pct(vm, "stop", ctid)
+    assert day(apparmor_mode="trial") == DONE
+    allow = ("phoenix-apparmor", "allow", str(ctid), "--enforce")
+    told = vm.run(*allow, timeout=240, check=False)
+    print(told.output)
+    # Roots of its own, and proc in them: in a privileged container only by name.
+    taken, _, left = told.stdout.partition("Left out")
+    named = LEFT_OUT.findall(left)
+    assert not any("pivot_root" in rule for rule in LEFT_OUT.findall(taken)) and len(named) == 3
+    vm.run(*allow, *(word for rule in named for word in ("--also", rule)), timeout=240)
+    pct(vm, "stop", ctid)
+    since = vm.sh("date +%s").stdout.strip()
+    assert day() == DONE
+    assert label(vm, ctid) == f"{NARROW}.{ctid} (enforce)"
+    assert f'profile="{NARROW}' not in denials(vm, since)
+    pct(vm, "stop", ctid)

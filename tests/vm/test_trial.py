@@ -14,7 +14,7 @@ from tests.vm.attacks.program import ALL_ROWS, program_rows, push, put, results
 from tests.vm.containers import conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.test_attacks import LEFT, LEFT_DOCKER, LEFT_TRIAL
-from tests.vm.walk import CTID, unconfined, walk, work
+from tests.vm.walk import PLAIN, unconfined, walk, work
 
 # Two releases, one mechanism of the kernel's, measured on both; once is enough here.
 ONLY_SUITES = ("trixie",)
@@ -172,13 +172,13 @@ def test_from_unconfined_to_confined(vm: Machine) -> None:
     write(vm, {})
     unconfined(vm)
     walk(vm, print)
-    entry = json.loads(vm.read(JSON))["lxc_configs"][str(CTID)]
+    entry = json.loads(vm.read(JSON))["lxc_configs"][str(PLAIN.ctid)]
     assert "apparmor_mode" not in entry and len(entry["apparmor_rules"]) == 1
     vm.run("phoenix-apparmor", "validate")
     # Nothing is left to allow of the last start, and the control: it was the rule.
-    pct(vm, "stop", CTID)
-    write(vm, {CTID: {"apparmor_profile": BASE}})
-    pct(vm, "start", CTID)
-    assert label(vm, CTID) == f"{BASE} (enforce)"
-    assert not work(vm)
-    pct(vm, "stop", CTID)
+    pct(vm, "stop", PLAIN.ctid)
+    write(vm, {PLAIN.ctid: {"apparmor_profile": BASE}})
+    pct(vm, "start", PLAIN.ctid)
+    assert label(vm, PLAIN.ctid) == f"{BASE} (enforce)"
+    assert "done" not in work(vm).split()
+    pct(vm, "stop", PLAIN.ctid)
