@@ -17,6 +17,7 @@ from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile, Profiles
 from phoenix_apparmor.denials.quoting import quoted, readable
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy.policytext import Rule
 
 # rule: write that rule. assign: give the container another profile. nesting: turn that on.
 # inside: a rule in the container's own /etc/apparmor.d. profile: the profile reads no file of
@@ -93,7 +94,7 @@ class Adviser:
     def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
         """A guard holds only the explicit denies of the profile that is on trial."""
         own = self._profiles.explicit(name, denial)
-        rule = f': "{own.text}" in {own.path}' if own is not None else ""
+        rule = f": {_cited(own)}" if own is not None else ""
         words = f"Its guard enforces the denies of {readable(name)} in a container's trial too."
         warning = f"{readable(name)} denies that on purpose{rule}"
         return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
@@ -147,7 +148,7 @@ class Adviser:
         # What one profile closes on purpose to engines, the one made for them may allow.
         engine = is_engine(denial) and not (profile and profile.supports_docker)
         if own is not None and not engine:
-            return self._futile(owner, act, f'"{own.text}" in {own.path}', root)
+            return self._futile(owner, act, _cited(own), root)
         if self._is_sandbox(owner, denial, facts):
             return _nesting(owner, facts)
         if engine:
@@ -168,7 +169,7 @@ class Adviser:
             return f"with it, {where} {danger}{unless}"
         ours = self._profiles.by_ours(denial)
         if ours is not None:
-            return f'our profiles close that on purpose: "{ours.text}" in {ours.path}'
+            return f"our profiles close that on purpose: {_cited(ours)}"
         return ""
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
@@ -273,7 +274,7 @@ class Adviser:
         """Docker or podman under a profile that was not made for them."""
         ours = self._profiles.explicit(DOCKER, denial)
         if ours is not None:
-            return self._futile(owner, act, f'"{ours.text}" in {ours.path}, as does {DOCKER}', "")
+            return self._futile(owner, act, f"{_cited(ours)}, as does {DOCKER}", "")
         who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
         words = (
             f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
@@ -281,6 +282,11 @@ class Adviser:
             "and start the container again."
         )
         return Advice("assign", words=words, cause="run containers (Docker or podman)")
+
+
+def _cited(rule: Rule) -> str:
+    """The rule and where it is; the long ones are read there."""
+    return f'"{readable(rule.text, 100)}" in {rule.path}'
 
 
 def _below(root: str) -> str:
