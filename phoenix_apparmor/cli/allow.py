@@ -75,7 +75,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     assignment = _usable(ctid, known.of(ctid))
     since = parse_since(args.since, time.time()) if args.since is not None else None
     refused = collect.report(host, since, ctid).groups
-    parts = allowing.found(host, ctid, assignment, refused)
+    parts = allowing.found(host, ctid, assignment, refused, args.also)
     if since is not None:
         parts = [part for part in parts if part.last >= since]
     plan = allowing.plan(parts, ctid, _present(host, assignment), args.also)

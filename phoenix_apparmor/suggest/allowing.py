@@ -60,11 +60,22 @@ class Plan:
         return tuple(dict.fromkeys(helped.rule for helped in self.taken))
 
 
-def found(host: Host, ctid: str, assignment: Assignment, refused: Iterable[Group]) -> list[Group]:
-    """All that the container was refused, and what its trial saw."""
+def found(
+    host: Host,
+    ctid: str,
+    assignment: Assignment,
+    refused: Iterable[Group],
+    named: Sequence[str] = (),
+) -> list[Group]:
+    """All that the container was refused, and what its trial saw.
+
+    That of a trial that has ended is still asked for until the container has left it, and where
+    rules are named: they were shown while it lasted.
+    """
     result = list(refused)
-    if assignment.trial and assignment.profile is not None:
-        seen = trial.seen(host, {ctid: assignment.profile})[ctid]
+    profile = assignment.profile
+    if profile is not None and (assignment.trial or named or trial.began(host, ctid, profile)):
+        seen = trial.seen(host, {ctid: profile})[ctid]
         result += collect.judged(host, seen.denials or ())
     return result
 

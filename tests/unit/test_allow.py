@@ -127,6 +127,26 @@ def test_from_a_trial_to_enforce(host: FakeHost) -> None:
     assert f"{DOCKER}.952//&".encode() in host.read("/var/lib/lxc/952/config")
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_rule_that_a_trial_showed_can_be_named_after_its_end(
+    host: FakeHost, restarted: bool
+) -> None:
+    assign(host, {"apparmor_mode": "trial"})
+    tried = {"word": "ALLOWED", "profile": f"{DOCKER}.952.trial"}
+    log(host, line("/data/", **tried), line("/x/", fstype="proc", src="proc", **tried))
+    done = allow(host, "--enforce")
+    assert done.status == 2 and len(rules_of(host)) == 1
+    [hole] = [text.strip() for text in done.out.split("\n") if "fstype=proc" in text]
+    if restarted:
+        assert host.hook("952", "post-stop").status == 0
+        assert host.hook("952").status == 0
+    else:
+        assert "Better not" in allow(host).out, "it still runs under its trial"
+    done = allow(host, "--also", hole)
+    assert done.status == 0, done
+    assert hole in rules_of(host) and len(rules_of(host)) == 2
+
+
 def test_what_opens_a_hole_is_taken_only_by_name(host: FakeHost) -> None:
     log(host, line("/data/"), line("/x/", fstype="proc", src="proc"))
     done = allow(host)
