@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import threading
-
 # Of a compiled profile there are 3 MiB at most; of messages a person reads some lines.
 MOST_OUTPUT, MOST_MESSAGES = 32 << 20, 64 << 10
+OUT, ERR = 1, 2
+# Of what comes after a program has ended: more than a pipe holds is its child's.
+MOST_AFTER = 1 << 20
 # How often it is looked whether a program that prints nothing has ended.
 LOOK_SECONDS = 0.2
 STANDARD_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,9 +54,13 @@ def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str 
         raise from_os_error(error, f"cannot run {command[0]}") from error
     by_hand = f"Try it by hand: {shlex.join(command)}"
     until = time.monotonic() + timeout
+    heard = {OUT: bytearray(), ERR: bytearray()}
     try:
-        out, err = _listen(process, until)
-        process.wait(max(0.0, until - time.monotonic()))
+        for pipe, part in _hear(process, until):
+            heard[pipe] += part
+            if len(heard[OUT]) > MOST_OUTPUT:
+                raise _TooMuchError
+            del heard[ERR][MOST_MESSAGES:]
     except subprocess.TimeoutExpired as error:
         _end(process)
         what = f"{command[0]} did not end within {timeout:.3g} s."
@@ -67,50 +70,47 @@ def run(command: Sequence[str], *, timeout: float, stdin: bytes = b"", cwd: str 
         what = f"{command[0]} printed more than {MOST_OUTPUT >> 20} MiB."
         raise PhoenixError(what, hint=by_hand) from error
     finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-    return Ran(process.returncode, out, err.decode("utf-8", "replace"))
+        _close(process)
+    return Ran(process.returncode, bytes(heard[OUT]), heard[ERR].decode("utf-8", "replace"))
 
 
 class _TooMuchError(Exception):
     """A program printed more than MOST_OUTPUT."""
 
 
-def _listen(process: "subprocess.Popen[bytes]", until: float) -> tuple[bytes, bytes]:
-    """What a process prints until nobody can say more, and the begin of its messages.
+def _hear(process: "subprocess.Popen[bytes]", until: float) -> Iterator[tuple[int, bytes]]:
+    """What a process prints, (OUT or ERR, a part), until it has ended and nothing is left.
 
-    until: time.monotonic(). Raises subprocess.TimeoutExpired and _TooMuchError.
+    A child of its that keeps the pipes open, or prints on and on, is not waited for. until:
+    time.monotonic(). Raises subprocess.TimeoutExpired.
     """
-    heard = {1: bytearray(), 2: bytearray()}
     with selectors.DefaultSelector() as pipes:
-        for number, pipe in ((1, process.stdout), (2, process.stderr)):
+        for number, pipe in ((OUT, process.stdout), (ERR, process.stderr)):
             if pipe is not None:
-                pipes.register(pipe, selectors.EVENT_READ, heard[number])
-        last_words = 0.0
-        while pipes.get_map():
-            now = time.monotonic()
+                pipes.register(pipe, selectors.EVENT_READ, number)
+        after = 0
+        while pipes.get_map() and after <= MOST_AFTER:
             ended = process.poll() is not None
-            last_words = last_words or (now + LOOK_SECONDS if ended else 0.0)
-            if now >= (last_words or until):
-                break
-            ready = pipes.select(0 if ended else min(LOOK_SECONDS, until - now))
+            left = until - time.monotonic()
+            if left <= 0 and not ended:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            ready = pipes.select(0 if ended else min(LOOK_SECONDS, left))
             if ended and not ready:
-                break  # what is still open, a child of its has
+                break
             for key, _ in ready:
                 part = os.read(key.fd, 1 << 16)
-                key.data.extend(part if key.data is heard[1] else part[: _room(heard[2])])
                 if not part:
                     pipes.unregister(key.fileobj)
-            if len(heard[1]) > MOST_OUTPUT:
-                raise _TooMuchError
-    if process.poll() is None and time.monotonic() >= until:
-        raise subprocess.TimeoutExpired(process.args, 0)
-    return bytes(heard[1]), bytes(heard[2])
+                    continue
+                after += len(part) if ended else 0
+                yield key.data, part
+    process.wait(max(0.0, until - time.monotonic()))
 
 
-def _room(messages: bytearray) -> int:
-    return MOST_MESSAGES - len(messages)
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -142,56 +142,49 @@ class Stream:
         self.err = ""
 
     def __iter__(self) -> Iterator[bytes]:
-        import tempfile
-        import threading
-
         environment = {**os.environ, "PATH": program_path(), "LC_ALL": "C"}
-        with tempfile.TemporaryFile() as messages:
-            try:
-                process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=messages,
-                    env=environment,
-                    cwd="/",
-                    bufsize=self.LONGEST,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise PhoenixError(f"cannot run {self._command[0]}: {error.strerror}.") from error
-            late = threading.Event()
-            timer = threading.Timer(self._timeout, _end_late, (process, late))
-            timer.start()
-            try:
-                assert process.stdout is not None
-                while line := process.stdout.readline(self.LONGEST):
-                    yield line
-                self.status = process.wait()
-            finally:
-                timer.cancel()
-                if process.poll() is None:
-                    _end(process)
-                    process.wait()
-                elif process.stdout is not None:
-                    process.stdout.close()
-            messages.seek(0)
-            self.err = messages.read(self.LONGEST).decode("utf-8", "replace")
-        if late.is_set():
-            raise PhoenixError(
-                f"{self._command[0]} did not end within {self._timeout:g} s.",
-                hint=f"Try it by hand: {shlex.join(self._command)}",
-            )
-
-
-def _end_late(process: "subprocess.Popen[bytes]", late: "threading.Event") -> None:
-    """Kills a process that still runs, and its children; its reader then sees the end."""
-    if process.poll() is None:
-        late.set()
         try:
-            os.killpg(process.pid, 9)
-        except ProcessLookupError:
-            pass
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PhoenixError(f"cannot run {self._command[0]}: {error.strerror}.") from error
+        messages = bytearray()
+        try:
+            yield from self._lines(process, messages)
+            self.status = process.returncode
+        except subprocess.TimeoutExpired as error:
+            raise PhoenixError(
+                f"{self._command[0]} did not end within {self._timeout:.3g} s.",
+                hint=f"Try it by hand: {shlex.join(self._command)}",
+            ) from error
+        finally:
+            if process.poll() is None:
+                _end(process)
+                process.wait()
+            _close(process)
+            self.err = messages.decode("utf-8", "replace")
+
+    def _lines(self, process: "subprocess.Popen[bytes]", messages: bytearray) -> Iterator[bytes]:
+        rest = b""
+        for pipe, part in _hear(process, time.monotonic() + self._timeout):
+            if pipe == ERR:
+                messages += part[: MOST_MESSAGES - len(messages)]
+                continue
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+            if len(rest) > self.LONGEST:
+                yield rest
+                rest = b""
+        if rest:
+            yield rest
 
 
 def program_path() -> str:

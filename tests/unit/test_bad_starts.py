@@ -131,6 +131,41 @@ def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
         assert time.monotonic() - begin < 5, child
 
 
+@pytest.mark.parametrize("child", ["setsid sleep 30 &", ""])
+def test_nor_where_its_lines_come_one_at_a_time(child: str) -> None:
+    begin = time.monotonic()
+    stream = commands.Stream(["sh", "-c", f"{child} echo no >&2; seq 1000000; exit 3"], timeout=20)
+    assert list(stream) == [b"%d\n" % n for n in range(1, 1_000_001)]
+    assert (stream.status, stream.err) == (3, "no\n")
+    assert time.monotonic() - begin < 15
+
+
+def test_a_child_that_prints_on_and_on_is_left_alone() -> None:
+    stream = commands.Stream(["sh", "-c", "(while :; do echo; done) & exit 3"], timeout=20)
+    begin = time.monotonic()
+    assert set(stream) <= {b"\n"} and stream.status == 3
+    assert time.monotonic() - begin < 15
+
+
+def test_a_reader_that_stops_early_ends_the_program() -> None:
+    seconds = 2_000_000 + os.getpid()  # of this run alone
+    command = ["sh", "-c", f"echo first; sleep {seconds}"]
+    for line in commands.Stream(command, timeout=60):
+        assert line == b"first\n"
+        break
+    time.sleep(0.3)
+    assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], check=False).returncode == 1
+    with pytest.raises(PhoenixError, match=r"did not end within 0\.5 s"):
+        list(commands.Stream(command, timeout=0.5))
+
+
+def test_a_line_without_an_end_comes_in_pieces() -> None:
+    stream = commands.Stream(["head", "-c", "5000000", "/dev/zero"], timeout=20)
+    pieces = list(stream)
+    assert b"".join(pieces) == bytes(5_000_000)
+    assert max(map(len, pieces)) < 2 << 20
+
+
 def test_what_a_program_prints_has_a_bound() -> None:
     with pytest.raises(PhoenixError, match="printed more than 32 MiB"):
         commands.run(["cat", "/dev/zero"], timeout=30)
