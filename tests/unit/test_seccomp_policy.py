@@ -20,6 +20,7 @@ IOCTL = re.compile(
 # reads a whole file system through one folder of it, or gets the host's mount namespace or console.
 CLOSED = {
     "TIOCCONS": 0x541D,
+    "TIOCSETD": 0x5423,
     "XFS_IOC_SCRUB_METADATA": 0x583C,
     "XFS_IOC_PATH_TO_HANDLE": 0x5869,
     "XFS_IOC_FD_TO_HANDLE": 0x586A,

@@ -79,6 +79,6 @@ deed_fn host_keys, host_request_key, quota, vsock, console;
 
 /* deputies.c: what the kernel does for root inside without asking a security module */
 deed_fn host_label, host_shutdown, host_mounts, host_namespace, nfs_server, crypto, memory_map;
-deed_fn take_console, break_memory, block_device;
+deed_fn take_console, break_memory, block_device, key_list;
 
 #endif

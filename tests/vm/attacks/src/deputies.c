@@ -271,6 +271,20 @@ void block_device(const struct row *row, int root, struct result *result)
 	(void)root;
 }
 
+/* Which keys the host's root has. */
+void key_list(const struct row *row, int root, struct result *result)
+{
+	char text[256];
+
+	if (own_user_namespace())
+		stopped(result, "keys of the container's own");
+	else if (read_text(AT_FDCWD, row->path, text, sizeof(text)) <= 0)
+		failed(result, "read", errno);
+	else
+		harm(result, "keys of the host's root: %.40s", text);
+	(void)root;
+}
+
 /* Where the kernel's code is in the machine's memory. */
 void memory_map(const struct row *row, int root, struct result *result)
 {

@@ -250,6 +250,7 @@ const struct row rows[] = {
 	{"bad-memory", NULL, 0, 0, break_memory, 0, 0},
 	{"crypto", NULL, 0, 0, crypto, 0, 0},
 	{"block-device", NULL, 0, 0, block_device, 0, 0},
+	{"key-list", NULL, 0, 0, key_list, "/proc/keys", 0},
 	{"memory-map", NULL, 0, 0, memory_map, "/proc/iomem", 0},
 	{"device-memory", NULL, 0, 0, map_device, "/sys/devices/pci*/*/resource[0-9]", 0},
 	{"sys-mode", at_place, "/sys", 0, same_mode, "devices/virtual/net", 0},
