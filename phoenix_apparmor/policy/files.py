@@ -16,6 +16,8 @@ SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-r
 
 
 BIGGEST_FILE = 16 << 20
+# Characters of the parser's messages that are passed on: journald takes no more than some 200 KB.
+LONGEST_SAID = 2000
 # The other folder with profiles, which /etc/apparmor.d/lxc-containers includes (package lxc).
 LXC_FOLDER = paths.APPARMOR_D + "/lxc"
 LXC_CONTAINERS = paths.APPARMOR_D + "/lxc-containers"
@@ -225,7 +227,7 @@ def check_parser(file: ProfileFile, status: int, messages: str) -> None:
             f"apparmor_parser was killed by signal {-status} at profile {file.name}.",
             hint="Is there too little memory? See: journalctl -k -p err",
         )
-    said = one_line(" ".join(errors or lines or [f"exit status {status}"]))
+    said = one_line(" ".join(errors or lines or [f"exit status {status}"])[:LONGEST_SAID])
     raise PhoenixError(
         f"profile {file.name} does not compile: {said}",
         hint=f"Fix the file that it names, then: phoenix-apparmor reload "

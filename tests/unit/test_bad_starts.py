@@ -14,7 +14,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import load
 from tests.names import BASE
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import FakeHost, Journal
 
 OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
 NOBODY = 65534
@@ -190,6 +190,17 @@ def test_a_parser_that_is_killed_did_not_find_an_error(base: FakeHost) -> None:
     done = base.hook("952", PATH=f"{parser.parent}:{base.environment['PATH']}")
     assert done.status == 1
     assert "killed by signal 9" in done.err and "compile" not in done.err
+
+
+def test_a_parser_that_says_too_much_is_quoted_in_part(base: FakeHost, journal: Journal) -> None:
+    base.kernel({})
+    parser = base.write(
+        "/fake/bin/apparmor_parser", "#!/bin/sh\nyes error | head -c 9000000 >&2; exit 1\n"
+    )
+    parser.chmod(0o755)
+    done = base.hook("952", PATH=f"{parser.parent}:{base.environment['PATH']}")
+    assert done.status == 1 and "error error" in done.err and len(done.err) < 4000
+    assert any("does not compile" in message for message in journal.messages())
 
 
 def test_the_load_of_a_start_has_an_end(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
