@@ -103,7 +103,7 @@ def _has_our_lines(
         seccomp = "" if lxcconf.has_seccomp(runtime) else paths.seccomp_policy(profile)
     if namespace and not host.exists(kernel.namespace_path(lxcconf.namespace_of(ctid))):
         return False
-    if seccomp and not host.has_text(seccomp):
+    if seccomp and (not host.has_text(seccomp) or host.distrust(seccomp)):
         return False
     label = lxcconf.label(names, ctid, namespace=namespace)
     return runtime == lxcconf.with_our_lines(

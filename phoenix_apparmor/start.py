@@ -231,6 +231,11 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
             hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
             "phoenix-apparmor",
         )
+    if seccomp and (why := host.distrust(seccomp)):
+        raise PhoenixError(
+            f"{seccomp}, which guards a privileged container, is not used: {why}.",
+            hint=f"If its content is right: {lookup.how_to_trust(seccomp, why)}",
+        )
     label = lxcconf.label(assignment.variants(ctid), ctid, namespace=namespace)
     return lxcconf.with_our_lines(
         runtime, None if label == profile else label, namespace=namespace, seccomp=seccomp

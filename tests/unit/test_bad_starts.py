@@ -105,6 +105,35 @@ def test_a_seccomp_policy_is_a_file_with_something_in_it(
     assert done.status == 1 and paths.SECCOMP in done.err, done
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of another user")
+@pytest.mark.parametrize("how", ["owner", "mode", "folder"])
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_seccomp_policy_that_others_can_write_is_not_used(
+    host: FakeHost, how: str, settled: bool
+) -> None:
+    host.confined("952", BASE)
+    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
+    host.runtime("952", runtime)
+    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
+    policy = host.write(paths.SECCOMP, "2\n")
+    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    if settled:
+        assert host.hook("952").status == 0
+        host.settle()
+    if how == "owner":
+        os.chown(policy, NOBODY, NOBODY)
+    elif how == "mode":
+        policy.chmod(0o666)
+    else:
+        policy.parent.chmod(0o777)
+    done = host.hook("952")
+    assert done.status == 1 and "If its content is right: chown root:root" in done.err, done
+    os.chown(policy, 0, 0)
+    policy.chmod(0o644)
+    policy.parent.chmod(0o755)
+    assert host.hook("952").status == 0, "the control"
+
+
 # -- helpers that hang -----------------------------------------------------------------------------
 
 
