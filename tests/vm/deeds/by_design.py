@@ -80,9 +80,9 @@ KNOWN = (
         "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",
     ),
     Reason(
-        ("calls_perf", "calls_bpf_map"),
+        ("calls_perf", "calls_bpf_map", "calls_fanotify_own"),
         "p-",
-        "perf_event_open and bpf reach the host's kernel (seccomp policy)",
+        "perf_event_open, bpf and fanotify reach the host's kernel or files (seccomp policy)",
     ),
 )
 
