@@ -28,12 +28,16 @@ KERNEL_PLACES = (
 )  # fmt: skip
 # Namespace files (ip netns, podman): AppArmor calls their source "/".
 NAMESPACES = re.compile(r"/netns/[^/]+\Z")
-# What another process does to the container's, the profiles allow.
+# What another process does to the container's, the profiles allow; the rest is done to a socket
+# of its own and to no other process.
 PASSIVE = {
     "ptrace": frozenset(("readby", "tracedby")),
     "signal": frozenset(("receive", "r", "read")),
-    "unix": frozenset(("receive", "r", "read")),
-}
+    "unix": frozenset(
+        ("receive", "r", "read", "create", "bind", "listen", "shutdown", "getattr", "setattr",
+         "getopt", "setopt")
+    ),
+}  # fmt: skip
 
 _CONDITION = r"(?:=|\s+in\s+)\s*(\([^)]*\)|\"[^\"]*\"|\S+)"
 _FSTYPE = re.compile(r"\bv?fstype" + _CONDITION)

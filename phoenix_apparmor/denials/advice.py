@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import paths, trial
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import allowed, mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
@@ -16,6 +17,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile, Profiles
 from phoenix_apparmor.denials.quoting import quoted, readable
+from phoenix_apparmor.denials.transitions import LXC_START, asks_for_engines_profile
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy.policytext import Rule
 
@@ -89,7 +91,7 @@ class Adviser:
         if not act.rule or (act.needs_4 and not self._is_4):
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
             return Advice("none", words=unknown if act.rule else act.note)
-        return self._rule(owner, profile, act, facts, self._warning(act, denial, facts))
+        return self._rule(owner, profile, act, facts, self._warning(owner, act, denial, facts))
 
     def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
         """A guard holds only the explicit denies of the profile that is on trial."""
@@ -143,6 +145,8 @@ class Adviser:
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Advice | None:
         """Where a rule for just this act is not the answer; None where it is."""
+        if asks_for_engines_profile(denial):
+            return self._engines_profile(owner, profile, facts, act)
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in)
         root = root_of(denial) if profile and profile.supports_docker else ""
         # What one profile closes on purpose to engines, the one made for them may allow.
@@ -159,9 +163,15 @@ class Adviser:
         cause = f"mount file systems of its containers below {readable(root)}"
         return self._rule(owner, profile, act, facts)._replace(cause=cause)
 
-    def _warning(self, act: Act, denial: Denial, facts: Facts) -> str:
+    def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:
         if act.hole:
             return act.hole
+        if denial.is_of_target and owner.profile in LXC_START:
+            return "with it, processes of a container reach LXC on the host"
+        shared = mounts.shared(denial) if facts.privileged is not False else ""
+        if shared:
+            unless = "" if facts.privileged else ", unless the container is unprivileged"
+            return f"with it, root in a privileged container {shared}{unless}"
         danger = vocabulary.DANGERS_PRIVILEGED.get(denial.get("capname"))
         if danger and denial.operation == "capable" and facts.privileged is not False:
             where = "in a privileged container, root" if facts.privileged else "root"
@@ -170,7 +180,7 @@ class Adviser:
         ours = self._profiles.by_ours(denial)
         if ours is not None:
             return f"our profiles close that on purpose: {_cited(ours)}"
-        return ""
+        return holes.hole(act.rule, owner.ctid)
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
         words = ""
@@ -275,6 +285,10 @@ class Adviser:
         ours = self._profiles.explicit(DOCKER, denial)
         if ours is not None:
             return self._futile(owner, act, f"{_cited(ours)}, as does {DOCKER}", "")
+        return self._assign_docker(owner)
+
+    @staticmethod
+    def _assign_docker(owner: Owner) -> Advice:
         who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
         words = (
             f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
@@ -282,6 +296,32 @@ class Adviser:
             "and start the container again."
         )
         return Advice("assign", words=words, cause="run containers (Docker or podman)")
+
+    def _engines_profile(
+        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act
+    ) -> Advice:
+        """The engine's own profile is missing, as it is loaded into a namespace of the container's.
+
+        Which of the reasons for that it is decides what helps.
+        """
+        if facts.privileged:
+            words = (
+                "A privileged container has no policy namespace to load that profile into. Start "
+                "that inner container with --security-opt apparmor=unconfined: the container's own "
+                "profile still confines it."
+            )
+            return Advice("none", words=words)
+        if profile is not None and not owner.generated_in and not profile.supports_docker:
+            return self._assign_docker(owner)._replace(cause="")
+        assignment = self._assigned.get(owner.ctid) if owner.ctid else None
+        if assignment is not None and not assignment.policy_namespace:
+            words = (
+                f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
+                "having the policy namespace into which the engine loads that profile. Take that "
+                f"out, then: pct reboot {owner.ctid}"
+            )
+            return Advice("none", words=words)
+        return Advice("none", words=act.note)
 
 
 def _cited(rule: Rule) -> str:

@@ -55,14 +55,17 @@ def _act_of(denial: Denial) -> Act:
     if denial.get("name") and denial.mask:
         return _file(denial)
     about = f" {readable(denial.name())}" if denial.get("name") else ""
-    return Act(f"do {readable(denial.operation, 40) or 'something'}{about}")
+    called = readable(denial.operation, 40)
+    words = f"do what the kernel calls {called}{about}" if called else f"do something{about}"
+    return Act(words, note="No rule is given for it: it is not known here what would allow it.")
 
 
 def _file(denial: Denial) -> Act:
     mask = denial.mask
     verb = OPERATION_WORDS.get(denial.operation)
     if verb is None:
-        shown = [c for c in mask if not (c == "c" and "w" in mask)]
+        # the kernel's own order is "wr"
+        shown = sorted((c for c in mask if not (c == "c" and "w" in mask)), key=_order)
         verb = " and ".join(FILE_WORDS.get(c, readable(c)) for c in shown[:9])
     words = f"{verb} {readable(denial.name())}"
     odd = _unruly(denial)
@@ -83,14 +86,18 @@ def _file(denial: Denial) -> Act:
     return Act(words, f"{quoted(denial.name())} {letters},")
 
 
+def _order(letter: str) -> int:
+    return [*FILE_WORDS, letter].index(letter)
+
+
 def _unruly(denial: Denial) -> str:
     """Why no rule for a file can be given, "" if one can."""
     info = denial.get("info")
     if "disconnected path" in info:
-        return ("Its path is outside of the container's tree; a rule cannot name it. The profile "
-                "needs the flag attach_disconnected.")  # fmt: skip
+        return ("Its path is outside of the container's tree; a rule can name it only if the "
+                "profile has the flag attach_disconnected.")  # fmt: skip
     if "deleted" in info:
-        return ("The file is deleted already; no rule names it. The profile needs the flag "
+        return ("The file is deleted already; a rule can name it only if the profile has the flag "
                 "mediate_deleted.")  # fmt: skip
     if denial.operation == "exec" and "no new privs" in info:
         return transitions.NO_NEW_PRIVS

@@ -29,7 +29,7 @@ _MEANING = (
     "operation", "class", "info", "denied_mask", "requested_mask", "denied", "requested",
     "fstype", "flags", "capname", "capability", "family", "sock_type", "peer", "addr",
     "peer_addr", "signal", "bus", "path", "interface", "member", "method", "mask", "peer_label",
-    "tcontext",
+    "tcontext", "rlimit",
 )  # fmt: skip
 _PATHS = ("srcname", "target")
 # There each word has its own meaning: no pattern is learned from many.

@@ -24,6 +24,9 @@ UNTRUSTED = frozenset(
 )  # fmt: skip
 _PASSIVE = ("receive", "readby", "tracedby")
 DENIED = ("DENIED", "KILLED")
+# A change of policy is a STATUS, also one that is refused (policy.c, audit_policy; -13 is EACCES).
+# Other errors are of who asked: no such profile, not a policy, one that is there already.
+STATUS, REFUSED = "STATUS", "-13"
 KERNEL, USER = "1400", "1107"
 _TYPES = {"AVC": KERNEL, "USER_AVC": USER}
 
@@ -130,7 +133,9 @@ def parse(text: str, time: float = 0.0, serial: int = 0) -> Denial | None:
         if key not in fields:
             fields[key] = value[1:-1] if value[-1:] == '"' == value[:1] else decode(key, value)
     # the kernel's strings end at a zero byte, so none has one
-    if fields["apparmor"] not in DENIED or "\0" in "".join(fields.values()):
+    verdict = fields["apparmor"]
+    refused = verdict in DENIED or (verdict == STATUS and fields.get("error") == REFUSED)
+    if not refused or "\0" in "".join(fields.values()):
         return None
     return Denial(time, serial, fields, sender)
 

@@ -57,6 +57,19 @@ def host_only(denial: Denial) -> str:
     return mount.fstype if is_new and vocabulary.is_host_only(mount.fstype) else ""
 
 
+def shared(denial: Denial) -> str:
+    """What a remount does to what the host shares with the container, if its root is the host's.
+
+    "" where that is nothing, or nothing but less. Without bind it is the file system itself.
+    """
+    flags = read(denial).flags if denial.operation == "mount" else frozenset()
+    if "remount" not in flags:
+        return ""
+    if "bind" not in flags:
+        return "gives a file system of the host's other options, for the host as well"
+    return "" if "ro" in flags else "makes writable what the host shares with it read-only"
+
+
 def _words(denial: Denial) -> list[str]:
     return [word.strip() for word in denial.get("flags").split(",") if word.strip()]
 

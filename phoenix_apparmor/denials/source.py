@@ -27,7 +27,8 @@ DMESG_SECONDS = 20
 OLD_LOGS = 9
 # What of the kernel's messages is wanted; the rest of a busy host's log would take minutes.
 LOSSES = r"audit: .*(limit|lost|overflow)|kauditd|Missed \d+ kernel"
-DENIED, ALLOWED = 'apparmor="(DENIED|KILLED)"', 'apparmor="ALLOWED"'
+DENIED = 'apparmor="(DENIED"|KILLED"|STATUS" .*error=-13 )'
+ALLOWED = 'apparmor="ALLOWED"'
 FIELDS = (
     "MESSAGE", "_TRANSPORT", "SYSLOG_IDENTIFIER", "_AUDIT_ID", "_AUDIT_TYPE",
     "_SOURCE_REALTIME_TIMESTAMP",

@@ -20,6 +20,17 @@ _ENGINES = re.compile(
 )
 
 
+def asks_for_engines_profile(denial: Denial) -> bool:
+    """Whether a container engine's own profile was asked for where it is not loaded."""
+    name = denial.get("name") or denial.get("target")
+    changes = ("change_profile", "change_onexec", "stack", "stack_onexec")
+    return (
+        denial.operation in changes
+        and "not found" in denial.get("info")
+        and _ENGINES.match(re.split(r"//&|//", name)[0]) is not None
+    )
+
+
 def _not_found(name: str) -> str:
     """What to do where the kernel has no such profile. name: of the outermost one."""
     if _ENGINES.match(name):
@@ -76,5 +87,5 @@ def policy(denial: Denial) -> Act:
     return Act(
         f"{readable(verb)} the AppArmor profile {readable(denial.get('name'))}",
         note="No rule allows that. An unprivileged container loads profiles only into a policy "
-        "namespace of its own, as lxc-nvidia-gpu-docker gets one.",
+        "namespace of its own, as a container under lxc-nvidia-gpu-docker has one.",
     )

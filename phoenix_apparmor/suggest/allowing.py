@@ -13,6 +13,8 @@ from phoenix_apparmor.assignments import holes, rules
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import collect
 from phoenix_apparmor.denials.groups import Group
+from phoenix_apparmor.denials.owner import Owner
+from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
 
 _CHANGING = (
@@ -124,10 +126,21 @@ def _beyond_rules(part: Group, ctid: str, rule: str) -> str:
     if part.owner.ctid != ctid:
         others = ", ".join(part.owner.candidates)
         return f"the log does not say whose it was ({others}); a trial of this container would"
-    if part.owner.how == "name" and not part.advice.allowed:
-        return "it ran under Proxmox' generated profile then"
+    other = _under_another(part.owner, rule) if not part.advice.allowed else ""
+    if other:
+        return other
     if not part.advice.allowed and (not rule or rules.problem(rule)):
         return part.advice.words.removesuffix(".") or "no rule allows that"
+    return ""
+
+
+def _under_another(owner: Owner, rule: str) -> str:
+    """That what refused it is no profile in which rules of the container's are; "" if it is."""
+    if owner.how == "name":
+        return "it ran under Proxmox' generated profile then"
+    if rule and (owner.child or not owner.profile.startswith("lxc-")):
+        name = readable(f"{owner.profile}//{owner.child}" if owner.child else owner.profile)
+        return f"profile {name} refused it, which does not read the container's rules"
     return ""
 
 

@@ -288,3 +288,19 @@ def test_another_container_tells_nothing_of_a_trial(host: FakeHost) -> None:
     assert (done.status, rules_of(host)) == (0, []) and "Nothing was refused" in done.out
     log(host, forged)
     assert allow(host).status == 0 and len(rules_of(host)) == 1
+
+
+@pytest.mark.parametrize("profile", ["unprivileged_userns", "man_groff", f"{DOCKER}//helper"])
+def test_what_another_profile_refused_is_not_allowed_by_this_one(
+    host: FakeHost, profile: str
+) -> None:
+    log(host, line("/data/", profile=profile))
+    for name, text in (
+        ("cgroup", "0::/lxc/952/ns/init.scope\n"),
+        ("stat", f"7 (x) {' '.join(['S', *'0' * 20])}\n"),
+    ):
+        host.write(f"/proc/7/{name}", text)
+    before = host.read(JSON)
+    done = allow(host)
+    assert done.status == 2 and host.read(JSON) == before
+    assert f"profile {profile} refused it" in " ".join(done.out.split())

@@ -234,3 +234,24 @@ def test_a_thousand_kinds_of_denial(host: FakeHost) -> None:
     done = host.cli("denials", "--json")
     found = json.loads(done.out)["denials"]
     assert len(found) == 1000 and {part["count"] for part in found} == {20}
+
+
+def test_doctor_of_one_container_counts_what_that_was_refused(host: FakeHost) -> None:
+    host.conf("950", "hostname: vllm\n")
+    host.conf("952", "hostname: docker\n")
+    host.runtime("950", f"lxc.apparmor.profile = {BASE}\n".encode())
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    process(host, 4711, "/lxc/950/ns/init.scope", 50)
+    signal = (
+        'operation="signal" class="signal" profile="/usr/bin/lxc-start" pid=9 comm="kill" '
+        f'requested_mask="receive" denied_mask="receive" signal=term peer="{BASE}"'
+    )
+    # the last may be of 950 or of 952
+    journal(host, [file(BASE, "/x", 100), denied(signal, 110), file(BASE, "/y", 120, pid=4712)])
+    said = host.cli("doctor", "950").out
+    assert "AppArmor refused 1 action of CT 950 since boot." in said
+    assert "phoenix-apparmor denials 950" in said
+    assert "AppArmor refused" not in host.cli("doctor", "952").out
+    every = " ".join(host.cli("doctor").out.split())
+    assert "refused 3 actions" in every and "some container under /usr" not in every
+    assert "LXC itself under /usr/bin/lxc-start: 1" in every

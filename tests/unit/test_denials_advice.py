@@ -358,3 +358,97 @@ def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
     assert local.read_text() == f"# mine, without an end\n{group['rule']}\n"
     assert "there already" in only(host, message)["advice"]
     assert run_parser(local.read_text(), host.root).returncode == 0
+
+
+@pytest.mark.parametrize("info", ["not policy admin", "policy_locked"])
+def test_a_refused_change_of_policy_is_a_status_to_the_kernel(host: FakeHost, info: str) -> None:
+    refused = denied(
+        f'operation="profile_replace" info="{info}" error=-13 profile="{DOCKER}" pid=9 '
+        'comm="apparmor_parser"'
+    ).replace("DENIED", "STATUS")
+    loaded = refused.replace(f'info="{info}" error=-13 ', "").replace(":1000)", ":1001)")
+    group = only(host, refused, loaded)
+    assert group["tried_to"].startswith("replace the AppArmor profile") and group["count"] == 1
+    assert "policy namespace" in group["advice"]
+
+
+ENGINES = (
+    'operation="change_onexec" info="label not found" error=-2 profile="{}" pid=9 '
+    'comm="runc:[2:INIT]" name="docker-default"'
+)
+
+
+def test_why_the_engines_profile_is_missing_decides_what_helps(host: FakeHost) -> None:
+    def advice(profile: str) -> str:
+        host.runtime("952", f"lxc.apparmor.profile = {profile}\n".encode())
+        said: str = only(host, denied(ENGINES.format(profile)))["advice"]
+        return said
+
+    host.json({"952": {"apparmor_profile": DOCKER}})
+    host.conf("952", "unprivileged: 1\n")
+    assert "Restart the container" in advice(DOCKER)
+    assert f'"apparmor_profile": "{DOCKER}"' in advice(BASE) and "Restart" not in advice(BASE)
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
+    assert '"apparmor_policy_namespace": false' in advice(DOCKER)
+    host.conf("952", "hostname: x\n")
+    assert "privileged container has no policy namespace" in advice(DOCKER)
+
+
+@pytest.mark.parametrize(
+    ("flags", "warning"),
+    [
+        ("rw, remount, bind", "makes writable"),
+        ("ro, remount", "other options"),
+        ("ro, remount, bind, nosymfollow", ""),
+    ],
+)
+def test_what_the_host_shares_with_root_of_its_own(
+    host: FakeHost, flags: str, warning: str
+) -> None:
+    """In a privileged container; root of a user namespace cannot take such an option back."""
+    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
+    tried = mounted(BASE, "/models/", more=f'flags="{flags}"')
+    host.conf("952", "hostname: x\n")
+    group = only(host, tried)
+    assert warning in (group["warning"] or "") and bool(group["warning"]) == bool(warning)
+    if warning:
+        assert group["fix"] is None and group["rule"].startswith("mount options=(")
+    host.conf("952", "unprivileged: 1\n")
+    assert only(host, tried)["warning"] is None
+
+
+def test_what_allow_leaves_out_is_warned_of(host: FakeHost) -> None:
+    more = 'srcname="/" flags="rw, rbind"'
+    group = only(host, mounted("lxc-mine", "/opt/v/", more=more))
+    assert "another path" in group["warning"] and group["fix"] is None
+
+
+def test_limits_of_other_resources_are_other_denials(host: FakeHost) -> None:
+    limit = 'operation="setrlimit" class="rlimits" profile="lxc-x" pid=9 comm="x" rlimit={} value=9'
+    groups = found(host, denied(limit.format("nofile"), 100), denied(limit.format("memlock"), 101))
+    assert len(groups) == 2
+
+
+def test_a_container_that_signals_lxc_itself(host: FakeHost) -> None:
+    group = only(
+        host,
+        denied(
+            'operation="signal" class="signal" profile="/usr/bin/lxc-start" pid=9 comm="kill" '
+            f'requested_mask="receive" denied_mask="receive" signal=term peer="{BASE}"'
+        ),
+    )
+    assert "reach LXC" in group["warning"]
+
+
+@pytest.mark.parametrize("info", ["disconnected path", "deleted entry"])
+def test_a_flag_that_the_profile_may_have_is_not_said_to_be_missing(
+    host: FakeHost, info: str
+) -> None:
+    group = only(
+        host,
+        denied(
+            f'operation="open" class="file" info="Failed name lookup - {info}" error=-13 '
+            f'profile="{BASE}" name="run/x" pid=9 comm="x" requested_mask="r" denied_mask="r"'
+        ),
+    )
+    assert "needs the flag" not in group["advice"] and "only if" in group["advice"]

@@ -67,6 +67,11 @@ def test_time_and_number_of_the_event() -> None:
     "text",
     [
         'audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_replace" name="x"',
+        # what was asked for is wrong, nothing was refused
+        'audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_remove" '
+        'info="profile does not exist" error=-2 profile="lxc-x" name="x"',
+        'audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_load" '
+        'profile="lxc-x" name="error=-13"',
         'audit: type=1400 audit(1.2:3): apparmor="ALLOWED" operation="open" profile="lxc-x"',
         'audit: type=1400 audit(1.2:3): apparmor="AUDIT" operation="open" profile="lxc-x"',
         "usb 1-1: new device",
