@@ -218,7 +218,7 @@ static int uncovered(const struct mountpoint *mount)
 /* A file that is there for the test, and for all to write but for the mount. */
 static void share(const struct mountpoint *mount, struct result *result)
 {
-	char path[2 * PATH];
+	char path[2 * PATH], shown[4 * PATH];
 	int fd;
 
 	snprintf(path, sizeof(path), "%.*s/probe", PATH, mount->at);
@@ -226,7 +226,8 @@ static void share(const struct mountpoint *mount, struct result *result)
 	if (fd < 0)
 		return;
 	close(fd);
-	tell(result, 1, "share", "read-only share is writable:", path);
+	snprintf(shown, sizeof(shown), "%s%s", root_place(), path);
+	tell(result, 1, "share", "read-only share is writable:", shown);
 }
 
 /* File systems of which the machine has one. (Where every init mounts fusectl, profiles know its

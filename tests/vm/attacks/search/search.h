@@ -94,6 +94,8 @@ int undo(const struct step *step);
 int second_process(void); /* its pid, 0: there is none */
 uint64_t past(void);	  /* hash of what the mounts do not show: names, root, folder */
 uint64_t root_name(void);
+/* Where the root is that a chroot chose, as AppArmor sees it: it goes by the namespace's root. */
+const char *root_place(void);
 int has_folder(void);	  /* whether the working folder was chosen by a step */
 void restore(void);
 /* By a process that was in none of the states: what could not be restored there. */

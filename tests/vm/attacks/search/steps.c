@@ -23,6 +23,7 @@ int umount2(const char *target, int flags);
 #define DETACH 2
 
 static uint64_t names_hash, root_hash, folder_hash;
+static char root_at[2 * PATH];
 static int second, channel = -1, who;
 /* Where this process renamed, whatever is mounted there or is the root since; -1: by its path. */
 static int folders[2][RENAMES] = {{-1, -1, -1, -1, -1, -1, -1, -1}, {-1, -1, -1, -1, -1, -1, -1, -1}};
@@ -35,6 +36,11 @@ uint64_t past(void)
 uint64_t root_name(void)
 {
 	return root_hash;
+}
+
+const char *root_place(void)
+{
+	return root_at;
 }
 
 int has_folder(void)
@@ -194,11 +200,13 @@ static int one(const struct step *s)
 		if (syscall(SYS_pivot_root, s->a, s->b) || chdir("/"))
 			return -1;
 		root_hash = hash(root_hash, s->a);
+		*root_at = '\0';
 		return 0;
 	case CHROOT:
 		if (chroot(s->b) || chdir("/"))
 			return -1;
 		root_hash = hash(hash(root_hash, "chroot"), s->b);
+		strncat(root_at, s->b, sizeof(root_at) - strlen(root_at) - 1);
 		return 0;
 	case CHDIR:
 		if (chdir(s->b))
