@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness import cache
 from tests.vm.harness.image import command
@@ -31,8 +32,8 @@ GENERATED, NESTING = "generated", "generated, nesting=1"
 KINDS = (
     (970, GENERATED, "generated", ""),
     (971, NESTING, "generated", "features: nesting=1\n"),
-    (972, "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-base", ""),
-    (973, "lxc-nvidia-gpu-docker", "lxc-nvidia-gpu-docker", ""),
+    (972, BASE, BASE, ""),
+    (973, DOCKER, DOCKER, ""),
 )
 
 # title -> loop -> instructions of each round

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.build import built_dsc
+from tests.names import BASE
 from tests.package.chroots import Chroot, base, with_packages
 
 pytestmark = pytest.mark.slow
@@ -29,5 +30,5 @@ def test_apt_brings_all_that_is_needed(suite: str, v1: Path, tmp_path: Path) -> 
     chroot.write("/etc/pve/lxc/950.conf", "arch: amd64\n")
     chroot.run("phoenix-apparmor validate")
     chroot.run("phoenix-apparmor apply --all")
-    assert "lxc-nvidia-gpu-base" in chroot.read("/etc/pve/lxc/950.conf")
+    assert BASE in chroot.read("/etc/pve/lxc/950.conf")
     chroot.run("phoenix-apparmor status > /dev/null || [ $? = 2 ]")

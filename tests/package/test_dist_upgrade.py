@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.names import VERSION
+from tests.names import DOCKER, VERSION
 from tests.package.chroots import MIRROR, Chroot, with_packages
 from tests.package.debs import PROFILE, depends
 from tests.package.host import OUR_HOOK, assert_settled, conffiles, make_proxmox
@@ -31,7 +31,7 @@ def test_dist_upgrade(v1: Path, tmp_path: Path) -> None:
     assert conffiles(chroot) == {PROFILE: "modified"}
     assert OUR_HOOK in chroot.read("/etc/pve/lxc/950.conf"), "an upgrade detaches nothing"
     chroot.run("phoenix-apparmor apply --all")
-    assert "lxc-nvidia-gpu-docker" in chroot.read("/etc/pve/lxc/950.conf")
+    assert DOCKER in chroot.read("/etc/pve/lxc/950.conf")
     compiled = "/usr/lib/python3/dist-packages/phoenix_apparmor/__pycache__/host.cpython-313.pyc"
     assert chroot.exists(compiled)
     chroot.run("dpkg", "--purge", "phoenix-apparmor")

@@ -12,10 +12,11 @@ from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.apply import apply_to
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PYTHON, REPO, FakeHost, Journal
 
 CONF = b"arch: amd64\nhostname: h\n\n[snap]\nlxc.apparmor.profile: old\n"
-PROFILES = {"950": "lxc-nvidia-gpu-base", "951": "unconfined", "952": "lxc-nvidia-gpu-docker"}
+PROFILES = {"950": BASE, "951": "unconfined", "952": DOCKER}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def host(host: FakeHost) -> FakeHost:
     host.json({ctid: {"apparmor_profile": profile} for ctid, profile in PROFILES.items()})
     for ctid in PROFILES:
         host.conf(ctid, CONF)
-    for profile in ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"):
+    for profile in (BASE, DOCKER):
         host.profile(profile)
     host.conf("999", CONF)
     return host
@@ -52,7 +53,7 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
 
 
 def test_containers_that_will_not_start_are_named(host: FakeHost) -> None:
-    host.assign(c950="lxc-nowhere", c951="lxc-nowhere", c952="lxc-nvidia-gpu-docker")
+    host.assign(c950="lxc-nowhere", c951="lxc-nowhere", c952=DOCKER)
     done = host.cli("apply", "--all")
     assert done.status == 2
     assert "there is no profile lxc-nowhere: CT 950, 951 will not start" in done.err
@@ -102,7 +103,7 @@ def test_the_lock_of_proxmox_is_taken(host: FakeHost) -> None:
     lock = host.write("/run/lock/lxc/pve-config-950.lock", "")
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assigned = Assignment("lxc-nvidia-gpu-base")
+        assigned = Assignment(BASE)
         with pytest.raises(PhoenixError, match=r"locked by another task for more than 0\.1 s"):
             apply_to(Host(str(host.root)), "950", assigned, dry_run=False, patience=0.1)
     assert confs(host)["950.conf"] == CONF
@@ -114,7 +115,7 @@ def test_one_that_fails_stops_no_other(host: FakeHost) -> None:
     done = host.cli("apply", "--all")
     assert done.status == 1
     assert 'CT 950: apparmor_profile "lxc_nvidia_gpu_base" is invalid' in done.err
-    assert "lxc-nvidia-gpu-docker" in confs(host)["952.conf"].decode()
+    assert DOCKER in confs(host)["952.conf"].decode()
     assert "1 of the JSON are not on this node." in done.out
 
 
@@ -237,4 +238,4 @@ def test_each_is_in_the_journal(host: FakeHost, journal: Journal) -> None:
     assert host.cli("apply", "--all").status == 0
     told = {e["PHOENIX_CTID"]: (e["MESSAGE"], e["PHOENIX_PROFILE"]) for e in journal.entries()}
     change = "profile in .conf: no line -> lxc-nvidia-gpu-base"
-    assert told == {c: (f"CT {c}: {change}", "lxc-nvidia-gpu-base") for c in ctids}
+    assert told == {c: (f"CT {c}: {change}", BASE) for c in ctids}

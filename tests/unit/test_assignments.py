@@ -10,6 +10,7 @@ from phoenix_apparmor import lastgood
 from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
+from tests.names import BASE
 
 
 def assigned_by(entries: Any) -> dict[str, Assignment]:
@@ -27,7 +28,7 @@ def test_each_kind_of_assignment() -> None:
         }
     )
     assert {ctid: a.profile for ctid, a in parsed.items()} == {
-        "950": "lxc-nvidia-gpu-base",
+        "950": BASE,
         "951": "lxc-mine.1",
         "952": None,
         "953": None,
@@ -45,7 +46,7 @@ def test_each_kind_of_assignment() -> None:
 )  # fmt: skip
 def test_a_value_that_cannot_be_used_costs_only_its_container(value: object) -> None:
     parsed = assigned_by({"952": {"apparmor_profile": value}, "953": {}})
-    assert parsed["953"] == Assignment("lxc-nvidia-gpu-base")
+    assert parsed["953"] == Assignment(BASE)
     assert parsed["952"].name == ""
     problem = parsed["952"].problem
     assert "apparmor_profile" in problem
@@ -109,7 +110,7 @@ def test_a_key_that_stands_twice_is_no_choice() -> None:
     parsed = parse.assignments(text)
     assert "twice" in parsed["950"].problem
     assert "twice" in parsed["951"].problem
-    assert parsed["952"].name == "lxc-nvidia-gpu-base"
+    assert parsed["952"].name == BASE
 
 
 def test_the_copy_gives_back_what_it_got() -> None:
@@ -195,7 +196,7 @@ def test_what_appears_twice_matters_only_where_it_is_ours() -> None:
     assert parse.document(twice, doubled=True)["lxc_configs"] == {"953": {}}
     assert parse.document(b'{"x": 1, "x": 2, "lxc_configs": {}}')["x"] == 2
     assert parse.assignments(twice.replace(b'"lxc_configs": {"953"', b'"y": {"953"')) == {
-        "952": Assignment("lxc-nvidia-gpu-base")
+        "952": Assignment(BASE)
     }
     other = b'{"lxc_configs": {"952": {"name": 1, "name": 2, "apparmor_profile": "lxc-x"}}}'
     assert parse.assignments(other) == {"952": Assignment("lxc-x")}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_apparmor.doctor.messages import MESSAGES, rows
+from tests.names import BASE
 from tests.unit.fakehost import REPO, FakeHost
 from tests.vm.attacks import table
 
@@ -103,9 +104,9 @@ def test_ctids_complete(host: FakeHost) -> None:
 
 
 def test_profiles_complete(host: FakeHost) -> None:
-    for name in ("lxc-nvidia-gpu-base", "lxc-site", "lxc-site.dpkg-dist", "lxc-old~", "usr.bin.x"):
+    for name in (BASE, "lxc-site", "lxc-site.dpkg-dist", "lxc-old~", "usr.bin.x"):
         host.profile(name)
-    assert complete(host, "phoenix-apparmor reload ") == ["lxc-nvidia-gpu-base", "lxc-site"]
+    assert complete(host, "phoenix-apparmor reload ") == [BASE, "lxc-site"]
     assert complete(host, "phoenix-apparmor reload lxc-s") == ["lxc-site"]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.ctconf import PROFILE_KEY
+from tests.names import BASE
 
 RUNTIME = b"lxc.idmap = u 0 100000 65536\n# lxc.apparmor.profile = no\nlxc.apparmor.profile = a\n"
 
@@ -75,7 +76,7 @@ def test_a_seccomp_policy_of_the_admins_is_seen_and_ours_is_not_one() -> None:
 @pytest.mark.parametrize("rules", [False, True])
 def test_the_guard_sorts_last(ctid: str, rules: bool) -> None:
     """As the kernel sorts (strcmp): else one write to attr/current leaves the stack."""
-    for profile in ("lxc-nvidia-gpu-base", "lxc-x", "lxc-x.trial", "lxc-x.guard", "lxc-X_.-9"):
+    for profile in (BASE, "lxc-x", "lxc-x.trial", "lxc-x.guard", "lxc-X_.-9"):
         trial, guard = lxcconf.variants(profile, ctid, trial=True, rules=rules)
         assert trial.encode() < guard.encode()
 

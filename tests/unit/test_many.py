@@ -4,10 +4,11 @@ import json
 import subprocess
 import time
 
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
 CTIDS = [str(ctid) for ctid in range(900, 950)]
-PROFILES = ("lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker", "lxc-site")
+PROFILES = (BASE, DOCKER, "lxc-site")
 
 
 def test_fifty_starts_at_once(host: FakeHost) -> None:

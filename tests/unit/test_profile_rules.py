@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_apparmor.policy import rules, ways_out
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import REPO
 
 PROFILES = REPO / "profiles"
@@ -37,7 +38,7 @@ def site(folder: Path, body: str, flags: str = "", includes: tuple[str, ...] = S
     return [way.how for way in ways_out.ways_out(read(folder, "lxc-site"))]
 
 
-@pytest.mark.parametrize("name", ["lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"])
+@pytest.mark.parametrize("name", [BASE, DOCKER])
 def test_nothing_leads_out_of_what_ships(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes((PROFILES / name).read_bytes())
     profile = read(tmp_path, name)
@@ -119,7 +120,7 @@ def test_flags_that_stop_nothing(tmp_path: Path, flag: str) -> None:
 
 
 def test_what_is_allowed(tmp_path: Path) -> None:
-    name = "lxc-nvidia-gpu-base"
+    name = BASE
     (tmp_path / name).write_bytes((PROFILES / name).read_bytes())
     (tmp_path / "local").mkdir()
     profile = read(tmp_path, name)

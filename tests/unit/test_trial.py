@@ -13,9 +13,9 @@ from phoenix_apparmor.assignments import lookup, parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import variants
+from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"

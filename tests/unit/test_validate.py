@@ -10,7 +10,7 @@ import pytest
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import lookup, parse, positions, validate
 from phoenix_apparmor.errors import PhoenixError
-from tests.names import BASE, JSON
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import on_terminal, validated
@@ -56,8 +56,8 @@ def write(tmp_path: Path, text: str | bytes, name: str = "x.json") -> str:
 
 def test_a_valid_document_has_no_finding(host: FakeHost) -> None:
     host.json(GOOD)
-    host.profile("lxc-nvidia-gpu-base")
-    host.profile("lxc-nvidia-gpu-docker")
+    host.profile(BASE)
+    host.profile(DOCKER)
     done = host.cli("validate")
     assert done == (0, f"{JSON}: right; 2 containers.\n", "")
 
@@ -91,9 +91,9 @@ def test_a_syntax_error_has_its_line_a_caret_and_a_fix(host: FakeHost, tmp_path:
 
 def test_profile_that_this_host_does_not_have(host: FakeHost) -> None:
     """Of FILE too, on a machine that has our profiles; elsewhere nobody can know."""
-    host.profile("lxc-nvidia-gpu-base")
+    host.profile(BASE)
     host.profile("lxc-site")
-    path = host.assign(c950="lxc-nvidia-gpu-base", c951="lxc-sote", c952="lxc-site")
+    path = host.assign(c950=BASE, c951="lxc-sote", c952="lxc-site")
     done = host.cli("validate")
     assert "warning" in done.out and 'this host has no profile "lxc-sote"' in done.out
     assert 'Did you mean "lxc-site"?' in done.out
@@ -210,8 +210,8 @@ def test_schema_that_cannot_be_used(
 def test_names_that_look_mistyped(host: FakeHost, tmp_path: Path) -> None:
     """Also in a file for another host; a name that goes on is another profile's."""
     for name, meant in (
-        ("lxc-nvidia-gpu-bsae", "lxc-nvidia-gpu-base"),
-        ("lxc-nvidia-gpu-Docker", "lxc-nvidia-gpu-docker"),
+        ("lxc-nvidia-gpu-bsae", BASE),
+        ("lxc-nvidia-gpu-Docker", DOCKER),
         ("lxc-nvidia-gpu-base2", None),
         ("lxc-site", None),
     ):
@@ -413,14 +413,14 @@ def test_a_big_document_that_is_right_costs_little(host: FakeHost, tmp_path: Pat
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [
-        ("lxc_nvidia_gpu_base", "lxc-nvidia-gpu-base"),
-        ("LXC-NVIDIA-GPU-DOCKER", "lxc-nvidia-gpu-docker"),
-        ("lxc-nvidia-gpu-dokcer", "lxc-nvidia-gpu-docker"),
-        ("nvidia-gpu-base", "lxc-nvidia-gpu-base"),
-        ("/etc/apparmor.d/lxc-nvidia-gpu-base", "lxc-nvidia-gpu-base"),
+        ("lxc_nvidia_gpu_base", BASE),
+        ("LXC-NVIDIA-GPU-DOCKER", DOCKER),
+        ("lxc-nvidia-gpu-dokcer", DOCKER),
+        ("nvidia-gpu-base", BASE),
+        ("/etc/apparmor.d/lxc-nvidia-gpu-base", BASE),
         ("unconfind", "unconfined"),
         ("Generated", "generated"),
-        ("lxc-nvidia-gpu-base", ""),
+        (BASE, ""),
         ("docker-default", ""),
         ("", ""),
     ],

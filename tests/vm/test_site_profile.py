@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.build import TREE
+from tests.names import BASE
 from tests.vm.containers import (
     RULES,
     assign,
@@ -32,7 +33,7 @@ LOCAL = f"/etc/apparmor.d/local/{SMALL}"
 
 def from_readme(name: str) -> str:
     """A profile made as the README says: a copy of the base profile with a name of its own."""
-    return (TREE / "profiles/lxc-nvidia-gpu-base").read_text().replace("lxc-nvidia-gpu-base", name)
+    return (TREE / "profiles/lxc-nvidia-gpu-base").read_text().replace(BASE, name)
 
 
 def may_read(vm: Machine, ctid: int, path: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.names import JSON
+from tests.names import BASE, DOCKER, JSON
 from tests.vm.attacks.program import ALL_ROWS, program_rows, push, put, results
 from tests.vm.containers import conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
@@ -19,7 +19,6 @@ from tests.vm.walk import PLAIN, unconfined, walk, work
 # Two releases, one mechanism of the kernel's, measured on both; once is enough here.
 ONLY_SUITES = ("trixie",)
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 AUDIT = "/sys/module/apparmor/parameters/audit"
 PROFILES = "/sys/kernel/security/apparmor/profiles"
 # As the kernel shows profiles that were made for a container, and their guard.
