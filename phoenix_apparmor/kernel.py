@@ -104,12 +104,12 @@ def label_of(host: Host, pid: int) -> str | None:
     return None
 
 
-def runs(host: Host, pid: int, program: str) -> bool:
-    """Whether a process executes a program of this name; False where nobody can tell."""
+def runs(host: Host, pid: int, program: str) -> bool | None:
+    """Whether a process executes a program of this name; None: it is gone, or nobody can tell."""
     try:
         return os.readlink(host.path(f"/proc/{pid}/exe")).rpartition("/")[2] == program
     except OSError:
-        return False
+        return None
 
 
 def seccomp_mode(host: Host, pid: int) -> int | None:

@@ -373,17 +373,21 @@ def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
     """(pid, label) of the container's init; None if it is not there until then.
 
     LXC changes the label at the exec of init: what is still lxc-start, under its own profile or
-    none, says nothing yet.
+    none, says nothing yet. Where it cannot be known what it executes, that is so until the end of
+    the wait, and then the label is judged: not to look would let anything run.
     """
     pause = 0.05
+    unsure: tuple[int, str] | None = None
     while True:
         pid = init_pid(host, ctid)
-        if pid is not None:
-            label = kernel.label_of(host, pid)
-            if label is not None and not kernel.runs(host, pid, "lxc-start"):
+        label = None if pid is None else kernel.label_of(host, pid)
+        if pid is not None and label is not None:
+            executes = kernel.runs(host, pid, "lxc-start")
+            if executes is False:
                 return pid, label
+            unsure = (pid, label) if executes is None else None
         if time.monotonic() + pause >= until:
-            return None
+            return unsure
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)
 

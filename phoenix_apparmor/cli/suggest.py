@@ -158,7 +158,8 @@ def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> st
     for s in found:
         kind = "privileged" if s.privileged else "unprivileged"
         weak = s.under == "unconfined" or s.under.endswith(")")
-        under = Cell("down" if s.running is False else one_line(s.under), YELLOW if weak else "")
+        now = {True: one_line(s.under), False: "down", None: "?"}[s.running]
+        under = Cell(now, YELLOW if weak and s.running is not None else "")
         rows.append([Cell(s.ctid), Cell(s.name or "-"), Cell(kind), under, Cell(s.profile)])
     lines = [*table(columns, rows, width, colour=colour), ""]
     for s in found:

@@ -104,9 +104,10 @@ LINES = {
     "comment": "a profile name that no profile has: all that is behind the colon is the name, "
     "comments too.",
     "file": "the profile line names a file, not the profile in it.",
-    "prefix": 'cannot start: lxc-start may only change to names that begin with "lxc-", and '
-    "hangs with others.",
-    "nowhere": "cannot start: no file holds the profile, and the kernel does not have it.",
+    # not "cannot start": where it is managed, the start corrects the line
+    "prefix": "lxc-start cannot change to the profile in .conf, as its name does not begin with "
+    '"lxc-": it hangs.',
+    "nowhere": "no file holds the profile in .conf, and the kernel does not have it.",
 }
 
 
@@ -160,6 +161,17 @@ def _line_finding(
     elif "nowhere" in kinds:
         advice = f"put the profile into {paths.APPARMOR_D}, then: phoenix-apparmor reload"
     applied = [conf.ctid for conf in confs if conf.ctid in managed]
+    # apply would write a name under which nothing starts
+    wanted = reading.wanted_profiles(host)
+    lost = {name: ctids for name, ctids in wanted.items() if files.find(host, name) is None}
+    for name, those in lost.items():
+        fixed = [ctid for ctid in applied if ctid in those]
+        if fixed:
+            applied = [ctid for ctid in applied if ctid not in those]
+            advice = (
+                f"the JSON assigns {name}, which no file holds either: correct that first, then: "
+                f"phoenix-apparmor apply {' '.join(fixed)}"
+            )
     others = [conf for conf in confs if conf.ctid not in managed]
     fixes = [f"phoenix-apparmor apply {' '.join(applied)}"] if applied else []
     if others:

@@ -36,8 +36,14 @@ def nodes(host: Host) -> Iterator[Finding]:
             if not host.exists(node):
                 absent.setdefault(node.rstrip("/"), []).append(conf.ctid)
         missing = tuple(node for node in devices.CUDA if node not in named)
-        # numbers that no longer fit are told, with all nodes in one fix, by another check
-        if any(map(devices.GPU.fullmatch, named)) and missing and not _has_stale(host, conf):
+        # numbers that no longer fit are told, with all nodes in one fix, by another check;
+        # NVIDIA's hook gives those that are not named
+        hooked = _has_hook(conf) and _asks(conf)
+        if (
+            any(map(devices.GPU.fullmatch, named))
+            and missing
+            and not (hooked or _has_stale(host, conf))
+        ):
             lacking.setdefault((missing, tuple(named)), []).append(conf)
     for (missing, _), confs in lacking.items():
         named = devices.named_nodes(confs[0])
@@ -205,16 +211,28 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     """
     rules = [allow for allow in pveconf.allowed_devices(conf.main) if _is_nvidias(allow)]
     theirs = [a for a in rules if not _is_for_other(host, conf, registered, a.major)]
-    named = devices.named_nodes(conf) or [n for n in devices.host_nodes(host) if _opens(n, theirs)]
-    wanted = [node for node in devices.single(host, named) if host.exists(node)]
+    here = devices.host_nodes(host) or nvidia_modprobe.MADE
+    named = devices.named_nodes(conf) or [node for node in here if _opens(node, theirs)]
+    nodes = devices.single(host, named)
+    made = {node: nvidia_modprobe.command(host, node) for node in nodes if not host.exists(node)}
+    # A node that nothing makes now keeps its lines: whoever takes them out takes the GPU away.
+    wanted = [node for node in nodes if made.get(node, node) and node != nvidia_modprobe.FOLDER]
+    kept = set(nodes) - set(wanted)
     have = [device.path for device in pveconf.devices(conf.main)]
-    lines = [devices.set_devices(host, [conf], [node for node in wanted if node not in have])]
+    lines = list(dict.fromkeys(made[node] for node in wanted if node in made))
+    lines.append(devices.set_devices(host, [conf], [node for node in wanted if node not in have]))
+    needed = {a.major for a in theirs if any(_driver(n) in registered.get(a.major or 0, ())
+                                             for n in kept)}  # fmt: skip
     lines += [
         conf_edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text)
-        for text in sorted({allow.text for allow in theirs})
+        for text in sorted({a.text for a in theirs if a.major not in needed or not a.works})
     ]
     entries = [v for k, v in conf.lxc() if k == "lxc.mount.entry" and devices.NODE.match(v)]
-    lines += [conf_edits.take_out(conf.path, r"lxc\.mount\.entry", text) for text in entries]
+    lines += [
+        conf_edits.take_out(conf.path, r"lxc\.mount\.entry", text)
+        for text in entries
+        if text.split()[0].rstrip("/") not in kept
+    ]
     return reading.all_of(lines)
 
 

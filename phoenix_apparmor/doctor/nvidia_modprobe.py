@@ -15,13 +15,14 @@ PROGRAM = "nvidia-modprobe"
 USUAL = f"{PROGRAM} -u -c 0"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 GPUS = "/proc/driver/nvidia/gpus"
-_USUAL = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+FOLDER = "/dev/nvidia-caps"
+MADE = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 DEPTH = 6
 
 
 def command(host: Host, node: str) -> str:
     """The command that makes a node, "" where none does: this host has no such device."""
-    if node in _USUAL:
+    if node in MADE:
         return USUAL
     if node == "/dev/nvidia-modeset":
         return f"{PROGRAM} -m"
@@ -33,7 +34,7 @@ def command(host: Host, node: str) -> str:
     if capability:
         files = [f for f in _files(host, CAPABILITIES) if _minor(host, f) == capability[1]]
         return f"{PROGRAM} -f {files[0]}" if files else ""
-    if node.rstrip("/") == "/dev/nvidia-caps":
+    if node.rstrip("/") == FOLDER:
         first = next((f for f in _files(host, CAPABILITIES) if _minor(host, f)), "")
         return f"{PROGRAM} -f {first}" if first else ""
     return ""

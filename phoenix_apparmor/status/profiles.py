@@ -75,9 +75,13 @@ def _profile(
             how = f'Take "{mode}" out of its flags in {file.path}'
         what = f"it is in {mode} mode: it stops nothing."
         notes.append(Note(what, f"{how}, then: phoenix-apparmor reload"))
+    unsure = ""
     if text not in ("broken", "unknown"):
-        notes += _ways_out(host, file)
+        found, unsure = _ways_out(host, file)
+        notes += found
     off = bool(notes)
+    if unsure:
+        notes.append(Note(f"whether it holds root cannot be known: {unsure}", ""))
     if text == "unknown" and mode is not None:
         notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
     blocks = ""
@@ -88,16 +92,16 @@ def _profile(
     return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off, blocks)
 
 
-def _ways_out(host: Host, file: ProfileFile) -> list[Note]:
-    """That root can get out of it, by its own rules; nothing where those cannot be read."""
+def _ways_out(host: Host, file: ProfileFile) -> tuple[list[Note], str]:
+    """That root can get out of it, by its own rules; why that cannot be known, "" if it can."""
     try:
         found = ways_out.ways_out(rules.effective(host, file), loose=rules.takes_any_mount(host))
-    except PhoenixError:
-        return []
+    except PhoenixError as error:
+        return [], error.what
     if not found or any(file_flag in found[0].rule for file_flag in ("(complain)", "(prompt)")):
-        return []  # its mode is told
+        return [], ""  # its mode is told
     what = f"it does not hold root in a privileged container: it {found[0].how}."
-    return [Note(what, "See all of it: phoenix-apparmor doctor")]
+    return [Note(what, "See all of it: phoenix-apparmor doctor")], ""
 
 
 def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) -> Profile:

@@ -268,8 +268,9 @@ def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool, co
         runs = f"runs unconfined: {what} confines root in it"
     elif weak:
         runs += ", which only logs and stops nothing"
+    trial = " in a trial" if assignment.trial else ""
     return Note(
-        f"{runs}; assigned is {labels.honest(assignment.name)}.",
+        f"{runs}; assigned is {labels.honest(assignment.name)}{trial}.",
         f"Restart it: pct reboot {ctid}",
         f"pct reboot {ctid}",
     )

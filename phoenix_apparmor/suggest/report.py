@@ -92,7 +92,10 @@ def _profile(seen: Evidence) -> tuple[str, list[str], str]:
     if seen.looked:
         return BASE, ["has no Docker, podman or containerd among its files"], ""
     unseen = "Its files cannot be seen from here"
-    if not seen.running:
+    if seen.running is None:
+        unseen += ", nor whether it runs"
+        ask = ": start it if it is down, and ask again as root."
+    elif not seen.running:
         unseen += " while it is down"
         ask = ": start it, and ask again."
     else:

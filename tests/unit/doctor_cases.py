@@ -145,7 +145,7 @@ CASES = {
         instead("lxc.apparmor.profile: lxc_phoenix_v1\n"),
         "profile-lines",
         "error",
-        ("cannot start", "lxc-phoenix-v1"),
+        ("it hangs", "lxc-phoenix-v1", "phoenix-apparmor apply 950"),
         ("containers",),
     ),
     "two JSON files": Case(

@@ -177,6 +177,15 @@ def second_gpu(host: FakeHost) -> None:
     no_devices(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n{MOUNT.format('nvidia1')}")(host)
 
 
+def before_the_nodes_are_made(host: FakeHost) -> None:
+    """The driver is loaded, and nobody has used it since: fixed without it, CT 950 has no GPU."""
+    names = ("nvidia0", "nvidiactl", "nvidia-uvm")
+    for name in names:
+        host.path(f"/dev/{name}").unlink()
+    lines = "".join(MOUNT.format(name) for name in names)
+    no_devices(f"{USES} 195:* rwm\n{USES} 508:* rwm\n{lines}")(host)
+
+
 def second_gpu_by_number(host: FakeHost) -> None:
     host.path("/dev/nvidia-uvm").unlink()
     host.write("/dev/nvidia1", "").chmod(0o666)
@@ -398,6 +407,13 @@ CASES = {
         "warning",
         ("508 is nobody's now", "pct set 950 --dev0 /dev/nvidia1,"),
         after=("gpu-nodes",),
+    ),
+    "nodes that are not made yet": Case(
+        before_the_nodes_are_made,
+        "gpu-majors",
+        "warning",
+        ("508 is nobody's now", "nvidia-modprobe -u -c 0 && pct set 950 --dev0 /dev/nvidia0,"),
+        ("gpu-nodes",),
     ),
     "every block device": Case(
         privileged("lxc.cgroup2.devices.allow: b *:* rwm\n"),

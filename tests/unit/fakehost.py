@@ -169,10 +169,18 @@ class FakeHost:
         """A running container: its init's label, as the kernel shows it."""
         self.write(f"/proc/{pid}/attr/apparmor/current", f"{label}\n")
         self.write(f"/fake/pid/{ctid}", f"{pid}\n")
+        self.executes("/usr/lib/systemd/systemd", pid)
         unix = self.path("/proc/net/unix")
         unix.parent.mkdir(parents=True, exist_ok=True)
         with unix.open("a") as file:
             file.write(f"0: 00000002 00000000 00010000 0001 01 9 @/var/lib/lxc/{ctid}/command\n")
+
+    def executes(self, program: str, pid: int = 4242) -> None:
+        """What a process runs, as the kernel shows it."""
+        exe = self.path(f"/proc/{pid}/exe")
+        exe.parent.mkdir(parents=True, exist_ok=True)
+        exe.unlink(missing_ok=True)
+        exe.symlink_to(program)
 
     def load(self, *names: str) -> None:
         """Loads profiles into the fake kernel, as apparmor_parser -r does."""

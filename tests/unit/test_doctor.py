@@ -303,3 +303,34 @@ def test_what_one_would_edit_has_a_place_of_its_own() -> None:
     assert place_of_own("/etc/apparmor.d/lxc-nvidia-gpu-base") == f"{local}/lxc-nvidia-gpu-base"
     assert place_of_own("/etc/apparmor.d/abstractions/phoenix/mounts") == f"{local}/PROFILE"
     assert "lxc.seccomp.profile" in place_of_own("/etc/phoenix-apparmor/privileged.seccomp")
+
+
+def test_a_node_that_nothing_makes_now_keeps_its_lines(host: FakeHost) -> None:
+    """The second GPU is out for a while."""
+    doctor_cases_words.only_one_gpu(host)
+    uses, mount = doctor_cases_words.USES, doctor_cases_words.MOUNT
+    gone = mount.format("nvidia1")
+    no_devices(f"{uses} 195:* rwm\n{uses} 508:* rwm\n{mount.format('nvidia0')}{gone}")(host)
+    (finding,) = (f for f in diagnose(host) if f["check"] == "gpu-majors")
+    run_fix(host, finding["fix"])
+    left = host.read("/etc/pve/lxc/950.conf").decode()
+    assert gone in left and f"{uses} 195:* rwm" in left and "dev0: /dev/nvidia0" in left
+    assert "508" not in left and mount.format("nvidia0") not in left
+    assert not [f for f in diagnose(host) if f["check"] == "gpu-majors"]
+
+
+def test_what_nvidias_hook_gives_is_not_said_to_lack(host: FakeHost) -> None:
+    asks = "lxc.environment: NVIDIA_VISIBLE_DEVICES=all\n"
+    gpu = doctor_cases_words.MOUNT.format("nvidia0")
+    doctor_cases_words.hooked(f"{asks}{gpu}{doctor_cases_words.USES} 195:* rwm\n")(host)
+    assert not [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
+    doctor_cases_words.hooked(f"{gpu}{doctor_cases_words.USES} 195:* rwm\n")(host)
+    assert [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
+
+
+def test_apply_is_no_fix_where_the_assigned_profile_is_nowhere_either(host: FakeHost) -> None:
+    host.assign(c950="lxc-nvidia-gpu-bsae")
+    host.conf("950", CONF.replace(f"profile: {BASE}", "profile: lxc-gone"))
+    (finding,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
+    assert finding["fix"] is None and "lxc-nvidia-gpu-bsae" in finding["advice"]
+    assert "phoenix-apparmor apply 950" in finding["advice"]

@@ -91,7 +91,7 @@ def test_a_label_is_read_where_the_kernel_has_it(host: FakeHost, real: Host) -> 
 
 
 def test_what_a_process_is(host: FakeHost, real: Host) -> None:
-    assert not kernel.runs(real, 7, "lxc-start")
+    assert kernel.runs(real, 7, "lxc-start") is None
     assert kernel.seccomp_mode(real, 7) is kernel.is_privileged(real, 7) is None
     host.write("/proc/7/status", "Name:\tSeccomp:\nNoNewPrivs:\t1\n")
     assert kernel.seccomp_mode(real, 7) is None
@@ -110,7 +110,7 @@ def test_what_a_process_is(host: FakeHost, real: Host) -> None:
         assert kernel.is_privileged(real, 7) is privileged
     host.path("/proc/7/exe").symlink_to("/usr/bin/lxc-start")
     assert kernel.runs(real, 7, "lxc-start")
-    assert not kernel.runs(real, 7, "start")
+    assert kernel.runs(real, 7, "start") is False
 
 
 def test_namespaces_are_made_and_removed(host: FakeHost, real: Host) -> None:

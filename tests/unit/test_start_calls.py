@@ -192,9 +192,8 @@ def test_verify_waits_for_the_init_as_long_as_it_may(
     naps.clear()
     # What is still lxc-start is no init yet; then it is.
     host.running("952", "unconfined")
-    exe = host.path("/proc/4242/exe")
-    exe.symlink_to("/usr/bin/lxc-start")
-    clock.sleep = lambda _: exe.unlink()
+    host.executes("/usr/bin/lxc-start")
+    clock.sleep = lambda _: host.executes("/usr/sbin/init")
     with pytest.raises(PhoenixError, match="runs under"):
         start.verify(real, "952", wait=20)
     # Nor is one whose label is gone with it.

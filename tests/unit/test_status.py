@@ -12,9 +12,15 @@ from phoenix_apparmor import __version__
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.status import collect
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import REPO, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import LINE, container, on_terminal, validated
+
+# apparmor_parser that compiles, and does not show rules
+NO_RULES = f"""#!/bin/sh
+case " $* " in *" -p "*) echo "AppArmor parser error" >&2; exit 1 ;; esac
+exec {REPO}/tests/unit/fake/apparmor_parser "$@"
+"""
 
 
 def test_a_host_on_which_all_is_well(quiet: FakeHost) -> None:
@@ -94,6 +100,30 @@ def test_a_profile_that_root_gets_out_of_is_off(quiet: FakeHost) -> None:
     done = quiet.cli("status")
     assert done.status == 2
     assert "lxc-open: it does not hold root in a privileged container" in done.out
+
+
+def test_where_rules_cannot_be_read_it_is_said(
+    quiet: FakeHost,
+) -> None:
+    """Not that it holds root; nor is it a fault of the profile's."""
+    tool = quiet.write("/fake/bin/apparmor_parser", NO_RULES)
+    tool.chmod(0o755)
+    before = quiet.environment["PATH"]
+    quiet.environment["PATH"] = f"{tool.parent}:{before}"
+    document = json.loads(quiet.cli("status", "--json").out)
+    said = {p["name"]: [note["what"] for note in p["notes"]] for p in document["profiles"]}
+    assert any("whether it holds root cannot be known: " in what for what in said[BASE]), said
+    assert all(p["fine"] for p in document["profiles"])
+    quiet.environment["PATH"] = before
+    assert "cannot be known" not in quiet.cli("status").out
+
+
+def test_a_trial_that_begins_at_the_next_start(quiet: FakeHost) -> None:
+    quiet.json({"950": {"apparmor_mode": "trial"}})
+    quiet.running("950", f"{BASE} (enforce)")
+    assert f"runs under {BASE}; assigned is {BASE} in a trial." in " ".join(
+        quiet.cli("status", "950").out.split()
+    )
 
 
 def test_each_verdict_is_in_the_json(mixed: FakeHost) -> None:

@@ -365,3 +365,15 @@ def test_one_key_is_set(number: int) -> None:
         whole["lxc_configs"]["101"]["apparmor_rules"] = rules[:1]
         assert json.loads(newer.decode("utf-8-sig")) == whole
         assert insert.set_key(newer, "101", "apparmor_rules", None) == old
+
+
+def test_whether_it_runs_may_be_unknown(host: FakeHost) -> None:
+    conf(host, "950")
+    host.path("/proc/net/unix").unlink(missing_ok=True)
+    (said,) = suggested(host).values()
+    assert "nor whether it runs" in said["unsure"] and "while it is down" not in said["unsure"]
+    row = next(line for line in host.cli("suggest").out.split("\n") if line.startswith("950"))
+    assert row.split()[-2] == "?"
+    host.write("/proc/net/unix", "Num\n")
+    (said,) = suggested(host).values()
+    assert "while it is down" in said["unsure"]

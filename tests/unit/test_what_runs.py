@@ -1,5 +1,8 @@
 """What runs is looked at, not what is written: after a start, and by status."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from phoenix_apparmor import lxcconf, paths, start
@@ -63,9 +66,30 @@ def test_what_is_still_lxc_start_is_not_judged(
         monkeypatch.setenv(key, value)
     assert base.hook("952").status == 0
     runs(base, "952", seccomp=0, privileged=False, label="unconfined")
-    base.path("/proc/4242/exe").symlink_to("/usr/bin/lxc-start")
+    base.executes("/usr/bin/lxc-start")
     start.verify(Host(str(base.root)), "952", wait=0.2)
+    base.executes("/usr/lib/systemd/systemd")
+    with pytest.raises(PhoenixError, match="unconfined"):
+        start.verify(Host(str(base.root)), "952", wait=0.2)
+
+
+def test_where_nobody_can_tell_what_it_executes_it_is_judged_at_the_end_of_the_wait(
+    base: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be lxc-start for a moment more; not to judge it at all would let anything run."""
+    for key, value in base.environment.items():
+        monkeypatch.setenv(key, value)
+    assert base.hook("952").status == 0
+    runs(base, "952", seccomp=0, privileged=False, label="unconfined")
     base.path("/proc/4242/exe").unlink()
+    label = base.path("/proc/4242/attr/apparmor/current")
+    later = SimpleNamespace(
+        monotonic=time.monotonic, sleep=lambda _: label.write_text(f"{BASE} (enforce)\n")
+    )
+    monkeypatch.setattr(start, "time", later)
+    start.verify(Host(str(base.root)), "952", wait=0.2)
+    label.write_text("unconfined\n")
+    later.sleep = time.sleep
     with pytest.raises(PhoenixError, match="unconfined"):
         start.verify(Host(str(base.root)), "952", wait=0.2)
 
