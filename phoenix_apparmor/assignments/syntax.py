@@ -18,6 +18,11 @@ def explain(error: JSONDecodeError) -> tuple[str, str, Place]:
     trailing = rest[:1] == "," and after.startswith(closing)
     behind = rest.startswith(closing) and before.endswith(",")
     cases: tuple[tuple[bool, str, str], ...] = (
+        (
+            not error.doc.strip(),
+            "there is no text in it.",
+            'Was it cut off? To manage no container: {"lxc_configs": {}}',
+        ),
         (not rest, "the text ends too early.", "A } or ] is missing, or the file was cut off."),
         (trailing or behind, "a comma before a closing bracket.", "Take that comma out."),
         (rest.startswith(("#", "//", "/*")), "JSON has no comments.", "Take it out."),

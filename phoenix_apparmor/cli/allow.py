@@ -242,3 +242,5 @@ def _line(helped: Helped) -> None:
     say("\n".join(wrap(f"{helped.words} ({times})", WIDTH, "  ", then="    ")))
     if helped.rule:
         say(f"    {helped.rule}")
+    if helped.rule and helped.about:
+        say("\n".join(wrap(helped.about, WIDTH, "    ")))

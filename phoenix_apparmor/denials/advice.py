@@ -39,7 +39,7 @@ class Advice(NamedTuple):
     besides or instead. fix: a shell line that does it, "" where there is none. warning: why the
     rule should not be written. futile: whether a rule would do nothing. cause: denials with the
     same one are told together, in the words that are with it. allowed: whether there is a rule
-    for it already.
+    for it already. about: what else the rule does, wherever it is written.
     """
 
     kind: Kind
@@ -52,6 +52,7 @@ class Advice(NamedTuple):
     futile: bool = False
     cause: str = ""
     allowed: bool = False
+    about: str = ""
 
 
 class Adviser:
@@ -91,7 +92,9 @@ class Adviser:
         if not act.rule or (act.needs_4 and not self._is_4):
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
             return Advice("none", words=unknown if act.rule else act.note)
-        return self._rule(owner, profile, act, facts, self._warning(owner, act, denial, facts))
+        return self._rule(
+            owner, profile, act, facts, self._warning(owner, act, denial, facts)
+        )._replace(about=act.note)
 
     def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
         """A guard holds only the explicit denies of the profile that is on trial."""

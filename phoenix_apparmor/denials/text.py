@@ -118,7 +118,8 @@ def _foot(report: Report, shown: tuple[Group, ...], room: int, *, colour: bool) 
         yield from wrap(f"{total} more by profiles that confine no container: {listed}.", room, "")
     if report.untrusted:
         line = (
-            f"{report.untrusted} not looked at: sent in the name of D-Bus, and not by this host's."
+            f"{report.untrusted} not looked at: sent in the name of D-Bus, by a process that is "
+            "not this host's D-Bus, or is gone."
         )
         yield from _coloured(wrap(line, room, ""), YELLOW, colour=colour)
     for problem in report.problems:

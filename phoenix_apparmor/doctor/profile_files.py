@@ -40,6 +40,8 @@ def present(host: Host) -> Iterator[Finding]:
 
 def loaded(host: Host) -> Iterator[Finding]:
     """Each profile of ours enforced by the kernel."""
+    if kernel.listing(host) is None:
+        return  # no AppArmor: told by the first check
     modes = reading.modes(host)
     for file in _ours(host):
         link = files.switched_off(host, file)
@@ -80,26 +82,23 @@ def _without_flag(mode: str) -> str:
 
 def compiles(host: Host) -> Iterator[Finding]:
     """Each file compiles, and the kernel runs just what it says."""
-    modes = reading.modes(host)
+    modes = None if kernel.listing(host) is None else reading.modes(host)
+    unseen: list[str] = []
     for file in _ours(host):
         try:
             policy = files.compile_policy(host, file)
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise
-            absent = file.name not in modes
+            absent = modes is not None and file.name not in modes
             more = " The kernel does not have it either: nothing starts under it." if absent else ""
             yield Finding("error", error.what + more, file.path, advice=error.hint)
             continue
-        if file.name not in modes or files.switched_off(host, file) is not None:
+        if modes is None or file.name not in modes or files.switched_off(host, file) is not None:
             continue  # told by another check
         held = kernel.policy_hash(host, file.name)
         if held is None:
-            yield Finding(
-                "unknown",
-                f"cannot tell whether the kernel runs the file's text of {file.name}.",
-                "this kernel keeps no hash of it",
-            )
+            unseen.append(file.name)
         elif not load.is_loaded(host, file.name, policy):
             yield Finding(
                 "warning",
@@ -108,6 +107,12 @@ def compiles(host: Host) -> Iterator[Finding]:
                 f"the compiled {file.path}",
                 RELOAD,
             )
+    if unseen:
+        yield Finding(
+            "unknown",
+            f"cannot tell whether the kernel runs what the files of {reading.listed(unseen)} say.",
+            "this kernel keeps no hash of a policy",
+        )
 
 
 def held_back(host: Host) -> Iterator[Finding]:

@@ -267,7 +267,8 @@ def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool, co
         what = "only its user namespace" if mapped else "nothing"
         runs = f"runs unconfined: {what} confines root in it"
     elif weak:
-        runs += ", which only logs and stops nothing"
+        logs = label.endswith("(complain)")
+        runs += ", which only logs and stops nothing" if logs else ", which is not enforced"
     trial = " in a trial" if assignment.trial else ""
     return Note(
         f"{runs}; assigned is {labels.honest(assignment.name)}{trial}.",

@@ -37,7 +37,7 @@ class Helped:
 
     rule: "" if there is none. why: why it is left out, or cannot be helped; "" if it is taken.
     named: whether a rule that is left out can be named to be taken all the same. present:
-    whether its rules or its profile's allow it already.
+    whether its rules or its profile's allow it already. about: what else the rule does.
     """
 
     words: str
@@ -46,6 +46,7 @@ class Helped:
     why: str = ""
     named: bool = False
     present: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
         return Helped(words, part.count, "", present=True)
     hole = part.advice.warning or holes.hole(rule, ctid)
     if hole and rule not in named:
-        return Helped(words, part.count, rule, hole, named=True)
-    return Helped(words, part.count, rule)
+        return Helped(words, part.count, rule, hole, named=True, about=part.advice.about)
+    return Helped(words, part.count, rule, about=part.advice.about)
 
 
 def _beyond_rules(part: Group, ctid: str, rule: str) -> str:

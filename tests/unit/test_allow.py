@@ -304,3 +304,14 @@ def test_what_another_profile_refused_is_not_allowed_by_this_one(
     done = allow(host)
     assert done.status == 2 and host.read(JSON) == before
     assert f"profile {profile} refused it" in " ".join(done.out.split())
+
+
+def test_what_else_a_rule_does_is_said_before_it_is_written(host: FakeHost) -> None:
+    made = line("/data/y/").replace(
+        'fstype="nfs" srcname="nas:/x" flags="rw"', 'flags="rw, rslave"'
+    )
+    log(host, made)
+    before = host.read(JSON)
+    done = allow(host, "--dry-run")
+    assert "make-rslave" in done.out and "CVE-2016-1585" in done.out
+    assert host.read(JSON) == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ from tests.unit.doctor_host import (
     dpkg,
     instead,
     journal,
+    kernel_off,
     make_sound,
     no_devices,
     not_loaded,
@@ -334,3 +336,19 @@ def test_apply_is_no_fix_where_the_assigned_profile_is_nowhere_either(host: Fake
     (finding,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
     assert finding["fix"] is None and "lxc-nvidia-gpu-bsae" in finding["advice"]
     assert "phoenix-apparmor apply 950" in finding["advice"]
+
+
+def test_a_host_without_apparmor_is_told_once(host: FakeHost) -> None:
+    kernel_off(host)
+    off = [f for f in diagnose(host) if f["severity"] in ("error", "unknown")]
+    assert [f["check"] for f in off if f["check"] != "containers"] == ["apparmor"]
+    host.write(f"/etc/apparmor.d/local/{BASE}", "SYNTAX ERROR\n")
+    assert [f for f in diagnose(host) if f["check"] == "profile-current"], "it can be compiled"
+
+
+def test_a_kernel_without_hashes_is_told_once(host: FakeHost) -> None:
+    shutil.rmtree(host.path("/sys/kernel/security/apparmor/policy/profiles"))
+    (finding,) = (f for f in diagnose(host) if f["check"] == "profile-current")
+    assert (
+        finding["severity"] == "unknown" and BASE in finding["what"] and DOCKER in finding["what"]
+    )

@@ -118,6 +118,15 @@ def test_where_rules_cannot_be_read_it_is_said(
     assert "cannot be known" not in quiet.cli("status").out
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"), [("complain", "only logs"), ("unconfined", "is not enforced")]
+)
+def test_what_each_mode_does(quiet: FakeHost, mode: str, said: str) -> None:
+    quiet.running("950", f"{BASE} ({mode})")
+    shown = " ".join(quiet.cli("status", "950").out.split())
+    assert f"runs under {BASE} ({mode}), which {said}" in shown
+
+
 def test_a_trial_that_begins_at_the_next_start(quiet: FakeHost) -> None:
     quiet.json({"950": {"apparmor_mode": "trial"}})
     quiet.running("950", f"{BASE} (enforce)")
