@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import paths, trial
+from phoenix_apparmor import lxcconf, paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import allowed, mounts, vocabulary
@@ -17,7 +17,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile, Profiles
 from phoenix_apparmor.denials.quoting import quoted, readable
-from phoenix_apparmor.denials.transitions import LXC_START, asks_for_engines_profile
+from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_engines_profile
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy.policytext import Rule
 
@@ -148,8 +148,13 @@ class Adviser:
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Advice | None:
         """Where a rule for just this act is not the answer; None where it is."""
-        if asks_for_engines_profile(denial):
-            return self._engines_profile(owner, profile, facts, act)
+        changes = denial.operation in POLICY
+        if changes or asks_for_engines_profile(denial):
+            return (
+                self._policy(owner, profile, facts, act, denial)
+                if changes
+                else self._engines_profile(owner, profile, facts, act)
+            )
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in)
         root = root_of(denial) if profile and profile.supports_docker else ""
         # What one profile closes on purpose to engines, the one made for them may allow.
@@ -316,15 +321,38 @@ class Adviser:
             return Advice("none", words=words)
         if profile is not None and not owner.generated_in and not profile.supports_docker:
             return self._assign_docker(owner)._replace(cause="")
+        words = self._without_namespace(owner)
+        return Advice("none", words=words or act.note)
+
+    def _policy(
+        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
+    ) -> Advice:
+        """A change of policy: who may make one, and which namespace it would go into."""
+        no = "No rule allows that"
+        if f":{lxcconf.namespace_of(owner.ctid)}:" in denial.get("label"):
+            words = "only root of the container may, and not in a user namespace inside it."
+            return Advice("none", words=f"{no}: {words}")
+        if facts.privileged:
+            words = "A privileged container has no policy namespace to load profiles into."
+            return Advice("none", words=f"{no}. {words}")
+        if profile is None or not profile.supports_docker:
+            return Advice("none", words=act.note)
+        words = self._without_namespace(owner) or (
+            f"{readable(owner.profile)} gives the container a policy namespace at its start, into "
+            "which it may load them. Restart the container."
+        )
+        return Advice("none", words=f"{no}. {words}")
+
+    def _without_namespace(self, owner: Owner) -> str:
+        """That its entry keeps the container from having one; "" where it does not."""
         assignment = self._assigned.get(owner.ctid) if owner.ctid else None
-        if assignment is not None and not assignment.policy_namespace:
-            words = (
-                f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
-                "having the policy namespace into which the engine loads that profile. Take that "
-                f"out, then: pct reboot {owner.ctid}"
-            )
-            return Advice("none", words=words)
-        return Advice("none", words=act.note)
+        if assignment is None or assignment.policy_namespace:
+            return ""
+        return (
+            f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
+            "having a policy namespace to load profiles into. Take that out, then: "
+            f"pct reboot {owner.ctid}"
+        )
 
 
 def _cited(rule: Rule) -> str:

@@ -14,6 +14,8 @@ NO_NEW_PRIVS = (
 
 # LXC's file names its profile by the path.
 LXC_START = ("/usr/bin/lxc-start", "lxc-start")
+# Changes of policy.
+POLICY = ("profile_load", "profile_replace", "profile_remove")
 # What engines call the profiles that they make and load themselves.
 _ENGINES = re.compile(
     r"(?:docker|crio|nerdctl|buildkit)-default\Z|containers-default-|cri-containerd\.apparmor\.d\Z"

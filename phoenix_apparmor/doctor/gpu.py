@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import pveconf
+from phoenix_apparmor import containers, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -125,7 +125,8 @@ def hook(host: Host) -> Iterator[Finding]:
             "error",
             f"{reading.cts(ctids)} cannot start: NVIDIA's hook {HOOK} is missing.",
             where,
-            fix="apt-get install --reinstall lxc-pve",
+            fix="apt-get install --reinstall lxc-pve" if containers.is_proxmox(host) else "",
+            advice="" if containers.is_proxmox(host) else "reinstall the package that has it: lxc",
             ctids=ctids,
         )
     if not host.has_program(HOOK_PROGRAM):

@@ -452,3 +452,23 @@ def test_a_flag_that_the_profile_may_have_is_not_said_to_be_missing(
         ),
     )
     assert "needs the flag" not in group["advice"] and "only if" in group["advice"]
+
+
+def test_why_policy_may_not_be_changed_decides_what_helps(host: FakeHost) -> None:
+    load = 'operation="profile_load" info="not policy admin" error=-13 {} pid=9 comm="snapd"'
+
+    def advice(whose: str) -> str:
+        said: str = only(host, denied(load.format(whose)).replace("DENIED", "STATUS"))["advice"]
+        return said
+
+    host.runtime("952", f"lxc.apparmor.profile = {DOCKER}\n".encode())
+    host.json({"952": {"apparmor_profile": DOCKER}})
+    host.conf("952", "unprivileged: 1\n")
+    assert "Restart the container" in advice(f'profile="{DOCKER}"')
+    assert "Restart" not in advice(f'profile="{BASE}"')
+    stacked = f'label="{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined"'
+    assert "only root of the container" in advice(stacked)
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
+    assert '"apparmor_policy_namespace": false' in advice(f'profile="{DOCKER}"')
+    host.conf("952", "hostname: x\n")
+    assert "privileged container has no policy namespace" in advice(f'profile="{DOCKER}"')
