@@ -19,6 +19,9 @@ from phoenix_apparmor.errors import PhoenixError, one_line
 
 Severity = Literal["error", "warning"]
 
+# What Python's json takes besides.
+CONSTANTS = ("NaN", "Infinity")
+
 
 class Finding(NamedTuple):
     """One thing that is wrong.
@@ -66,6 +69,7 @@ def findings(
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
     found += [*_warnings(document, names, where), *_rule_warnings(document, where)]
+    found += [*_constants(where)]
     return in_order(found)
 
 
@@ -120,6 +124,16 @@ class _Where:
         while path not in self._spans and path:
             path = path[:-1]
         return self._spans.get(path, [Span(0, 1, 0, 1)])
+
+    def constants(self) -> list[Path]:
+        """Paths whose value is a word that Python reads and JSON does not have."""
+        if not any(word in self._text for word in CONSTANTS):
+            return []
+        return [
+            path
+            for path, spans in self._spans.items()
+            if any(self._text[s.value : s.value_end].removeprefix("-") in CONSTANTS for s in spans)
+        ]
 
     def finding(
         self,
@@ -177,6 +191,13 @@ def _twice(document: Any, where: _Where) -> Iterator[Finding]:
         if isinstance(entry, Twice):
             for key in set(entry.twice) & set(parse.OUR_KEYS):
                 yield from _each(where, ("lxc_configs", ctid, key), f"{key} appears twice.")
+
+
+def _constants(where: _Where) -> Iterator[Finding]:
+    """Numbers that are none in JSON: read here, and a syntax error to others (Perl, Proxmox')."""
+    for path in where.constants():
+        what = "JSON has no such value: other programs cannot read the document."
+        yield where.finding("warning", path, what, "Write a number, null or a string.")
 
 
 def _each(where: _Where, path: Path, what: str) -> Iterator[Finding]:

@@ -52,7 +52,8 @@ def _act_of(denial: Denial) -> Act:
         return act(denial)
     if denial.get("family"):
         return sockets.act_of(denial)
-    if denial.get("name") and denial.mask:
+    # Kernels before 6.2 say no class. The same letters mean something else in another one.
+    if denial.get("name") and denial.mask and denial.get("class") in ("", "file"):
         return _file(denial)
     about = f" {readable(denial.name())}" if denial.get("name") else ""
     called = readable(denial.operation, 40)

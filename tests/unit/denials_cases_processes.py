@@ -208,4 +208,12 @@ CASES = (
         "",
         note="not known here",
     ),
+    Case(
+        PVE9,
+        f'operation="new_in_2030" class="future" {P} name="/x" pid=12 comm="x" '
+        'requested_mask="d" denied_mask="d"',
+        "do what the kernel calls new_in_2030 /x",
+        "",
+        note="not known here",
+    ),
 )

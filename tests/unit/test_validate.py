@@ -452,3 +452,11 @@ def test_a_syntax_error_is_in_one_place_for_all_who_tell_it(text: str) -> None:
     assert raised.value.what == f"line {place.line}, column {place.column}: {finding.what}"
     if ",}" in text:
         assert text[place.column - 1] == ","
+
+
+def test_what_only_python_reads_is_warned_of(host: FakeHost, tmp_path: Path) -> None:
+    text = '{"lxc_configs": {"950": {"n": NaN}}, "y": [1, -Infinity], "z": "NaN", "w": 1e999}'
+    done = host.cli("validate", write(tmp_path, text))
+    assert done.status == 0 and done.out.count("JSON has no such value") == 2, done
+    assert '.lxc_configs["950"].n: JSON has no such' in done.out and ".y[1]: " in done.out
+    assert "JSON has no such" not in host.cli("validate", write(tmp_path, GOOD)).out
