@@ -13,7 +13,7 @@ from tests.names import BASE, DOCKER, JSON
 from tests.vm.attacks.program import ALL_ROWS, program_rows, push, put, results
 from tests.vm.containers import conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
-from tests.vm.test_attacks import LEFT, LEFT_DOCKER, LEFT_TRIAL
+from tests.vm.test_attacks import left
 from tests.vm.walk import PLAIN, unconfined, walk, work
 
 # Two releases, one mechanism of the kernel's, measured on both; once is enough here.
@@ -83,9 +83,7 @@ def test_nobody_leaves(vm: Machine, ctid: int, profile: str, unprivileged: bool)
     found = results(told.stdout)
     assert list(found) == program_rows()
     harmed = {row for row, word in found.items() if word == "harm"}
-    assert (
-        harmed <= LEFT["unprivileged" if unprivileged else "privileged"] | LEFT_DOCKER | LEFT_TRIAL
-    )
+    assert harmed <= left(vm.suite, profile, unprivileged=unprivileged, trial=True)
     for said in LABEL_WRITES:
         assert label_after(vm, ctid, said).startswith(begin), said
     pct(vm, "stop", ctid)
