@@ -18,6 +18,23 @@ from tests.unit.fakehost import FakeHost, Journal
 
 OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
 NOBODY = 65534
+PLAIN = f"lxc.apparmor.profile = {BASE}\n".encode()
+
+
+def guarded(host: FakeHost, *, settled: bool) -> Path:
+    """A privileged CT 952 whose profile asks for a seccomp policy; that one's file.
+
+    settled: it was started before.
+    """
+    host.confined("952", BASE)
+    host.runtime("952", PLAIN)
+    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
+    policy = host.write(paths.SECCOMP, "2\n")
+    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    if settled:
+        assert host.hook("952").status == 0
+        host.settle()
+    return policy
 
 
 # -- a profile's file that is not there is not one that asks for nothing ---------------------------
@@ -59,21 +76,15 @@ def blanks(path: Path) -> None:
 def test_a_privileged_container_never_starts_without_its_seccomp_policy(
     host: FakeHost, spoil: Callable[[Path], None], settled: bool
 ) -> None:
-    host.confined("952", BASE)
-    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
-    host.runtime("952", runtime)
-    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
-    host.write(paths.SECCOMP, "2\n")
-    path = host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
-    if settled:
-        assert host.hook("952").status == 0
-        host.settle()
-    spoil(path)
-    host.runtime("952", runtime)
+    guarded(host, settled=settled)
+    spoil(host.path(f"{paths.APPARMOR_D}/{BASE}"))
+    host.runtime("952", PLAIN)
     done = host.hook("952")
-    guarded = b"lxc.seccomp.profile = " + paths.SECCOMP.encode() in host.read(paths.runtime("952"))
+    has_policy = b"lxc.seccomp.profile = " + paths.SECCOMP.encode() in host.read(
+        paths.runtime("952")
+    )
     assert done.status == (0 if spoil in (crlf, blanks) else 1), done
-    assert guarded is (done.status == 0)
+    assert has_policy is (done.status == 0)
     if done.status:
         assert BASE in done.err and len(done.err.splitlines()) == 2
 
@@ -83,15 +94,7 @@ def test_a_privileged_container_never_starts_without_its_seccomp_policy(
 def test_a_seccomp_policy_is_a_file_with_something_in_it(
     host: FakeHost, how: str, settled: bool
 ) -> None:
-    host.confined("952", BASE)
-    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
-    host.runtime("952", runtime)
-    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
-    policy = host.write(paths.SECCOMP, "2\n")
-    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
-    if settled:
-        assert host.hook("952").status == 0
-        host.settle()
+    policy = guarded(host, settled=settled)
     policy.unlink()
     if how == "emptied":
         policy.write_bytes(b"")
@@ -111,15 +114,7 @@ def test_a_seccomp_policy_is_a_file_with_something_in_it(
 def test_a_seccomp_policy_that_others_can_write_is_not_used(
     host: FakeHost, how: str, settled: bool
 ) -> None:
-    host.confined("952", BASE)
-    runtime = f"lxc.apparmor.profile = {BASE}\n".encode()
-    host.runtime("952", runtime)
-    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
-    policy = host.write(paths.SECCOMP, "2\n")
-    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
-    if settled:
-        assert host.hook("952").status == 0
-        host.settle()
+    policy = guarded(host, settled=settled)
     if how == "owner":
         os.chown(policy, NOBODY, NOBODY)
     elif how == "mode":

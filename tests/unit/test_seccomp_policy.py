@@ -2,19 +2,41 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 from tests.unit.fakehost import REPO
 
-POLICY = (REPO / "profiles/privileged.seccomp").read_text()
+FILE = REPO / "profiles/privileged.seccomp"
+POLICY = FILE.read_text()
 WITHOUT_BPF = REPO / "profiles/privileged-without-bpf.seccomp"
 # The comment on bpf(2) and its rules.
 BPF = re.compile(r"^# Of bpf\(2\).*\n(?:#.*\n)+(?:bpf .*\n)+", re.MULTILINE)
 NO_BPF = """\
-# A program that bpf(2) loads runs in the host's kernel. What runs no containers does without.
+# A program that bpf(2) loads runs in the host's kernel. What runs no containers does without;
+# systemd then leaves DeviceAllow= of units alone, as in an unprivileged container.
 bpf errno 1
 """
 IOCTL = re.compile(
     r"^ioctl allow \[1,(0x[0-9a-f]+),SCMP_CMP_MASKED_EQ,(0x[0-9a-f]+)\]$", re.MULTILINE
+)
+# All that is closed, first and last number; what is between is left to others. This is what one
+# edits: PHOENIX_WRITE_GOLDEN=1 makes the rules of it.
+RANGES = (
+    (0x541D, 0x541D),  # TIOCCONS: the console's output of the host
+    (0x5423, 0x5423),  # TIOCSETD: a terminal becomes a keyboard or a network card of the host
+    (0x583C, 0x5878),  # XFS; FIFREEZE and FITHAW at the end
+    (0x587A, 0x58FF),  # XFS, and FS_IOC_SHUTDOWN; between the two is FITRIM
+    (0x6607, 0x6608),  # ext4: grow, migrate
+    (0x6610, 0x6611),  # ext4: resize, swap_boot
+    (0x6619, 0x6619),  # the encryption keys of all users
+    (0x6628, 0x662F),  # ext4: checkpoint, UUID, superblock
+    (0x9400, 0x9408),  # Btrfs, but for clones
+    (0x940A, 0x940C),  # and the container's own subvolumes
+    (0x9410, 0x9435),
+    (0x9437, 0x94FF),  # with the label of any file system
+    (0xB70A, 0xB70F),  # NS_MNT_GET_NEXT and its kind: namespaces of others
+    (0xBC00, 0xBCFF),  # bcachefs
+    (0xCF00, 0xCFFF),  # CIFS: keys
 )
 # Numbers of ioctl(2), the kind in the high byte (include/uapi): with these root changes, stops or
 # reads a whole file system through one folder of it, or gets the host's mount namespace or console.
@@ -89,6 +111,31 @@ def allowed() -> list[int]:
     """How many rules let each of the 65,536 numbers through."""
     rules = [(int(value, 16), int(mask, 16)) for value, mask in IOCTL.findall(POLICY)]
     return [sum(number & mask == value for value, mask in rules) for number in range(1 << 16)]
+
+
+def allowing(ranges: Sequence[tuple[int, int]]) -> str:
+    """Rules for all numbers but these: what is left, in blocks of powers of two.
+
+    A rule of LXC's compares what is under a mask, and two for one number would be merged.
+    """
+    lines, at = [], 0
+    for first, last in (*ranges, (1 << 16, 1 << 16)):
+        while at < first:
+            size = at & -at or 1 << 16
+            while at + size > first:
+                size //= 2
+            lines.append(f"ioctl allow [1,{at:#x},SCMP_CMP_MASKED_EQ,{0x10000 - size:#x}]\n")
+            at += size
+        at = last + 1
+    return "".join(lines)
+
+
+def test_the_rules_of_ioctl_are_made_of_the_list() -> None:
+    text, found = re.subn(r"(?:^ioctl allow .*\n)+", allowing(RANGES), POLICY, flags=re.MULTILINE)
+    assert found == 1
+    if os.environ.get("PHOENIX_WRITE_GOLDEN"):
+        FILE.write_text(text)
+    assert FILE.read_text() == text
 
 
 def test_each_ioctl_is_let_through_by_one_rule_or_by_none() -> None:

@@ -58,14 +58,19 @@ def test_what_nothing_confines_is_stopped(base: FakeHost, label: str, stopped: i
     assert base.unit("post-start", "952").status == 0, "a start that did not go through us"
 
 
-def test_what_is_still_lxc_start_is_not_judged(
-    base: FakeHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its label changes at the exec of init."""
+@pytest.fixture
+def unconfined(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    """CT 952 is prepared, and runs unconfined; this process asks the host's programs itself."""
     for key, value in base.environment.items():
         monkeypatch.setenv(key, value)
     assert base.hook("952").status == 0
     runs(base, "952", seccomp=0, privileged=False, label="unconfined")
+    return base
+
+
+def test_what_is_still_lxc_start_is_not_judged(unconfined: FakeHost) -> None:
+    """Its label changes at the exec of init."""
+    base = unconfined
     base.executes("/usr/bin/lxc-start")
     start.verify(Host(str(base.root)), "952", wait=0.2)
     base.executes("/usr/lib/systemd/systemd")
@@ -74,13 +79,10 @@ def test_what_is_still_lxc_start_is_not_judged(
 
 
 def test_where_nobody_can_tell_what_it_executes_it_is_judged_at_the_end_of_the_wait(
-    base: FakeHost, monkeypatch: pytest.MonkeyPatch
+    unconfined: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be lxc-start for a moment more; not to judge it at all would let anything run."""
-    for key, value in base.environment.items():
-        monkeypatch.setenv(key, value)
-    assert base.hook("952").status == 0
-    runs(base, "952", seccomp=0, privileged=False, label="unconfined")
+    base = unconfined
     base.path("/proc/4242/exe").unlink()
     label = base.path("/proc/4242/attr/apparmor/current")
     later = SimpleNamespace(

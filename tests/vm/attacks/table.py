@@ -75,7 +75,7 @@ def _searched() -> str:
         "deep, and asks after each step whether a file of the host's kernel can be written, a\n"
         "read-only share writable, a file system of the host changed or a process of the host\n"
         "visible (`python3 -m tests.bench.chains`). Kinds: ways found that SECURITY.md does not\n"
-        "name. 1.0.0: the profiles of that release, as a control.\n\n"
+        "name.\n\n"
         "| Linux | container | steps tried | worked | states | kinds found |\n"
         "|---|---|---|---|---|---|\n"
     )

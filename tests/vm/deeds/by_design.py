@@ -81,6 +81,13 @@ KNOWN = (
         "NVIDIA's legacy hook remounts a whole file system (seccomp policy); CDI works",
     ),
     Reason(
+        ("device_policy",),
+        "u-",
+        "only a program of bpf(2) enforces DevicePolicy= of a unit, and root of a user namespace"
+        " may load none, under any profile (the unit runs, and may open what its container may)",
+    ),
+    Reason(("device_policy",), "p-base", "bpf(2) is closed (seccomp policy)"),
+    Reason(
         ("move", "propagation"),
         "p-base",
         "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",

@@ -6,13 +6,11 @@ At /srv/big/docker-100000 in the VM, owned by the ids of an unprivileged contain
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from . import cache, emulator
-from .image import HERE, command, debootstrap, filesystem
-from .machine import ROOTS_SIZE
-from .roots import shift
+from . import cache
+from .image import HERE, debootstrap
+from .roots import disk, shift
 
 PACKAGES = ("docker.io", "docker-cli", "busybox-static", "bash", "coreutils", "tar")
 # Where people put Docker's data when the root file system is too small for it.
@@ -28,28 +26,23 @@ INITTAB = f"""\
 
 def docker_root() -> Path:
     """The image (qcow2); made if it is not there."""
-    key = cache.digest(Path(__file__), HERE / "image.py")
+    key = cache.digest(Path(__file__), HERE / "roots.py", HERE / "image.py")
     return cache.entry("docker-root", key, _make) / "roots.qcow2"
 
 
 def _make(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
-        tree = Path(temporary) / "roots"
-        tree.mkdir()
-        tree.chmod(0o755)
-        root = tree / "docker-100000"
-        debootstrap("trixie", PACKAGES, root, "--variant=extract")
-        (root / DATA).mkdir(parents=True)
-        (root / "etc/inittab").write_text(INITTAB)
-        (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-        (root / "etc/group").write_text("root:x:0:\ndocker:x:999:\n")
-        for name in ("sbin/init", "sbin/reboot", "bin/sh"):
-            link = root / "usr" / name
-            link.unlink(missing_ok=True)
-            link.symlink_to("/bin/busybox")
-        shift(root, 100000)
-        raw = folder / "roots.img"
-        filesystem(tree, raw, ROOTS_SIZE)
-        command(*emulator.disk_tool(), "convert", "-f", "raw", "-O", "qcow2", str(raw),
-                str(folder / "roots.qcow2"))  # fmt: skip
-        raw.unlink()
+    disk(folder, _fill)
+
+
+def _fill(tree: Path) -> None:
+    root = tree / "docker-100000"
+    debootstrap("trixie", PACKAGES, root, "--variant=extract")
+    (root / DATA).mkdir(parents=True)
+    (root / "etc/inittab").write_text(INITTAB)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\ndocker:x:999:\n")
+    for name in ("sbin/init", "sbin/reboot", "bin/sh"):
+        link = root / "usr" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("/bin/busybox")
+    shift(root, 100000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from . import cache, emulator
@@ -59,10 +60,7 @@ def roots() -> Path:
 
 
 def _make(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
-        tree = Path(temporary) / "roots"
-        tree.mkdir()
-        tree.chmod(0o755)
+    def fill(tree: Path) -> None:
         for suite in STOCK:
             cache.say(f"container root {suite}")
             debootstrap(suite, PACKAGES + MORE[suite], tree / suite)
@@ -70,6 +68,17 @@ def _make(folder: Path) -> None:
             shifted = tree / f"{suite}-100000"
             command("cp", "-a", str(tree / suite), str(shifted))
             shift(shifted, 100000)
+
+    disk(folder, fill)
+
+
+def disk(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Makes folder/roots.qcow2, a disk for container roots, of what fill() puts into a folder."""
+    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
+        tree = Path(temporary) / "roots"
+        tree.mkdir()
+        tree.chmod(0o755)
+        fill(tree)
         raw = folder / "roots.img"
         filesystem(tree, raw, ROOTS_SIZE)
         # The saved VM has an empty qcow2 disk in this place; only its contents may differ.

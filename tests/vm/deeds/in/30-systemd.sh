@@ -82,7 +82,11 @@ deed_private_devices() {
 }
 
 deed_device_policy() {
-    shell DevicePolicy=closed DeviceAllow='/dev/zero r' -- 'head -c 1 /dev/zero; echo x >/dev/null'
+    # A node that the container may open, and the unit may not.
+    [ -c /dev/net/tun ] || absent 'no /dev/net/tun'
+    true <>/dev/net/tun
+    shell DevicePolicy=closed DeviceAllow='/dev/zero r' -- \
+        'head -c 1 /dev/zero; echo x >/dev/null; ! true <>/dev/net/tun'
 }
 
 deed_private_network() {
