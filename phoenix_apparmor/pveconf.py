@@ -29,15 +29,25 @@ class Device(NamedTuple):
 class Allow(NamedTuple):
     """A cgroup device line.
 
-    kind: a (all), b, c; major, minor: None is any. works: in cgroup v2. access: of r, w, m.
+    kind: a (all), b, c; major, minor: None is any. cgroup: of which version (1, 2) the line is.
+    access: of r, w, m.
     """
 
     kind: str
     major: int | None
     minor: int | None
-    works: bool
+    cgroup: int
     text: str
     access: str = "rwm"
+
+    @property
+    def key(self) -> str:
+        """The key of its line."""
+        return "lxc.cgroup2.devices.allow" if self.cgroup == 2 else "lxc.cgroup.devices.allow"
+
+    def works(self, version: int | None) -> bool:
+        """Whether LXC uses it on a host with cgroups of a version; it may, where nobody knows."""
+        return version in (None, self.cgroup)
 
     @property
     def is_usable(self) -> bool:
@@ -118,6 +128,20 @@ def devices(main: Sequence[bytes]) -> list[Device]:
     )
 
 
+def bad_devices(main: Sequence[bytes]) -> list[Device]:
+    """devN options that Proxmox refuses, and the container's start with them.
+
+    A path begins with /dev/ and has no . or .. in it (verify_lxc_dev_string in
+    PVE::LXC::Config). A line with another is only warned of when it is read, but each start
+    parses it again (foreach_passthrough_device) and dies.
+    """
+    return [
+        device
+        for device in devices(main)
+        if not device.path.startswith("/dev/") or re.search(r"/\.\.?(/|$)", device.path)
+    ]
+
+
 def _volume(value: str, default: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A property string: its default key's value, and the others."""
     first = ""
@@ -161,11 +185,7 @@ def dropped_capabilities(main: Sequence[bytes]) -> frozenset[str]:
 
 
 def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
-    """The lines that allow devices by number.
-
-    lxc.cgroup.devices.* is for cgroup v1: on a host with cgroup v2 (every PVE 8 and 9) LXC does
-    nothing with it.
-    """
+    """The lines that allow devices by number, of both versions of cgroups: see Allow.works."""
     found = []
     for key, value in lxc_lines(main):
         if key not in ("lxc.cgroup2.devices.allow", "lxc.cgroup.devices.allow"):
@@ -173,8 +193,8 @@ def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
         match = _DEVICE.fullmatch(value.strip())
         if match:
             major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
-            works = key.startswith("lxc.cgroup2.")
-            found.append(Allow(match[1], major, minor, works, value, match[4] or "rwm"))
+            version = 2 if key.startswith("lxc.cgroup2.") else 1
+            found.append(Allow(match[1], major, minor, version, value, match[4] or "rwm"))
     return found
 
 

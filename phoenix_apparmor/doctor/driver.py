@@ -6,7 +6,7 @@ with just the version of the host's kernel module. After a driver's upgrade on o
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import devices, reading
@@ -27,7 +27,7 @@ FOLDERS = (
     "usr/local/nvidia/lib64",
 )
 _HOST = re.compile(r"Kernel Module\s+(?:for \S+\s+)?(\d+\.\d+(?:\.\d+)?)")
-_LIBRARY = re.compile(r"(?:libnvidia-ml|libcuda)\.so\.(\d+\.\d+(?:\.\d+)?)")
+_LIBRARY = re.compile(r"(libnvidia-ml|libcuda)\.so\.(\d+\.\d+(?:\.\d+)?)")
 
 
 def versions(host: Host) -> Iterator[Finding]:
@@ -36,11 +36,11 @@ def versions(host: Host) -> Iterator[Finding]:
     if not module:
         return
     own = libraries(lambda folder: host.names(f"/{folder}"))
-    if own and module not in own:
+    if other_than(module, own):
         yield Finding(
             "warning",
-            f"the host's NVIDIA libraries are of {' and '.join(own)}, the loaded kernel module is "
-            f'of {module}: nvidia-smi says "Driver/library version mismatch".',
+            f"the host has {_words(own)}, the loaded kernel module is of {module}: "
+            'nvidia-smi says "Driver/library version mismatch".',
             f"{VERSION} says {module}",
             advice="the driver was upgraded since the host booted: reboot the host",
         )
@@ -48,7 +48,7 @@ def versions(host: Host) -> Iterator[Finding]:
 
 
 def _of_containers(host: Host, module: str) -> Iterator[Finding]:
-    other: dict[tuple[str, ...], list[Conf]] = {}
+    other: dict[str, list[Conf]] = {}
     without: list[Conf] = []
     unseen: list[Conf] = []
     for conf in reading.confs(host):
@@ -59,16 +59,14 @@ def _of_containers(host: Host, module: str) -> Iterator[Finding]:
             unseen.append(conf)  # an image that is not mounted, or nobody may look
         elif not found:
             without.append(conf)
-        elif module not in found:
-            other.setdefault(tuple(found), []).append(conf)
-    for found_versions, confs in other.items():
+        elif other_than(module, found):
+            other.setdefault(_words(found), []).append(conf)
+    for words, confs in other.items():
         yield Finding(
             "warning",
-            f"{reading.cts(c.ctid for c in confs)}: the NVIDIA libraries inside are of "
-            f"{' and '.join(found_versions)}, the host's driver is of {module}: CUDA says "
-            '"Driver/library version mismatch".',
-            f"{VERSION} says {module}; libcuda.so.* and libnvidia-ml.so.* inside say "
-            f"{', '.join(found_versions)}",
+            f"{reading.cts(c.ctid for c in confs)}: inside is {words}, the host's driver is of "
+            f'{module}: CUDA says "Driver/library version mismatch".',
+            f"{VERSION} says {module}; the files' names inside say {words}",
             advice=f"install {module} inside, without the kernel module (with NVIDIA's installer: "
             f"NVIDIA-Linux-x86_64-{module}.run --no-kernel-module), or the other version on the "
             "host",
@@ -103,19 +101,34 @@ def module_version(host: Host) -> str:
     return match[1] if match else ""
 
 
-def libraries(names_in: "Names") -> list[str]:
-    """Versions of the libraries in FOLDERS, by the names of their files alone."""
-    found = set()
+Libraries = Mapping[str, tuple[str, ...]]
+
+
+def libraries(names_in: "Names") -> Libraries:
+    """Library (libcuda, libnvidia-ml) -> its versions in FOLDERS, by the files' names alone."""
+    found: dict[str, set[str]] = {}
     for folder in FOLDERS:
         for name in names_in(folder) or ():
             match = _LIBRARY.fullmatch(name)
             if match:
-                found.add(match[1])
-    return sorted(found)
+                found.setdefault(match[1], set()).add(match[2])
+    return {library: tuple(sorted(found[library])) for library in sorted(found)}
 
 
-def inside(host: Host, conf: Conf) -> list[str] | None:
-    """Versions of the libraries in a container; None where its files cannot be seen."""
+def other_than(module: str, found: Libraries) -> bool:
+    """Whether a library has other versions alone: each must be the kernel module's by itself."""
+    return any(module not in versions_of for versions_of in found.values())
+
+
+def _words(found: Libraries) -> str:
+    """libcuda and libnvidia-ml of 535.1, or each with its own."""
+    if len(set(found.values())) == 1:
+        return f"{' and '.join(found)} of {' and '.join(next(iter(found.values())))}"
+    return ", ".join(f"{library} of {' and '.join(v)}" for library, v in found.items())
+
+
+def inside(host: Host, conf: Conf) -> Libraries | None:
+    """The libraries in a container; None where its files cannot be seen."""
     folder = evidence.root_folder(host, conf)
     if folder is None:
         return None

@@ -222,11 +222,14 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     have = [device.path for device in pveconf.devices(conf.main)]
     lines = list(dict.fromkeys(made[node] for node in wanted if node in made))
     lines.append(devices.set_devices(host, [conf], [node for node in wanted if node not in have]))
+    version = reading.cgroup_version(host)
     needed = {a.major for a in theirs if any(_driver(n) in registered.get(a.major or 0, ())
                                              for n in kept)}  # fmt: skip
     lines += [
         conf_edits.take_out(conf.path, r"lxc\.cgroup2?\.devices\.allow", text)
-        for text in sorted({a.text for a in theirs if a.major not in needed or not a.works})
+        for text in sorted(
+            {a.text for a in theirs if a.major not in needed or not a.works(version)}
+        )
     ]
     entries = [v for k, v in conf.lxc() if k == "lxc.mount.entry" and devices.NODE.match(v)]
     lines += [
@@ -308,14 +311,16 @@ def _stale(host: Host, conf: Conf, registered: dict[int, list[str]]) -> list[Mis
     ours = _ours(registered)
     if not ours:
         return []
-    rules = [a for a in pveconf.allowed_devices(conf.main) if a.kind == "c" and a.is_usable]
-    working = {allow.major for allow in rules if allow.works}
-    any_major = any(a.works and a.is_all for a in pveconf.allowed_devices(conf.main) if a.is_usable)
+    version = reading.cgroup_version(host)
+    usable = [a for a in pveconf.allowed_devices(conf.main) if a.is_usable]
+    rules = [allow for allow in usable if allow.kind == "c"]
+    working = {allow.major for allow in rules if allow.works(version)}
+    any_major = any(allow.works(version) and allow.is_all for allow in usable)
     said = []
     for allow in rules:
         number = allow.major
         if (
-            allow.works
+            allow.works(version)
             and number is not None
             and number not in ours
             and (number in DYNAMIC or number == NVIDIA_STATIC)
@@ -326,9 +331,12 @@ def _stale(host: Host, conf: Conf, registered: dict[int, list[str]]) -> list[Mis
     for number in sorted(needed - working):
         drivers = ", ".join(registered[number])
         said.append(Misfit(f"{number} ({drivers}) is not allowed", f"no device line of {number}"))
-    dead = [a for a in rules if not a.works and a.major in ours and a.major not in working]
+    dead = [a for a in rules if not a.works(version) and a.major in ours - working]
     if dead:
-        why = "lxc.cgroup.devices.allow does nothing (cgroup v1; it is cgroup2 now)"
+        why = (
+            f"{dead[0].key} does nothing (it is for cgroup v{dead[0].cgroup}, this host has "
+            f"v{version})"
+        )
         said.append(Misfit(why, _line(dead[0])))
     return list({misfit.what: misfit for misfit in reversed(said)}.values())[::-1]
 

@@ -3,6 +3,7 @@
 What is left to root in a privileged container was measured: README, "Security".
 """
 
+import re
 from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, paths, pveconf
@@ -38,7 +39,7 @@ def other_locks(host: Host) -> Iterator[Finding]:
             yield _privileged(confs, walls)
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
-    yield from _devices(privileged)
+    yield from _devices(host, privileged)
 
 
 def _privileged(confs: list[Conf], walls: str) -> Finding:
@@ -138,24 +139,25 @@ WIDE = {
 }
 
 
-def _devices(privileged: list[Conf]) -> Iterator[Finding]:
+def _devices(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     groups: dict[str, list[tuple[Conf, list[pveconf.Allow]]]] = {}
+    version = reading.cgroup_version(host)
     for conf in privileged:
         allowed = pveconf.allowed_devices(conf.main)
-        wide = [a for a in allowed if a.works and a.is_all and a.is_usable]
+        wide = [a for a in allowed if a.works(version) and a.is_all and a.is_usable]
         kinds = "".join(sorted({allow.kind for allow in wide}))
         if wide:
             groups.setdefault("a" if "a" in kinds else kinds, []).append((conf, wide))
     for kinds, opened in groups.items():
         lines = [
-            conf_edits.take_out(conf.path, r"lxc\.cgroup2\.devices\.allow", allow.text)
+            conf_edits.take_out(conf.path, re.escape(allow.key), allow.text)
             for conf, wide in opened
             for allow in wide
         ]
         found = _finding(
             [conf for conf, _ in opened],
             f"may use {WIDE[kinds]}",
-            f"lxc.cgroup2.devices.allow: {opened[0][1][0].text}",
+            f"{opened[0][1][0].key}: {opened[0][1][0].text}",
             lines,
         )
         yield found._replace(advice="name the devices that it needs: dev0: /dev/…")

@@ -12,9 +12,24 @@ from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.policy.files import ProfileFile
 
 MOST_NAMED = 8
+CGROUPS = "/sys/fs/cgroup"
 # LXC's own profiles: one unit, /etc/apparmor.d/lxc-containers includes the folder.
 LXC_PROFILES = f"{paths.APPARMOR_D}/lxc"
 LXC_UNIT = f"{paths.APPARMOR_D}/lxc-containers"
+
+
+def cgroup_version(host: Host) -> int | None:
+    """Which version of cgroups holds devices here: 1 or 2, None where nobody can tell.
+
+    cgroups(7): cgroup.controllers is at the top of version 2 (every PVE 9, PVE 8 unless it was
+    booted with systemd.unified_cgroup_hierarchy=0); the controller "devices" is version 1's alone.
+    """
+    try:
+        if host.exists(f"{CGROUPS}/cgroup.controllers"):
+            return 2
+        return 1 if host.exists(f"{CGROUPS}/devices") else None
+    except OSError:
+        return None
 
 
 def confs(host: Host) -> Iterator[Conf]:

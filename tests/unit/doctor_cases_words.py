@@ -102,6 +102,27 @@ def driver(*libraries: str) -> Callable[[FakeHost], object]:
     return make
 
 
+def by_number(key: str) -> str:
+    """A GPU by lines of a key, and bind mounts of its nodes."""
+    lines = [f"{key}: c {major}:* rwm\n" for major in (195, 510)]
+    lines += [
+        f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
+        for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
+    ]
+    return "".join(lines)
+
+
+def on_cgroup_v1(then: Callable[[FakeHost], object]) -> Callable[[FakeHost], object]:
+    """A host that was booted with systemd.unified_cgroup_hierarchy=0."""
+
+    def make(host: FakeHost) -> None:
+        host.path("/sys/fs/cgroup/cgroup.controllers").unlink()
+        host.write("/sys/fs/cgroup/devices/devices.list", "a *:* rwm\n")
+        then(host)
+
+    return make
+
+
 def node_of_a_group(host: FakeHost) -> None:
     host.path("/dev/nvidia-uvm").chmod(0o660)
     os.chown(host.path("/dev/nvidia-uvm"), -1, 44)
@@ -453,16 +474,35 @@ CASES = {
         ("nvidia-cap12: not", "nvidia-modprobe -f /proc/driver/nvidia/capabilities/mig/monitor"),
     ),
     "cgroup v1 lines": Case(
-        no_devices(
-            "lxc.cgroup.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:* rwm\n"
-            + "".join(
-                f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
-                for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
-            )
-        ),
+        no_devices(by_number("lxc.cgroup.devices.allow")),
         "gpu-majors",
         "warning",
-        ("cgroup v1", "is not allowed"),
+        ("lxc.cgroup.devices.allow does nothing", "has v2", "is not allowed"),
+    ),
+    "cgroup v2 lines on a host with v1": Case(
+        on_cgroup_v1(no_devices(by_number("lxc.cgroup2.devices.allow"))),
+        "gpu-majors",
+        "warning",
+        ("lxc.cgroup2.devices.allow does nothing", "has v1"),
+    ),
+    "all devices by v1": Case(
+        on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
+        "other-locks",
+        "warning",
+        ("may use every device", "lxc.cgroup.devices.allow: a"),
+    ),
+    "a device without its folder": Case(
+        instead(f"dev5: nvidiactl,mode=0666\nlxc.apparmor.profile: {BASE}\n"),
+        "lost-lines",
+        "error",
+        ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666"),
+    ),
+    "a device that nobody knows": Case(
+        instead(f"dev5: /nvidia/ctl\nlxc.apparmor.profile: {BASE}\n"),
+        "lost-lines",
+        "error",
+        ("CT 950 cannot start", "pct set 950 --delete dev5"),
+        has_fix=False,
     ),
     "free slots, each container": Case(
         two_containers_lack_nodes,
@@ -490,6 +530,13 @@ CASES = {
         ("CT 950", "535.54.03", "550.127.05", "Driver/library version mismatch"),
         has_fix=False,
     ),
+    "one library of two inside is another's": Case(
+        driver("libcuda.so.535.54.03", "libnvidia-ml.so.550.127.05"),
+        "gpu-driver",
+        "warning",
+        ("libcuda of 535.54.03, libnvidia-ml of 550.127.05", "Driver/library version mismatch"),
+        has_fix=False,
+    ),
     "no driver inside": Case(
         driver("libc.so.6"),
         "gpu-driver",
@@ -504,7 +551,7 @@ CASES = {
         ),
         "gpu-driver",
         "warning",
-        ("host's NVIDIA libraries", "reboot the host"),
+        ("the host has libnvidia-ml of 565.57.01", "reboot the host"),
         has_fix=False,
     ),
     "an include that frees": Case(

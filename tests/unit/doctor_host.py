@@ -80,6 +80,7 @@ def make_sound(host: FakeHost) -> FakeHost:
     host.write("/proc/devices", DEVICES)
     for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
         host.write(f"/dev/{node}", "").chmod(0o666)
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n")
     keep_packages(host)
     host.write("/proc/stat", "btime 1764000000\n")
     host.write("/proc/net/unix", "Num RefCount Protocol Flags Type St Inode Path\n")

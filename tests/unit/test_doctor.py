@@ -105,6 +105,16 @@ FINE = {
             for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
         )
     ),
+    "majors that fit, by cgroup v1": doctor_cases_words.on_cgroup_v1(
+        no_devices(doctor_cases_words.by_number("lxc.cgroup.devices.allow"))
+    ),
+    "lines of v1 where nobody can tell": lambda host: (
+        host.path("/sys/fs/cgroup/cgroup.controllers").unlink(),
+        no_devices(doctor_cases_words.by_number("lxc.cgroup.devices.allow"))(host),
+    ),
+    "an older driver beside the one that fits": doctor_cases_words.driver(
+        "libcuda.so.535.54.03", "libcuda.so.550.127.05", "libnvidia-ml.so.550.127.05"
+    ),
     "another device's number": doctor_cases_words.with_hidraw(
         f"{doctor_cases_words.USES} 510:* r\n"
     ),

@@ -25,13 +25,13 @@ def test_links_end_in_the_root(tmp_path: Path) -> None:
         (str(outside), None),
         ("../../../outside", None),
         ("/proc/self/root", None),
-        ("/real", ["550.1.2"]),
-        ("../../real", ["550.1.2"]),
+        ("/real", {"libcuda": ("550.1.2",)}),
+        ("../../real", {"libcuda": ("550.1.2",)}),
     ):
         place.unlink(missing_ok=True)
         place.symlink_to(target)
         with Root(str(root)) as opened:
-            assert driver.libraries(opened.names) == (found or []), target
+            assert driver.libraries(opened.names) == (found or {}), target
     place.unlink()
     place.write_text("no folder")
     with Root(str(root)) as opened:

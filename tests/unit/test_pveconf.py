@@ -82,12 +82,24 @@ def test_a_device_line_is_read_as_lxc_reads_it() -> None:
         "lxc.cgroup2.devices.deny: a\nlxc.cgroup2.devices.allow: nonsense"
     )
     found = pveconf.allowed_devices(main)
-    assert [(a.kind, a.major, a.minor, a.works, a.is_all) for a in found] == [
-        ("a", None, None, True, True),
-        ("c", None, None, True, True),
-        ("c", 195, None, True, False),
-        ("c", 510, 0, False, False),
+    assert [(a.kind, a.major, a.minor, a.cgroup, a.is_all) for a in found] == [
+        ("a", None, None, 2, True),
+        ("c", None, None, 2, True),
+        ("c", 195, None, 2, False),
+        ("c", 510, 0, 1, False),
     ]
+    v2, v1 = found[2], found[3]
+    assert (v2.works(2), v2.works(1), v2.works(None)) == (True, False, True)
+    assert (v1.works(2), v1.works(1), v1.works(None)) == (False, True, True)
+    assert v1.key == "lxc.cgroup.devices.allow"
+
+
+def test_devices_that_proxmox_refuses() -> None:
+    main = lines(
+        "dev0: nvidia0\ndev1: /dev/nvidia1\ndev2: /dev/../etc/x\ndev3: path=/dev/a,mode=0666\n"
+        "dev4: mode=0666\ndev5: /dev/x/..\ndev6: /dev/.x\ndev7: /devil"
+    )
+    assert [d.number for d in pveconf.bad_devices(main)] == [0, 2, 4, 5, 7]
 
 
 def test_lines_that_proxmox_loses() -> None:
