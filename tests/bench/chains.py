@@ -18,9 +18,10 @@ import sys
 
 from tests.build import TREE
 from tests.vm.attacks.chains import KNOWN, push, search, start
-from tests.vm.attacks.columns import COLUMNS
+from tests.vm.attacks.columns import BASE_TRIALS, COLUMNS, TRIALS
+from tests.vm.attacks.started import assign
 from tests.vm.attacks.table import SEARCHED
-from tests.vm.containers import assign, pct
+from tests.vm.containers import pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
@@ -45,7 +46,7 @@ def put_profiles(vm: Machine, revision: str) -> None:
 
 
 def main() -> int:
-    columns = {column.key: column for column in COLUMNS}
+    columns = {column.key: column for column in (*COLUMNS, *TRIALS, *BASE_TRIALS)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="trixie")
     parser.add_argument("--steps", type=int, default=100_000)
@@ -58,7 +59,7 @@ def main() -> int:
         push(vm)
         if options.profiles:
             put_profiles(vm, options.profiles)
-        assign(vm, {column.ctid: column.assigned for column in COLUMNS if column.ours})
+        assign(vm, columns.values())
         for key in options.columns or columns:
             column = columns[key]
             start(vm, column)

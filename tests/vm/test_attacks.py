@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
 
 import pytest
 
-from tests.names import BASE, JSON
+from tests.names import BASE
 from tests.vm.attacks import table
 from tests.vm.attacks.columns import (
     ALL,
@@ -26,12 +24,12 @@ from tests.vm.attacks.program import (
     SETTINGS,
     UNSET,
     push,
-    put,
     results,
     row_names,
     without,
 )
-from tests.vm.containers import OUR_HOOKSCRIPT, create, label, pct
+from tests.vm.attacks.started import assign, start
+from tests.vm.containers import pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import EMULATED
@@ -167,12 +165,7 @@ FORGET = "printf attack-policy >/sys/kernel/security/apparmor/.remove"
 def attack(vm: Machine, column: Column) -> dict[str, str]:
     """All rows in a new container; row -> harm, stopped or n/a."""
     ctid = column.ctid
-    # What a trial runs under is compiled at its start: too much for the drop-in's time, emulated.
-    hookscript = OUR_HOOKSCRIPT if column.trial else None
-    create(vm, ctid, unprivileged=column.unprivileged, hookscript=hookscript, more=column.more)
-    put(vm, ctid, unprivileged=column.unprivileged)
-    pct(vm, "start", ctid)
-    assert label(vm, ctid).startswith(column.label), label(vm, ctid)
+    start(vm, column)
     inside = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/attack")
     vm.sh(f"sysctl -q {SET}")
     told = vm.run(*inside, timeout=ALL_ROWS)
@@ -188,20 +181,11 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
     return {name: table.LETTERS[word] for name, word in found.items()}
 
 
-def assign_columns(vm: Machine, columns: Sequence[Column]) -> None:
-    entries = {
-        str(column.ctid): {"apparmor_profile": column.assigned}
-        | ({"apparmor_mode": "trial"} if column.trial else {})
-        for column in columns
-    }
-    vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
-
-
 @pytest.fixture(scope="module")
 def measured(vm: Machine) -> Measured:
     """Every row under every column, on a real kernel."""
     push(vm)
-    assign_columns(vm, (*OURS, ALONE_BASE, ALONE))
+    assign(vm, (*OURS, ALONE_BASE, ALONE))
     found = table.load(vm.suite)
     for column in TRIED:
         before = vm.sh(HOST).stdout

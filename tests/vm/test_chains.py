@@ -14,7 +14,7 @@ from tests.build import TREE
 from tests.names import BASE
 from tests.vm.attacks.chains import KNOWN, push, search, start
 from tests.vm.attacks.columns import COLUMNS, MOUNTS, Column
-from tests.vm.containers import assign
+from tests.vm.attacks.started import assign
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import USER_MODE
 
@@ -70,7 +70,7 @@ def flat(name: str) -> str:
 @pytest.fixture(scope="module")
 def searching(vm: Machine) -> Machine:
     push(vm)
-    assign(vm, {column.ctid: column.assigned for column in OURS})
+    assign(vm, OURS)
     return vm
 
 

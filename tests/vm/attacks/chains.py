@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.vm.attacks import program
-from tests.vm.attacks.columns import ALL, Column
-from tests.vm.containers import create, label, pct
+from tests.vm.attacks import program, started
+from tests.vm.attacks.columns import ALL, BASE_TRIALS, Column
 from tests.vm.harness import cache
 from tests.vm.harness.image import command
 from tests.vm.harness.machine import Machine
@@ -29,11 +28,17 @@ _SHARES = tuple(
 )
 # There engines and systemd build roots in many places.
 _DOCKER = ("--known", "read-only share is writable")
-KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in ALL} | {
+KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in (*ALL, *BASE_TRIALS)} | {
     "privileged-base": _SHARES,
     "privileged-docker": _DOCKER,
     "unprivileged-base": _SHARES,
     "unprivileged-docker": _DOCKER,
+    # A trial allows what the profile only lacks a rule for.
+    **{
+        f"{kind}-trial{name}": _DOCKER
+        for kind in ("privileged", "unprivileged")
+        for name in ("", "-base")
+    },
 }
 TOTAL = re.compile(
     r"^# tried (\d+), worked (\d+), refused (\d+), .* states (\d+), found (\d+), .* (\d+) s$",
@@ -86,12 +91,7 @@ def push(vm: Machine) -> None:
 
 def start(vm: Machine, column: Column) -> None:
     """A running container of the column, with the program at /search."""
-    ctid = column.ctid
-    create(vm, ctid, unprivileged=column.unprivileged, hookscript=None, more=column.more)
-    program.put(vm, ctid, unprivileged=column.unprivileged)
-    vm.sh(f"cp /root/search /var/lib/standin/{ctid}/upper/search")
-    pct(vm, "start", ctid)
-    assert label(vm, ctid).startswith(column.label), label(vm, ctid)
+    started.start(vm, column, f"cp /root/search /var/lib/standin/{column.ctid}/upper/search")
 
 
 def search(vm: Machine, column: Column, *options: str | int, seconds: float) -> Search:

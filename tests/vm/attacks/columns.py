@@ -89,19 +89,24 @@ ALONE_BASE = ALONE._replace(
     assigned=BASE,
     label=BASE,
 )
+
+
 # The profile refuses nothing by itself then; what it denies explicitly, the guard does.
-TRIALS = tuple(
-    Column(
-        ctid,
-        f"{word}-trial",
-        f"{DOCKER}, in a trial",
-        word == "unprivileged",
-        DOCKER,
-        MOUNTS,
-        f"{DOCKER}.{ctid}.trial//&{DOCKER}.guard",
-        trial=True,
-    )
-    for ctid, word in ((423, "privileged"), (424, "unprivileged"))
+def _trial(ctid: int, key: str, profile: str) -> Column:
+    label = f"{profile}.{ctid}.trial//&{profile}.guard"
+    unprivileged = key.startswith("unprivileged")
+    title = f"{profile}, in a trial"
+    return Column(ctid, key, title, unprivileged, profile, MOUNTS, label, trial=True)
+
+
+TRIALS = (
+    _trial(423, "privileged-trial", DOCKER),
+    _trial(424, "unprivileged-trial", DOCKER),
+)
+# For the search of chains alone (tests/bench/chains.py); test_trial has all rows under one.
+BASE_TRIALS = (
+    _trial(425, "privileged-trial-base", BASE),
+    _trial(426, "unprivileged-trial-base", BASE),
 )
 ALL = (*COLUMNS, ALONE_BASE, ALONE, BARE, *TRIALS)
 # Only to compare with: every row that harms there harms under others too.
