@@ -14,7 +14,7 @@ FILE_WORDS = {
     "a": "append to",
     "c": "create",
     "d": "delete",
-    "m": "map as code",
+    "m": "map executable",
     "l": "link",
     "k": "lock",
     "x": "execute",

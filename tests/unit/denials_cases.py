@@ -46,7 +46,7 @@ CASES = (
         BOOKWORM,
         f'operation="file_mmap" {P} name="/x" pid=1 comm="sh" requested_mask="wam::" '
         'denied_mask="wam::" fsuid=0 ouid=0',
-        "write and append to and map as code /x",
+        "write and append to and map executable /x",
         '"/x" wm,',
     ),
     Case(
