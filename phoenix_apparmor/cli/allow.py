@@ -78,7 +78,9 @@ def run(host: Host, args: argparse.Namespace) -> int:
     parts = allowing.found(host, ctid, assignment, refused, args.also)
     if since is not None:
         parts = [part for part in parts if part.last >= since]
-    plan = allowing.plan(parts, ctid, _present(host, assignment), args.also)
+    present = _present(host, assignment)
+    whole = assignment.profile or "" if args.profile else ""
+    plan = allowing.plan(parts, ctid, present, args.also, whole)
     _check_named(plan, args.also)
     _compile(host, ctid, assignment, plan.rules)
     if args.profile:
@@ -154,7 +156,7 @@ def _into_json(
     def change(old: bytes | None) -> bytes:
         text = old or b""
         if new:
-            text = insert.set_key(text, ctid, "apparmor_rules", [*assignment.rules, *new])
+            text = insert.add_items(text, ctid, "apparmor_rules", new)
         if args.enforce:
             text = insert.set_key(text, ctid, "apparmor_mode", None)
         return text
@@ -164,10 +166,14 @@ def _into_json(
         show(json_file.diff(source, before, change(before)))
         return
     if json_file.replace_json(host, source, change):
-        what = [f"{len(new)} rules"] if new else []
+        what = [_rules(len(new))] if new else []
         what += ["the end of its trial"] if args.enforce and assignment.trial else []
         say(f"CT {ctid}: {' and '.join(what)} written into {source}.")
         host.journal(NOTICE, f"allow CT {ctid}: {' '.join(new)}", ctid=ctid)
+
+
+def _rules(number: int) -> str:
+    return f"{number} rule{'' if number == 1 else 's'}"
 
 
 def _into_profile(
@@ -187,7 +193,7 @@ def _into_profile(
         return
     host.make_folder(os.path.dirname(name))
     host.replace(name, new)
-    say(f"{len(plan.rules)} rules written into {name}.")
+    say(f"{_rules(len(plan.rules))} written into {name}.")
     file = files.find(host, assignment.profile or "")
     outcomes = list(load.reload(host, [file])) if file is not None else []
     for outcome in outcomes:
@@ -227,14 +233,22 @@ def _tell(plan: Plan) -> None:
         for helped in holes:
             _line(helped)
             say("\n".join(wrap(f"Better not: {helped.why}.", WIDTH, "    ")))
-    others = [helped for helped in plan.left if not helped.named]
-    if others:
-        say("Cannot be helped by a rule:")
-        for helped in others:
-            _line(helped)
-            say("\n".join(wrap(f"{helped.why}.", WIDTH, "    ")))
+    _tell_why(
+        "Not for allow to write (where a rule for it goes: phoenix-apparmor denials):",
+        [helped for helped in plan.left if helped.beyond],
+    )
+    others = [helped for helped in plan.left if not helped.named and not helped.beyond]
+    _tell_why("Cannot be helped by a rule:", others)
     if not (plan.taken or plan.present or plan.left):
         say("Nothing was refused: there is nothing to allow.")
+
+
+def _tell_why(head: str, left: list[Helped]) -> None:
+    if left:
+        say(head)
+    for helped in left:
+        _line(helped)
+        say("\n".join(wrap(f"{helped.why}.", WIDTH, "    ")))
 
 
 def _line(helped: Helped) -> None:

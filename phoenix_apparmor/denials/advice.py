@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple
 from phoenix_apparmor import lxcconf, paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, mounts, vocabulary
+from phoenix_apparmor.denials import allowed, denying, mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.engines import is_engine, root_of
+from phoenix_apparmor.denials.explanation import NAMELESS, needed_flag
 from phoenix_apparmor.denials.facts import Containers, Facts
 from phoenix_apparmor.denials.inside import Inside, Place
 from phoenix_apparmor.denials.message import Denial
@@ -91,7 +92,8 @@ class Adviser:
             return special
         if not act.rule or (act.needs_4 and not self._is_4):
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
-            return Advice("none", words=unknown if act.rule else act.note)
+            words = unknown if act.rule else self._has_flag(owner, profile, denial) or act.note
+            return Advice("none", words=words)
         return self._rule(
             owner, profile, act, facts, self._warning(owner, act, denial, facts)
         )._replace(about=act.note)
@@ -126,12 +128,29 @@ class Adviser:
             return Advice("none", words=f"{words}.", allowed=True)
         return None
 
+    def _explicit(self, owner: Owner, denial: Denial) -> str:
+        """The rule with which the profile itself denies it, and where that is; "" if none does."""
+        own = self._profiles.explicit(owner.profile, denial, owner.generated_in, owner.child)
+        if own is not None:
+            return _cited(own)
+        rule = None if owner.child else denying.first_of(self._own_rules(owner), denial)
+        return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
+
     def _own_rules(self, owner: Owner) -> tuple[str, ...]:
         assignment = self._assigned.get(owner.ctid) if owner.ctid else None
         return assignment.rules if assignment and assignment.profile == owner.profile else ()
 
-    def _in_force(self, owner: Owner, rule: str, path: str) -> str:
+    def _has_flag(self, owner: Owner, profile: Profile | None, denial: Denial) -> str:
+        """That the profile has the flag for the lack of which it is refused; "" if it has not."""
+        flag = needed_flag(denial)
+        if owner.child or profile is None or not flag or flag not in profile.flags:
+            return ""
+        return self._in_force(owner, f"flags=({flag})", profile.path, NAMELESS[flag])
+
+    def _in_force(self, owner: Owner, rule: str, path: str, why: str = "") -> str:
         there = f"A rule for it is there already: {readable(rule)} in {path}"
+        if why:
+            there = f"{why}, for which the profile has {readable(rule)} in {path}"
         if owner.generated_in:
             return f"{there}. The denial is older than that."
         loaded = self._profiles.kernel_has(owner.profile)
@@ -155,16 +174,18 @@ class Adviser:
                 if changes
                 else self._engines_profile(owner, profile, facts, act)
             )
-        own = self._profiles.explicit(owner.profile, denial, owner.generated_in)
+        own = self._explicit(owner, denial)
         root = root_of(denial) if profile and profile.supports_docker else ""
         # What one profile closes on purpose to engines, the one made for them may allow.
         engine = is_engine(denial) and not (profile and profile.supports_docker)
-        if own is not None and not engine:
-            return self._futile(owner, act, _cited(own), root)
+        closed = engine and self._profiles.explicit(DOCKER, denial) is not None
+        if own and (closed or not engine):
+            also = f", as does {DOCKER}" if closed else ""
+            return self._futile(owner, act, f"{own}{also}", root)
         if self._is_sandbox(owner, denial, facts):
             return _nesting(owner, facts)
-        if engine:
-            return self._engine(owner, act, denial)
+        if engine and not closed:
+            return self._assign_docker(owner)
         if not root:
             return None
         act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")
@@ -287,13 +308,6 @@ class Adviser:
             return False
         by_systemd = denial.get("comm").startswith("(") or denial.get("comm") == "systemd"
         return by_systemd or denial.get("name").startswith(_SANDBOXES)
-
-    def _engine(self, owner: Owner, act: Act, denial: Denial) -> Advice:
-        """Docker or podman under a profile that was not made for them."""
-        ours = self._profiles.explicit(DOCKER, denial)
-        if ours is not None:
-            return self._futile(owner, act, f"{_cited(ours)}, as does {DOCKER}", "")
-        return self._assign_docker(owner)
 
     @staticmethod
     def _assign_docker(owner: Owner) -> Advice:

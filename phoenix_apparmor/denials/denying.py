@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from phoenix_apparmor.denials import mounts
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.policy import policytext
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.policytext import Rule
 
@@ -25,6 +26,14 @@ _WORDS = re.compile(r'"[^"]*"|\S+')
 def first(rules: Iterable[Rule], denial: Denial) -> Rule | None:
     """The first rule that denies it."""
     return next((rule for rule in rules if denies(rule, denial)), None)
+
+
+def first_of(lines: Iterable[str], denial: Denial) -> str:
+    """The first of rules that stand for themselves which denies it, "" if none does."""
+    for line in lines:
+        if first(policytext.deny_rules([policytext.Text("", f"{line}\n")]), denial) is not None:
+            return line
+    return ""
 
 
 def denies(rule: Rule, denial: Denial) -> bool:

@@ -23,7 +23,8 @@ OPERATION_WORDS = {
     "mkdir": "make the folder",
     "rmdir": "remove the folder",
     "unlink": "delete",
-    "mknod": "make the node",
+    # of any file: the kernel asks so before open(2) creates one (path_mknod)
+    "mknod": "create",
     "truncate": "truncate",
     "symlink": "make the link",
     "link": "make the hard link",
@@ -33,6 +34,12 @@ OPERATION_WORDS = {
     "chown": "change the owner of",
     "exec": "execute",
     "getattr": "look at",
+}
+
+# Flag of a profile -> what only with it has a name (the kernel's d_namespace_path).
+NAMELESS = {
+    "attach_disconnected": "Its path is outside of the container's tree",
+    "mediate_deleted": "The file is deleted already",
 }
 
 
@@ -91,15 +98,21 @@ def _order(letter: str) -> int:
     return [*FILE_WORDS, letter].index(letter)
 
 
+def needed_flag(denial: Denial) -> str:
+    """The flag without which the profile has no name for what was refused; "" if it has one."""
+    info = denial.get("info")
+    if "disconnected path" in info:
+        return "attach_disconnected"
+    return "mediate_deleted" if "deleted" in info else ""
+
+
 def _unruly(denial: Denial) -> str:
     """Why no rule for a file can be given, "" if one can."""
     info = denial.get("info")
-    if "disconnected path" in info:
-        return ("Its path is outside of the container's tree; a rule can name it only if the "
-                "profile has the flag attach_disconnected.")  # fmt: skip
-    if "deleted" in info:
-        return ("The file is deleted already; a rule can name it only if the profile has the flag "
-                "mediate_deleted.")  # fmt: skip
+    flag = needed_flag(denial)
+    if flag:
+        what = NAMELESS[flag]
+        return f"{what}; a rule can name it only if the profile has the flag {flag}."
     if denial.operation == "exec" and "no new privs" in info:
         return transitions.NO_NEW_PRIVS
     if denial.operation == "exec" and "profile" in info:

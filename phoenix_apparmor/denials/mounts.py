@@ -16,6 +16,8 @@ from phoenix_apparmor.denials.vocabulary import PROPAGATION
 
 # These are the container's own and hold nothing of the kernel's.
 HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overlay", "rpc_pipefs"))
+# What they mount has a name that is no path: a share of the host's, a data set.
+NAMED = frozenset(("9p", "virtiofs", "zfs"))
 _NOT_NEW = PROPAGATION | {"bind", "rbind", "move", "remount"}
 
 
@@ -118,7 +120,8 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     # tmpfs is not.
     kind = f" fstype={mount.fstype}" if mount.fstype else ""
     options = "" if mount.fstype in HARMLESS else options
-    return f"{kind}{options}{f' {source}' if '/' in mount.source else ''}", ""
+    named = "/" in mount.source or (mount.fstype in NAMED and mount.source)
+    return f"{kind}{options}{f' {source}' if named else ''}", ""
 
 
 def _said(mount: Mount, words: list[str], on: str, source: str) -> str:
@@ -134,7 +137,8 @@ def _said(mount: Mount, words: list[str], on: str, source: str) -> str:
         return f"make {on} {next(word for word in words if word in PROPAGATION)}"
     said = f"mount {readable(mount.fstype, 40) or 'something'} on {on}"
     said += " read-only" if "ro" in flags else ""
-    return said + (f" from {source}" if "/" in mount.source else "")
+    named = "/" in mount.source or (mount.fstype in NAMED and mount.source)
+    return said + (f" from {source}" if named else "")
 
 
 def umount(denial: Denial) -> Act:

@@ -32,6 +32,7 @@ class Profile(NamedTuple):
     denies: tuple[Rule, ...]
     supports_docker: bool
     rules: allowed.Rules
+    flags: frozenset[str] = frozenset()
 
 
 class Profiles:
@@ -53,9 +54,10 @@ class Profiles:
         return self._known[name]
 
     def _read_profile(self, name: str, generated: str) -> Profile | None:
-        for path in self._candidates(name, generated):
+        outer = name.partition("//")[0]
+        for path in self._candidates(outer, generated):
             text = self._read(path, folders=False)
-            inner = policytext.body(text, name) if text is not None and name in text else None
+            inner = policytext.body(text, name) if text is not None and outer in text else None
             if text is None or inner is None:
                 continue
             texts = tuple(policytext.expand(inner, path, self._read))
@@ -68,6 +70,7 @@ class Profiles:
                 tuple(policytext.deny_rules(texts, known)),
                 any(piece.path == DOCKER for piece in texts),
                 allowed.read(name, texts, known),
+                policytext.flags(text, name),
             )
         return None
 
@@ -85,9 +88,11 @@ class Profiles:
         for folder in FOLDERS:
             yield from files.policy_files(self._host, folder)
 
-    def explicit(self, name: str, denial: Denial, generated: str = "") -> Rule | None:
-        """The rule with which the profile itself denies this explicitly."""
-        profile = self.get(name, generated)
+    def explicit(
+        self, name: str, denial: Denial, generated: str = "", child: str = ""
+    ) -> Rule | None:
+        """The rule with which the profile itself, or a child of it, denies this explicitly."""
+        profile = self.get(f"{name}//{child}" if child else name, generated)
         return denying.first(profile.denies, denial) if profile else None
 
     def by_ours(self, denial: Denial) -> Rule | None:

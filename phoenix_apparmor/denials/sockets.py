@@ -5,11 +5,13 @@ import re
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.names import Part
+from phoenix_apparmor.denials.names import ANY, Part, generic
 from phoenix_apparmor.denials.quoting import quoted, readable
 
 # Names that the kernel gives a socket that asks for none: @ and five hex digits (unix(7)).
 _AUTOMATIC = re.compile(r"@[0-9a-f]{5}\Z")
+_HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
+FEW = 5
 VERBS = {
     "bind": "bind",
     "connect": "connect",
@@ -25,16 +27,19 @@ VERBS = {
     "shutdown": "shut down",
 }
 # What the kernel asks about a descriptor that a process got already open.
-INHERITED = ("file_perm", "file_inherit", "file_receive", "file_mmap", "file_lock")
+OPEN = {
+    "file_perm": ("use", "an open"),
+    "file_inherit": ("use", "an inherited"),
+    "file_receive": ("receive", "an open"),
+    "file_mmap": ("map", "an open"),
+}
 
 
 def act_of(denial: Denial) -> Act:
     """What was tried with a socket."""
     family, kind = denial.get("family"), denial.get("sock_type")
     verb = VERBS.get(denial.operation, f"{readable(denial.operation, 40)} on")
-    which = "a"
-    if denial.operation in INHERITED:
-        verb, which = "use", "an inherited"
+    verb, which = OPEN.get(denial.operation, (verb, "a"))
     if denial.operation == "file_lock":
         return Act(
             f"lock {'a unix' if family == 'unix' else 'a'} socket",
@@ -80,4 +85,22 @@ def _address(denial: Denial, key: str) -> tuple[str, str] | None:
         return None
     if _AUTOMATIC.match(address):
         return "of an automatic address", '"@[0-9a-f]*"'
-    return readable(address), quoted((Part("@", wild=True), Part(address[1:])))
+    name = _abstract(address[1:])
+    parts: list[Part] = [Part("@", wild=True)]
+    for text in re.split("(\0+)", name):
+        # a rule cannot say a zero byte; in such a name its ? and * match one
+        zeros = [Part("?" * len(text), wild=True)] if len(text) < FEW else [ANY]
+        parts += zeros if text.startswith("\0") else generic(text) if text else []
+    return readable(f"@{name}".rstrip("\0")), quoted(tuple(parts))
+
+
+def _abstract(said: str) -> str:
+    """An abstract name; one with a byte that cannot be printed is written in hex by the kernel.
+
+    security/apparmor/lsm.c and audit.c, audit_unix_addr: in capitals, and within the quotes.
+    """
+    if not _HEX.match(said):
+        return said
+    raw = bytes.fromhex(said)
+    printable = all(0x21 <= byte <= 0x7E and byte != 0x22 for byte in raw)
+    return said if printable else raw.decode("utf-8", "surrogateescape")

@@ -14,6 +14,8 @@ MOST_PROGRAMS = 3
 MOST_CANDIDATES = 12
 # Kinds that are told in full, those with the most denials first.
 MOST_GROUPS = 20
+# Of a line that is copied, and so not cut where others are.
+LONGEST = 10_000
 ALL_TOLD = "/sys/module/apparmor/parameters/audit"
 
 
@@ -95,9 +97,12 @@ def _group(part: Group, room: int, *, colour: bool) -> Iterable[str]:
         yield from wrap(advice.words, room, "    ")
     if advice.kind == "nesting" and advice.fix:
         yield f"      {advice.fix}"
-    if advice.line and advice.warning and not advice.futile:
+    is_shown = bool(advice.line) and not advice.futile
+    if is_shown and advice.warning:
         warning = f"Better not: {advice.warning}."
         yield from _coloured(wrap(warning, room, "    "), RED, colour=colour)
+    if not part.known and not (is_shown and part.mark.endswith(advice.rule)):
+        yield from ("    The line that marks it as known:", f"      {readable(part.mark, LONGEST)}")
 
 
 def _foot(report: Report, shown: tuple[Group, ...], room: int, *, colour: bool) -> Iterable[str]:
@@ -136,13 +141,12 @@ def _foot(report: Report, shown: tuple[Group, ...], room: int, *, colour: bool) 
 def _counts(report: Report, shown: tuple[Group, ...], room: int, where: str) -> Iterable[str]:
     count = sum(part.count for part in report.groups)
     found = f"{count} denial{'' if count == 1 else 's'} {where}."
-    local = any(part.advice.line and "/local/" in part.advice.place for part in shown)
+    local = [p for p in shown if p.advice.line and "/local/" in p.advice.place]
     after = ""
-    if local:
-        after = (
-            " A rule in local/ is in force after: phoenix-apparmor reload. Rules for one "
-            "container alone: phoenix-apparmor allow CTID"
-        )
+    if any(part.advice.kind == "rule" for part in local):
+        after = " A rule in local/ is in force after: phoenix-apparmor reload."
+        if any(part.owner.ctid for part in local):
+            after += " Rules for one container alone: phoenix-apparmor allow CTID"
     yield from wrap(found + after, room, "")
     marked = [part for part in report.groups if part.known]
     rest = len(report.groups) - len(shown) - len([p for p in marked if p not in shown])
@@ -152,9 +156,13 @@ def _counts(report: Report, shown: tuple[Group, ...], room: int, where: str) -> 
         yield from wrap(line, room, "")
     if marked:
         total = sum(part.count for part in marked)
-        yield from wrap(f"{total} of them are marked as known in {known.FILE}.", room, "")
+        verb = "is" if total == 1 else "are"
+        yield from wrap(f"{total} of them {verb} marked as known in {known.FILE}.", room, "")
     if any(not part.known for part in shown):
-        line = f"To mark one as known: a line with its profile and its rule in {known.FILE}."
+        line = (
+            "To mark one as known: a line with its profile and its rule, or the line that is "
+            f"shown, in {known.FILE}."
+        )
         yield from wrap(line, room, "")
 
 

@@ -20,6 +20,7 @@ _HEAD = re.compile(
 )
 _BRACE = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?<=[\s)"])\{(?=\s|\Z)|(?<=[\s,])\}(?=\s|\Z)|\A\}')
 _VARIABLE = re.compile(r"^[ \t]*@\{(\w+)\}[ \t]*(\+?)=[ \t]*(.+)$", re.MULTILINE)
+_FLAGS = re.compile(r"flags\s*=\s*\(([^)]*)\)")
 _USED = re.compile(r"@\{(\w+)\}")
 _QUALIFIER = re.compile(r"(audit|deny|allow|quiet|priority=-?\d+)\s+")
 DEEPEST = 8
@@ -50,17 +51,41 @@ def names(text: str) -> list[str]:
 
 
 def body(text: str, name: str) -> str | None:
-    """What is between the braces of a top-level profile, without its child profiles."""
-    found = next((inner for own, inner in _blocks(_COMMENT.sub("", text)) if own == name), None)
+    """What is between the braces of a profile or of a child (a//b), without its own children."""
+    found = _found(text, name)
     if found is None:
         return None
-    for _, child in _blocks(found):
-        found = found.replace(child, "", 1)
-    return found
+    inner = found[1]
+    for _, _, child in _blocks_with_heads(inner):
+        inner = inner.replace(child, "", 1)
+    return inner
+
+
+def flags(text: str, name: str) -> frozenset[str]:
+    """The flags of a profile or of a child; none where there is no such profile."""
+    found = _found(text, name)
+    said = _FLAGS.search(found[0]) if found is not None else None
+    return frozenset(re.split(r"[,\s]+", said[1].strip())) if said else frozenset()
+
+
+def _found(text: str, name: str) -> tuple[str, str] | None:
+    """(head, what is between the braces) of a profile or of a child (a//b)."""
+    inner, head = _COMMENT.sub("", text), ""
+    for part in name.split("//"):
+        found = next((b for b in _blocks_with_heads(inner) if b[0].removeprefix("^") == part), None)
+        if found is None:
+            return None
+        _, head, inner = found
+    return head, inner
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
     """(name, what is between the braces) of each block at the top of a text."""
+    return ((name, inner) for name, _, inner in _blocks_with_heads(text))
+
+
+def _blocks_with_heads(text: str) -> Iterator[tuple[str, str, str]]:
+    """(name, head, what is between the braces) of each block at the top of a text."""
     at = 0
     while head := _HEAD.search(text, at):
         depth, end = 1, len(text)
@@ -70,7 +95,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
                 end = brace.start()
                 break
         if head[2]:
-            yield head[2].strip('"'), text[head.end() : end]
+            yield head[2].strip('"'), head[0], text[head.end() : end]
         at = end + 1
 
 

@@ -38,6 +38,7 @@ class Helped:
     rule: "" if there is none. why: why it is left out, or cannot be helped; "" if it is taken.
     named: whether a rule that is left out can be named to be taken all the same. present:
     whether its rules or its profile's allow it already. about: what else the rule does.
+    beyond: whether there may be a rule for it, but in another place than allow writes to.
     """
 
     words: str
@@ -47,6 +48,7 @@ class Helped:
     named: bool = False
     present: bool = False
     about: str = ""
+    beyond: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,19 @@ def found(
 
 
 def plan(
-    parts: Iterable[Group], ctid: str, present: Sequence[str], named: Sequence[str] = ()
+    parts: Iterable[Group],
+    ctid: str,
+    present: Sequence[str],
+    named: Sequence[str] = (),
+    profile: str = "",
 ) -> Plan:
-    """What to do about these. named: rules to take although they open a hole."""
+    """What to do about these. named: rules to take although they open a hole.
+
+    profile: that for which the rules are, "" if they are for the container alone.
+    """
     merged: dict[tuple[str, str, str], Helped] = {}
     for part in parts:
-        helped = _helped(part, ctid, named)
+        helped = _helped(part, ctid, named, profile)
         key = (helped.rule or helped.words, helped.why, "" if helped.rule else helped.words)
         before = merged.get(key)
         count = helped.count + (before.count if before is not None else 0)
@@ -105,10 +114,16 @@ def plan(
     return Plan(tuple(taken), tuple(had), tuple(left))
 
 
-def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
+def _helped(part: Group, ctid: str, named: Sequence[str], profile: str) -> Helped:
     words, rule = part.words, lasting(part.advice.rule)
-    why = _beyond_rules(part, ctid, rule)
+    if part.advice.futile:
+        why = f"{part.advice.warning}; no rule can take that back"
+        return Helped(words, part.count, "", why)
+    why = _of_another_place(part, ctid, rule, profile)
     if why:
+        return Helped(words, part.count, "", why, beyond=True)
+    if not part.advice.allowed and (not rule or rules.problem(rule)):
+        why = part.advice.words.removesuffix(".") or "no rule allows that"
         return Helped(words, part.count, "", why)
     if part.advice.allowed:
         return Helped(words, part.count, "", present=True)
@@ -118,21 +133,21 @@ def _helped(part: Group, ctid: str, named: Sequence[str]) -> Helped:
     return Helped(words, part.count, rule, about=part.advice.about)
 
 
-def _beyond_rules(part: Group, ctid: str, rule: str) -> str:
-    """Why no rule of the container's can help, "" if one can."""
+def _of_another_place(part: Group, ctid: str, rule: str, profile: str) -> str:
+    """Why a rule of the container's would not help, "" if one would.
+
+    profile: that for which the rules are; then it does not matter which container it was.
+    """
     if part.owner.inside:
         return f"profile {part.owner.inside} inside its own policy namespace refused it"
-    if part.advice.futile:
-        return f"{part.advice.warning}; no rule can take that back"
-    if part.owner.ctid != ctid:
+    its_own = bool(profile) and part.owner.profile == profile and ctid in part.owner.candidates
+    if part.owner.ctid != ctid and not its_own:
         others = ", ".join(part.owner.candidates)
-        return f"the log does not say whose it was ({others}); a trial of this container would"
-    other = _under_another(part.owner, rule) if not part.advice.allowed else ""
-    if other:
-        return other
-    if not part.advice.allowed and (not rule or rules.problem(rule)):
-        return part.advice.words.removesuffix(".") or "no rule allows that"
-    return ""
+        return (
+            f"the log does not say whose it was ({others}); a trial of this container would, and "
+            "--profile allows it to all of them"
+        )
+    return _under_another(part.owner, rule) if not part.advice.allowed else ""
 
 
 def _under_another(owner: Owner, rule: str) -> str:

@@ -6,7 +6,7 @@ indentation and line ends that their owner wants to see again in git diff.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from phoenix_apparmor.assignments import parse, positions
@@ -44,15 +44,7 @@ def set_key(text: bytes, ctid: str, key: str, value: object | None) -> bytes:
 
     Raises PhoenixError as insert does, and where the container has no entry.
     """
-    whole = parse.document(text)
-    entries = whole["lxc_configs"]
-    if not isinstance(entries.get(ctid), dict):
-        raise PhoenixError("it has no entry in the JSON.", ctid=ctid)
-    twice = [o for o in (whole, entries, entries[ctid]) if isinstance(o, Twice)]
-    if any({"lxc_configs", ctid, key} & set(o.twice) for o in twice):
-        raise PhoenixError(
-            "its entry appears twice in the JSON.", hint="See: phoenix-apparmor validate"
-        )
+    _entry(text, ctid, key)
     decoded = text.decode("utf-8")
     bom = BOM if decoded.startswith(BOM) else ""
     decoded = decoded.removeprefix(BOM)
@@ -71,6 +63,45 @@ def set_key(text: bytes, ctid: str, key: str, value: object | None) -> bytes:
         shown = style.dump(value, style.indent_at(span.name))
         decoded = decoded[: span.value] + shown + decoded[span.value_end :]
     return (bom + decoded).encode("utf-8")
+
+
+def add_items(text: bytes, ctid: str, key: str, items: Sequence[str]) -> bytes:
+    """The document with more at the end of a list of a container's entry, which may be absent.
+
+    What the list has already stays as it is written. Raises PhoenixError as set_key does.
+    """
+    old = _entry(text, ctid, key).get(key)
+    new = [item for item in items if not isinstance(old, list) or item not in old]
+    if not new:
+        return text
+    if not isinstance(old, list) or not old:
+        return set_key(text, ctid, key, new)
+    decoded = text.decode("utf-8")
+    bom = BOM if decoded.startswith(BOM) else ""
+    decoded = decoded.removeprefix(BOM)
+    spans = positions.spans(decoded)
+    last = spans[("lxc_configs", ctid, key, len(old) - 1)][-1]
+    style = _Style(decoded, spans)
+    between = f",{style.after_comma}"
+    if style.on_own_line(last.value):
+        between = f",{style.newline}{style.indent_at(last.value)}"
+    more = "".join(f"{between}{json.dumps(item)}" for item in new)
+    return (bom + decoded[: last.value_end] + more + decoded[last.value_end :]).encode("utf-8")
+
+
+def _entry(text: bytes, ctid: str, key: str) -> dict[str, Any]:
+    """A container's entry. Raises PhoenixError where it has none, or it is not known which."""
+    whole = parse.document(text)
+    entries = whole["lxc_configs"]
+    entry = entries.get(ctid)
+    if not isinstance(entry, dict):
+        raise PhoenixError("it has no entry in the JSON.", ctid=ctid)
+    twice = [o for o in (whole, entries, entry) if isinstance(o, Twice)]
+    if any({"lxc_configs", ctid, key} & set(o.twice) for o in twice):
+        raise PhoenixError(
+            "its entry appears twice in the JSON.", hint="See: phoenix-apparmor validate"
+        )
+    return entry
 
 
 def _insert(text: str, new: Mapping[str, Mapping[str, Any]]) -> str:

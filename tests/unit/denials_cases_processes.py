@@ -4,6 +4,35 @@ from tests.unit.denials_cases import BOOKWORM, PVE8, PVE9, TRIXIE, Case, P
 
 CASES = (
     Case(
+        PVE9,
+        'operation="mknod" class="file" profile="lxc-web" name="/srv/www/x" pid=12 comm="php" '
+        'requested_mask="c" denied_mask="c" fsuid=100033 ouid=100033',
+        "create /srv/www/x",
+        '"/srv/www/x" w,',
+    ),
+    Case(
+        PVE9,
+        f'operation="file_receive" class="unix" {P} pid=12 comm="x" family="unix" '
+        'sock_type="stream" protocol=0 requested_mask="send receive" denied_mask="send receive" '
+        'addr=none peer_addr=none peer="lxc-nvidia-gpu-base"',
+        "receive an open unix socket of lxc-nvidia-gpu-base",
+        'unix (send, receive) type=stream peer=(label="lxc-nvidia-gpu-base"),',
+    ),
+    Case(
+        PVE9,
+        f'operation="file_inherit" class="net" {P} pid=12 comm="x" family="inet" '
+        'sock_type="stream" protocol=6 requested_mask="send receive" denied_mask="send receive"',
+        "use an inherited socket: inet stream",
+        "network inet stream,",
+    ),
+    Case(
+        PVE9,
+        f'operation="mount" class="mount" info="failed type match" error=-13 {P} name="/mnt/x/" '
+        'pid=12 comm="mount" fstype="9p" srcname="hostshare" flags="rw"',
+        "mount 9p on /mnt/x/ from hostshare",
+        'mount fstype=9p options=(rw) "hostshare" -> "/mnt/x/",',
+    ),
+    Case(
         BOOKWORM,
         f'operation="ptrace" {P} pid=12 comm="x" requested_mask="readby" denied_mask="readby" '
         'peer="unconfined"',

@@ -174,6 +174,42 @@ def test_whose_it_was_is_not_guessed(host: FakeHost) -> None:
     assert "apparmor_rules" not in entry(host)
 
 
+def test_for_the_whole_profile_it_does_not_matter_whose_it_was(host: FakeHost) -> None:
+    host.conf("953")
+    host.runtime("953", host.read("/var/lib/lxc/952/config"))
+    log(host, line("/data/"))
+    done = allow(host)
+    assert "--profile" in done.out and "Cannot be helped by a rule" not in done.out
+    done = allow(host, "--profile")
+    assert done.status == 0 and "1 rule written into" in done.out
+    assert b'-> "/data/",' in host.read(LOCAL)
+    # another profile's is none of this one's
+    host.path(LOCAL).unlink()
+    log(host, line("/data/", profile="lxc-other"))
+    assert allow(host, "--profile").status == 0 and not host.path(LOCAL).exists()
+
+
+def test_what_allow_does_not_write_is_not_said_to_be_hopeless(host: FakeHost) -> None:
+    inner = line("/data/", profile="inner").replace(
+        "profile=", 'namespace="root//lxc-952_<-var-lib-lxc>" profile='
+    )
+    log(host, inner)
+    said = allow(host).out
+    assert "Not for allow to write" in said and "Cannot be helped by a rule" not in said
+    assert "To allow it" in host.cli("denials", "952").out
+
+
+def test_the_rules_that_are_there_keep_their_spelling(host: FakeHost) -> None:
+    odd = '"apparmor_rules": ["\\u0022/srv/\\u00e9\\u0022 r,"]'
+    text = f'{{"lxc_configs": {{"952": {{"apparmor_profile": "{DOCKER}", {odd}}}}}}}\n'
+    host.write(JSON, text)
+    assert host.hook("952").status == 0
+    log(host, line("/data/"), line("/more/"))
+    assert "2 rules and" not in allow(host).out
+    assert odd.removesuffix("]") in host.read(JSON).decode()
+    assert len(rules_of(host)) == 3
+
+
 def test_into_the_profile(host: FakeHost) -> None:
     host.write(LOCAL, "# mine\n  mount fstype=cifs,")
     log(host, line("/data/"))

@@ -1,11 +1,14 @@
 """denials: the real command line on a fake host, whole outputs."""
 
+import itertools
 import json
+import time
 from typing import Any
 
 import jsonschema
 import pytest
 
+from phoenix_apparmor.denials.since import parse_since
 from tests.names import BASE, DOCKER
 from tests.unit.denials_host import BOOT, denied, everything, file, journal, make_host, process
 from tests.unit.fakehost import REPO, FakeHost
@@ -201,11 +204,51 @@ def test_relative_times_are_taken(host: FakeHost, since: str) -> None:
     assert host.cli("denials", f"--since={since}").status == 0
 
 
+def test_a_time_of_day_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    now = parse_since("2026-11-26 09:24:00", 1e12)
+    assert parse_since("09:00", now) == now - 24 * 60
+    assert parse_since("23:59", now) == parse_since("2026-11-25 23:59", now)
+    assert parse_since("23:59:30", now) == parse_since("2026-11-25 23:59:30", now)
+    for same in ("2026-11-26T09:20:00.500+00:00", "2026-11-26T10:20:00.5+01:00",
+                 "2026-11-26T09:20:00.500Z", "2026-11-26T09:20:00.500"):  # fmt: skip
+        assert parse_since(same, now) == now - 239.5
+
+
+@pytest.mark.parametrize("since", ["2999-01-01", "2999-01-01 00:00", "@99999999999", "-0d"])
+def test_a_time_to_come_is_no_answer(host: FakeHost, since: str) -> None:
+    journal(host, [])
+    done = host.cli("denials", f"--since={since}")
+    if since == "-0d":
+        assert done.status == 0
+    else:
+        assert (done.status, done.out) == (64, "") and "is in the future" in done.err
+
+
+def test_the_line_that_is_shown_marks_it_as_known(host: FakeHost) -> None:
+    """Also where no rule is shown: nothing but what the text says is copied."""
+    everything(host)
+    said = host.cli("denials").out.splitlines()
+    lines, profile = [], ""
+    for line, behind in itertools.pairwise(said):
+        if " profile " in line and not line.startswith(" "):
+            profile = line.partition(" profile ")[2].split(" ")[0]
+        if "marks it as known:" in line:
+            lines.append(behind.strip())
+        elif line.startswith("    To allow it") and "inside" not in line:
+            lines.append(f"{profile} {behind.strip().removeprefix('lxc.apparmor.raw: ')}")
+    assert lines
+    host.write(KNOWN, "\n".join(lines) + "\n")
+    found = json.loads(host.cli("denials", "--json").out)["denials"]
+    assert [part["known_as"] for part in found if not part["known"]] == []
+
+
 @pytest.mark.parametrize("since", ["soon", "2025-13-01", "25 o'clock", "25:00", "10:61", ""])
 def test_what_is_no_time(host: FakeHost, since: str) -> None:
     done = host.cli("denials", "--since", since)
     assert (done.status, done.out) == (64, "")
-    assert done.err.startswith(f'"{since}" is no time.\n')
+    assert done.err.startswith(f'"{since}" is not a valid time.\n')
 
 
 def test_silence_is_told_by_what_the_kernel_is_told_to_log(host: FakeHost) -> None:

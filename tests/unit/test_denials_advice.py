@@ -203,9 +203,58 @@ def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
 def test_another_profile_is_no_advice_where_it_denies_the_same(host: FakeHost) -> None:
     group = only(host, capability(BASE, "sys_time").replace("modprobe", "dockerd"))
     assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)
+    assert "abstractions/phoenix/container, as does" in group["warning"]
+    # what only ours deny, a rule would allow under another profile
     group = only(host, mounted("lxc-mine", "/x/", comm="runc", fstype="debugfs"))
-    assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)
-    assert "deny mount fstype=debugfs," in group["warning"]
+    assert (group["advice_kind"], group["rule_is_futile"]) == ("rule", False)
+    assert "own interface" in group["warning"]
+
+
+OVERCOMMIT = denied(
+    'operation="open" class="file" profile="{}" name="/proc/sys/vm/overcommit_memory" pid=9 '
+    'comm="{}" requested_mask="w" denied_mask="w" fsuid=0 ouid=0'
+)
+
+
+@pytest.mark.parametrize("program", ["dockerd", "k3s-server"])
+@pytest.mark.parametrize("profile", [GENERATED, "lxc-mine", BASE])
+def test_a_deny_is_said_of_the_profile_that_has_it(
+    host: FakeHost, profile: str, program: str
+) -> None:
+    mine = "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", mine)
+    group = only(host, OVERCOMMIT.format(profile, program))
+    assert group["rule_is_futile"] is (profile == BASE)
+    # the file is one that the profile includes, and the kinder answer has a place for the rule
+    cited = group["warning"].rpartition(" in ")[2].rpartition("/")[2].split(",")[0].rstrip(".")
+    if profile == BASE:
+        assert f"abstractions/phoenix/{cited}>" in host.read(f"/etc/apparmor.d/{BASE}").decode()
+        assert group["warning"].endswith(f"as does {DOCKER}") is (program == "dockerd")
+    else:
+        assert group["rule"] and group["rule_file"]
+        assert "our profiles close that" in group["warning"]
+
+
+def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:
+    host.write(
+        "/etc/apparmor.d/lxc-mine",
+        "profile lxc-mine {\n  file,\n  deny /a w,\n  profile inner {\n    deny /b w,\n  }\n}\n",
+    )
+    host.conf("950")
+    host.runtime("950", b"lxc.apparmor.profile = lxc-mine\n")
+    host.json({"950": {"apparmor_profile": "lxc-mine", "apparmor_rules": ["audit deny /c w,"]}})
+
+    def futile(profile: str, name: str) -> str:
+        group = only(
+            host, OVERCOMMIT.format(profile, "sh").replace("/proc/sys/vm/overcommit_memory", name)
+        )
+        return (group["warning"] or "") if group["rule_is_futile"] else ""
+
+    assert '"deny /a w," in /etc/apparmor.d/lxc-mine' in futile("lxc-mine", "/a")
+    assert futile("lxc-mine//inner", "/a") == "" and futile("lxc-mine", "/b") == ""
+    assert '"deny /b w," in /etc/apparmor.d/lxc-mine' in futile("lxc-mine//inner", "/b")
+    assert "in the entry of CT 950" in futile("lxc-mine", "/c")
+    assert futile("lxc-mine//inner", "/c") == ""
 
 
 @pytest.mark.parametrize(
@@ -441,17 +490,19 @@ def test_a_container_that_signals_lxc_itself(host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("info", ["disconnected path", "deleted entry"])
-def test_a_flag_that_the_profile_may_have_is_not_said_to_be_missing(
-    host: FakeHost, info: str
+@pytest.mark.parametrize(("profile", "has"), [(BASE, True), ("lxc-mine", False)])
+def test_a_flag_is_said_to_be_missing_where_it_is(
+    host: FakeHost, info: str, profile: str, *, has: bool
 ) -> None:
     group = only(
         host,
         denied(
             f'operation="open" class="file" info="Failed name lookup - {info}" error=-13 '
-            f'profile="{BASE}" name="run/x" pid=9 comm="x" requested_mask="r" denied_mask="r"'
+            f'profile="{profile}" name="run/x" pid=9 comm="x" requested_mask="r" denied_mask="r"'
         ),
     )
-    assert "needs the flag" not in group["advice"] and "only if" in group["advice"]
+    assert ("only if" in group["advice"]) is not has
+    assert ("To load it: phoenix-apparmor reload" in group["advice"]) is has
 
 
 def test_why_policy_may_not_be_changed_decides_what_helps(host: FakeHost) -> None:

@@ -179,6 +179,35 @@ def test_the_attack_that_was_tried(tmp_path: Path) -> None:
     assert not automaton.accepts(automaton.walk(b"unconfined"))
 
 
+@pytest.mark.parametrize(
+    ("said", "address", "other"),
+    [
+        # the kernel writes such a name in hex where a byte of it cannot be printed
+        ("@2F636F6E7461696E6572642F612E736F636B0000", b"/containerd/a.sock\0\0", b"/x.sock\0\0"),
+        ("@6100622063", b"a\0b c", b"a\0b d"),
+        ("@00", b"\0", b"\0\0"),
+        ("@FF41", b"\xffA", b"FF41"),
+        # and this one as it is
+        ("@4142", b"4142", b"AB"),
+        ("@2F63", b"2F63", b"/c"),
+        ("@/x/y", b"/x/y", b"/x/z"),
+    ],
+)
+def test_an_abstract_address(said: str, address: bytes, other: bytes, tmp_path: Path) -> None:
+    rule = act(
+        'operation="connect" class="unix" family="unix" sock_type="stream" addr=none '
+        f'requested_mask="connect" denied_mask="connect" peer_addr="{said}" peer="lxc-web"'
+    ).rule
+    (automaton,) = compile_rules(rule, tmp_path)
+
+    def allows(name: bytes) -> bool:
+        # class, family, type, protocol; own address and label; then the other's
+        state = automaton.walk(b"\x0e\0\x01\0\x01\0\0" + b"\0" + b"lxc-own" + b"\0\x01")
+        return automaton.accepts(automaton.walk(b"\0" + name + b"\0lxc-web", state))
+
+    assert allows(address) and not allows(other), rule
+
+
 @pytest.mark.parametrize("name", [b"/tmp/a\\", b"/opt/wow!"])
 def test_names_that_broke_the_profile(name: bytes) -> None:
     rule = act(f'operation="open" name={name.hex()} denied_mask="w"').rule

@@ -56,6 +56,14 @@ def test_auditd_and_its_rotated_logs(host: FakeHost) -> None:
     assert "from the journal and\n/var/log/audit/audit.log" in out
 
 
+def test_auditd_that_names_the_host(host: FakeHost) -> None:
+    """name_format= of auditd.conf, where logs are collected."""
+    body = file(BASE, "/now", 200).partition("type=1400 ")[2]
+    host.write(AUDIT_LOG, f"node=pve1.example.com type=AVC msg={body}\n")
+    journal(host, [])
+    assert "write /now\n" in host.cli("denials").out
+
+
 @pytest.mark.parametrize("number", ["", ".1", ".9"])
 def test_a_log_that_is_a_fifo_hides_no_other_and_is_not_waited_for(
     host: FakeHost, number: str

@@ -367,6 +367,23 @@ def test_one_key_is_set(number: int) -> None:
         assert insert.set_key(newer, "101", "apparmor_rules", None) == old
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_a_list_grows_at_its_end(number: int) -> None:
+    for text in documents(number):
+        old = insert.insert(text.encode(), NEW)
+        whole = json.loads(old.decode("utf-8-sig"))
+        rules = ["mount fstype=nfs,", '/x "y" rw,', "/é r,"]
+        new = insert.add_items(old, "101", "apparmor_rules", rules[:2])
+        assert new == insert.set_key(old, "101", "apparmor_rules", rules[:2])
+        newer = insert.add_items(new, "101", "apparmor_rules", rules)
+        whole["lxc_configs"]["101"]["apparmor_rules"] = rules
+        assert json.loads(newer.decode("utf-8-sig")) == whole
+        # one piece was put in
+        same = next(n for n, (a, b) in enumerate(zip(new, newer, strict=False)) if a != b)
+        assert newer.endswith(new[same:]) and (b"\n" in newer) == (b"\n" in new)
+        assert insert.add_items(newer, "101", "apparmor_rules", rules) == newer
+
+
 def test_whether_it_runs_may_be_unknown(host: FakeHost) -> None:
     conf(host, "950")
     host.path("/proc/net/unix").unlink(missing_ok=True)
