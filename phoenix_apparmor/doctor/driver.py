@@ -50,13 +50,13 @@ def versions(host: Host) -> Iterator[Finding]:
 def _of_containers(host: Host, module: str) -> Iterator[Finding]:
     other: dict[str, list[Conf]] = {}
     without: list[Conf] = []
-    unseen: list[Conf] = []
+    unseen: dict[str, list[Conf]] = {}
     for conf in reading.confs(host):
         if not any(map(devices.GPU.fullmatch, devices.named_nodes(conf))):
             continue
         found = inside(host, conf)
-        if found is None:
-            unseen.append(conf)  # an image that is not mounted, or nobody may look
+        if isinstance(found, str):
+            unseen.setdefault(found, []).append(conf)
         elif not found:
             without.append(conf)
         elif other_than(module, found):
@@ -81,13 +81,16 @@ def _of_containers(host: Host, module: str) -> Iterator[Finding]:
             ctids=tuple(c.ctid for c in without),
         )
     if unseen:
+        confs = [conf for those in unseen.values() for conf in those]
         yield Finding(
             "note",
-            f"{reading.cts(c.ctid for c in unseen)}: cannot tell whether the NVIDIA libraries "
+            f"{reading.cts(c.ctid for c in confs)}: cannot tell whether the NVIDIA libraries "
             f"inside fit the host's driver ({module}).",
-            "the root file system is an image that is not mounted now, or cannot be read",
+            reading.listed(
+                [f"{reading.cts(c.ctid for c in those)}: {why}" for why, those in unseen.items()]
+            ),
             advice="look again while it runs",
-            ctids=tuple(c.ctid for c in unseen),
+            ctids=tuple(c.ctid for c in confs),
         )
 
 
@@ -127,18 +130,18 @@ def _words(found: Libraries) -> str:
     return ", ".join(f"{library} of {' and '.join(v)}" for library, v in found.items())
 
 
-def inside(host: Host, conf: Conf) -> Libraries | None:
-    """The libraries in a container; None where its files cannot be seen."""
+def inside(host: Host, conf: Conf) -> Libraries | str:
+    """The libraries in a container, or why its files cannot be seen."""
     folder = evidence.root_folder(host, conf)
-    if folder is None:
-        return None
+    if folder.unseen:
+        return folder.unseen
     try:
-        with Root(host.path(folder)) as root:
+        with Root(host.path(folder.path)) as root:
             if not root.first(evidence.SYSTEM):
-                return None
+                return folder.without_system
             return libraries(root.names)
-    except OSError:
-        return None
+    except OSError as error:
+        return folder.refused(error)
 
 
 TYPE_CHECKING = False

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from phoenix_apparmor import containers, ctconf, kernel, labels, paths, pveconf, start
 from phoenix_apparmor.containers import Conf
@@ -30,6 +31,9 @@ SYSTEM = ("usr", "bin", "etc")
 NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3")
 
 _GPU = re.compile(r"/dev/(nvidia[\w/-]*|dri(/\w+)?|kfd)")
+# How Proxmox names volumes that are folders (ZFS, btrfs, size=0), clones' bases too.
+_IS_FOLDER = re.compile(r"[:/](sub|base)vol-")
+NO_INIT, NO_ROOT = "its init is not found", "its configuration names no root"
 _STORE = re.compile(r"/(docker|containerd|containers/storage)(/|$)")
 
 
@@ -38,8 +42,8 @@ class Evidence:
     """What was seen of one container.
 
     gpu: the lines that give it a GPU. inside: runtimes of containers that it has, and where
-    that was seen. looked: whether its files could be seen. network_mounts: types that its
-    fstab or its mounts name. under: what it runs under now, or would if it were started.
+    that was seen. unseen: why its files could not be seen, "" if they were. network_mounts: types
+    that its fstab or its mounts name. under: what it runs under now, or would if it were started.
     """
 
     conf: Conf
@@ -48,7 +52,7 @@ class Evidence:
     under: str
     gpu: tuple[str, ...]
     inside: tuple[str, ...]
-    looked: bool
+    unseen: str
     network_mounts: tuple[str, ...] = ()
 
     @property
@@ -74,13 +78,13 @@ def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
     runs = None if running is None else ctid in running
     pid = _pid(host, ctid) if runs else None
     label = kernel.label_of(host, pid) if pid is not None else None
-    inside, looked, types = _look_inside(host, conf, pid, proxmox=proxmox)
+    inside, unseen, types = _look_inside(host, conf, pid, proxmox=proxmox)
     if label is not None:
         under = labels.short(label, ctid)
     else:
         under = conf.profile or (labels.GENERATED if proxmox else labels.LXC_DEFAULT)
     return Evidence(
-        conf, proxmox, runs, under, tuple(gpu_lines(conf)), tuple(inside), looked, tuple(types)
+        conf, proxmox, runs, under, tuple(gpu_lines(conf)), tuple(inside), unseen, tuple(types)
     )
 
 
@@ -110,8 +114,8 @@ def _pid(host: Host, ctid: str) -> int | None:
 
 def _look_inside(
     host: Host, conf: Conf, pid: int | None, *, proxmox: bool
-) -> tuple[list[str], bool, list[str]]:
-    """(runtimes seen inside, whether its files could be seen, types of network mounts)."""
+) -> tuple[list[str], str, list[str]]:
+    """(runtimes seen inside, why its files cannot be seen, types of network mounts)."""
     found: list[str] = []
     types: set[str] = set()
     if pid is not None:
@@ -119,17 +123,19 @@ def _look_inside(
             types |= {fstype} & set(NETWORK_TYPES)
             if _STORE.search(target) and not found:
                 found.append(f"{target} is mounted in it")
-    folder = f"/proc/{pid}/root" if pid is not None else _folder(host, conf, proxmox=proxmox)
-    looked = False
-    if folder is not None:
+        folder = Folder(f"/proc/{pid}/root")
+    else:
+        folder = _folder(host, conf, proxmox=proxmox)
+    unseen = folder.unseen
+    if not unseen:
         try:
-            with Root(host.path(folder)) as root:
-                looked = bool(root.first(SYSTEM))
+            with Root(host.path(folder.path)) as root:
+                unseen = "" if root.first(SYSTEM) else folder.without_system
                 found += _runtimes(root)
                 types |= set(_fstab(root.text("etc/fstab") or ""))
-        except OSError:
-            looked = False
-    return found, looked, sorted(types)
+        except OSError as error:
+            unseen = folder.refused(error)
+    return found, unseen, sorted(types)
 
 
 def _runtimes(root: Root) -> Iterator[str]:
@@ -158,35 +164,61 @@ def _mounts(host: Host, pid: int) -> Iterator[tuple[str, str]]:
             yield words[1], words[2]
 
 
-def root_folder(host: Host, conf: Conf) -> str | None:
-    """Where a container's files are now; None: an image that is not mounted."""
+class Folder(NamedTuple):
+    """Where a container's files are now. unseen: why they are nowhere, "" if they are there."""
+
+    path: str
+    unseen: str = ""
+
+    @property
+    def without_system(self) -> str:
+        """That no system is in it."""
+        return f"{self.path} has no system in it: nothing is mounted there"
+
+    def refused(self, error: OSError) -> str:
+        """That it cannot be looked into."""
+        return f"{self.path} cannot be opened: {error.strerror}"
+
+
+def root_folder(host: Host, conf: Conf) -> Folder:
+    """Where a container's files are now, if they can be seen."""
     running = containers.running(host) or frozenset()
     if conf.ctid in running:
         pid = _pid(host, conf.ctid)
-        return f"/proc/{pid}/root" if pid is not None else None
+        return Folder(f"/proc/{pid}/root" if pid is not None else "", "" if pid else NO_INIT)
     return _folder(host, conf, proxmox=containers.is_proxmox(host))
 
 
-def _folder(host: Host, conf: Conf, *, proxmox: bool) -> str | None:
-    """The folder that is the root of a container at rest; None: an image, or not mounted."""
+def _folder(host: Host, conf: Conf, *, proxmox: bool) -> Folder:
+    """The folder that is the root of a container at rest."""
     if not proxmox:
-        for key, value in conf.lxc():
-            if key == "lxc.rootfs.path":
-                path = value.removeprefix("dir:")
-                return path if path.startswith("/") else None
-        return None
+        value = next((value for key, value in conf.lxc() if key == "lxc.rootfs.path"), "")
+        path = value.removeprefix("dir:")
+        return Folder(path, "" if path.startswith("/") else NO_ROOT)
     volume = (conf.option("rootfs") or "").partition(",")[0]
-    if volume.startswith("/"):
-        path = volume
-    elif ":" in volume and host.has_program("pvesm"):
-        try:
-            ran = host.run(["pvesm", "path", volume], timeout=PVESM_SECONDS)
-        except PhoenixError:
-            return None
-        path = ran.out.decode("utf-8", "surrogateescape").strip() if ran.status == 0 else ""
-    else:
-        return None
-    return path if path.startswith("/") and os.path.isdir(host.path(path)) else None
+    found = Folder(volume) if volume.startswith("/") else _of_volume(host, volume)
+    if found.unseen or os.path.isdir(host.path(found.path)):
+        return found
+    if _IS_FOLDER.search(volume):
+        return Folder("", f"{found.path} is not there: {volume} is not mounted")
+    return Folder("", "its root is an image, which is mounted only while it runs")
+
+
+def _of_volume(host: Host, volume: str) -> Folder:
+    """What Proxmox says is the path of a volume."""
+    if ":" not in volume:
+        return Folder("", NO_ROOT)
+    if not host.has_program("pvesm"):
+        return Folder("", f"there is no pvesm to say where {volume} is")
+    try:
+        ran = host.run(["pvesm", "path", volume], timeout=PVESM_SECONDS)
+    except PhoenixError as error:
+        return Folder("", f"pvesm path {volume} fails: {error.what}")
+    path = ran.out.decode("utf-8", "surrogateescape").strip()
+    if ran.status == 0 and path.startswith("/"):
+        return Folder(path)
+    said = ran.err.strip().splitlines()
+    return Folder("", f"pvesm path {volume} fails" + (f": {said[-1]}" if said else ""))
 
 
 def chosen(host: Host, ctids: tuple[str, ...], managed: frozenset[str]) -> list[str]:

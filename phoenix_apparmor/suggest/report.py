@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_apparmor import labels
+from phoenix_apparmor import labels, paths
 from phoenix_apparmor.policy.rules import Profile
 from phoenix_apparmor.suggest.evidence import Evidence
 
@@ -55,7 +55,7 @@ class Suggestion:
 
 def suggest(seen: Evidence, assigned: str = "", rules_of: RulesOf = unknown) -> Suggestion:
     """The profile for a container, with the reasons."""
-    profile, why, unsure = _profile(seen)
+    profile, why, unsure = _profile(seen, rules_of)
     return Suggestion(
         seen.conf.ctid,
         _name(seen),
@@ -78,18 +78,17 @@ def _name(seen: Evidence) -> str:
     return name if name.isascii() and name.isprintable() else ""
 
 
-def _profile(seen: Evidence) -> tuple[str, list[str], str]:
+def _profile(seen: Evidence, rules_of: RulesOf) -> tuple[str, list[str], str]:
     """(profile, reasons, what could not be seen)."""
-    nesting = ""
-    if seen.has_feature("nesting"):
-        nesting = "the feature nesting=1"
-    elif seen.allow_nesting:
-        nesting = "lxc.apparmor.allow_nesting: 1"
+    named = seen.conf.profile or ""
+    if named == DOCKER or (_is_own(named) and rules_of(named) is not None):
+        return _as_named(seen, named)
+    nesting = _nesting(seen, named)
     if seen.inside:
         return DOCKER, [f"runs containers inside: {', '.join(seen.inside)}"], ""
     if seen.has_feature("keyctl") and nesting:
         return DOCKER, [f"has {nesting} and the feature keyctl=1, which Docker needs"], ""
-    if seen.looked:
+    if not seen.unseen:
         return BASE, ["has no Docker, podman or containerd among its files"], ""
     unseen = "Its files cannot be seen from here"
     if seen.running is None:
@@ -100,11 +99,43 @@ def _profile(seen: Evidence) -> tuple[str, list[str], str]:
         ask = ": start it, and ask again."
     else:
         ask = ": look inside, or ask again as root."
+    unseen += f" ({seen.unseen})"
     if nesting:
         why = f"has {nesting}, so it may run Docker"
         return DOCKER, [why], f"{unseen}. If it runs no containers, {BASE} is narrower{ask}"
     why = "shows no sign of Docker in its configuration"
     return BASE, [why], f"{unseen}. If it runs Docker, it needs {DOCKER}{ask}"
+
+
+def _nesting(seen: Evidence, named: str) -> str:
+    """What of it is for containers inside, "" if nothing is."""
+    if seen.has_feature("nesting"):
+        return "the feature nesting=1"
+    if seen.allow_nesting:
+        return "lxc.apparmor.allow_nesting: 1"
+    if named.startswith(labels.LXC_DEFAULT) and "nesting" in named:
+        return f"the profile {named}"
+    return ""
+
+
+def _is_own(named: str) -> bool:
+    """Whether it is the name of a profile of the site's, which a container can be assigned."""
+    others = (*paths.NO_LINE, *paths.SHIPPED, paths.DEPRECATED)
+    return (
+        paths.is_profile(named) and named not in others and not named.startswith(labels.LXC_DEFAULT)
+    )
+
+
+def _as_named(seen: Evidence, named: str) -> tuple[str, list[str], str]:
+    """The profile that its configuration names: somebody chose it, so it stays."""
+    whose = "" if named == DOCKER else ", which is none of this package's"
+    why = [f"has the line lxc.apparmor.profile: {named}{whose}, and keeps that profile"]
+    if seen.inside:
+        why.append(f"runs containers inside: {', '.join(seen.inside)}")
+    elif not seen.unseen:
+        narrower = f"; without them, {BASE} is narrower" if named == DOCKER else ""
+        why.append(f"has no Docker, podman or containerd among its files{narrower}")
+    return named, why, ""
 
 
 def _about(seen: Evidence) -> Iterator[str]:
@@ -132,6 +163,10 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
             yield "what reaches the host's kernel: it is unconfined now"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
+    named = seen.conf.profile or ""
+    if named not in ("", profile, paths.DEPRECATED, *paths.SHIPPED, *NO_FILE, *paths.NO_LINE):
+        why = "" if rules_of(named) is not None else " (no file says what: it cannot be kept)"
+        yield f"what {named} allows and {profile} does not{why}"
     yield from _mounts_away(seen, rules_of(profile), rules_of)
     if profile == BASE and seen.has_feature("nesting"):
         yield "containers inside (nesting=1), which its files do not show"

@@ -69,3 +69,17 @@ def test_libraries_that_cannot_be_seen_are_unknown(host: FakeHost) -> None:
     (finding,) = driver.versions(Host(str(host.root)))
     assert (finding.severity, finding.ctids) == ("note", ("950",))
     assert finding.what.startswith("CT 950: cannot tell")
+
+
+def test_why_the_files_inside_cannot_be_seen(host: FakeHost) -> None:
+    """A ZFS subvolume is no image: only what was seen of it is said."""
+    host.proxmox()
+    host.write("/proc/driver/nvidia/version", "NVRM version: x Kernel Module  550.1.2  x")
+    gpu = "dev0: /dev/nvidia0\nunprivileged: 1\n"
+    host.conf("950", f"rootfs: tank:subvol-950-disk-0,size=8G\n{gpu}")
+    host.conf("951", f"rootfs: /srv/951.raw\n{gpu}")
+    host.write("/srv/951.raw", "")
+    (finding,) = driver.versions(Host(str(host.root)))
+    zfs, image = finding.evidence.split(", CT 951: ")
+    assert "tank:subvol-950-disk-0" in zfs and "image" not in zfs
+    assert "image" in image

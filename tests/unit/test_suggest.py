@@ -394,3 +394,51 @@ def test_whether_it_runs_may_be_unknown(host: FakeHost) -> None:
     host.write("/proc/net/unix", "Num\n")
     (said,) = suggested(host).values()
     assert "while it is down" in said["unsure"]
+
+
+def test_the_profile_that_its_configuration_names_stays(host: FakeHost) -> None:
+    """Somebody chose it: base instead would take away what it allows."""
+    host.profile("lxc-web")
+    host.profile(BASE)
+    for ctid, name in (("950", DOCKER), ("951", "lxc-web"), ("952", BASE)):
+        conf(host, ctid, f"lxc.apparmor.profile: {name}")
+        root_of(host, ctid)
+    found = suggested(host)
+    assert {c: found[c]["profile"] for c in found} == {"950": DOCKER, "951": "lxc-web", "952": BASE}
+    assert f"{BASE} is narrower" in " ".join(found["950"]["why"])
+    assert found["951"]["takes_away"] == []
+    assert host.cli("suggest", "--write").status == 0
+    assert host.cli("validate").status == 0
+    entries = json.loads(host.read(JSON))["lxc_configs"]
+    assert entries["951"]["apparmor_profile"] == "lxc-web"
+    # base is no reason to keep Docker out
+    conf(host, "953", f"lxc.apparmor.profile: {BASE}")
+    root_of(host, "953", "usr/bin/dockerd")
+    assert suggested(host)["953"]["profile"] == DOCKER
+
+
+def test_a_profile_that_cannot_be_kept_is_named_with_what_is_lost(host: FakeHost) -> None:
+    nests = "lxc-container-default-with-nesting"
+    for ctid, name in (("950", "lxc-gone"), ("951", nests), ("952", "generated")):
+        conf(host, ctid, f"lxc.apparmor.profile: {name}")
+    found = suggested(host)
+    assert found["950"]["profile"] == BASE
+    assert "what lxc-gone allows" in found["950"]["takes_away"][0]
+    assert found["951"]["profile"] == DOCKER and nests in found["951"]["why"][0]
+    assert nests in found["951"]["takes_away"][0]
+    assert found["952"]["takes_away"] == []
+
+
+def test_why_its_files_cannot_be_seen(host: FakeHost) -> None:
+    """A subvolume is a folder at all times: it is not there for another reason than an image."""
+    root_of(host, "959")
+    for ctid, rootfs, why in (
+        ("950", "zfs:subvol-950-disk-0,size=8G", "zfs:subvol-950-disk-0 is not mounted"),
+        ("951", "local:951/vm-951-disk-0.raw", "an image, which is mounted only while it runs"),
+        ("952", "gone:subvol-952-disk-0", "pvesm path gone:subvol-952-disk-0 fails"),
+        ("953", "zfs:subvol-953-disk-0", "has no system in it"),
+    ):
+        host.conf(ctid, f"rootfs: {rootfs}\nunprivileged: 1\n")
+        host.path("/rpool/data/subvol-953-disk-0").mkdir(exist_ok=True)
+        said = suggested(host, ctid)[ctid]["unsure"]
+        assert why in said and ("image" in said) == (ctid == "951"), said
