@@ -198,6 +198,49 @@ def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
     return found
 
 
+def denies_devices(main: Sequence[bytes]) -> bool:
+    """Whether the container may use only devices that a line allows.
+
+    LXC's common.conf denies a privileged container all devices but its own list (null, tty,
+    fuse, …). In unprivileged ones userns.conf takes that back for both versions of cgroups, and
+    Proxmox' userns.conf.d/01-pve.conf says lxc.cgroup2.devices.allow = a (pve-container 4.0 and
+    later): their lines by number do nothing, unless .conf denies all by itself.
+    """
+    keys = ("lxc.cgroup2.devices.deny", "lxc.cgroup.devices.deny")
+    by_itself = any(key in keys and value.strip() == "a" for key, value in lxc_lines(main))
+    return by_itself or not is_unprivileged(main)
+
+
+class Entry(NamedTuple):
+    """A lxc.mount.entry: what is mounted, and its options. value: the line's."""
+
+    source: str
+    options: tuple[str, ...]
+    value: str
+
+    @property
+    def must_be_there(self) -> bool:
+        """Whether the container does not start without the source: a bind mount, not optional.
+
+        LXC (conf.c, mount_entry) goes on after a mount that fails only with "optional".
+        """
+        bound = bool({"bind", "rbind"} & set(self.options))
+        return bound and self.source.startswith("/") and not {
+            "optional", "relative"} & set(self.options)  # fmt: skip
+
+
+def mount_entries(main: Sequence[bytes]) -> list[Entry]:
+    r"""The mount entries, as getmntent(3) reads them: blanks in a path are \040."""
+    found = []
+    for key, value in lxc_lines(main):
+        words = value.split()
+        if key == "lxc.mount.entry" and words:
+            source = re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), words[0])
+            options = words[3].split(",") if len(words) > 3 else []
+            found.append(Entry(source, tuple(options), value))
+    return found
+
+
 def lost_lines(main: Sequence[bytes]) -> list[str]:
     """Indented lines that would set something without the blanks: Proxmox warns and drops them."""
     found = []

@@ -27,8 +27,19 @@ def host_nodes(host: Host) -> list[str]:
 def named_nodes(conf: Conf) -> list[str]:
     """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry)."""
     found = [device.path for device in pveconf.devices(conf.main)]
-    found += [v.split()[0] for k, v in conf.lxc() if k == "lxc.mount.entry" and v.strip()]
+    found += [entry.source for entry in pveconf.mount_entries(conf.main)]
     return list(dict.fromkeys(node for node in found if NODE.fullmatch(node)))
+
+
+def needed_nodes(conf: Conf) -> list[str]:
+    """Those of them without which the container does not start.
+
+    Proxmox looks at the node of each devN option (PVE::LXC, update_lxc_config:
+    "Device /dev/… does not exist"), LXC mounts what is not optional.
+    """
+    found = [device.path for device in pveconf.devices(conf.main)]
+    found += [entry.source for entry in pveconf.mount_entries(conf.main) if entry.must_be_there]
+    return [node for node in found if NODE.fullmatch(node)]
 
 
 def single(host: Host, names: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import needs, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -27,7 +27,7 @@ def hookscript(host: Host) -> Iterator[Finding]:
     """The script that containers name: there, and executable, where Proxmox looks for it."""
     if not containers.is_proxmox(host):
         return
-    problem = _not_runnable(host, paths.HOOKSCRIPT)
+    problem = needs.not_runnable(host, paths.HOOKSCRIPT)
     if problem:
         yield Finding(
             "error",
@@ -63,8 +63,8 @@ def _in_storage(host: Host, name: str, ctids: list[str]) -> Iterator[Finding]:
             ctids=tuple(ctids),
         )
         return
-    wrong = _not_runnable(host, storage.snippet)
-    if wrong and not _not_runnable(host, paths.HOOKSCRIPT):
+    wrong = needs.not_runnable(host, storage.snippet)
+    if wrong and not needs.not_runnable(host, paths.HOOKSCRIPT):
         yield Finding(
             "error",
             f"{who}: the hookscript {wrong}.",
@@ -125,28 +125,6 @@ def locked(host: Host) -> Iterator[Finding]:
             advice=f"if no such task runs, the lock was left behind: pct unlock {ctids[0]}",
             ctids=tuple(ctids),
         )
-
-
-def _not_runnable(host: Host, path: str) -> str:
-    """Why Proxmox would not run it ("-f and -x", links count as what they point to)."""
-    try:
-        target = _follow(host, path)
-        if target is None or not os.path.isfile(target):
-            return "is missing"
-        return "" if os.stat(target).st_mode & 0o111 else "is not executable"
-    except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
-
-
-def _follow(host: Host, path: str) -> str | None:
-    """Where a path ends below the host's root: an absolute link is one from that root."""
-    for _ in range(8):
-        full = host.path(path)
-        if not os.path.islink(full):
-            return full if os.path.lexists(full) else None
-        target = os.readlink(full)
-        path = target if target.startswith("/") else f"{os.path.dirname(path)}/{target}"
-    return None
 
 
 def attached(host: Host) -> Iterator[Finding]:

@@ -77,11 +77,17 @@ def check_storage(host: Host, name: str) -> Storage:
 
     Raises PhoenixError where there is no such storage, or it cannot hold a hookscript.
     """
+    return Storage(name, snippet(host, volume_of(name)))
+
+
+def snippet(host: Host, volume: str) -> str:
+    """Where a snippet (STORAGE:snippets/NAME) is, as check_storage."""
+    name, _, file = volume.partition(":")
     if host.has_program("pvesm"):
-        ran = host.run(["pvesm", "path", volume_of(name)], timeout=PVESM_SECONDS)
+        ran = host.run(["pvesm", "path", volume], timeout=PVESM_SECONDS)
         path = ran.out.decode("utf-8", "surrogateescape").strip()
         if ran.status == 0 and path.startswith("/"):
-            return Storage(name, path)
+            return path
         raise PhoenixError(
             f'storage "{name}" cannot hold the hookscript: {ran.err.strip() or path}',
             hint="Name one that is a folder: --storage NAME. Which there are: pvesm status",
@@ -92,7 +98,7 @@ def check_storage(host: Host, name: str) -> Storage:
             f'there is no storage "{name}" with a folder in {STORAGE_CFG}.',
             hint=f"One of: {', '.join(sorted(known))}. Say --storage NAME.",
         )
-    return Storage(name, f"{known[name]}/{paths.SNIPPET}")
+    return f"{known[name]}/{file.removeprefix('snippets/')}"
 
 
 def snippet_of(storage: Storage) -> str:

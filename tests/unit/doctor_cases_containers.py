@@ -10,6 +10,7 @@ from tests.unit.doctor_host import (
     UNIT_FOLDER,
     Case,
     append,
+    by_hand,
     conf,
     dpkg,
     instead,
@@ -284,7 +285,7 @@ CASES = {
     "node absent": Case(
         lambda host: host.path("/dev/nvidia-uvm").unlink(),
         "gpu-nodes",
-        "warning",
+        "error",
         ("/dev/nvidia-uvm: not on the host; CT 950", "nvidia-modprobe"),
     ),
     "node not given": Case(
@@ -301,7 +302,7 @@ CASES = {
         advised=True,
     ),
     "stale major": Case(
-        no_devices(
+        by_hand(
             "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 508:0 rwm\n"
             + "".join(
                 f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
@@ -315,15 +316,17 @@ CASES = {
             "pct set 950 --dev0 /dev/nvidia0,mode=0666 --dev1 /dev/nvidiactl,mode=0666 "
             "--dev2 /dev/nvidia-uvm,mode=0666",
         ),
+        ("other-locks",),
     ),
     "driver not loaded": Case(
         lambda host: (
-            conf("lxc.cgroup2.devices.allow: c 195:* rwm\n")(host),
+            privileged("lxc.cgroup2.devices.allow: c 195:* rwm\n")(host),
             host.write("/proc/devices", "Character devices:\n  1 mem\n\nBlock devices:\n"),
         ),
         "gpu-majors",
         "unknown",
         ("its driver is not loaded", "modprobe nvidia"),
+        ("other-locks",),
     ),
     "denials": Case(
         journal,

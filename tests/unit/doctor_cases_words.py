@@ -11,6 +11,7 @@ from tests.unit.doctor_host import (
     CONF,
     Case,
     append,
+    by_hand,
     conf,
     instead,
     no_devices,
@@ -162,7 +163,7 @@ def hooked(text: str) -> Callable[[FakeHost], object]:
 def folder_of_nodes(host: FakeHost) -> None:
     for name in ("nvidia-cap1", "nvidia-cap2"):
         host.write(f"/dev/nvidia-caps/{name}", "").chmod(0o444)
-    no_devices(
+    by_hand(
         "lxc.cgroup2.devices.allow: c 508:* rwm\n"
         "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind,create=file\n"
         "lxc.mount.entry: /dev/nvidia-caps dev/nvidia-caps none bind,create=dir\n"
@@ -181,7 +182,7 @@ def with_hidraw(numbers: str) -> Callable[[FakeHost], object]:
         host.write("/proc/devices", old.replace("510 nvidia-uvm", "241 hidraw\n510 nvidia-uvm"))
         host.write("/dev/hidraw0", "")
         names = ("nvidia0", "nvidiactl", "nvidia-uvm", "hidraw0")
-        no_devices(
+        by_hand(
             f"{USES} 195:* rwm\n{USES} 241:* rwm\n{numbers}"
             + "".join(MOUNT.format(name) for name in names)
         )(host)
@@ -195,7 +196,7 @@ def hidraw_and_stale(host: FakeHost) -> None:
 
 def second_gpu(host: FakeHost) -> None:
     host.write("/dev/nvidia1", "").chmod(0o666)
-    no_devices(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n{MOUNT.format('nvidia1')}")(host)
+    by_hand(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n{MOUNT.format('nvidia1')}")(host)
 
 
 def before_the_nodes_are_made(host: FakeHost) -> None:
@@ -204,13 +205,13 @@ def before_the_nodes_are_made(host: FakeHost) -> None:
     for name in names:
         host.path(f"/dev/{name}").unlink()
     lines = "".join(MOUNT.format(name) for name in names)
-    no_devices(f"{USES} 195:* rwm\n{USES} 508:* rwm\n{lines}")(host)
+    by_hand(f"{USES} 195:* rwm\n{USES} 508:* rwm\n{lines}")(host)
 
 
 def second_gpu_by_number(host: FakeHost) -> None:
     host.path("/dev/nvidia-uvm").unlink()
     host.write("/dev/nvidia1", "").chmod(0o666)
-    no_devices(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n")(host)
+    by_hand(f"{USES} 195:1 rwm\n{USES} 508:* rwm\n")(host)
 
 
 def only_one_gpu(host: FakeHost) -> None:
@@ -407,6 +408,7 @@ CASES = {
         "gpu-majors",
         "warning",
         ("/dev/nvidia-caps/nvidia-cap1,mode=0444", "/dev/nvidia-caps/nvidia-cap2"),
+        besides=("other-locks",),
         after=("gpu-nodes",),
     ),
     "another device's number": Case(
@@ -414,12 +416,14 @@ CASES = {
         "gpu-majors",
         "warning",
         ("fit: 508 is nobody's now; 510", "device line c 508:* rwm,"),
+        ("other-locks",),
     ),
     "only the GPU that it has": Case(
         second_gpu,
         "gpu-majors",
         "warning",
         ("508 is nobody's now", "device line c 508:* rwm", "pct set 950 --dev0 /dev/nvidia1,"),
+        besides=("other-locks",),
         after=("gpu-nodes",),
     ),
     "a GPU by its number alone": Case(
@@ -427,6 +431,7 @@ CASES = {
         "gpu-majors",
         "warning",
         ("508 is nobody's now", "pct set 950 --dev0 /dev/nvidia1,"),
+        besides=("other-locks",),
         after=("gpu-nodes",),
     ),
     "nodes that are not made yet": Case(
@@ -434,7 +439,7 @@ CASES = {
         "gpu-majors",
         "warning",
         ("508 is nobody's now", "nvidia-modprobe -u -c 0 && pct set 950 --dev0 /dev/nvidia0,"),
-        ("gpu-nodes",),
+        ("gpu-nodes", "other-locks"),
     ),
     "every block device": Case(
         privileged("lxc.cgroup2.devices.allow: b *:* rwm\n"),
@@ -451,39 +456,41 @@ CASES = {
     "no modeset": Case(
         conf("dev5: /dev/nvidia-modeset\n"),
         "gpu-nodes",
-        "warning",
+        "error",
         ("/dev/nvidia-modeset: not on the host", "nvidia-modprobe -m"),
     ),
     "no node of a second GPU": Case(
         conf("dev5: /dev/nvidia1\n"),
         "gpu-nodes",
-        "warning",
+        "error",
         ("/dev/nvidia1: not on the host", "nvidia-modprobe -c 1"),
     ),
     "no second GPU": Case(
         only_one_gpu,
         "gpu-nodes",
-        "warning",
+        "error",
         ("/dev/nvidia1: not on the host", "no device for it"),
         has_fix=False,
     ),
     "no node of a capability": Case(
         capability,
         "gpu-nodes",
-        "warning",
+        "error",
         ("nvidia-cap12: not", "nvidia-modprobe -f /proc/driver/nvidia/capabilities/mig/monitor"),
     ),
     "cgroup v1 lines": Case(
-        no_devices(by_number("lxc.cgroup.devices.allow")),
+        by_hand(by_number("lxc.cgroup.devices.allow")),
         "gpu-majors",
         "warning",
         ("lxc.cgroup.devices.allow does nothing", "has v2", "is not allowed"),
+        ("other-locks",),
     ),
     "cgroup v2 lines on a host with v1": Case(
-        on_cgroup_v1(no_devices(by_number("lxc.cgroup2.devices.allow"))),
+        on_cgroup_v1(by_hand(by_number("lxc.cgroup2.devices.allow"))),
         "gpu-majors",
         "warning",
         ("lxc.cgroup2.devices.allow does nothing", "has v1"),
+        ("other-locks",),
     ),
     "all devices by v1": Case(
         on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
@@ -563,6 +570,98 @@ CASES = {
         "error",
         ("CT 950", "lxc.apparmor.profile = unconfined", "/root/extra.conf"),
         has_fix=False,
+    ),
+    "a device that is not there": Case(
+        conf("dev5: /dev/kfd,gid=993\nlxc.mount.entry: /dev/serial/x dev/serial none bind 0 0\n"),
+        "needs",
+        "error",
+        (
+            "CT 950 cannot start: /dev/kfd is not on the host; /dev/serial/x is not on the host.",
+            "950.conf: dev5: /dev/kfd,gid=993; lxc.mount.entry: /dev/serial/x",
+            "pct set 950 --delete dev5",
+            '"optional"',
+        ),
+        has_fix=False,
+    ),
+    "an NVIDIA node that nothing asks for urgently": Case(
+        conf(MOUNT.format("nvidia1")),
+        "gpu-nodes",
+        "warning",
+        ("/dev/nvidia1: not on the host; CT 950 should have it",),
+    ),
+    "a folder as a device": Case(
+        lambda host: (host.write("/dev/dri/card0", ""), conf("dev5: /dev/dri\n")(host)),
+        "needs",
+        "error",
+        ("cannot start: /dev/dri is a folder, not a device",),
+        has_fix=False,
+    ),
+    "a folder that its hook may make": Case(
+        lambda host: (
+            host.write("/root/hook", ""),
+            conf("lxc.hook.pre-start: /root/hook x\nlxc.mount.entry: /run/x x none rbind\n")(host),
+        ),
+        "needs",
+        "warning",
+        ("unless its hook makes it: /run/x is not on the host",),
+        has_fix=False,
+    ),
+    "a folder, a hook and a file that are not there": Case(
+        conf(
+            "mp0: /tank/models,mp=/models\nlxc.hook.mount: /root/hook x\n"
+            "lxc.include: /root/extra.conf\n"
+        ),
+        "needs",
+        "error",
+        (
+            "/tank/models is not on the host; /root/hook is not on the host; /root/extra.conf is",
+            "pct set 950 --delete mp0",
+        ),
+        has_fix=False,
+    ),
+    "a hookscript of the admin's that is missing": Case(
+        lambda host: host.conf("951", "unprivileged: 1\nhookscript: local:snippets/gpu.sh\n"),
+        "needs",
+        "error",
+        ("CT 951 cannot start: the hookscript /var/lib/vz/snippets/gpu.sh is missing",),
+        has_fix=False,
+    ),
+    "a hookscript of the admin's that cannot be run": Case(
+        lambda host: (
+            host.write("/var/lib/vz/snippets/gpu.sh", ""),
+            host.conf("951", "unprivileged: 1\nhookscript: local:snippets/gpu.sh\n"),
+        ),
+        "needs",
+        "error",
+        ("gpu.sh is not executable", "chmod +x /var/lib/vz/snippets/gpu.sh"),
+        has_fix=False,
+    ),
+    "a hookscript in no storage": Case(
+        lambda host: host.conf("951", "unprivileged: 1\nhookscript: gone:snippets/gpu.sh\n"),
+        "needs",
+        "error",
+        ("CT 951 cannot start: Proxmox does not find the hookscript gone:snippets/gpu.sh",),
+        has_fix=False,
+    ),
+    "privileged, and no line allows its nodes": Case(
+        by_hand("".join(map(MOUNT.format, ("nvidia0", "nvidiactl", "nvidia-uvm")))),
+        "gpu-majors",
+        "warning",
+        (
+            "LXC denies a privileged container devices that no line allows: 195 (nvidia) is not "
+            "allowed; 510 (nvidia-uvm) is not allowed",
+            "pct set 950 --dev0 /dev/nvidia0",
+        ),
+        ("other-locks",),
+    ),
+    "stale numbers, unprivileged": Case(
+        no_devices(
+            f"{USES} 195:* rwm\n{USES} 508:* rwm\n"
+            + "".join(map(MOUNT.format, ("nvidia0", "nvidiactl", "nvidia-uvm")))
+        ),
+        "gpu-majors",
+        "note",
+        ("508 is nobody's now. They do nothing", "unprivileged container"),
     ),
     "a node of a group": Case(
         node_of_a_group,

@@ -1,0 +1,164 @@
+"""Check of what a start needs of the host beside the profile: devices, folders, scripts, files.
+
+Each of these ends a start: Proxmox looks at the node of each devN (PVE::LXC, update_lxc_config)
+and at the folder of each bind mount point (mountpoint_mount), before pre-start runs at the
+hookscript (PVE::GuestHelpers::check_hookscript); LXC at the source of a mount that is not
+optional, the scripts of its hooks, the seccomp policy and the included files.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import containers, paths, pveconf
+from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.doctor import devices, gpu, reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.package import attaching
+
+# Hooks that run on the host and whose failure ends the start (lxc start.c, conf.c).
+HOOKS = ("pre-start", "pre-mount", "mount", "autodev", "start-host")
+# Every host has them: from the kernel itself, or as kmod's static nodes before a module is loaded.
+ALWAYS = frozenset(
+    f"/dev/{name}"
+    for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun", "kmsg")
+)
+LXC = "/usr/share/lxc"
+FILES = ("lxc.include", "lxc.seccomp.profile")
+
+
+class Need(NamedTuple):
+    """Something that is not as a start needs it.
+
+    what: a path, or the words that say what is wrong with it. line: of .conf. remedy: how the
+    container starts without it. early: whether no hook of the container can make it in time.
+    """
+
+    what: str
+    line: str
+    remedy: str
+    early: bool = True
+
+
+def missing(host: Host) -> Iterator[Finding]:
+    """What is not there, all of it for each container."""
+    if not containers.is_proxmox(host):
+        return
+    groups: dict[tuple[Need, ...], list[Conf]] = {}
+    for conf in reading.confs(host):
+        if not pveconf.is_template(conf.main):
+            needs = tuple(_needs(host, conf))
+            if needs:
+                groups.setdefault(needs, []).append(conf)
+    for needs, confs in groups.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        sure = any(need.early for need in needs) or not all(map(_may_make, confs))
+        remedies = "; ".join(dict.fromkeys(need.remedy for need in needs))
+        yield Finding(
+            "error" if sure else "warning",
+            f"{reading.cts(ctids)} cannot start{'' if sure else ', unless its hook makes it'}: "
+            f"{'; '.join(need.what for need in needs)}.",
+            f"{confs[0].path}: {'; '.join(need.line for need in needs)}",
+            advice=f"bring it back, or: {remedies.replace('CTID', ctids[0])}",
+            ctids=ctids,
+        )
+
+
+def _may_make(conf: Conf) -> bool:
+    """Whether a script of the admin's runs before LXC mounts anything."""
+    hookscript = conf.option("hookscript")
+    own = hookscript is not None and not paths.is_our_hookscript(hookscript)
+    return own or any(key in ("lxc.hook.pre-start", "lxc.hook.pre-mount") for key, _ in conf.lxc())
+
+
+def _needs(host: Host, conf: Conf) -> Iterator[Need]:
+    yield from _devices(host, conf)
+    yield from _mount_points(host, conf)
+    for entry in pveconf.mount_entries(conf.main):
+        told = devices.NODE.fullmatch(entry.source)  # by another check, with what makes it
+        if entry.must_be_there and not told and _is_missing(host, entry.source):
+            remedy = 'add "optional" to the options of that lxc.mount.entry, or take it out'
+            line = f"lxc.mount.entry: {entry.value}"
+            yield Need(f"{entry.source} is not on the host", line, remedy, early=False)
+    yield from _files(host, conf)
+    yield from _hookscript(host, conf)
+
+
+def _is_missing(host: Host, path: str) -> bool:
+    return path not in ALWAYS and not host.exists(path)
+
+
+def _devices(host: Host, conf: Conf) -> Iterator[Need]:
+    bad = pveconf.bad_devices(conf.main)
+    for device in pveconf.devices(conf.main):
+        key = f"dev{device.number}"
+        line, remedy = f"{key}: {conf.option(key)}", f"pct set CTID --delete {key}"
+        if device in bad:
+            continue  # told by another check
+        if os.path.isdir(host.path(device.path)):
+            yield Need(f"{device.path} is a folder, not a device", line, remedy)
+        elif not devices.NODE.fullmatch(device.path) and _is_missing(host, device.path):
+            yield Need(f"{device.path} is not on the host", line, remedy)
+
+
+def _mount_points(host: Host, conf: Conf) -> Iterator[Need]:
+    for key, value in sorted(pveconf.options(conf.main).items()):
+        volume = value.partition(",")[0].removeprefix("volume=")
+        is_point = re.fullmatch(r"mp\d+", key) is not None
+        if (is_point or key == "rootfs") and volume.startswith("/") and not host.exists(volume):
+            remedy = f"pct set CTID --delete {key}" if is_point else f"correct {key}"
+            yield Need(f"{volume} is not on the host", f"{key}: {value}", remedy)
+
+
+def _files(host: Host, conf: Conf) -> Iterator[Need]:
+    for key, value in conf.lxc():
+        hook = key.removeprefix("lxc.hook.") in HOOKS
+        path = next(iter(value.split()), "") if hook else value
+        if not (hook or key in FILES) or not path.startswith("/") or path == gpu.HOOK:
+            continue
+        lxcs = path.startswith(f"{LXC}/") and not host.exists(LXC)  # then that is what is wrong
+        if not lxcs and not host.exists(path):
+            line = f"{key}: {value}"
+            yield Need(f"{path} is not on the host", line, f"take the line {key} out of .conf")
+
+
+def _hookscript(host: Host, conf: Conf) -> Iterator[Need]:
+    """A hookscript of the admin's own; of ours another check tells."""
+    volume = conf.option("hookscript")
+    if volume is None or paths.is_our_hookscript(volume):
+        return
+    line, remedy = f"hookscript: {volume}", "pct set CTID --delete hookscript"
+    try:
+        path = attaching.snippet(host, volume)
+    except PhoenixError as error:
+        yield Need(f"Proxmox does not find the hookscript {volume} ({error.what})", line, remedy)
+        return
+    problem = not_runnable(host, path)
+    if problem:
+        remedy = f"chmod +x {path}" if "executable" in problem else remedy
+        yield Need(f"the hookscript {path} {problem}", line, remedy)
+
+
+def not_runnable(host: Host, path: str) -> str:
+    """Why Proxmox would not run it ("-f and -x", links count as what they point to)."""
+    try:
+        target = _follow(host, path)
+        if target is None or not os.path.isfile(target):
+            return "is missing"
+        return "" if os.stat(target).st_mode & 0o111 else "is not executable"
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror})"
+
+
+def _follow(host: Host, path: str) -> str | None:
+    """Where a path ends below the host's root: an absolute link is one from that root."""
+    for _ in range(8):
+        full = host.path(path)
+        if not os.path.islink(full):
+            return full if os.path.lexists(full) else None
+        target = os.readlink(full)
+        path = target if target.startswith("/") else f"{os.path.dirname(path)}/{target}"
+    return None
