@@ -16,6 +16,7 @@ OUR_KEYS = (
     "apparmor_rules",
 )
 BIGGEST_JSON = (64 << 20) - 1
+NO_CONFIGS = 'it has no object "lxc_configs" at its top.'
 TOO_BIG = "it is 64 MiB or more; that is not a list of containers."
 # Far from where Python gives up, which depends on who calls: a start would refuse what validate
 # takes.
@@ -100,7 +101,7 @@ def document(text: bytes, *, doubled: bool = False) -> Any:
     except ValueError as error:
         raise PhoenixError(f"it is not JSON that can be read: {error}.") from error
     if not isinstance(whole, dict) or not isinstance(whole.get("lxc_configs"), dict):
-        raise PhoenixError('it has no object "lxc_configs" at its top.')
+        raise PhoenixError(NO_CONFIGS)
     if _is_deep(whole):
         raise PhoenixError(TOO_DEEP)
     if isinstance(whole, Twice) and "lxc_configs" in whole.twice and not doubled:

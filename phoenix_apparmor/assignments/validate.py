@@ -19,6 +19,10 @@ from phoenix_apparmor.errors import PhoenixError, one_line
 
 Severity = Literal["error", "warning"]
 
+MEANT_CONFIGS = 'Did you mean "lxc_configs"?'
+KINDS: Mapping[type, str] = {
+    list: "a list", str: "a text", bool: "true or false", type(None): "null",
+}  # fmt: skip
 # What Python's json takes besides.
 CONSTANTS = ("NaN", "Infinity")
 
@@ -175,8 +179,31 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
         what = f"it is not UTF-8: byte 0x{text[cause.start]:02x}."
         hint = "Save it as UTF-8."
         return Finding("error", place, "", "", what, hint, Lines(decoded).line(place.line))
-    hint = 'It must be like: {"lxc_configs": {"952": {"apparmor_profile": "lxc-…"}}}'
-    return Finding("error", Place(1, 1, 1), ".", "", error.what, hint, Lines(decoded).line(1))
+    if error.what == parse.NO_CONFIGS:
+        return _no_configs(text.decode("utf-8-sig"))
+    return Finding("error", Place(1, 1, 1), ".", "", error.what, error.hint, Lines(decoded).line(1))
+
+
+def _no_configs(text: str) -> Finding:
+    """That there is no object lxc_configs: another kind of value, another name, or nothing."""
+    document, where = json.loads(text), _Where(text)
+    like = 'It must be like: {"lxc_configs": {"952": {"apparmor_profile": "lxc-…"}}}'
+    if not isinstance(document, dict):
+        return where.finding("error", (), parse.NO_CONFIGS, like)
+    if "lxc_configs" in document:
+        value = document["lxc_configs"]
+        what = f"lxc_configs is {KINDS.get(type(value), 'a number')}, it must be an object."
+        return where.finding("error", ("lxc_configs",), what, like)
+    meant = next((key for key in document if _is_slip(key, "lxc_configs")), None)
+    if meant is None:
+        return where.finding("error", (), parse.NO_CONFIGS, like)
+    return where.finding("error", (meant,), parse.NO_CONFIGS, MEANT_CONFIGS, at_name=True)
+
+
+def _is_slip(key: str, name: str) -> bool:
+    """Whether a key is that name but for a slip."""
+    folded = key.strip().lower().replace("-", "_")
+    return key != name and bool(difflib.get_close_matches(folded, [name], 1, 0.85))
 
 
 def _twice(document: Any, where: _Where) -> Iterator[Finding]:
@@ -264,25 +291,40 @@ def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
 
 def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
     """What the schema allows and is hardly meant."""
+    yield from _at_top(document, where)
     for ctid, entry in document["lxc_configs"].items():
         if not isinstance(entry, dict):
             continue
         path: Path = ("lxc_configs", ctid)
         for key in entry:
-            meant = difflib.get_close_matches(
-                key.lower().replace("-", "_"), parse.OUR_KEYS, 1, 0.85
-            )
+            meant = next((name for name in parse.OUR_KEYS if _is_slip(key, name)), None)
             if key not in parse.OUR_KEYS and meant:
                 what = f'nothing reads the key "{shorten(key)}".'
-                hint = f'Did you mean "{meant[0]}"?'
+                hint = f'Did you mean "{meant}"?'
                 yield where.finding("warning", (*path, key), what, hint, at_name=True)
         yield from _unknown_name(entry.get("apparmor_profile"), path, names, where)
         yield from _fighting_options(entry.get("lxc_options"), path, where)
 
 
+def _at_top(document: Any, where: _Where) -> Iterator[Finding]:
+    """What is read in lxc_configs or in an entry, and stands beside lxc_configs."""
+    for key, value in document.items():
+        ours = any(key == name or _is_slip(key, name) for name in parse.OUR_KEYS)
+        hint = ""
+        if ours:
+            hint = "It belongs into the entry of each container that it is for."
+        elif paths.is_ctid(key) and isinstance(value, dict):
+            hint = "The entry of a container belongs into lxc_configs."
+        elif _is_slip(key, "lxc_configs"):
+            hint = "Only lxc_configs is read. Put its entries there."
+        if hint:
+            what = f'nothing reads the key "{shorten(key)}" here.'
+            yield where.finding("warning", (key,), what, hint, at_name=True)
+
+
 def _unknown_name(name: object, path: Path, names: Names, where: _Where) -> Iterator[Finding]:
     """A profile that this host does not have; of another host's JSON, one that looks mistyped."""
-    if not isinstance(name, str) or not name.startswith("lxc-"):
+    if not isinstance(name, str) or name in paths.NO_LINE or not paths.is_profile(name):
         return
     hint = did_you_mean(name, names.known)
     if names.here is None:
@@ -321,10 +363,18 @@ def _fighting_options(options: object, path: Path, where: _Where) -> Iterator[Fi
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """The known name that a wrong one is most like, as a question; "" if none is."""
-    candidates = {n: n for n in (*known, *paths.NO_LINE)}
-    folded = name.strip().lower().replace("_", "-").rpartition("/")[2]
-    meant = difflib.get_close_matches(folded, candidates, 1, 0.7)
+    folded = name.strip().lower().replace("_", "-")
+    # of a stack the profile is the first one; the start adds what is stacked on it
+    outer = folded.partition("//")[0].rpartition("/")[2]
+    meant = difflib.get_close_matches(outer, list(known), 1, 0.7)
+    if not meant and _is_no_line(folded):
+        meant = difflib.get_close_matches(folded, paths.NO_LINE, 1, 0.85)
     return f'Did you mean "{meant[0]}"?' if meant and meant[0] != name else ""
+
+
+def _is_no_line(folded: str) -> bool:
+    """Whether a name may be one of NO_LINE with a slip: a wrong guess would free a container."""
+    return re.fullmatch(r"un-?[a-z]+|g[a-z]+", folded) is not None
 
 
 def _breaches(document: Any, schema: Mapping[str, Any], where: _Where) -> Iterator[Finding]:

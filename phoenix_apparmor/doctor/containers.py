@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
+from phoenix_apparmor.assignments import validate
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding, Severity
@@ -157,9 +158,7 @@ def _line_finding(
         right = reading.profile_in_file(host, kinds["file"])
         what += f" That is {right}."
     elif "prefix" in kinds:
-        value = kinds["prefix"]
-        better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
-        advice = f"rename the profile to {better}, in its file and in the JSON"
+        advice = _renamed(host, kinds["prefix"])
     elif "nowhere" in kinds:
         advice = f"put the profile into {paths.APPARMOR_D}, then: phoenix-apparmor reload"
     applied = [conf.ctid for conf in confs if conf.ctid in managed]
@@ -190,6 +189,17 @@ def _line_finding(
         advice=advice,
         ctids=ctids,
     )
+
+
+def _renamed(host: Host, value: str) -> str:
+    """What to do about a name that does not begin with lxc-: a profile's, or a slip."""
+    if files.find(host, value) is not None:
+        better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
+        return f"rename the profile to {better}, in its file and wherever the JSON names it"
+    meant = validate.did_you_mean(value, paths.SHIPPED).replace("Did", "did")
+    if '"unconfined"' in meant:
+        meant += " With that nothing would confine it"
+    return meant or f"no file in {paths.APPARMOR_D} holds {value} either: name one that it has"
 
 
 def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:

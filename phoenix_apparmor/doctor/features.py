@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterator
 
 from phoenix_apparmor import labels, paths
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import conf_edits, reading
@@ -142,15 +143,34 @@ def _refused_mounts(
             else "check the names of the file systems",
             ctids=ctids,
         )
-    lines = " ".join(f"'mount fstype={kind},'" for kind in refused)
+    rules = {kind: f"mount fstype={kind}," for kind in refused}
+    dangers = {kind: danger_of(kind, ctids[0]) for kind in refused}
+    lines = " ".join(f"'{rules[kind]}'" for kind in refused if not dangers[kind])
+    shown = " and ".join(f'"{rules[kind]}"' for kind in refused)
+    them = "that rule" if len(refused) == 1 else "these rules"
+    better = [f"better not {kind}: {why}" for kind, why in dangers.items() if why]
+    advice = (
+        f"in {local} {them} would be for every container under {profile}; for {who} alone, "
+        f'"apparmor_rules" of its entry in the JSON takes {shown}'
+    )
     return Finding(
         "warning",
         what,
         seen,
         fix=f"mkdir -p {paths.APPARMOR_D}/local && printf '%s\\n' {lines} >>{local} && "
-        "phoenix-apparmor reload",
+        "phoenix-apparmor reload"
+        if lines and not better
+        else "",
+        advice="; ".join([*better, advice]),
         ctids=ctids,
     )
+
+
+def danger_of(fstype: str, ctid: str) -> str:
+    """Why a container should better not mount a type, "" if nothing speaks against it."""
+    if vocabulary.is_of_disk(fstype):
+        return holes.DISK
+    return holes.hole(f"mount fstype={fstype},", ctid)
 
 
 class _Rules:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoenix_apparmor import labels, paths
+from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.policy.rules import Profile
 from phoenix_apparmor.suggest.evidence import Evidence
 
@@ -180,13 +182,16 @@ def _mounts_away(seen: Evidence, then: Profile | None, rules_of: RulesOf) -> Ite
     types = seen.conf.features.get("mount", ())
     for kind in types:
         if _may_mount(seen, kind, rules_of) and not _allows(then, kind):
-            yield f"mounts of {kind} inside (mount={kind}); to keep them: mount fstype={kind},"
+            yield f"mounts of {kind} inside (mount={kind}); {_to_keep(kind)}"
     for kind in seen.network_mounts:
         if kind not in types and not _allows(then, kind):
-            yield (
-                f"mounts of {kind} that it makes itself (fstab or mounted now); to keep them: "
-                f"mount fstype={kind},"
-            )
+            yield f"mounts of {kind} that it makes itself (fstab or mounted now); {_to_keep(kind)}"
+
+
+def _to_keep(fstype: str) -> str:
+    """The rule that keeps mounts of a type, where it is read for this container alone."""
+    danger = f" (better not: {holes.DISK})" if vocabulary.is_of_disk(fstype) else ""
+    return f'to keep them, in its "apparmor_rules": mount fstype={fstype},{danger}'
 
 
 def _allows(profile: Profile | None, fstype: str) -> bool:

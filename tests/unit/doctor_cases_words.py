@@ -327,6 +327,44 @@ CASES = {
         "warning",
         ("CT 951", "does not read an indented line"),
     ),
+    "unconfined with a slip": Case(
+        unmanaged("lxc.apparmor.profile: Unconfined\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", 'did you mean "unconfined"? With that nothing would confine it', '"951": {}'),
+    ),
+    "a name that no file has": Case(
+        unmanaged("lxc.apparmor.profile: web_server\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", "no file in /etc/apparmor.d holds web_server either"),
+    ),
+    "a name that a file has": Case(
+        lambda host: (
+            host.profile("web-server"),
+            unmanaged("lxc.apparmor.profile: web-server\n")(host),
+        ),
+        "profile-lines",
+        "error",
+        ("CT 951", "rename the profile to lxc-web-server, in its file"),
+        besides=("profile-rules",),
+    ),
+    "a type of file system for one container": Case(
+        conf("features: mount=zfs\n"),
+        "features",
+        "warning",
+        (
+            f"would be for every container under {BASE}; for CT 950 alone",
+            '"apparmor_rules" of its entry in the JSON takes "mount fstype=zfs,"',
+        ),
+    ),
+    "a type of a disk": Case(
+        lambda host: host.conf("951", f"features: mount=nfs;ext4\nlxc.apparmor.profile: {BASE}\n"),
+        "features",
+        "warning",
+        ("better not ext4: the host's kernel would read a disk", "a crafted file system"),
+        has_fix=False,
+    ),
     "AppArmor hidden": Case(
         unmanaged(
             "lxc.mount.entry: /dev/null sys/module/apparmor/parameters/enabled none bind 0 0\n"

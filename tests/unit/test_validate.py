@@ -420,6 +420,13 @@ def test_a_big_document_that_is_right_costs_little(host: FakeHost, tmp_path: Pat
         ("/etc/apparmor.d/lxc-nvidia-gpu-base", BASE),
         ("unconfind", "unconfined"),
         ("Generated", "generated"),
+        ("Unconfined", "unconfined"),
+        (f"{BASE}//&unconfined", BASE),
+        ("lxc-own//&unconfined", ""),
+        ("lxc-unconfined", ""),
+        ("/usr/bin/unconfined", ""),
+        ("unconfined.950", ""),
+        ("confined", ""),
         (BASE, ""),
         ("docker-default", ""),
         ("", ""),
@@ -460,3 +467,69 @@ def test_what_only_python_reads_is_warned_of(host: FakeHost, tmp_path: Path) -> 
     assert done.status == 0 and done.out.count("JSON has no such value") == 2, done
     assert '.lxc_configs["950"].n: JSON has no such' in done.out and ".y[1]: " in done.out
     assert "JSON has no such" not in host.cli("validate", write(tmp_path, GOOD)).out
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said", "hint"),
+    [
+        (
+            '{"lxc_configs": {"950": {"x": 01}}}',
+            (1, 31),
+            "must not begin with 0",
+            'Write 1, or "01"',
+        ),
+        ('{"lxc_configs": {"950": {"x": -007}}}', (1, 31), "must not begin with 0", "Write -7"),
+        ('{"lxc_configs": {"950": {"x": 5G}}}', (1, 31), "5G is neither", 'quotes: "5G"'),
+        ('{"lxc_configs": {"950": {"x": lxc-a}}}', (1, 31), "lxc-a is neither", '"lxc-a"'),
+        ('{"lxc_configs": {"950": {"x": True}}}', (1, 31), "JSON has no True", "Write true."),
+        ('{"lxc_configs": {"950": {"x": "a"; "y": 1}}}', (1, 34), "a ; where", ", instead of ;"),
+        ('{"lxc_configs": {"950": {"x" = "a"}}}', (1, 30), 'a ":" must be', ": instead of ="),
+        ('{"lxc_configs": {"950": {"x": "a "b""}}}', (1, 35), "ends at the double quote", '\\"'),
+        ('{"lxc_configs": {"950": {"a"b": 1}}}', (1, 29), "ends at the double quote", '\\"'),
+        ('{"lxc_configs": {"950": {"x": [1}}}', (1, 33), "] is missing before it", ""),
+        ('{"lxc_configs": {"950": {"x": "a" "y": 1}}}', (1, 35), "is missing", "in front of this"),
+        ('{"lxc_configs": {"950": {\n"x": 1\n\n"y": 1}}}', (4, 1), "missing", "end of line 2."),
+    ],
+)
+def test_a_syntax_error_is_told_where_it_is(
+    text: str, place: tuple[int, int], said: str, hint: str
+) -> None:
+    (found,) = validate.findings(text.encode(), lookup.schema())
+    assert (found.place.line, found.place.column) == place, found
+    assert said in found.what and hint in found.hint, found
+    assert ("end of line" in found.hint) == ("\n" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "hint"),
+    [
+        ('{"a": 1, "lxc_config": {"950": {}}}', ".lxc_config", "Did you mean"),
+        ('{"a": 1, "LXC-Configs": {"950": {}}}', '["LXC-Configs"]', "Did you mean"),
+        ('{"a": 1, "lxc_configs": [{"ctid": 950}]}', ".lxc_configs", "It must be like"),
+        ('{"a": 1, "containers": {"950": {}}}', ".", "It must be like"),
+        ("[]", ".", "It must be like"),
+    ],
+)
+def test_without_lxc_configs_its_place_is_told(text: str, path: str, hint: str) -> None:
+    (found,) = validate.findings(text.encode(), lookup.schema())
+    assert found.severity == "error" and hint in found.hint
+    column = {".": 1, ".lxc_configs": 25}.get(path, 10)
+    assert found.path.endswith(path) and found.place.column == column
+
+
+def test_keys_at_the_top_that_nothing_reads() -> None:
+    beside = (
+        '"apparmor_profile": "x", "apparmor-mode": "trial", "950": {}, "lxc_config": {}, "z": 1'
+    )
+    found = validate.findings(f'{{{beside}, "lxc_configs": {{}}}}'.encode(), lookup.schema())
+    assert [(f.severity, f.place.column) for f in found] == [
+        ("warning", beside.index(f'"{key}"') + 2)
+        for key in ("apparmor_profile", "apparmor-mode", "950", "lxc_config")
+    ]
+
+
+def test_a_stacked_name_is_one_error() -> None:
+    text = f'{{"lxc_configs": {{"950": {{"apparmor_profile": "{BASE}//&unconfined"}}}}}}'
+    names = validate.Names(here=(BASE,))
+    (found,) = validate.findings(text.encode(), lookup.schema(), names)
+    assert found.hint == f'Did you mean "{BASE}"?'
