@@ -8,9 +8,11 @@ _PROGRAMS = re.compile(
     r"(?:dockerd?|docker-(?:init|proxy)|containerd(?:-shim.*)?|runc(?::.*)?|crun|netavark|"
     r"aardvark-dns|podman|conmon|buildkitd|buildah|skopeo|fuse-overlayfs|slirp4netns|pasta)\Z"
 )
+# Names in /run/netns that CNI plugins (cni-UUID) and podman (netns-UUID) give; the folder itself
+# and other names are those of ip(8) and systemd.
 _FOLDERS = re.compile(
-    r"/var/lib/(?:docker|containerd|containers)/|/run/(?:docker|containerd|crun|runc|containers|netns)/"
-    r"|/run/user/\d+/(?:netns|containers|crun|runc)/"
+    r"/var/lib/(?:docker|containerd|containers)/|/run/(?:docker|containerd|crun|runc|containers)/"
+    r"|/run/netns/(?:cni|netns)-[0-9a-f]{8}-|/run/user/\d+/(?:netns|containers|crun|runc)/"
 )
 # Podman's: /var/lib/containers, below it storage with drivers and cache with blobs.
 _PODMAN = re.compile(r"(?P<root>/var/lib/containers|/.*?/containers(?=/(?:storage|cache)/))/")

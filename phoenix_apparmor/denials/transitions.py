@@ -2,6 +2,7 @@
 
 import re
 
+from phoenix_apparmor import paths
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import quoted, readable
@@ -33,8 +34,21 @@ def asks_for_engines_profile(denial: Denial) -> bool:
     )
 
 
-def _not_found(name: str) -> str:
-    """What to do where the kernel has no such profile. name: of the outermost one."""
+def _not_found(name: str, namespace: str = "") -> str:
+    """What to do where the kernel has no such profile. name: of the outermost one.
+
+    namespace: the policy namespace that is stacked on it, "" if none is. The kernel says the same
+    of either that is missing, and reload makes no namespace.
+    """
+    if namespace:
+        ctid = namespace.removeprefix("lxc-").partition("_")[0]
+        known = paths.is_ctid(ctid)
+        return (
+            f"The kernel has no policy namespace {readable(namespace)}, which our hookscript or "
+            f"drop-in makes at each start, or no profile {readable(name)} (after adding its file: "
+            f"phoenix-apparmor reload). Which: phoenix-apparmor doctor{f' {ctid}' if known else ''}"
+            + (f"; then: pct start {ctid}" if known else "")
+        )
     if _ENGINES.match(name):
         return (
             "The container engine loads that profile itself, into the container's own policy "
@@ -65,7 +79,8 @@ def change_profile(denial: Denial) -> Act:
         return Act(words, note="lxc-start may only change to profiles whose name begins with "
                    '"lxc-". Rename the profile.')  # fmt: skip
     if "not found" in info:
-        return Act(words, note=_not_found(outer))
+        stacked = re.search(r"//&:([^:]+):", name)
+        return Act(words, note=_not_found(outer, stacked[1] if stacked else ""))
     if not name or name.startswith("&"):
         return Act(words, note="No rule is given for it: the kernel does not say to which one.")
     return Act(

@@ -98,7 +98,8 @@ _NOT_OF_DISK = frozenset(
     ("9p", "afs", "ceph", "cifs", "coda", "ecryptfs", "lustre", "nfs", "nfs4", "smb3", "vboxsf",
      "virtiofs")
 )  # fmt: skip
-_FUSE = re.compile(r"fuse(?:blk)?\.[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\Z")
+# A program's own name for its type may have dots too: fuse.foo_x86_64.AppImage.
+_FUSE = re.compile(r"fuse(?:blk)?\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 def is_signal(word: str) -> bool:

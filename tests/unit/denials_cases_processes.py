@@ -166,7 +166,8 @@ CASES = (
         'profile="/usr/bin/lxc-start" name="lxc-gone//&:lxc-952_<-var-lib-lxc>:" pid=12 comm="x"',
         "change to profile lxc-gone//&:lxc-952_<-var-lib-lxc>:",
         "",
-        note="phoenix-apparmor reload",
+        note="has no policy namespace lxc-952_<-var-lib-lxc>, which our hookscript or drop-in "
+        "makes at each start, or no profile lxc-gone",
     ),
     Case(
         PVE9,

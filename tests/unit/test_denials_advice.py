@@ -200,6 +200,28 @@ def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
     assert DOCKER in group["advice"] and "CT 950" in group["advice"]
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("/run/netns/", 'flags="rw, rshared"'),
+        ("/run/netns/vpn", 'srcname="/" flags="rw, bind"'),
+        ("/run/netns/", 'flags="rw, rbind" srcname="/run/netns/"'),
+    ],
+)
+def test_a_network_namespace_is_no_container(host: FakeHost, name: str, more: str) -> None:
+    """ip netns add, OpenStack, NetworkNamespacePath=: no reason for the profile of Docker."""
+    host.runtime("950", b"lxc.apparmor.profile = lxc-mine\n")
+    host.profile("lxc-mine")
+    group = only(host, mounted("lxc-mine", name, comm="ip", more=more, fstype=""))
+    assert (group["advice_kind"], DOCKER in (group["advice"] or "")) == ("rule", False), group
+    # those that CNI and podman name are of containers
+    for engine in ("cni", "netns"):
+        name = f"/run/netns/{engine}-4a9bd1f6-0c1e-7b1f-3b9e-0a1b2c3d4e5f"
+        more = 'srcname="/" flags="rw, bind"'
+        group = only(host, mounted("lxc-mine", name, comm="k3s", more=more, fstype=""))
+        assert group["advice_kind"] == "assign"
+
+
 def test_another_profile_is_no_advice_where_it_denies_the_same(host: FakeHost) -> None:
     group = only(host, capability(BASE, "sys_time").replace("modprobe", "dockerd"))
     assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)

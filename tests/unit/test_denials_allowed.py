@@ -146,7 +146,7 @@ def test_what_root_of_the_host_mounts(host: FakeHost, fstype: str, source: str) 
 def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
     host.conf("952", "unprivileged: 1\n")
     host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
-    for fstype in ("tmpfs", "fuse.sshfs", "overlay"):
+    for fstype in ("tmpfs", "fuse.sshfs", "fuse.Foo-1.0_x86_64.AppImage", "overlay"):
         assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
     bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
     assert only(host, bind)["rule"]
