@@ -193,13 +193,18 @@ def _line_finding(
 
 def _renamed(host: Host, value: str) -> str:
     """What to do about a name that does not begin with lxc-: a profile's, or a slip."""
-    if files.find(host, value) is not None:
-        better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
-        return f"rename the profile to {better}, in its file and wherever the JSON names it"
-    meant = validate.did_you_mean(value, paths.SHIPPED).replace("Did", "did")
+    held = files.find(host, value) is not None
+    meant = "" if held else validate.did_you_mean(value, paths.SHIPPED).replace("Did", "did")
     if '"unconfined"' in meant:
         meant += " With that nothing would confine it"
-    return meant or f"no file in {paths.APPARMOR_D} holds {value} either: name one that it has"
+    if meant:
+        return meant
+    none = f"no file in {paths.APPARMOR_D} holds {value}"
+    if not held and not value.startswith("lxc_"):
+        return f"{none} either: name a profile that one has"
+    better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
+    where = "in its file and wherever the JSON names it"
+    return f"rename the profile to {better}, {where}{'' if held else f' ({none} now)'}"
 
 
 def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:
