@@ -146,8 +146,9 @@ def _refused_mounts(
     rules = {kind: f"mount fstype={kind}," for kind in refused}
     dangers = {kind: danger_of(kind, ctids[0]) for kind in refused}
     lines = " ".join(f"'{rules[kind]}'" for kind in refused if not dangers[kind])
-    shown = " and ".join(f'"{rules[kind]}"' for kind in refused)
-    them = "that rule" if len(refused) == 1 else "these rules"
+    harmless = [kind for kind in refused if not dangers[kind]] or refused
+    shown = " and ".join(f'"{rules[kind]}"' for kind in harmless)
+    them = "that rule" if len(harmless) == 1 else "these rules"
     better = [f"better not {kind}: {why}" for kind, why in dangers.items() if why]
     advice = (
         f"in {local} {them} would be for every container under {profile}; for {who} alone, "

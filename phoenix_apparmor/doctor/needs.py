@@ -8,7 +8,7 @@ optional, the scripts of its hooks, the seccomp policy and the included files.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from phoenix_apparmor import containers, paths, pveconf
@@ -27,6 +27,13 @@ ALWAYS = frozenset(
     for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun", "kmsg")
 )
 LXC = "/usr/share/lxc"
+# Options of devN (PVE::LXC::Config, $dev_desc); with another one parse_device ends the start.
+OPTIONS: Mapping[str, str] = {
+    "mode": "0[0-7]{3}",
+    "uid": "[0-9]+",
+    "gid": "[0-9]+",
+    "deny-write": "(?i:0|1|on|off|yes|no|true|false)",
+}
 FILES = ("lxc.include", "lxc.seccomp.profile")
 
 
@@ -62,7 +69,7 @@ def missing(host: Host) -> Iterator[Finding]:
             f"{reading.cts(ctids)} cannot start{'' if sure else ', unless its hook makes it'}: "
             f"{'; '.join(need.what for need in needs)}.",
             f"{confs[0].path}: {'; '.join(need.line for need in needs)}",
-            advice=f"bring it back, or: {remedies.replace('CTID', ctids[0])}",
+            advice=f"put it right on the host, or: {remedies.replace('CTID', ctids[0])}",
             ctids=ctids,
         )
 
@@ -98,6 +105,9 @@ def _devices(host: Host, conf: Conf) -> Iterator[Need]:
         line, remedy = f"{key}: {conf.option(key)}", f"pct set CTID --delete {key}"
         if device in bad:
             continue  # told by another check
+        for name, word in device.options:
+            if not re.fullmatch(OPTIONS.get(name, "(?!)"), word):
+                yield Need(f"Proxmox takes no {name}={word} in {key}", line, f"correct {key}")
         if os.path.isdir(host.path(device.path)):
             yield Need(f"{device.path} is a folder, not a device", line, remedy)
         elif not devices.NODE.fullmatch(device.path) and _is_missing(host, device.path):

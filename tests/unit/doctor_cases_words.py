@@ -634,6 +634,19 @@ CASES = {
         ("cannot start: /dev/dri is a folder, not a device",),
         has_fix=False,
     ),
+    "a device's options": Case(
+        instead(
+            "dev5: /dev/fuse,mode=666,uid=root,deny-write=1\n"
+            f"dev6: /dev/net/tun,mode=0666,gid=5\nlxc.apparmor.profile: {BASE}\n"
+        ),
+        "needs",
+        "error",
+        (
+            "cannot start: Proxmox takes no mode=666 in dev5; Proxmox takes no uid=root in dev5. |",
+            "correct dev5",
+        ),
+        has_fix=False,
+    ),
     "a folder that its hook may make": Case(
         lambda host: (
             host.write("/root/hook", ""),
