@@ -130,8 +130,10 @@ def _is_own(named: str) -> bool:
 
 def _as_named(seen: Evidence, named: str) -> tuple[str, list[str], str]:
     """The profile that its configuration names: somebody chose it, so it stays."""
-    whose = "" if named == DOCKER else ", which is none of this package's"
-    why = [f"has the line lxc.apparmor.profile: {named}{whose}, and keeps that profile"]
+    why = [f"has the line lxc.apparmor.profile: {named}, and keeps that profile"]
+    if named != DOCKER:
+        see = f"phoenix-apparmor doctor {seen.conf.ctid}"
+        why.append(f"is under a profile that is none of this package's (what it is worth: {see})")
     if seen.inside:
         why.append(f"runs containers inside: {', '.join(seen.inside)}")
     elif not seen.unseen:
