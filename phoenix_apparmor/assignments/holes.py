@@ -1,33 +1,42 @@
 """What an AppArmor rule of one container would open that our profiles keep shut. Pure.
 
-Explicit denies hold against every rule, so a file rule opens nothing that is denied. What counts
-is what the denies cannot see: the kernel's views in another place, other profiles, other processes.
+Explicit denies hold against every rule, so what the profile denies is opened by none. What counts
+is what the denies cannot see: the kernel's views in another place, other profiles, other
+processes. denials, allow and validate all ask here.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from phoenix_apparmor import lxcconf, paths
+from phoenix_apparmor.assignments import places
 from phoenix_apparmor.assignments.rules import BEFORE
-from phoenix_apparmor.policy import aare
+from phoenix_apparmor.policy import aare, mountrules
+from phoenix_apparmor.policy.mountrules import Mount
 
-# What the host's kernel shows of itself; mounted elsewhere, the denies by path do not know it.
-KERNEL_VIEWS = (
-    "proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs",
-    "devtmpfs", "binfmt_misc", "nfsd", "resctrl", "cgroup", "cgroup2",
-)  # fmt: skip
-# Why a disk should not be mounted inside.
-DISK = (
-    "the host's kernel would read a disk that the container can write; a crafted file system "
-    "attacks the kernel"
-)
-# Of each, places that a pattern can mean.
-KERNEL_PLACES = (
-    "/proc/", "/proc/sys/", "/proc/sys/kernel/", "/proc/sysrq-trigger", "/sys/", "/sys/kernel/",
-    "/sys/module/", "/sys/firmware/", "/dev/.lxc/", "/dev/.lxc/proc/", "/dev/.lxc/sys/",
-)  # fmt: skip
-# Namespace files (ip netns, podman): AppArmor calls their source "/".
-NAMESPACES = re.compile(r"/netns/[^/]+\Z")
+# What a capability of the host's is good for; each continues "with it, root in the container".
+DANGERS = {
+    "sys_module": "loads code into the host's kernel",
+    "sys_rawio": "reads and writes the host's memory and devices",
+    "mac_admin": "changes the host's AppArmor policy",
+    "mac_override": "is no longer held by security modules",
+    "sys_boot": "restarts the host or boots another kernel",
+    "sys_time": "sets the host's clock",
+    "syslog": "reads the host kernel's log and its addresses",
+    "bpf": "loads programs into the host's kernel",
+    "perfmon": "watches the host's kernel and all its processes",
+    "audit_control": "switches the host's audit log off",
+    "audit_write": "writes into the host's audit log",
+}
+# These mean the container's own things where it has a user namespace, else the host's.
+DANGERS_PRIVILEGED = {
+    "sys_admin": "mounts, and controls most of the host's kernel",
+    "sys_ptrace": "reads and controls processes of other users",
+    "dac_read_search": "opens any file of the host's file systems by its number",
+    "mknod": "makes nodes of the host's devices",
+    "net_admin": "changes the host's network where it shares that",
+}
 # What another process does to the container's, the profiles allow; the rest is done to a socket
 # of its own and to no other process.
 PASSIVE = {
@@ -38,57 +47,97 @@ PASSIVE = {
          "getopt", "setopt")
     ),
 }  # fmt: skip
+ANY_MOUNT = "without fstype= and a target it allows any mount that is not denied explicitly"
+ANY_THERE = (
+    "it allows any mount there, a second /proc and /sys and a writable remount of what the host "
+    "shares among them"
+)
+OLD_PARSER = "AppArmor 3.0 of this host takes it for any mount (CVE-2016-1585)"
 
-_CONDITION = r"(?:=|\s+in\s+)\s*(\([^)]*\)|\"[^\"]*\"|\S+)"
-_FSTYPE = re.compile(r"\bv?fstype" + _CONDITION)
-_OPTIONS = re.compile(r"\boptions?" + _CONDITION)
+_REMEDIES = {
+    "change_profile": "Assign the container that profile instead.",
+    "all": "Write a rule for each thing that it needs.",
+    "capability": "",
+}
 _PEER = re.compile(r"\bpeer=\s*(\([^)]*\)|\"[^\"]*\"|\S+)")
 # A policy namespace or a generated profile (lxcconf.namespace_of), in a pattern too.
 _CONTAINER = re.compile(r"lxc-([1-9][0-9]{2,8})_<")
 _EXECUTES = re.compile(r"[rwalkm]*([uUpP])[iIuU]?[xX][rwalkm]*\Z")
 
 
-def remedy(rule: str) -> str:
-    """How a rule of this kind may be made narrower, where it must be."""
-    words = rule.removesuffix(",").split()
-    while words and (words[0] in BEFORE or words[0].startswith("priority=")):
-        words.pop(0)
-    match words[0] if words else "":
-        case "mount" | "remount":
-            return "If it must be, name a type and a place."
-        case "ptrace" | "signal" | "unix":
-            return "If it must be, name a peer: peer=PROFILE."
-        case "change_profile":
-            return "Assign the container that profile instead."
-        case "all":
-            return "Write a rule for each thing that it needs."
-    return "If it must run such a program, use ix: then it stays in the profile."
+def _none(mount: Mount) -> bool:
+    del mount
+    return False
 
 
-def hole(rule: str, ctid: str) -> str:
-    """Why the rule would open what the profiles keep shut, "" if nothing speaks against it.
+class Container(NamedTuple):
+    """Whose rule it is.
 
-    ctid: the container whose rule it is.
+    profile: in which the rule is, "" if unknown; folder: of containers, where LXC keeps it if it
+    made it. privileged: None where that is not known, or
+    of several. loose: whether the parser is one with CVE-2016-1585. denied: whether the profile
+    denies a mount explicitly.
     """
-    words = rule.removesuffix(",").split()
+
+    ctid: str
+    profile: str = ""
+    privileged: bool | None = None
+    loose: bool = False
+    denied: Callable[[Mount], bool] = _none
+    folder: str = ""
+
+    @property
+    def unless(self) -> str:
+        """What stands behind a danger that only privileged containers are."""
+        return "" if self.privileged else ", unless the container is unprivileged"
+
+
+def split(rule: str) -> tuple[str, ...]:
+    """The words of a rule that allows, without what stands before it; none of one that denies."""
+    words = rule.strip().removesuffix(",").split()
     while words and (words[0] in BEFORE or words[0].startswith("priority=")):
         if words.pop(0) == "deny":
-            return ""
+            return ()
+    return tuple(words)
+
+
+def remedy(rule: str) -> str:
+    """How a rule of this kind may be made narrower, "" where it names all that it can."""
+    words = split(rule)
+    kind = words[0] if words else ""
+    if kind in ("mount", "remount"):
+        said = mountrules.read(" ".join(words))
+        lacks = [] if said.fstypes or said.acts & mountrules.OTHER_ACTS else ["a type"]
+        lacks += [] if said.target and said.target not in places.WIDE else ["a place"]
+        return f"If it must be, name {' and '.join(lacks)}." if lacks else ""
+    if kind in PASSIVE:
+        if _PEER.search(rule):
+            return "The container's own processes are peer=@{profile_name}."
+        return "If it must be, name a peer: peer=PROFILE."
+    runs = "If it must run such a program, use ix: then it stays in the profile."
+    return _REMEDIES.get(kind, runs if _of_execution(words) else "")
+
+
+def hole(rule: str, whose: Container) -> str:
+    """Why the rule would open what the profiles keep shut, "" if nothing speaks against it."""
+    words = split(rule)
     kind, rest = words[0] if words else "", " ".join(words[1:])
     match kind:
         case "all":
             return "it allows everything but what is denied explicitly"
         case "change_profile":
-            return "with it root in the container leaves its profile by one write"
+            return "with it, root in the container leaves its profile with one write"
         case "mount" | "remount":
-            return _of_mount(rest)
+            return _of_mount(" ".join(words), whose)
         case "ptrace" | "signal" | "unix":
-            return _of_processes(kind, rest, ctid)
+            return _of_processes(kind, rest, whose)
+        case "capability":
+            return _of_capabilities(words[1:], whose)
     return _of_execution(words)
 
 
 def of_view(fstype: str) -> str:
-    """Why one of KERNEL_VIEWS should not be mounted anew."""
+    """Why one of the kernel's own file systems should not be mounted anew."""
     return (
         f"{fstype} is the host kernel's own interface; mounted there, it is out of reach of "
         "the deny rules that guard it by path"
@@ -100,57 +149,131 @@ def elsewhere(source: str) -> str:
     return f"{source} under another path is out of reach of the deny rules by path"
 
 
-def _list_of(value: str) -> list[str]:
-    """The words of a condition: x, "x", (x,y); braces are of one pattern."""
-    return [word.strip('"') for word in re.split(r"[\s,()]+(?![^{]*\})", value) if word.strip('"')]
+def _of_capabilities(names: Sequence[str], whose: Container) -> str:
+    named = next((name for name in names if name in DANGERS), "")
+    if named:
+        return f"with it, root in the container {DANGERS[named]}"
+    named = next((name for name in names if name in DANGERS_PRIVILEGED), "")
+    if not named or whose.privileged is False:
+        return ""
+    where = "in a privileged container, root" if whose.privileged else "root"
+    return f"with it, {where} {DANGERS_PRIVILEGED[named]}{whose.unless}"
 
 
-def _of_mount(rest: str) -> str:
-    found = _FSTYPE.search(rest)
-    types = _list_of(found[1]) if found else []
-    view = next((v for v in KERNEL_VIEWS if any(aare.matches(t, v) for t in types)), "")
+def _of_mount(words: str, whose: Container) -> str:
+    said = mountrules.read(words)
+    targets = aare.examples(said.target) if said.target else list(places.USUAL)
+
+    def opens(fstype: str, source: str, *flags: str) -> bool:
+        """Whether such a mount is not denied in every place."""
+        chosen = next((exact for exactly, exact in said.options if exactly), frozenset(flags))
+        each = (Mount(chosen, fstype, source, target) for target in targets)
+        return any(not whose.denied(mount) for mount in each)
+
+    if said.is_loose and whose.loose:
+        return OLD_PARSER
+    if said.acts & mountrules.SPREADS:
+        return ""
+    if "remount" in said.acts:
+        return _of_remount(said, targets, whose) if opens("", "", "remount") else ""
+    if not said.fstypes and said.acts & {"bind", "rbind", "move"}:
+        return _of_second_path(said, opens)
+    return _of_new_mount(said, opens, whose)
+
+
+def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose: Container) -> str:
+    types = said.fstypes
+    views = (v for v in places.KERNEL_VIEWS if any(aare.matches(t, v) for t in types))
+    view = next((v for v in views if opens(v, said.source or v)), "")
     if view:
         return of_view(view)
-    given = _OPTIONS.search(rest)
-    options = set(_list_of(given[1])) if given else set()
-    before, arrow, behind = _OPTIONS.sub("", _FSTYPE.sub("", rest)).partition("->")
-    source, target = before.strip().strip('"'), behind.strip().strip('"')
-    if not types and not arrow:
-        return "without fstype= and a target it allows any mount that is not denied explicitly"
-    if not source or options & {"remount"}:
+    disk = any(aare.matches(t, one) for t in types for one in places.DISKS)
+    on_node = re.match(r"/dev/(?!\.lxc|fuse\Z)", said.source) is not None
+    on_node = on_node and (not types or any(aare.matches(t, "fuseblk") for t in types))
+    if (disk or on_node) and whose.privileged is not False and opens("ext4", said.source):
+        return places.WHY_NO_DISK
+    if types or (said.target and not said.source and said.target not in places.WIDE):
         return ""
-    whole = source == "/" and "rbind" in options and not NAMESPACES.search(target)
-    if whole or any(aare.matches(source, place) for place in KERNEL_PLACES):
-        return elsewhere(source)
-    if re.match(r"/dev/(?!\.lxc)", source) and not options & {"bind", "rbind", "move"}:
-        return DISK
-    return ""
+    if not said.target:
+        return ANY_MOUNT
+    return _of_second_path(said, opens) if said.source else ANY_THERE
 
 
-def _of_processes(kind: str, rest: str, ctid: str) -> str:
-    access = set(_list_of(_before_conditions(rest)))
+def _of_second_path(said: mountrules.MountRule, opens: Callable[..., bool]) -> str:
+    """A bind or a move; of a rule without options, all of them."""
+    source, flags = said.source, said.acts & {"bind", "rbind", "move"} or {"bind"}
+    if not source:
+        if "move" in flags and places.is_kernels(said.target):
+            return "what is mounted over /proc or /sys hides what the deny rules know by path"
+        # a move of the new mount interface has no source, and one to a named place is narrow
+        narrow = "move" in flags and said.target
+        found = next((name for name in ("/proc/", "/sys/") if opens("", name, *flags)), "")
+        return elsewhere(found) if found and not narrow else ""
+    if source == "/" and "rbind" in flags and not places.NAMESPACES.search(said.target):
+        return elsewhere(source) if opens("", source, *flags) else ""
+    kernels = [name for name in places.KERNEL if aare.matches(source, name)]
+    kernels += [name for name in aare.examples(source) if places.is_kernels(name)]
+    return elsewhere(source) if any(opens("", name, *flags) for name in kernels) else ""
+
+
+def _of_remount(said: mountrules.MountRule, targets: Sequence[str], whose: Container) -> str:
+    """What it does to what the host shares with the container. Without bind it is the file
+    system itself that is changed, which only root of the host may.
+    """
+    exact = all(exactly for exactly, _ in said.options)
+    if ("bind" not in said.acts or not exact) and whose.privileged is not False:
+        what = "gives a file system of the host's other options, for the host as well"
+        return f"with it, root in a privileged container {what}{whose.unless}"
+    if "bind" not in said.acts or (exact and "ro" in said.acts):
+        return ""
+    if whose.privileged is False and all(places.BUILT.match(target) for target in targets):
+        return ""
+    how = " by lxc.mount.entry" if whose.privileged is False else ""
+    return (
+        f"with it, root in the container makes writable what the host shares with it read-only{how}"
+    )
+
+
+def _of_processes(kind: str, rest: str, whose: Container) -> str:
+    access = set(mountrules.listed(_before_conditions(rest)))
     if access and access <= PASSIVE[kind]:
         return ""
     peer = _PEER.search(rest)
-    if peer is None:
+    words = mountrules.listed(peer[1].replace("label=", " ")) if peer is not None else []
+    names = [word for word in words if not word.startswith("addr=")]
+    if not names:
         return "without peer= it reaches every process, those of the host too"
-    names = _list_of(peer[1].replace("label=", " "))
-    if any(aare.matches(name, "unconfined") for name in names):
+    return next((why for name in names if (why := _of_peer(name, whose))), "")
+
+
+def _of_peer(name: str, whose: Container) -> str:
+    """Why processes that a pattern for labels takes are not the container's."""
+    name = name.replace("@{profile_name}", whose.profile) if whose.profile else name
+    if aare.matches(name, "unconfined"):
         return "its peer= takes unconfined processes, which are those of the host"
-    for name in names:
-        other = next((found[1] for found in _CONTAINER.finditer(name) if found[1] != ctid), "")
-        if other:
-            return f"its peer= takes processes of CT {other}"
-        if any(aare.matches(name, label) for label in _labels_of_others(ctid)):
-            return "its peer= takes processes of other containers"
+    others = (found[1] for found in _CONTAINER.finditer(name))
+    other = next((ctid for ctid in others if ctid != whose.ctid), "")
+    if other:
+        return f"its peer= takes processes of CT {other}"
+    if any(aare.matches(name, label) for label in _labels_of_others(whose)):
+        return "its peer= takes processes of other containers"
+    if whose.profile and not all(_is_own(label, whose) for label in aare.examples(name)):
+        return f"its peer= takes processes outside of the container ({name})"
     return ""
 
 
-def _labels_of_others(ctid: str) -> Iterator[str]:
+def _is_own(label: str, whose: Container) -> bool:
+    named = _CONTAINER.search(label)
+    if named is not None:
+        return named[1] == whose.ctid
+    return whose.profile in re.split(r"//&|//", label)
+
+
+def _labels_of_others(whose: Container) -> Iterator[str]:
     """Labels as those of a container have them that is not this one."""
-    other = "999999998" if ctid == "999999999" else "999999999"
+    other = "999999998" if whose.ctid == "999999999" else "999999999"
     yield f"{lxcconf.namespace_of(other).partition('_')[0]}_</var/lib/lxc>"
-    for profile in paths.SHIPPED:
+    for profile in {*paths.SHIPPED, whose.profile} - {""}:
         yield f"{profile}//&:{lxcconf.namespace_of(other)}:unconfined"
 
 

@@ -8,7 +8,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
@@ -16,6 +16,7 @@ from phoenix_apparmor.assignments import holes, parse, positions, rules, syntax
 from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
 from phoenix_apparmor.errors import PhoenixError, one_line
+from phoenix_apparmor.policy import mountrules
 
 Severity = Literal["error", "warning"]
 
@@ -43,6 +44,36 @@ class Finding(NamedTuple):
     source: str
 
 
+class Verdict(NamedTuple):
+    """What speaks against a rule that is one, as a finding says it."""
+
+    what: str
+    hint: str
+
+
+# (rule, CTID, name of its profile) -> what speaks against it.
+Judge = Callable[[str, str, str], Iterable[Verdict]]
+
+
+def by_text(rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
+    """The judge where nothing is known but the text."""
+    yield from never_matches(rule)
+    why = holes.hole(rule, holes.Container(ctid, profile))
+    if why:
+        hint = f"Better not. {holes.remedy(rule)}".strip()
+        yield Verdict(f"this rule opens a hole: {why}.", hint)
+
+
+def never_matches(rule: str) -> Iterator[Verdict]:
+    """That a rule for a mount can mean no folder."""
+    name = mountrules.never_a_folder(" ".join(holes.split(rule)))
+    if name:
+        yield Verdict(
+            "this rule never matches a folder: AppArmor's name of a folder ends in a slash.",
+            f'Write "{name}/".',
+        )
+
+
 class Names(NamedTuple):
     """Names of profiles.
 
@@ -59,10 +90,11 @@ def findings(
     text: bytes,
     schema: Mapping[str, Any],
     names: Names = Names(),  # noqa: B008  (a NamedTuple cannot change)
+    judge: Judge = by_text,
 ) -> list[Finding]:
     """All that is wrong, in the order of the text.
 
-    schema: of the AppArmor part, whose breaches are errors.
+    schema: of the AppArmor part, whose breaches are errors. judge: of the containers' rules.
     """
     try:
         document = parse.document(text, doubled=True)
@@ -72,7 +104,7 @@ def findings(
     where = _Where(decoded)
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
-    found += [*_warnings(document, names, where), *_rule_warnings(document, where)]
+    found += [*_warnings(document, names, where), *_rule_warnings(document, where, judge)]
     found += [*_constants(where)]
     return in_order(found)
 
@@ -271,15 +303,13 @@ def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
             yield where.finding("error", path, f"the rule {why}.", value=rule)
 
 
-def _rule_warnings(document: Any, where: _Where) -> Iterator[Finding]:
-    """Rules that open a hole, and a trial or rules that nothing can come of."""
-    for path, rule, _ in _rules(document):
-        why = "" if rules.problem(rule) else holes.hole(rule, str(path[1]))
-        if why:
-            hint = f"Better not. {holes.remedy(rule)}"
-            yield where.finding(
-                "warning", path, f"this rule opens a hole: {why}.", hint, value=rule
-            )
+def _rule_warnings(document: Any, where: _Where, judge: Judge) -> Iterator[Finding]:
+    """Rules that open a hole or do nothing, and a trial or rules that nothing can come of."""
+    for path, rule, entry in _rules(document):
+        profile = entry.get("apparmor_profile")
+        of = profile if isinstance(profile, str) else ""
+        for verdict in () if rules.problem(rule) else judge(rule, str(path[1]), of):
+            yield where.finding("warning", path, verdict.what, verdict.hint, value=rule)
     for ctid, entry in document["lxc_configs"].items():
         if not isinstance(entry, dict) or entry.get("apparmor_profile") not in paths.NO_LINE:
             continue

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from phoenix_apparmor import containers, kernel, paths
-from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments import lookup, rules
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.cli.common import warn_of_trouble
 from phoenix_apparmor.errors import PhoenixError
@@ -66,6 +66,7 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is left, 2 if something is."""
     from phoenix_apparmor.denials import collect
+    from phoenix_apparmor.denials.judge import Judge
     from phoenix_apparmor.denials.since import parse_since
 
     ctid = args.ctid
@@ -79,8 +80,9 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if since is not None:
         parts = [part for part in parts if part.last >= since]
     present = _present(host, assignment)
-    whole = assignment.profile or "" if args.profile else ""
-    plan = allowing.plan(parts, ctid, present, args.also, whole)
+    judge = Judge(host)
+    whose = judge.container("" if args.profile else ctid, assignment.profile or "")
+    plan = allowing.plan(parts, ctid, present, judge, whose, args.also)
     _check_named(plan, args.also)
     _compile(host, ctid, assignment, plan.rules)
     if args.profile:
@@ -129,10 +131,13 @@ def _present(host: Host, assignment: Assignment) -> tuple[str, ...]:
 def _check_named(plan: Plan, named: list[str]) -> None:
     known = {helped.rule for helped in (*plan.taken, *plan.present, *plan.left)}
     for rule in named:
+        wrong = rules.problem(rule) if rule.endswith(",") else "has no comma at its end"
+        if wrong:
+            raise PhoenixError(f"--also: the rule {wrong}: {rule}", status=64)
         if rule not in known:
             raise PhoenixError(
                 f"nothing that was refused needs the rule: {rule}",
-                hint="--also takes a rule just as allow shows it.",
+                hint="--also takes a rule as allow shows it, or one that allows the same and more.",
                 status=64,
             )
 

@@ -56,12 +56,15 @@ def add(verbs: "Subparsers[argparse.ArgumentParser]") -> None:
 
 def run(host: Host, args: argparse.Namespace) -> int:
     """0 if nothing is wrong, 1 if something is."""
+    from phoenix_apparmor.denials.judge import Judge
+
     documents = []
+    judge = Judge(host)
     fault: PhoenixError | None = None
     for file in args.files or [in_use(host)]:
         text = read(host, file, given=bool(args.files))
         names = known_names(host, for_here=not args.files)
-        found = validate.findings(text, lookup.schema(), names)
+        found = validate.findings(text, lookup.schema(), names, judge.verdicts)
         try:
             if args.schema:
                 schema: Mapping[str, Any] | None = read_schema(Host(), args.schema)

@@ -8,19 +8,19 @@ from typing import Literal, NamedTuple
 from phoenix_apparmor import lxcconf, paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, denying, mounts, vocabulary
+from phoenix_apparmor.denials import allowed, denying, mounts
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.engines import is_engine, root_of
 from phoenix_apparmor.denials.explanation import NAMELESS, needed_flag
 from phoenix_apparmor.denials.facts import Containers, Facts
 from phoenix_apparmor.denials.inside import Inside, Place
+from phoenix_apparmor.denials.judge import Judge, cited
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile, Profiles
 from phoenix_apparmor.denials.quoting import quoted, readable
 from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_engines_profile
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy.policytext import Rule
 
 # rule: write that rule. assign: give the container another profile. nesting: turn that on.
 # inside: a rule in the container's own /etc/apparmor.d. profile: the profile reads no file of
@@ -67,8 +67,7 @@ class Adviser:
         self._assigned = assigned or {}
         self._containers = Containers(host)
         self._own = Inside(host)
-        # It is in AppArmor 4's package and not in 3.0's.
-        self._is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
+        self._judge = Judge(host, profiles)
 
     def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
         """What to do about it."""
@@ -85,23 +84,25 @@ class Adviser:
         guard = trial.made_of(owner.profile)
         if guard is not None and guard.guard and profile is None:
             return self._by_guard(guard.profile, act, denial)
+        act = self._with_slash(owner, profile, facts, act, denial)
         special = self._special(owner, profile, facts, act, denial)
         if act.rule and (special is None or special.kind == "rule"):
             special = self._there(owner, profile, facts, act, denial) or special
         if special is not None:
             return special
-        if not act.rule or (act.needs_4 and not self._is_4):
+        if not act.rule or (act.needs_4 and not self._judge.is_4):
             unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
             words = unknown if act.rule else self._has_flag(owner, profile, denial) or act.note
             return Advice("none", words=words)
-        return self._rule(
-            owner, profile, act, facts, self._warning(owner, act, denial, facts)
-        )._replace(about=act.note)
+        warning = self._warning(owner, act, denial, facts)
+        # of which the note says the same for other hosts
+        act = act._replace(note="") if warning == holes.OLD_PARSER else act
+        return self._rule(owner, profile, act, facts, warning)._replace(about=act.note)
 
     def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
         """A guard holds only the explicit denies of the profile that is on trial."""
         own = self._profiles.explicit(name, denial)
-        rule = f": {_cited(own)}" if own is not None else ""
+        rule = f": {cited(own)}" if own is not None else ""
         words = f"Its guard enforces the denies of {readable(name)} in a container's trial too."
         warning = f"{readable(name)} denies that on purpose{rule}"
         return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
@@ -128,11 +129,29 @@ class Adviser:
             return Advice("none", words=f"{words}.", allowed=True)
         return None
 
+    def _with_slash(
+        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
+    ) -> Act:
+        """The act with a note, where a rule for it lacks the slash of a folder's name."""
+        own = allowed.of_lines(self._own_rules(owner))
+        raw = allowed.of_lines(facts.raw if owner.generated_in else ())
+        its = () if profile is None or owner.child else (profile.rules,)
+        for rules in (own, *its, raw):
+            short = rules.short_of_a_slash(denial)
+            if short is not None:
+                where = f" in {short[1]}" if short[1] else ""
+                note = (
+                    f"{readable(short[0])}{where} does not match: AppArmor's name of a folder ends "
+                    "in a slash."
+                )
+                return act._replace(note=f"{act.note} {note}".strip())
+        return act
+
     def _explicit(self, owner: Owner, denial: Denial) -> str:
         """The rule with which the profile itself denies it, and where that is; "" if none does."""
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in, owner.child)
         if own is not None:
-            return _cited(own)
+            return cited(own)
         rule = None if owner.child else denying.first_of(self._own_rules(owner), denial)
         return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
 
@@ -190,26 +209,17 @@ class Adviser:
             return None
         act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")
         cause = f"mount file systems of its containers below {readable(root)}"
-        return self._rule(owner, profile, act, facts)._replace(cause=cause)
+        whose = self._judge.of(owner.ctid, owner.profile, facts.privileged)
+        warning = holes.hole(act.rule, whose)
+        return self._rule(owner, profile, act, facts, warning)._replace(cause=cause)
 
     def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:
         if act.hole:
             return act.hole
         if denial.is_of_target and owner.profile in LXC_START:
             return "with it, processes of a container reach LXC on the host"
-        shared = mounts.shared(denial) if facts.privileged is not False else ""
-        if shared:
-            unless = "" if facts.privileged else ", unless the container is unprivileged"
-            return f"with it, root in a privileged container {shared}{unless}"
-        danger = vocabulary.DANGERS_PRIVILEGED.get(denial.get("capname"))
-        if danger and denial.operation == "capable" and facts.privileged is not False:
-            where = "in a privileged container, root" if facts.privileged else "root"
-            unless = "" if facts.privileged else ", unless the container is unprivileged"
-            return f"with it, {where} {danger}{unless}"
-        ours = self._profiles.by_ours(denial)
-        if ours is not None:
-            return f"our profiles close that on purpose: {_cited(ours)}"
-        return holes.hole(act.rule, owner.ctid)
+        whose = self._judge.of(owner.ctid, owner.profile, facts.privileged, owner.generated_in)
+        return self._judge.hole(act.rule, whose)
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
         words = ""
@@ -367,11 +377,6 @@ class Adviser:
             "having a policy namespace to load profiles into. Take that out, then: "
             f"pct reboot {owner.ctid}"
         )
-
-
-def _cited(rule: Rule) -> str:
-    """The rule and where it is; the long ones are read there."""
-    return f'"{readable(rule.text, 100)}" in {rule.path}'
 
 
 def _below(root: str) -> str:

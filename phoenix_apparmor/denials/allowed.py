@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from phoenix_apparmor.denials import denying, mounts
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.vocabulary import PROPAGATION
 from phoenix_apparmor.policy import policytext, rules
 from phoenix_apparmor.policy.policytext import Text
 
@@ -30,6 +29,20 @@ class Rules(NamedTuple):
             exact = (rule for rule in self.profile.rules if rule.text == wanted)
             found = next((rule for rule in exact if not rule.denies), None)
         return (found.text, self.paths.get(found.text, "")) if found is not None else None
+
+    def short_of_a_slash(self, denial: Denial) -> tuple[str, str] | None:
+        """(rule, its file) that would allow it if folders had no slash at the end; else None."""
+        if _first(self.profile, denial) is not None:
+            return None
+        given = {key: denial.get(key) for key in ("name", "srcname")}
+        bare = {k: v.rstrip("/") for k, v in given.items() if v.endswith("/") and v != "/"}
+        for keys in (("name",), ("srcname",), ("name", "srcname")):
+            if all(key in bare for key in keys):
+                fields = {**denial.fields, **{key: bare[key] for key in keys}}
+                found = _first(self.profile, denial._replace(fields=fields))
+                if found is not None:
+                    return found.text, self.paths.get(found.text, "")
+        return None
 
 
 def read(name: str, texts: Iterable[Text], known: Mapping[str, str]) -> Rules:
@@ -56,11 +69,8 @@ def of_lines(lines: Iterable[str]) -> Rules:
 def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     operation = denial.operation
     if operation == "mount":
-        mount = mounts.read(denial)
-        flags = {f"make-{flag}" if flag in PROPAGATION else flag for flag in mount.flags}
-        # the kernel prints none where none is set
-        chosen = frozenset(flags) or frozenset(("rw",))
-        return profile.mount_rule(mount.fstype, chosen, mount.source, mount.target)
+        flags, *names = mounts.read(denial)
+        return profile.mount_rule(names[0], flags, names[1], names[2])
     if operation == "capable":
         name = denial.get("capname")
         if not profile.allows_capability(name):

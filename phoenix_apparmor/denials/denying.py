@@ -5,16 +5,11 @@ from collections.abc import Iterable
 
 from phoenix_apparmor.denials import mounts
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.policy import policytext
+from phoenix_apparmor.policy import mountrules, policytext
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.policytext import Rule
 
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
-_MOUNT = re.compile(
-    r"(?:mount|remount)\b(?:\s+fstype=(?P<fstype>\([^)]*\)|\S+))?"
-    r"(?:\s+options=(?P<options>\([^)]*\)|\S+))?"
-    r'(?:\s+(?!->)(?P<source>"[^"]*"|\S+))?(?:\s+->\s+(?P<target>"[^"]*"|\S+))?\s*\Z'
-)
 _PEER = re.compile(r'peer=("[^"]*"|[^\s"]+)')
 _SET = re.compile(r"set=\(([^)]*)\)|set=(\S+)")
 _WAYS = re.compile(r"\A\(([^)]*)\)|\A([a-z]+)(?=\s|\Z)")
@@ -77,29 +72,11 @@ def denies_file(rule: Rule, name: str, mask: str) -> bool:
     return bool(wanted & set(perms)) and matches(path, name)
 
 
-def denies_mount(rule: Rule, mount: mounts.Mount) -> bool:
+def denies_mount(rule: Rule, mount: mountrules.Mount) -> bool:
     """Whether a mount rule denies this mount."""
-    words = _MOUNT.match(rule.body)
-    if words is None:
+    if rule.body.partition(" ")[0] not in ("mount", "remount", "all"):
         return False
-    options = words["options"]
-    # a rule's options must be just those of the mount
-    if options and _listed(options) != mount.flags:
-        return False
-    types = [_listed(words["fstype"])] if words["fstype"] else []
-    if types and not any(matches(one, mount.fstype) for one in types[0]):
-        return False
-    return all(
-        pattern is None or matches(pattern, value)
-        for pattern, value in ((words["source"], mount.source), (words["target"], mount.target))
-    )
-
-
-def _listed(text: str) -> frozenset[str]:
-    """The words of ``(a, b)``, or the one word; braces of a pattern keep their commas."""
-    if not text.startswith("("):
-        return frozenset((text,))
-    return frozenset(word for word in re.split(r"[,\s]+", text[1:-1]) if word)
+    return mountrules.fits(mountrules.read(rule.body), mount)
 
 
 def _between_processes(rest: str, denial: Denial) -> bool:

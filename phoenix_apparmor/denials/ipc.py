@@ -73,12 +73,7 @@ def capability(denial: Denial) -> Act:
     said = readable(name or denial.get("capability"), 40)
     if name not in vocabulary.CAPABILITIES:
         return Act(f"use the capability {said}", note=strange("capability", name))
-    danger = vocabulary.DANGERS.get(name)
-    return Act(
-        f"use the capability {name}",
-        f"capability {name},",
-        hole=f"with it, root in the container {danger}" if danger else "",
-    )
+    return Act(f"use the capability {name}", f"capability {name},")
 
 
 def user_namespace(denial: Denial) -> Act:

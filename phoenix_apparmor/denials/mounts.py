@@ -5,29 +5,18 @@ Kernel: security/apparmor/mount.c. ``flags`` are the mount's options, but newer 
 fsmount, move_mount) the kernel sees a move without source and type.
 """
 
-from typing import NamedTuple
-
-from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_path, quoted, readable
 from phoenix_apparmor.denials.vocabulary import PROPAGATION
+from phoenix_apparmor.policy.mountrules import Mount
 
 # These are the container's own and hold nothing of the kernel's.
 HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overlay", "rpc_pipefs"))
 # What they mount has a name that is no path: a share of the host's, a data set.
 NAMED = frozenset(("9p", "virtiofs", "zfs"))
 _NOT_NEW = PROPAGATION | {"bind", "rbind", "move", "remount"}
-
-
-class Mount(NamedTuple):
-    """As a deny rule is matched against it."""
-
-    flags: frozenset[str]
-    fstype: str
-    source: str
-    target: str
 
 
 def read(denial: Denial) -> Mount:
@@ -49,7 +38,7 @@ def act_of(denial: Denial) -> Act:
     if odd:
         return Act(said, note=odd)
     what, note = _what(mount, _words(denial), quoted(source))
-    return Act(said, f"mount{what} -> {quoted(target)},", note, _hole(mount))
+    return Act(said, f"mount{what} -> {quoted(target)},", note)
 
 
 def host_only(denial: Denial) -> str:
@@ -57,19 +46,6 @@ def host_only(denial: Denial) -> str:
     mount = read(denial)
     is_new = denial.operation == "mount" and not mount.flags & _NOT_NEW
     return mount.fstype if is_new and vocabulary.is_host_only(mount.fstype) else ""
-
-
-def shared(denial: Denial) -> str:
-    """What a remount does to what the host shares with the container, if its root is the host's.
-
-    "" where that is nothing, or nothing but less. Without bind it is the file system itself.
-    """
-    flags = read(denial).flags if denial.operation == "mount" else frozenset()
-    if "remount" not in flags:
-        return ""
-    if "bind" not in flags:
-        return "gives a file system of the host's other options, for the host as well"
-    return "" if "ro" in flags else "makes writable what the host shares with it read-only"
 
 
 def _words(denial: Denial) -> list[str]:
@@ -157,22 +133,3 @@ def pivot_root(denial: Denial) -> Act:
         return Act(words, note="No rule is given for it: its place is no path.")
     before = f"oldroot={quoted(old)} " if is_path(denial.get("srcname")) else ""
     return Act(words, f"pivot_root {before}{quoted(new)},")
-
-
-def _within(name: str, folders: tuple[str, ...]) -> bool:
-    return any(name == folder or name.startswith(folder + "/") for folder in folders)
-
-
-def _hole(mount: Mount) -> str:
-    """Why such a mount should stay forbidden, "" if nothing speaks against it."""
-    flags, fstype, source, target = mount
-    kernel = ("/proc", "/sys", "/dev/.lxc")
-    if fstype in holes.KERNEL_VIEWS:
-        return holes.of_view(fstype)
-    if flags & {"bind", "rbind", "move"} and _within(source.rstrip("/"), kernel):
-        return holes.elsewhere(readable(source))
-    if "move" in flags and not source and _within(target.rstrip("/"), kernel):
-        return "what is mounted over /proc or /sys hides what the deny rules know by path"
-    if source.startswith("/dev/") and not flags & {"bind", "rbind", "move", "remount"}:
-        return holes.DISK
-    return ""

@@ -2,6 +2,7 @@
 
 import re
 
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
@@ -72,7 +73,9 @@ def _unix(denial: Denial, words: str, kind: str) -> Act:
     if peers:
         conditions.append(f"peer=({','.join(peers)})")
     rule = " ".join([f"unix ({', '.join(ways)})", *conditions])
-    return Act(words, f"{rule},", reach="talks to")
+    # what is only received of others, or done to the socket itself, reaches nobody
+    reaches = not holes.PASSIVE["unix"].issuperset(ways)
+    return Act(words, f"{rule},", reach="talks to" if reaches else "")
 
 
 def _address(denial: Denial, key: str) -> tuple[str, str] | None:

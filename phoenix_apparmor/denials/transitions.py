@@ -83,11 +83,7 @@ def change_profile(denial: Denial) -> Act:
         return Act(words, note=_not_found(outer, stacked[1] if stacked else ""))
     if not name or name.startswith("&"):
         return Act(words, note="No rule is given for it: the kernel does not say to which one.")
-    return Act(
-        words,
-        f"change_profile -> {quoted(name)},",
-        hole="with it, root in the container leaves its profile with one write",
-    )
+    return Act(words, f"change_profile -> {quoted(name)},")
 
 
 def change_hat(denial: Denial) -> Act:

@@ -15,28 +15,6 @@ CAPABILITIES = frozenset(
      "sys_ptrace", "sys_rawio", "sys_resource", "sys_time", "sys_tty_config", "syslog",
      "wake_alarm")
 )  # fmt: skip
-# What a capability of the host's is good for; each continues "with it, root in the container".
-DANGERS = {
-    "sys_module": "loads code into the host's kernel",
-    "sys_rawio": "reads and writes the host's memory and devices",
-    "mac_admin": "changes the host's AppArmor policy",
-    "mac_override": "is no longer held by security modules",
-    "sys_boot": "restarts the host or boots another kernel",
-    "sys_time": "sets the host's clock",
-    "syslog": "reads the host kernel's log and its addresses",
-    "bpf": "loads programs into the host's kernel",
-    "perfmon": "watches the host's kernel and all its processes",
-    "audit_control": "switches the host's audit log off",
-    "audit_write": "writes into the host's audit log",
-}
-# These mean the container's own things where it has a user namespace, else the host's.
-DANGERS_PRIVILEGED = {
-    "sys_admin": "mounts, and controls most of the host's kernel",
-    "sys_ptrace": "reads and controls processes of other users",
-    "dac_read_search": "opens any file of the host's file systems by its number",
-    "mknod": "makes nodes of the host's devices",
-    "net_admin": "changes the host's network where it shares that",
-}
 
 SIGNALS = frozenset(
     ("hup", "int", "quit", "ill", "trap", "abrt", "bus", "fpe", "kill", "usr1", "segv", "usr2",

@@ -11,20 +11,18 @@ from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy import files, mountrules
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.files import ProfileFile
+from phoenix_apparmor.policy.mountrules import OTHER_ACTS, Mount, MountRule
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
 # AppArmor's, the first without CVE-2016-1585.
 FIXED_VERSION = 4
-# Flags of mount(2) that make no new file system.
-OTHER_ACTS = ("remount", "bind", "rbind", "move")
 _VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+")
 # Every question reads every rule anew, and a profile has hundreds.
 _READ_RULES = 4096
-_CONDITION = re.compile(r"(fstype|vfstype|options|option)\s*(=|\bin\b)\s*(\([^)]*\)|\S+)")
 
 
 class Rule(NamedTuple):
@@ -80,11 +78,14 @@ class Profile(NamedTuple):
         self, fstype: str, flags: frozenset[str], source: str, target: str
     ) -> Rule | None:
         """The rule that allows a mount, None where nothing does or a deny forbids it."""
-        for rule in self._of("mount", denies=True):
-            if _mount_fits(rule, fstype, flags, source, target):
-                return None
-        rules = self._of("mount", denies=False)
-        return next((r for r in rules if _mount_fits(r, fstype, flags, source, target)), None)
+        mount = Mount(flags, fstype, source, target)
+        if any(_fits(rule, mount) for rule in self._of_mounts(denies=True)):
+            return None
+        return next((r for r in self._of_mounts(denies=False) if _fits(r, mount)), None)
+
+    def _of_mounts(self, *, denies: bool) -> Iterator[Rule]:
+        yield from self._of("mount", denies=denies)
+        yield from (r for r in self.rules if r.kind == "remount" and r.denies is denies)
 
     def new_mount_rule(
         self, fstype: str, source: str, target: str, *, loose: bool = False
@@ -97,25 +98,21 @@ class Profile(NamedTuple):
         for rule in self._of("mount", denies=False):
             flags = _flags_of(rule)
             spreads = any(flag.startswith("make-") for flag in flags)
-            if flags & {*OTHER_ACTS} or (spreads and not loose):
+            if flags & OTHER_ACTS or (spreads and not loose):
                 continue
             if spreads:
-                rule = rule._replace(words=_CONDITION.sub("", rule.words))  # noqa: PLW2901
-                if self._is_open(rule, fstype, source, target):
+                said = mountrules.read(rule.words)._replace(fstypes=(), options=())
+                if self._is_open(said, Mount(frozenset(), fstype, source, target)):
                     return rule
                 continue
-            flags = flags or frozenset({"rw"})
-            if _mount_fits(rule, fstype, flags, source, target):
-                allowed = self.mount_rule(fstype, flags, source, target)
-                if allowed is not None:
-                    return rule
+            mount = Mount(flags, fstype, source, target)
+            if _fits(rule, mount) and self.mount_rule(fstype, flags, source, target) is not None:
+                return rule
         return None
 
-    def _is_open(self, rule: Rule, fstype: str, source: str, target: str) -> bool:
-        flags = frozenset({"rw"})
-        denied = (_mount_fits(deny, fstype, flags, source, target)
-                  for deny in self._of("mount", denies=True))  # fmt: skip
-        return _mount_fits(rule, fstype, flags, source, target) and not any(denied)
+    def _is_open(self, said: MountRule, mount: Mount) -> bool:
+        denied = (_fits(deny, mount) for deny in self._of_mounts(denies=True))
+        return mountrules.fits(said, mount) and not any(denied)
 
     def allows(self, kind: str) -> bool:
         """Whether there is any rule of a kind (pivot_root, userns), and none that denies all."""
@@ -281,7 +278,7 @@ def _rule(statement: str, variables: Mapping[str, list[str]]) -> Rule:
 
 
 @functools.lru_cache(_READ_RULES)
-def _file_words(rule: Rule) -> tuple[str, str, str] | None:
+def file_words(rule: Rule) -> tuple[str, str, str] | None:
     """(path, permissions, target of an exec) of a file rule; None: not understood."""
     body, _, target = rule.words.partition(" -> ")
     words = re.findall(r'"[^"]*"|\S+', body.removeprefix("file").strip())
@@ -296,7 +293,7 @@ def _file_words(rule: Rule) -> tuple[str, str, str] | None:
 
 def exec_modes(rule: Rule) -> tuple[str, str]:
     """(letters around x of a file rule, target it names); ("", "") where it executes nothing."""
-    found = _file_words(rule) if rule.kind == "file" and not rule.denies else None
+    found = file_words(rule) if rule.kind == "file" and not rule.denies else None
     if found is None or "x" not in found[1]:
         return "", ""
     return "".join(c for c in found[1] if c in "ipucPUCx"), found[2]
@@ -304,7 +301,7 @@ def exec_modes(rule: Rule) -> tuple[str, str]:
 
 def _file_perms(rule: Rule, path: str, wanted: set[str]) -> set[str]:
     """Those of the wanted permissions about which a rule says something for a path."""
-    found = _file_words(rule)
+    found = file_words(rule)
     if found is None:
         return set()
     # the parser's w is append, create and delete too
@@ -312,48 +309,11 @@ def _file_perms(rule: Rule, path: str, wanted: set[str]) -> set[str]:
     return wanted & perms if matches(found[0], path) else set()
 
 
-class _Mount(NamedTuple):
-    fstypes: tuple[str, ...]
-    options: tuple[tuple[bool, frozenset[str]], ...]  # (exactly these, or some of these)
-    source: str
-    target: str
-
-
-@functools.lru_cache(_READ_RULES)
-def _mount(rule: Rule) -> _Mount:
-    fstypes: list[str] = []
-    options: list[tuple[bool, frozenset[str]]] = []
-    rest = rule.words.removeprefix("mount").removeprefix("all")
-    for key, relation, value in _CONDITION.findall(rest):
-        words = [w for w in re.split(r"[,\s]+", value.strip("()").strip()) if w]
-        if key.endswith("fstype"):
-            fstypes += [value] if not value.startswith("(") else words
-        else:
-            options.append((relation == "=", frozenset(words)))
-    rest = _CONDITION.sub("", rest)
-    source, arrow, target = rest.partition("->")
-    names = (source.strip().strip('"'), target.strip().strip('"') if arrow else "")
-    return _Mount(tuple(fstypes), tuple(options), *names)
-
-
 def _flags_of(rule: Rule) -> frozenset[str]:
     """The flags that a mount rule asks for; empty where it takes any."""
-    exact = [words for exactly, words in _mount(rule).options if exactly]
+    exact = [words for exactly, words in mountrules.read(rule.words).options if exactly]
     return exact[0] if exact else frozenset()
 
 
-def _mount_fits(rule: Rule, fstype: str, flags: frozenset[str], source: str, target: str) -> bool:
-    said = _mount(rule)
-    if said.fstypes and not any(matches(pattern, fstype) for pattern in said.fstypes):
-        return False
-    for exactly, words in said.options:
-        if (exactly and words != flags) or (not exactly and not flags <= words):
-            return False
-    # A folder is with or without its slash, as the rule has it.
-    return (not said.source or _either(said.source, source)) and (
-        not said.target or _either(said.target, target)
-    )
-
-
-def _either(pattern: str, name: str) -> bool:
-    return matches(pattern, name) or matches(pattern, name.rstrip("/") or "/")
+def _fits(rule: Rule, mount: Mount) -> bool:
+    return mountrules.fits(mountrules.read(rule.words), mount)

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from phoenix_apparmor import trial
-from phoenix_apparmor.assignments import holes, rules
+from phoenix_apparmor.assignments import rules
+from phoenix_apparmor.assignments.holes import Container
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import collect
+from phoenix_apparmor.denials import allowed, collect
+from phoenix_apparmor.denials.asked import asked
 from phoenix_apparmor.denials.groups import Group
+from phoenix_apparmor.denials.judge import Judge
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
@@ -89,16 +92,17 @@ def plan(
     parts: Iterable[Group],
     ctid: str,
     present: Sequence[str],
+    judge: Judge,
+    whose: Container,
     named: Sequence[str] = (),
-    profile: str = "",
 ) -> Plan:
     """What to do about these. named: rules to take although they open a hole.
 
-    profile: that for which the rules are, "" if they are for the container alone.
+    whose: the rules will be; those of no container are for all under the profile.
     """
     merged: dict[tuple[str, str, str], Helped] = {}
     for part in parts:
-        helped = _helped(part, ctid, named, profile)
+        helped = _by_name(_helped(part, ctid, named, judge, whose), named)
         key = (helped.rule or helped.words, helped.why, "" if helped.rule else helped.words)
         before = merged.get(key)
         count = helped.count + (before.count if before is not None else 0)
@@ -114,12 +118,22 @@ def plan(
     return Plan(tuple(taken), tuple(had), tuple(left))
 
 
-def _helped(part: Group, ctid: str, named: Sequence[str], profile: str) -> Helped:
+def _by_name(helped: Helped, named: Sequence[str]) -> Helped:
+    """The same with the rule that was named and allows it, if there is one."""
+    acts = asked(helped.rule) if helped.rule and not helped.present else ()
+    for rule in named:
+        allows = allowed.of_lines([rule])
+        if acts and all(allows.first(act, helped.rule) is not None for act in acts):
+            return replace(helped, rule=rule, why="", named=False)
+    return helped
+
+
+def _helped(part: Group, ctid: str, named: Sequence[str], judge: Judge, whose: Container) -> Helped:
     words, rule = part.words, lasting(part.advice.rule)
     if part.advice.futile:
         why = f"{part.advice.warning}; no rule can take that back"
         return Helped(words, part.count, "", why)
-    why = _of_another_place(part, ctid, rule, profile)
+    why = _of_another_place(part, ctid, rule, "" if whose.ctid else whose.profile)
     if why:
         return Helped(words, part.count, "", why, beyond=True)
     if not part.advice.allowed and (not rule or rules.problem(rule)):
@@ -127,7 +141,7 @@ def _helped(part: Group, ctid: str, named: Sequence[str], profile: str) -> Helpe
         return Helped(words, part.count, "", why)
     if part.advice.allowed:
         return Helped(words, part.count, "", present=True)
-    hole = part.advice.warning or holes.hole(rule, ctid)
+    hole = part.advice.warning or judge.hole(rule, whose)
     if hole and rule not in named:
         return Helped(words, part.count, rule, hole, named=True, about=part.advice.about)
     return Helped(words, part.count, rule, about=part.advice.about)

@@ -107,6 +107,7 @@ CASES = (
         'comm="(networkd)" srcname="/" flags="rw, rbind"',
         "bind-mount / on /run/systemd/unit-root/",
         'mount options=(rw,rbind) "/" -> "/run/systemd/unit-root/",',
+        "under another path",
     ),
     Case(
         TRIXIE,

@@ -153,9 +153,18 @@ def test_what_opens_a_hole_is_taken_only_by_name(host: FakeHost) -> None:
     assert done.status == 2 and "Better not" in done.out
     assert len(rules_of(host)) == 1
     [hole] = [text.strip() for text in done.out.split("\n") if "fstype=proc" in text]
-    assert allow(host, "--also", "mount,").status == 64
+    assert allow(host, "--also", "mount fstype=sysfs,").status == 64
+    assert allow(host, "--also", hole.removesuffix(",")).status == 64
     assert allow(host, "--also", hole).status == 0
     assert hole in rules_of(host)
+
+
+def test_a_wider_rule_that_is_named_is_taken_for_it(host: FakeHost) -> None:
+    log(host, line("/mnt/usb/", fstype="ext4", src="/dev/sdb1"), line("/data/"))
+    assert allow(host, "--also", "mount fstype=xfs,").status == 64
+    done = allow(host, "--also", "mount fstype=ext4,", "--also", "mount fstype=nfs*,")
+    assert done.status == 0, done
+    assert set(rules_of(host)) == {"mount fstype=ext4,", "mount fstype=nfs*,"}
 
 
 def test_what_no_rule_helps_is_said(host: FakeHost) -> None:

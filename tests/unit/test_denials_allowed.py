@@ -78,6 +78,38 @@ def test_what_its_rules_allow_already(
     assert ("there already" in (group["advice"] or "")) is there
 
 
+SHORT = mounted("lxc-mine", "/mnt/nas/", more='fstype="nfs4" srcname="nas:/x" flags="rw"')
+BOUND = mounted("lxc-mine", "/mnt/", more='srcname="/opt/" flags="rw, bind"')
+TAKEN = denied('operation="umount" class="mount" profile="lxc-mine" name="/mnt/x/" pid=9')
+LISTED = READ.replace("/srv/x/y", "/srv/x/").replace('"wc"', '"r"')
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "right"),
+    [
+        ("mount fstype=nfs4 -> /mnt/nas,", SHORT, "mount fstype=nfs4 -> /mnt/nas/,"),
+        ('mount fstype=nfs4 -> "/mnt/nas",', SHORT, "mount fstype=nfs* -> /mnt/**,"),
+        ("mount fstype=nfs4 -> /mnt/*,", SHORT, "mount fstype=nfs4 -> /mnt/*/,"),
+        ("mount options=(rw,bind) /opt -> /mnt,", BOUND, "mount options=bind /opt/ -> /mnt/,"),
+        ("umount /mnt/x,", TAKEN, "umount /mnt/x/,"),
+        ("/srv/x r,", denied(LISTED), "/srv/x/ r,"),
+    ],
+)
+def test_a_rule_without_the_slash_of_a_folder_is_not_there(
+    host: FakeHost, rule: str, message: str, right: str
+) -> None:
+    """By no reload and no restart does it allow what it was written for."""
+    mine = "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", mine)
+    host.write("/etc/apparmor.d/local/lxc-mine", f"{rule}\n")
+    group = only(host, message)
+    assert group["rule"] and f"{rule} in /etc/apparmor.d/local/lxc-mine" in group["advice"]
+    assert "ends in a slash" in group["advice"]
+    host.write("/etc/apparmor.d/local/lxc-mine", f"{rule}\n{right}\n")
+    group = only(host, message)
+    assert group["rule"] is None and "there already" in group["advice"]
+
+
 def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:
     """Asked of the kernel, which tells the hash of what it has; or it is not known."""
     name = "lxc-mine"

@@ -2,7 +2,9 @@
 
 import pytest
 
-from phoenix_apparmor.assignments.holes import hole, remedy
+from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.assignments.holes import Container, remedy
+from phoenix_apparmor.policy.mountrules import Mount
 
 VIEW, PLACE, DISK = "own interface", "under another path", "crafted file system"
 OPEN = {
@@ -21,6 +23,20 @@ OPEN = {
     'mount fstype=proc -> "/x deny /y",': VIEW,
     'mount fstype=ext4 options=(rw) "/dev/sda1" -> "/mnt/x/",': DISK,
     "audit mount,": "any mount",
+    "mount fstype = proc -> /x/,": VIEW,
+    "mount options=( rw , B ) /proc/ -> /x/,": PLACE,
+    "mount options=(rw,rbind),": PLACE,
+    "mount fstype=ext4,": DISK,
+    "mount fstype=(nfs, xfs) -> /mnt/,": DISK,
+    "mount fstype=btrfs /dev/** -> /mnt/,": DISK,
+    "mount /dev/sdb1 -> /mnt/x/,": DISK,
+    "mount -> /mnt/**,": "any mount there",
+    "mount options=(rw,remount) -> /x/,": "other options",
+    "remount /,": "other options",
+    "mount options=(rw,remount,bind) -> /x/,": "makes writable",
+    "mount options in (rw,remount,bind) -> /x/,": "other options",
+    "capability chown sys_module,": "loads code",
+    "capability sys_admin,": "unless the container is unprivileged",
     "ptrace (read) peer=unconfined,": "unconfined processes",
     "signal peer=**,": "unconfined processes",
     "signal (send,receive) peer=unconfined,": "unconfined processes",
@@ -45,7 +61,13 @@ SHUT = (
     "mount options=(rw,bind) /dev/dri/ -> /x/,",
     "mount fstype=fuse* -> /x/,",
     "mount fstype={tmp,ram}fs,",
-    "mount options=(rw,remount) -> /x/,",
+    "mount options=(ro,remount,bind),",
+    "mount fstype=nfs,",
+    "mount fstype = nfs,",
+    "mount vfstype in (nfs, nfs4) -> /mnt/**,",
+    "mount fstype=fuse /dev/fuse -> /x/,",
+    "mount options=(rw, make-rslave) -> /,",
+    "mount options=(rw,bind) /srv/,",
     "signal (receive) peer=unconfined,",
     "ptrace (readby, tracedby),",
     "ptrace (trace) peer=lxc-x//child,",
@@ -60,6 +82,12 @@ SHUT = (
 )
 
 
+def hole(rule: str, ctid: str = "952", profile: str = "", **known: bool) -> str:
+    return holes.hole(
+        rule, Container(ctid, profile, known.get("privileged"), known.get("loose", False))
+    )
+
+
 @pytest.mark.parametrize("rule", OPEN)
 def test_a_rule_that_opens_a_hole(rule: str) -> None:
     assert OPEN[rule] in hole(rule, "952")
@@ -68,6 +96,70 @@ def test_a_rule_that_opens_a_hole(rule: str) -> None:
 @pytest.mark.parametrize("rule", SHUT)
 def test_a_rule_that_opens_none(rule: str) -> None:
     assert hole(rule, "952") == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "privileged", "word"),
+    [
+        ("mount options=(rw,remount) -> /x/,", False, ""),
+        ("mount options=(rw,remount) -> /x/,", True, "for the host as well"),
+        ("mount options=(rw,remount,bind) -> /mnt/x/,", False, "by lxc.mount.entry"),
+        ("mount options=(rw,remount,bind) -> /mnt/x/,", True, "makes writable"),
+        # what engines and bubblewrap build there may be anything already
+        ("mount options=(rw,remount,bind) -> /newroot/x/,", False, ""),
+        ("mount options=(rw,remount,bind) -> /newroot/x/,", True, "makes writable"),
+        ("mount options=(rw,remount,bind) -> /**,", False, "makes writable"),
+        ("mount fstype=ext4,", False, ""),
+        ("capability sys_admin,", False, ""),
+        ("capability sys_admin,", True, "in a privileged container"),
+        ("capability bpf,", False, "loads programs"),
+    ],
+)
+def test_what_is_a_hole_by_what_the_container_is(rule: str, privileged: bool, word: str) -> None:
+    found = hole(rule, privileged=privileged)
+    assert word in found and bool(word) == bool(found), found
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("signal (send) peer=lxc-*,", "outside"),
+        ("signal (send) peer=lxc-mine,", ""),
+        ("signal (send) peer=@{profile_name},", ""),
+        ("signal (send) peer=@{profile_name}//&**,", "other containers"),
+        ("signal (send) peer=lxc-mine//child,", ""),
+        ("signal (send) peer=lxc-mine//&:lxc-953_<-var-lib-lxc>:x,", "CT 953"),
+        ("signal (send) peer=lxc-mine//&**,", "other containers"),
+        ("ptrace (read) peer=docker-default,", "outside"),
+        ("unix (send,receive) peer=(label=/usr/sbin/*),", "outside"),
+        ("unix (receive) peer=(label=/usr/sbin/*),", ""),
+        ('unix (connect) peer=(addr="@x"),', "every process"),
+    ],
+)
+def test_peers_of_a_profile(rule: str, word: str) -> None:
+    found = hole(rule, "952", "lxc-mine")
+    assert word in found and bool(word) == bool(found), found
+
+
+def test_what_a_profile_denies_is_no_hole() -> None:
+    def denied(mount: Mount) -> bool:
+        return mount.fstype == "proc" or mount.source == "/proc/"
+
+    whose = Container("952", "lxc-mine", denied=denied)
+    for rule, shut in (
+        ("mount fstype=proc -> /x/,", True),
+        ("mount fstype=(proc, sysfs) -> /x/,", False),
+        ("mount options=(rw,bind) /proc/ -> /x/,", True),
+        ("mount options=(rw,bind) /{proc,sys}/ -> /x/,", False),
+    ):
+        assert (holes.hole(rule, whose) == "") is shut, rule
+
+
+def test_propagation_on_a_parser_that_takes_it_for_any_mount() -> None:
+    rule = "mount options=(rw,make-rprivate) -> /opt/x/,"
+    assert hole(rule) == "" and "CVE-2016-1585" in hole(rule, loose=True)
+    rule = 'mount options in (rw,bind) "/srv/" -> /x/,'
+    assert hole(rule) == "" and "CVE-2016-1585" in hole(rule, loose=True)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +178,10 @@ def test_a_rule_that_opens_none(rule: str) -> None:
 def test_the_remedy_is_of_the_rules_kind(rule: str, words: str) -> None:
     assert hole(rule, "952") and words in remedy(rule)
     assert ("type" in remedy(rule)) == ("mount" in rule)
+
+
+@pytest.mark.parametrize(
+    "rule", ["mount fstype=proc -> /x/,", "mount options=(rw,bind) /proc/ -> /x/,"]
+)
+def test_no_remedy_names_what_is_named(rule: str) -> None:
+    assert hole(rule) and remedy(rule) == ""

@@ -1,0 +1,74 @@
+"""What a rule allows, told as the kernel would tell it if it were refused. Pure.
+
+So that a rule can be asked the same questions as a denial: is it denied explicitly, and by what?
+Of patterns these are examples; of what cannot be told in examples, none.
+"""
+
+import re
+from collections.abc import Iterator
+
+from phoenix_apparmor.assignments import holes, places
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.policy import aare, mountrules, rules
+
+_TAKING = {"umount": "umount", "unmount": "umount", "pivot_root": "pivotroot"}
+_PEER = re.compile(r"\bpeer=(\"[^\"]*\"|[^\s\"(]+)")
+
+
+def asked(rule: str) -> tuple[Denial, ...]:
+    """Acts that the rule allows; none for one that denies, or is not understood."""
+    words = holes.split(rule)
+    kind, text = words[0] if words else "", " ".join(words)
+    if kind in ("mount", "remount"):
+        return tuple(_of_mount(text))
+    operation = _TAKING.get(kind)
+    if operation:
+        names = aare.examples(words[-1]) if words[-1].startswith(("/", '"/')) else ()
+        return tuple(_denial(operation, name=name) for name in names)
+    if kind in ("ptrace", "signal"):
+        return tuple(_between_processes(kind, text))
+    if kind == "capability":
+        return tuple(_denial("capable", capname=name) for name in words[1:])
+    if kind == "network" and len(words) == 3:
+        return (_denial("create", family=words[1], sock_type=words[2]),)
+    return tuple(_of_file(text))
+
+
+def _denial(operation: str, **fields: str) -> Denial:
+    return Denial(0.0, 0, {"operation": operation, **fields})
+
+
+def _of_mount(text: str) -> Iterator[Denial]:
+    said = mountrules.read(text)
+    if not said.fstypes and not said.options:
+        return
+    targets = aare.examples(said.target) if said.target else places.USUAL
+    sources = aare.examples(said.source) if said.source else ("",)
+    types = [name for one in said.fstypes for name in aare.examples(one)] or [""]
+    flags = next((words for exactly, words in said.options if exactly), frozenset())
+    for target in targets:
+        for source in sources:
+            for fstype in types:
+                yield _denial("mount", name=target, srcname=source or fstype, fstype=fstype,
+                              flags=",".join(sorted(flags)))  # fmt: skip
+
+
+def _between_processes(kind: str, text: str) -> Iterator[Denial]:
+    peer = _PEER.search(text)
+    rest = re.split(r"\b\w+=", text.partition(" ")[2], maxsplit=1)[0]
+    masks = mountrules.listed(rest)
+    signals = re.search(r"set=\(?(\w+)", text)
+    for label in aare.examples(peer[1]) if peer is not None else ():
+        for mask in masks:
+            yield _denial(kind, denied_mask=mask, peer=label, signal=signals[1] if signals else "")
+
+
+def _of_file(text: str) -> Iterator[Denial]:
+    parsed = rules.parse(f"profile x {{\n{text},\n}}\n")
+    for one in parsed[0].rules if parsed else ():
+        found = rules.file_words(one) if one.kind == "file" else None
+        if found is None or not found[0].lstrip('"').startswith("/"):
+            continue
+        for name in aare.examples(found[0]):
+            for letter in sorted(set(found[1]) & set("rwamlkx")):
+                yield _denial("open", name=name, denied_mask=letter)

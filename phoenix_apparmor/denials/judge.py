@@ -1,0 +1,89 @@
+"""Is a rule of a container's a good idea? One judge for denials, allow and validate."""
+
+from collections.abc import Iterator
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.assignments.holes import Container
+from phoenix_apparmor.assignments.validate import Verdict, never_matches
+from phoenix_apparmor.denials import denying, vocabulary
+from phoenix_apparmor.denials.asked import asked
+from phoenix_apparmor.denials.facts import Containers
+from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.profiles import Profiles
+from phoenix_apparmor.denials.quoting import readable
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import mountrules
+from phoenix_apparmor.policy.mountrules import Mount
+from phoenix_apparmor.policy.policytext import Rule
+
+
+class Judge:
+    """Judges rules by what the host's profiles say; what it cannot know, it does not say."""
+
+    def __init__(self, host: Host, profiles: Profiles | None = None) -> None:
+        self._profiles = profiles or Profiles(host)
+        self._containers = Containers(host)
+        # It is in AppArmor 4's package and not in 3.0's.
+        self.is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
+
+    def container(self, ctid: str, profile: str, *, generated: str = "") -> Container:
+        """The container of a rule, with what is known of it."""
+        privileged = self._containers.facts(ctid, generated).privileged if ctid else None
+        return self.of(ctid, profile, privileged, generated)
+
+    def of(
+        self, ctid: str, profile: str, privileged: bool | None, generated: str = ""
+    ) -> Container:
+        """The same of one of which that is known already; ctid "": of any under the profile."""
+
+        def denied(mount: Mount) -> bool:
+            found = self._profiles.get(profile, generated)
+            return found is not None and any(denying.denies_mount(r, mount) for r in found.denies)
+
+        return Container(ctid, profile, privileged, not self.is_4, denied, generated)
+
+    def hole(self, rule: str, whose: Container) -> str:
+        """Why the rule should not be written, "" if nothing speaks against it."""
+        why = holes.hole(rule, whose)
+        if why:
+            return why
+        acts = (act for act in asked(rule) if self._explicit(act, whose) is None)
+        ours = next((r for act in acts if (r := self._profiles.by_ours(act))), None)
+        return f"our profiles close that on purpose: {cited(ours)}" if ours is not None else ""
+
+    def nothing(self, rule: str, whose: Container) -> str:
+        """Why the rule does nothing, "" if it may do something."""
+        acts = asked(rule)
+        denies = [self._explicit(act, whose) for act in acts]
+        if acts and denies[0] is not None and all(denies):
+            return f"{readable(whose.profile)} denies that explicitly: {cited(denies[0])}"
+        said = mountrules.read(" ".join(holes.split(rule)))
+        types = said.fstypes if whose.privileged is False else ()
+        if not types or not all(vocabulary.is_host_only(one) for one in types):
+            return ""
+        return (
+            f"the kernel mounts {' and '.join(types)} only for root of the host, and CT "
+            f"{whose.ctid} is unprivileged"
+        )
+
+    def _explicit(self, act: Denial, whose: Container) -> Rule | None:
+        return self._profiles.explicit(whose.profile, act, whose.folder)
+
+    def verdicts(self, rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
+        """What validate says of a rule in a container's entry."""
+        whose = self.container(ctid, profile)
+        nothing = self.nothing(rule, whose)
+        if nothing:
+            yield Verdict(f"this rule does nothing: {nothing}.", "Take it out.")
+            return
+        yield from never_matches(rule)
+        why = self.hole(rule, whose)
+        if why:
+            hint = f"Better not. {holes.remedy(rule)}".strip()
+            yield Verdict(f"this rule opens a hole: {why}.", hint)
+
+
+def cited(rule: Rule) -> str:
+    """The rule and where it is; the long ones are read there."""
+    return f'"{readable(rule.text, 100)}" in {rule.path}'

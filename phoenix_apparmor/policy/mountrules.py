@@ -1,0 +1,141 @@
+"""What a mount rule says, and which mounts it is about. Pure.
+
+Source: apparmor.d(5) and apparmor_parser's mount.cc (mnt_opts_table). The kernel compares flags
+as bits, so words that only clear one say nothing, and names as they are: a folder's with a slash
+at its end, which the parser does not put there.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from phoenix_apparmor.policy import aare
+
+# Flags of mount(2) that make no new file system.
+OTHER_ACTS = frozenset(("remount", "bind", "rbind", "move"))
+# Words for a flag that is not set.
+UNSET = frozenset(
+    ("rw", "w", "suid", "dev", "exec", "async", "nomand", "symfollow", "atime", "diratime", "loud",
+     "noacl", "norelatime", "noiversion", "nostrictatime", "nolazytime", "user")
+)  # fmt: skip
+_SPREAD = ("shared", "slave", "private", "unbindable")
+_ALIASES = {
+    "r": "ro", "read-only": "ro", "B": "bind", "R": "rbind", "M": "move", "verbose": "silent",
+    **{f"{r}{word}": f"make-{r}{word}" for word in _SPREAD for r in ("", "r")},
+}  # fmt: skip
+SPREADS = frozenset(word for word in _ALIASES.values() if word.startswith("make-"))
+_TOKEN = re.compile(
+    r"(?P<key>v?fstype|options?)(?:\s*=\s*|\s+in\s+)(?P<value>\([^)]*\)|\"[^\"]*\"|[^\s(\"]\S*)"
+    r'|(?P<arrow>->)|(?P<path>"(?:[^"\\]|\\.)*"|\S+)'
+)
+_IS_IN = re.compile(r"(?:v?fstype|options?)\s+in\s")
+_MOST = 4096
+
+
+class Mount(NamedTuple):
+    """What mount(2) is asked for; flags in the words of rules or of the kernel's log."""
+
+    flags: frozenset[str]
+    fstype: str
+    source: str
+    target: str
+
+
+class MountRule(NamedTuple):
+    """Conditions of a rule; an empty one is none.
+
+    options: (exactly these, or at most these); without words for flags that are not set.
+    """
+
+    fstypes: tuple[str, ...]
+    options: tuple[tuple[bool, frozenset[str]], ...]
+    source: str
+    target: str
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether AppArmor 3.0 takes it for any mount that its other conditions allow."""
+        return bool(self.acts & SPREADS) or not all(exactly for exactly, _ in self.options)
+
+    @property
+    def acts(self) -> frozenset[str]:
+        """All flags that it names."""
+        return frozenset(word for _, words in self.options for word in words)
+
+
+def normal(words: Iterable[str]) -> frozenset[str]:
+    """Flags in one spelling, without those that are not set."""
+    return frozenset(_ALIASES.get(word, word) for word in words if word not in UNSET)
+
+
+@functools.lru_cache(_MOST)
+def read(words: str) -> MountRule:
+    """A rule without qualifiers and the comma: "mount …", "remount …", or "all"."""
+    kind, _, rest = words.partition(" ")
+    fstypes: list[str] = []
+    options: list[tuple[bool, frozenset[str]]] = []
+    paths = ["", ""]
+    behind = kind not in {"mount", "all"}
+    for token in _TOKEN.finditer(rest):
+        if token["arrow"]:
+            behind = True
+        elif token["path"]:
+            paths[behind] = token["path"]
+        elif token["key"].endswith("fstype"):
+            fstypes += listed(token["value"])
+        else:
+            options.append((not _IS_IN.match(token[0]), normal(listed(token["value"]))))
+    if kind == "remount":
+        options = [(exactly, said | {"remount"}) for exactly, said in options]
+        options = options or [(True, frozenset(("remount",)))]
+    return MountRule(tuple(fstypes), tuple(options), *(_bare(path) for path in paths))
+
+
+def listed(value: str) -> list[str]:
+    """The words of a condition: x, "x", (x,y); braces are of one pattern."""
+    return [word.strip('"') for word in re.split(r"[\s,()]+(?![^{]*\})", value) if word.strip('"')]
+
+
+def _bare(path: str) -> str:
+    return path[1:-1] if len(path) > 1 and path[0] == path[-1] == '"' else path
+
+
+def fits(rule: MountRule, mount: Mount) -> bool:
+    """Whether a rule is about a mount."""
+    flags = normal(mount.flags)
+    if rule.fstypes and not any(aare.matches(one, mount.fstype) for one in rule.fstypes):
+        return False
+    for exactly, words in rule.options:
+        if (exactly and words != flags) or not flags <= words:
+            return False
+    return all(
+        not pattern or aare.matches(pattern, name)
+        for pattern, name in ((rule.source, mount.source), (rule.target, mount.target))
+    )
+
+
+def never_a_folder(words: str) -> str:
+    """Which name of a rule should end in a slash: without it no folder is ever meant; "" if none.
+
+    words: as for read, "umount …" and "pivot_root …" too. What may be a file is left alone.
+    """
+    rule = read(words)
+    kind = words.partition(" ")[0]
+    if kind == "pivot_root":
+        names = [_bare(word.removeprefix("oldroot=")) for word in _words(words)[1:]]
+        return next((name for name in names if name != "->" and _is_short(name)), "")
+    if kind not in ("mount", "remount", "umount", "unmount") or not _is_short(rule.target):
+        # a folder is not bound to a file
+        is_bound = rule.target.endswith("/") and rule.acts & {"bind", "rbind", "move"}
+        return rule.source if is_bound and _is_short(rule.source) else ""
+    may_be_file = bool(rule.acts & (OTHER_ACTS - {"remount"})) and not rule.source.endswith("/")
+    return "" if may_be_file else rule.target
+
+
+def _words(words: str) -> list[str]:
+    return re.findall(r'(?:oldroot=)?"[^"]*"|\S+', words)
+
+
+def _is_short(name: str) -> bool:
+    return name.startswith(("/", "{", "@{")) and not aare.may_end_in_slash(name)

@@ -1,0 +1,129 @@
+"""validate on containers' own rules: by what their profiles deny, as denials and allow judge."""
+
+import json
+import re
+
+import pytest
+
+from tests.names import BASE, DOCKER
+from tests.unit.denials_host import BOOT, make_host, mounted, only, process, real_profiles
+from tests.unit.fakehost import FakeHost
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    real_profiles(make_host(host))
+    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  deny /closed w,\n}\n")
+    return host
+
+
+def said(host: FakeHost, profile: str, rule: str) -> str:
+    """What validate says of a rule of CT 950's, "" if nothing."""
+    host.json({"950": {"apparmor_profile": profile, "apparmor_rules": [rule]}})
+    done = host.cli("validate", "--json")
+    assert done.status == 0, done
+    found = json.loads(done.out)["findings"]
+    assert {finding["severity"] for finding in found} <= {"warning"}
+    return " ".join(f"{finding['what']} {finding['hint']}" for finding in found)
+
+
+NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "never matches a folder"
+
+
+@pytest.mark.parametrize(
+    ("rule", "base", "docker", "mine"),
+    [
+        ("mount fstype=proc -> /mnt/x/,", NOTHING, HOLE, HOLE),
+        ("mount options=bind /proc/ -> /x/,", NOTHING, HOLE, HOLE),
+        ("mount fstype=tracefs,", NOTHING, NOTHING, HOLE),
+        ("capability sys_module,", NOTHING, NOTHING, HOLE),
+        ("/proc/sys/kernel/core_pattern w,", NOTHING, NOTHING, HOLE),
+        ("umount /proc/,", NOTHING, NOTHING, HOLE),
+        ("network vsock stream,", NOTHING, NOTHING, HOLE),
+        ("/closed w,", "", "", NOTHING),
+        ("/closed r,", "", "", ""),
+        ("mount fstype=(proc, nfs) -> /mnt/x/,", "", HOLE, HOLE),
+        ("mount fstype=ext4,", HOLE, HOLE, HOLE),
+        ("mount fstype=xfs -> /mnt/,", HOLE, HOLE, HOLE),
+        ("mount options=(rw,remount) -> /,", HOLE, HOLE, HOLE),
+        ("mount options=(rw,remount,bind) -> /mnt/**,", HOLE, HOLE, HOLE),
+        ("mount -> /mnt/**,", HOLE, HOLE, HOLE),
+        ("signal (send) peer=lxc-*,", HOLE, HOLE, HOLE),
+        ("unix (send,receive) peer=(label=/usr/sbin/*),", HOLE, HOLE, HOLE),
+        ("mount fstype = nfs,", "", "", ""),
+        ('mount -> "/data/docker/**",', "", "", ""),
+        ("mount fstype=nfs -> /mnt/nas,", SLASH, SLASH, SLASH),
+        ("mount fstype=nfs -> /mnt/nas/,", "", "", ""),
+    ],
+)
+@pytest.mark.parametrize("privileged", [True, None])
+def test_a_rule_by_what_the_profile_denies(
+    host: FakeHost, rule: str, base: str, docker: str, mine: str, *, privileged: bool | None
+) -> None:
+    if privileged:
+        host.conf("950", "hostname: x\n")
+    for profile, word in ((BASE, base), (DOCKER, docker), ("lxc-mine", mine)):
+        found = said(host, profile, rule)
+        assert word in found and bool(word) == bool(found), (profile, found)
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("mount fstype=nfs4,", NOTHING),
+        ("mount fstype=ext4 /dev/sdb1 -> /mnt/,", NOTHING),
+        ("mount options=(rw,remount) -> /,", ""),
+        ("mount options=(rw,remount,bind) -> /mnt/x/,", "lxc.mount.entry"),
+        ("mount options=(rw,remount,bind) -> /newroot/x/,", ""),
+        ("capability sys_admin,", ""),
+        ("mount fstype=(nfs, tmpfs),", ""),
+    ],
+)
+def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -> None:
+    host.conf("950", "unprivileged: 1\n")
+    found = said(host, "lxc-mine", rule)
+    assert word in found and bool(word) == bool(found), found
+
+
+ACTS = (
+    ('fstype="proc" srcname="proc" flags="rw"', "mount fstype=proc -> /mnt/x/,"),
+    ('fstype="ext4" srcname="/dev/sdb1" flags="rw"', "mount fstype=ext4 -> /mnt/x/,"),
+    ('srcname="/sys/" flags="rw, bind"', "mount options=(rw,bind) /sys/ -> /mnt/x/,"),
+    ('srcname="/opt/" flags="rw, bind"', "mount options=(rw,bind) /opt/ -> /mnt/x/,"),
+    ('flags="rw, remount"', "mount options=(rw,remount) -> /mnt/x/,"),
+    ('flags="rw, remount, bind"', "mount options=(rw,remount,bind) -> /mnt/x/,"),
+    ('flags="ro, remount, bind, nodev"', "mount options=(ro,remount,bind,nodev) -> /mnt/x/,"),
+    ('fstype="nfs4" srcname="nas:/x" flags="rw"', "mount fstype=nfs4 -> /mnt/x/,"),
+    ('flags="rw, rprivate"', "mount options=(rw,make-rprivate) -> /mnt/x/,"),
+)
+
+
+@pytest.mark.parametrize(("act", "rule"), ACTS)
+@pytest.mark.parametrize("unprivileged", [True, False])
+@pytest.mark.parametrize("profile", [BASE, DOCKER, "lxc-mine"])
+@pytest.mark.parametrize("is_4", [True, False])
+def test_denials_allow_and_validate_are_of_one_mind(
+    host: FakeHost, act: str, rule: str, profile: str, *, unprivileged: bool, is_4: bool
+) -> None:
+    """What was refused and the rule that would allow it are judged alike."""
+    four = host.path("/etc/apparmor.d/abi/4.0")
+    if is_4:
+        host.write("/etc/apparmor.d/abi/4.0", "")
+    else:
+        four.unlink(missing_ok=True)
+    host.conf("950", "unprivileged: 1\n" if unprivileged else "hostname: x\n")
+    host.runtime("950", f"lxc.apparmor.profile = {profile}\n".encode())
+    process(host, 9, "/lxc/950/ns/x", 50)
+    told = said(host, profile, rule)
+    host.json({"950": {"apparmor_profile": profile}})
+    group = only(host, mounted(profile, "/mnt/x/", more=act))
+    if group["advice"] and "there already" in group["advice"]:
+        return
+    no_rule = group["rule_is_futile"] or "No rule helps" in (group["advice"] or "")
+    assert (NOTHING in told) is bool(no_rule), (told, group)
+    assert (HOLE in told) is (not no_rule and group["warning"] is not None), (told, group)
+    message = re.sub(r"audit: type=1400 ", "type=AVC msg=", mounted(profile, "/mnt/x/", more=act))
+    host.write("/var/log/audit/audit.log", message.replace(f"{BOOT}", f"{BOOT}") + "\n")
+    out = host.cli("allow", "950", "--dry-run").out
+    assert ("Better not" in out) is (HOLE in told), (told, out)
+    assert ("Cannot be helped by a rule" in out) is (NOTHING in told), (told, out)
