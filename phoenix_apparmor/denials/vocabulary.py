@@ -71,11 +71,6 @@ HOST_ONLY = frozenset(
      "romfs", "smb3", "squashfs", "sysv", "ubifs", "udf", "ufs", "vboxsf", "vfat", "virtiofs",
      "xfs", "zonefs")
 )  # fmt: skip
-# Of these again those that are not of a disk: a server's, the hypervisor's, another one's folder.
-_NOT_OF_DISK = frozenset(
-    ("9p", "afs", "ceph", "cifs", "coda", "ecryptfs", "lustre", "nfs", "nfs4", "smb3", "vboxsf",
-     "virtiofs")
-)  # fmt: skip
 # A program's own name for its type may have dots too: fuse.foo_x86_64.AppImage.
 _FUSE = re.compile(r"fuse(?:blk)?\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
@@ -88,11 +83,6 @@ def is_signal(word: str) -> bool:
 def is_file_system(word: str) -> bool:
     """Whether it is a type of file system, or a FUSE one (fuse.sshfs)."""
     return word in FILE_SYSTEMS or _FUSE.match(word) is not None
-
-
-def is_of_disk(word: str) -> bool:
-    """Whether the kernel itself reads a disk of this type, whose content may be crafted."""
-    return is_host_only(word) and word not in _NOT_OF_DISK
 
 
 def is_host_only(word: str) -> bool:

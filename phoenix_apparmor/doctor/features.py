@@ -169,9 +169,7 @@ def _refused_mounts(
 
 def danger_of(fstype: str, ctid: str) -> str:
     """Why a container should better not mount a type, "" if nothing speaks against it."""
-    if vocabulary.is_of_disk(fstype):
-        return holes.DISK
-    return holes.hole(f"mount fstype={fstype},", ctid)
+    return holes.hole(f"mount fstype={fstype},", holes.Container(ctid))
 
 
 class _Rules:

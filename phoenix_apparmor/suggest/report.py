@@ -7,7 +7,6 @@ from typing import Any
 
 from phoenix_apparmor import labels, paths
 from phoenix_apparmor.assignments import holes
-from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.policy.rules import Profile
 from phoenix_apparmor.suggest.evidence import Evidence
 
@@ -192,8 +191,10 @@ def _mounts_away(seen: Evidence, then: Profile | None, rules_of: RulesOf) -> Ite
 
 def _to_keep(fstype: str) -> str:
     """The rule that keeps mounts of a type, where it is read for this container alone."""
-    danger = f" (better not: {holes.DISK})" if vocabulary.is_of_disk(fstype) else ""
-    return f'to keep them, in its "apparmor_rules": mount fstype={fstype},{danger}'
+    rule = f"mount fstype={fstype},"
+    why = holes.hole(rule, holes.Container(""))
+    danger = f" (better not: {why})" if why else ""
+    return f'to keep them, in its "apparmor_rules": {rule}{danger}'
 
 
 def _allows(profile: Profile | None, fstype: str) -> bool:
