@@ -8,15 +8,15 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.assignments import holes, parse, positions, rules, syntax
+from phoenix_apparmor.assignments import parse, positions, rules, syntax
 from phoenix_apparmor.assignments.parse import Twice
 from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
+from phoenix_apparmor.assignments.verdicts import Judge, by_text
 from phoenix_apparmor.errors import PhoenixError, one_line
-from phoenix_apparmor.policy import mountrules
 
 Severity = Literal["error", "warning"]
 
@@ -42,36 +42,6 @@ class Finding(NamedTuple):
     what: str
     hint: str
     source: str
-
-
-class Verdict(NamedTuple):
-    """What speaks against a rule that is one, as a finding says it."""
-
-    what: str
-    hint: str
-
-
-# (rule, CTID, name of its profile) -> what speaks against it.
-Judge = Callable[[str, str, str], Iterable[Verdict]]
-
-
-def by_text(rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
-    """The judge where nothing is known but the text."""
-    yield from never_matches(rule)
-    why = holes.hole(rule, holes.Container(ctid, profile))
-    if why:
-        hint = f"Better not. {holes.remedy(rule)}".strip()
-        yield Verdict(f"this rule opens a hole: {why}.", hint)
-
-
-def never_matches(rule: str) -> Iterator[Verdict]:
-    """That a rule for a mount can mean no folder."""
-    name = mountrules.never_a_folder(" ".join(holes.split(rule)))
-    if name:
-        yield Verdict(
-            "this rule never matches a folder: AppArmor's name of a folder ends in a slash.",
-            f'Write "{name}/".',
-        )
 
 
 class Names(NamedTuple):

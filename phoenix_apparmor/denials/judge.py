@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.holes import Container
-from phoenix_apparmor.assignments.validate import Verdict, never_matches
+from phoenix_apparmor.assignments.verdicts import Verdict, never_matches
 from phoenix_apparmor.denials import denying, vocabulary
 from phoenix_apparmor.denials.asked import asked
 from phoenix_apparmor.denials.facts import Containers

@@ -1,0 +1,37 @@
+"""What speaks against a rule of a container's own, in validate's words. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.policy import mountrules
+
+
+class Verdict(NamedTuple):
+    """What speaks against a rule that is one, as a finding says it."""
+
+    what: str
+    hint: str
+
+
+# (rule, CTID, name of its profile) -> what speaks against it.
+Judge = Callable[[str, str, str], Iterable[Verdict]]
+
+
+def by_text(rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
+    """The judge where nothing is known but the text."""
+    yield from never_matches(rule)
+    why = holes.hole(rule, holes.Container(ctid, profile))
+    if why:
+        hint = f"Better not. {holes.remedy(rule)}".strip()
+        yield Verdict(f"this rule opens a hole: {why}.", hint)
+
+
+def never_matches(rule: str) -> Iterator[Verdict]:
+    """That a rule for a mount can mean no folder."""
+    name = mountrules.never_a_folder(" ".join(holes.split(rule)))
+    if name:
+        yield Verdict(
+            "this rule never matches a folder: AppArmor's name of a folder ends in a slash.",
+            f'Write "{name}/".',
+        )
