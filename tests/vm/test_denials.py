@@ -129,7 +129,7 @@ def test_a_write_to_the_kernel_by_a_process_that_lives(all_logged: Machine) -> N
     assert the(found, "write /proc/sys/kernel/core_pattern")["rule_is_futile"] is True
     assert the(found, "mount tracefs on /run/t/")["rule_is_futile"] is True
     # a name with a quote: the kernel writes it as hex
-    assert the(found, f"make the node /vm/{name}")["rule_is_futile"] is True
+    assert the(found, f"create /vm/{name}")["rule_is_futile"] is True
 
 
 # What root tries; the words for it; what the warning says; whether the rule then allows it.
