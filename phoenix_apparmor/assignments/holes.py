@@ -15,7 +15,13 @@ from phoenix_apparmor.assignments.rules import BEFORE
 from phoenix_apparmor.policy import aare, mountrules
 from phoenix_apparmor.policy.mountrules import Mount
 
-# What a capability of the host's is good for; each continues "with it, root in the container".
+# What a capability is good for where it is the host's; each continues "with it, root in the
+# container". In a user namespace of its own, which an unprivileged container has, none of them
+# reaches the host: the kernel asks for sys_module, sys_rawio, sys_time, mac_override, syslog,
+# audit_*, bpf and perfmon in the host's user namespace (capable(); of the last two it takes a
+# token from a bpffs that the host made for it), and for the others in the one that owns what is
+# meant (ns_capable()): the container's mounts, processes and network, its PID namespace
+# (sys_boot), its policy namespace (mac_admin: aa_policy_admin_capable).
 DANGERS = {
     "sys_module": "loads code into the host's kernel",
     "sys_rawio": "reads and writes the host's memory and devices",
@@ -28,9 +34,6 @@ DANGERS = {
     "perfmon": "watches the host's kernel and all its processes",
     "audit_control": "switches the host's audit log off",
     "audit_write": "writes into the host's audit log",
-}
-# These mean the container's own things where it has a user namespace, else the host's.
-DANGERS_PRIVILEGED = {
     "sys_admin": "mounts, and controls most of the host's kernel",
     "sys_ptrace": "reads and controls processes of other users",
     "dac_read_search": "opens any file of the host's file systems by its number",
@@ -136,12 +139,12 @@ def hole(rule: str, whose: Container) -> str:
     return _of_execution(words)
 
 
-def of_view(fstype: str) -> str:
+def of_view(fstype: str, target: str = "") -> str:
     """Why one of the kernel's own file systems should not be mounted anew."""
-    return (
-        f"{fstype} is the host kernel's own interface; mounted there, it is out of reach of "
-        "the deny rules that guard it by path"
-    )
+    what = f"{fstype} is the host kernel's own interface"
+    if places.is_kernels(target):  # there the denies by path may know it
+        return f"{what}, which our profiles let no container mount there"
+    return f"{what}; mounted there, it is out of reach of the deny rules that guard it by path"
 
 
 def elsewhere(source: str) -> str:
@@ -151,13 +154,10 @@ def elsewhere(source: str) -> str:
 
 def _of_capabilities(names: Sequence[str], whose: Container) -> str:
     named = next((name for name in names if name in DANGERS), "")
-    if named:
-        return f"with it, root in the container {DANGERS[named]}"
-    named = next((name for name in names if name in DANGERS_PRIVILEGED), "")
     if not named or whose.privileged is False:
         return ""
-    where = "in a privileged container, root" if whose.privileged else "root"
-    return f"with it, {where} {DANGERS_PRIVILEGED[named]}{whose.unless}"
+    where = "in a privileged container, root" if whose.privileged else "root in the container"
+    return f"with it, {where} {DANGERS[named]}{whose.unless}"
 
 
 def _of_mount(words: str, whose: Container) -> str:
@@ -184,9 +184,10 @@ def _of_mount(words: str, whose: Container) -> str:
 def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose: Container) -> str:
     types = said.fstypes
     views = (v for v in places.KERNEL_VIEWS if any(aare.matches(t, v) for t in types))
-    view = next((v for v in views if opens(v, said.source or v)), "")
+    there = [v for v in views if not places.is_usual(v, said.target)]
+    view = next((v for v in there if opens(v, said.source or v)), "")
     if view:
-        return of_view(view)
+        return of_view(view, said.target)
     disk = any(aare.matches(t, one) for t in types for one in places.DISKS)
     on_node = re.match(r"/dev/(?!\.lxc|fuse\Z)", said.source) is not None
     on_node = on_node and (not types or any(aare.matches(t, "fuseblk") for t in types))
@@ -211,6 +212,8 @@ def _of_second_path(said: mountrules.MountRule, opens: Callable[..., bool]) -> s
         return elsewhere(found) if found and not narrow else ""
     if source == "/" and "rbind" in flags and not places.NAMESPACES.search(said.target):
         return elsewhere(source) if opens("", source, *flags) else ""
+    if source == said.target and not re.search(r"[*?[{^]", source):
+        return ""  # a mount of its own in its place (systemd, runc): the same path
     kernels = [name for name in places.KERNEL if aare.matches(source, name)]
     kernels += [name for name in aare.examples(source) if places.is_kernels(name)]
     return elsewhere(source) if any(opens("", name, *flags) for name in kernels) else ""

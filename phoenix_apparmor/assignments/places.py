@@ -7,6 +7,13 @@ KERNEL_VIEWS = (
     "proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs",
     "devtmpfs", "binfmt_misc", "nfsd", "resctrl", "cgroup", "cgroup2",
 )  # fmt: skip
+# Where systems mount some of them, and where the denies by path know them: our profiles allow it.
+_USUAL = {
+    "proc": re.compile(r"/proc/"),
+    "sysfs": re.compile(r"/sys/"),
+    "cgroup": re.compile(r"/sys/fs/cgroup/.*"),
+    "cgroup2": re.compile(r"/sys/fs/cgroup/.*"),
+}
 # File systems of a disk, which the kernel reads itself.
 DISKS = (
     "adfs", "affs", "bcachefs", "befs", "bfs", "btrfs", "cramfs", "efs", "erofs", "exfat", "ext2",
@@ -45,6 +52,12 @@ BUILT = re.compile(
     r"/newroot/|/(?:var/lib|run)/(?:docker|containerd|containers)/."
     r"|/home/[^/]+/\.local/share/(?:docker|containers)/."
 )
+
+
+def is_usual(fstype: str, target: str) -> bool:
+    """Whether a rule's target, "" for any, is just where a view of the kernel always is."""
+    usual = _USUAL.get(fstype)
+    return usual is not None and usual.fullmatch(target) is not None
 
 
 def is_kernels(name: str) -> bool:

@@ -18,6 +18,12 @@ OPEN = {
     "mount fstype=(proc) -> /x/,": VIEW,
     "mount fstype={tmp,sys}fs -> /x/,": VIEW,
     "mount fstype=nfsd -> /x/,": VIEW,
+    "mount fstype=proc -> /sys/,": VIEW,
+    "mount fstype=proc -> /proc/x/,": VIEW,
+    "mount fstype={proc,sysfs} -> /proc/,": VIEW,
+    "mount fstype=cgroup2 -> /cgroup/,": VIEW,
+    "mount options=(rw,bind) /proc/** -> /proc/**,": PLACE,
+    "mount options=(rw,bind) /proc/sys/ -> /proc/sys/kernel/,": PLACE,
     "mount fstype=resctrl -> /x/,": VIEW,
     "mount fstype=* -> /x/,": VIEW,
     'mount fstype=proc -> "/x deny /y",': VIEW,
@@ -63,6 +69,11 @@ SHUT = (
     "mount fstype={tmp,ram}fs,",
     "mount options=(ro,remount,bind),",
     "mount fstype=nfs,",
+    "mount fstype=proc -> /proc/,",
+    'mount fstype=sysfs options=(rw,nosuid) "sysfs" -> "/sys/",',
+    "mount fstype=cgroup2 -> /sys/fs/cgroup/,",
+    "mount fstype={cgroup,cgroup2} -> /sys/fs/cgroup/{,**},",
+    'mount options=(rw,bind) "/proc/sys/" -> "/proc/sys/",',
     "mount fstype = nfs,",
     "mount vfstype in (nfs, nfs4) -> /mnt/**,",
     "mount fstype=fuse /dev/fuse -> /x/,",
@@ -112,7 +123,9 @@ def test_a_rule_that_opens_none(rule: str) -> None:
         ("mount fstype=ext4,", False, ""),
         ("capability sys_admin,", False, ""),
         ("capability sys_admin,", True, "in a privileged container"),
-        ("capability bpf,", False, "loads programs"),
+        # asked of the host's user namespace, or of what the container's own one owns
+        *((f"capability {name},", False, "") for name in holes.DANGERS),
+        *((f"capability {name},", True, "in a privileged container") for name in holes.DANGERS),
     ],
 )
 def test_what_is_a_hole_by_what_the_container_is(rule: str, privileged: bool, word: str) -> None:
@@ -185,3 +198,8 @@ def test_the_remedy_is_of_the_rules_kind(rule: str, words: str) -> None:
 )
 def test_no_remedy_names_what_is_named(rule: str) -> None:
     assert hole(rule) and remedy(rule) == ""
+
+
+def test_what_is_in_its_usual_place_is_not_said_to_be_out_of_reach() -> None:
+    assert "by path" not in hole("mount fstype=debugfs -> /sys/kernel/debug/,")
+    assert "by path" in hole("mount fstype=debugfs -> /mnt/,")
