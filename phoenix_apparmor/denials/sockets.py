@@ -90,10 +90,15 @@ def _address(denial: Denial, key: str) -> tuple[str, str] | None:
         return "of an automatic address", '"@[0-9a-f]*"'
     name = _abstract(address[1:])
     parts: list[Part] = [Part("@", wild=True)]
-    for text in re.split("(\0+)", name):
-        # a rule cannot say a zero byte; in such a name its ? and * match one
-        zeros = [Part("?" * len(text), wild=True)] if len(text) < FEW else [ANY]
-        parts += zeros if text.startswith("\0") else generic(text) if text else []
+    for text in re.split("(\0+|(?<=/)/+)", name):
+        if text.startswith("\0"):
+            # a rule cannot say a zero byte; in such a name its ? and * match one
+            parts.append(Part("?" * len(text), wild=True) if len(text) < FEW else ANY)
+        elif text.startswith("/") and parts[-1].text.endswith("/"):
+            # the parser makes one slash of several, but not of this
+            parts.append(Part("[/]" * len(text), wild=True))
+        elif text:
+            parts += generic(text)
     return readable(f"@{name}".rstrip("\0")), quoted(tuple(parts))
 
 

@@ -314,6 +314,8 @@ def test_where_engines_build_roots_is_what_their_profile_says() -> None:
         ("@6100622063", b"a\0b c", b"a\0b d"),
         ("@00", b"\0", b"\0\0"),
         ("@FF41", b"\xffA", b"FF41"),
+        ("@a///b", b"a///b", b"a/b"),
+        ("@" + (b"x" + b"\0" * 9).hex().upper(), b"x" + b"\0" * 9, b"y" + b"\0" * 9),
         # and this one as it is
         ("@4142", b"4142", b"AB"),
         ("@2F63", b"2F63", b"/c"),
