@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import shutil
 import tarfile
@@ -19,6 +20,8 @@ from .errors import CommandFailed, VmError
 from .image import command, image
 from .suites import SUITES
 
+# A file for a line a command: its seconds, the suite, the command.
+TIMES = "PHOENIX_TEST_TIMES"
 BOOT_TIMEOUT = 600.0
 RESUME_TIMEOUT = 120.0
 # Virtual size of the second disk (GiB): the same for the empty and the full one, so that one
@@ -118,10 +121,15 @@ class Machine:
         timeout in seconds, then it is killed and rc is 124. check: rc other than 0 raises
         CommandFailed. A VM that panics or hangs raises VmError with the console's end.
         """
+        begin = time.monotonic()
         try:
             result = self._channel.run(argv, stdin, timeout, live)
         except (ChannelClosed, ChannelSilent) as error:
             raise self._lost(error, shlex.join(argv)) from error
+        if TIMES in os.environ:
+            took = time.monotonic() - begin
+            with open(os.environ[TIMES], "a") as log:
+                log.write(f"{took:.2f}\t{self.suite}\t{shlex.join(argv)[:200]!r}\n")
         if check and result.rc:
             raise CommandFailed(
                 f"in the {self.suite} VM: {shlex.join(argv)}\nexit status {result.rc}\n"
