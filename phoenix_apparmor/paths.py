@@ -7,8 +7,9 @@ JSON_FILES = (
 )
 STATE = "/var/lib/phoenix-apparmor"
 COPY = STATE + "/assignments"
-# Profiles that are made for one container (policy/variants.py): texts, and compiled.
+# Profiles that are made for one container (policy/variants.py): texts.
 VARIANTS = STATE + "/variants"
+# What the parser made of profiles (policy/compiled.py).
 COMPILED = "/var/cache/phoenix-apparmor"
 # Not below /run/lock, where anyone may make a folder.
 RUN = "/run/phoenix-apparmor"

@@ -8,7 +8,7 @@ from phoenix_apparmor.denials import allowed, denying
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load, policytext
+from phoenix_apparmor.policy import compiled, files, load, policytext
 from phoenix_apparmor.policy.policytext import Rule
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
@@ -134,7 +134,7 @@ class Profiles:
                 return None
             if kernel.policy_hash(self._host, name) is None:
                 return None
-            return load.is_loaded(self._host, name, files.compile_policy(self._host, file))
+            return load.is_loaded(self._host, name, compiled.policy_of(self._host, file))
         except (PhoenixError, OSError):
             return None
 

@@ -8,7 +8,7 @@ from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import conffiles, files, load
+from phoenix_apparmor.policy import compiled, conffiles, files, load
 
 RELOAD = "phoenix-apparmor reload"
 FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/abstractions/phoenix")
@@ -54,7 +54,7 @@ def loaded(host: Host) -> Iterator[Finding]:
                 f"rm {link} && {RELOAD}",
             )
         elif mode is None:
-            if not files.compiles(host, file):
+            if not compiled.compiles(host, file):
                 continue  # told with the reason; a reload would fail for it
             yield Finding(
                 "error",
@@ -86,7 +86,7 @@ def compiles(host: Host) -> Iterator[Finding]:
     unseen: list[str] = []
     for file in _ours(host):
         try:
-            policy = files.compile_policy(host, file)
+            policy = compiled.policy_of(host, file)
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise

@@ -7,7 +7,7 @@ from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, rules, ways_out
+from phoenix_apparmor.policy import compiled, files, rules, ways_out
 from phoenix_apparmor.policy.files import ProfileFile
 
 # So many ways out of one profile are named.
@@ -29,7 +29,7 @@ def leaving(host: Host) -> Iterator[Finding]:
         try:
             profile = rules.effective(host, file)
         except PhoenixError as error:
-            if not files.compiles(host, file):
+            if not compiled.compiles(host, file):
                 continue  # told by another check
             yield Finding(
                 "unknown",

@@ -1,4 +1,4 @@
-"""Profile files in /etc/apparmor.d: which file holds a profile, what it says, how it compiles."""
+"""Profile files in /etc/apparmor.d: which file holds a profile, what it says; the parser."""
 
 import re
 import stat
@@ -21,6 +21,8 @@ LONGEST_SAID = 2000
 # The other folder with profiles, which /etc/apparmor.d/lxc-containers includes (package lxc).
 LXC_FOLDER = paths.APPARMOR_D + "/lxc"
 LXC_CONTAINERS = paths.APPARMOR_D + "/lxc-containers"
+# A profile's name that can be a file's and a variant's.
+NAME_SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 DECLARATION = re.compile(rb'profile[ \t]+(?:"([^"]+)"|([^"\s({]+))(?=[\s({]|$)')
 
 
@@ -188,25 +190,6 @@ def off_by(link: str) -> str:
 def off_does(link: str) -> str:
     """The same of the link: "LINK … ."."""
     return "puts it into complain mode" if "/force-complain/" in link else "switches it off"
-
-
-def compiles(host: Host, file: ProfileFile) -> bool:
-    """Whether a file compiles; without a parser nobody can say that it does not."""
-    try:
-        compile_policy(host, file)
-    except PhoenixError:
-        return not host.has_program("apparmor_parser")
-    return True
-
-
-def compile_policy(host: Host, file: ProfileFile) -> bytes:
-    """The binary policy of a file, just as it would be loaded. Raises PhoenixError.
-
-    Neither the kernel nor the cache is touched; 0.3 s for one of our profiles.
-    """
-    ran = host.run([*parser(host), "-QTKS", host.path(file.path)], timeout=PARSER_SECONDS)
-    check_parser(file, ran.status, ran.err)
-    return ran.out
 
 
 def parser(host: Host) -> list[str]:

@@ -15,7 +15,7 @@ from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
-from phoenix_apparmor.policy import files
+from phoenix_apparmor.policy import compiled, files
 from phoenix_apparmor.policy.files import ProfileFile
 
 # The tag "version" with its number, then the tag "profile", or before it "namespace". A tag is a
@@ -65,17 +65,25 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
             f"{link} {files.off_does(link)}.",
             f"To use it: rm {link}",
         )
-    policy = files.compile_policy(host, file)
-    if is_loaded(host, file.name, policy):
+    kept = compiled.kept(host, file)
+    if kept is None:
+        how = compiled.TO_OUTPUT if dry_run else compiled.TO_OUTPUT_AND_CACHE
+        policy = compiled.compile_file(host, file, how)
+    else:
+        policy = kept
+    if is_loaded(host, file.name, policy.data):
         return Outcome(file.name, file.path, "unchanged")
     mode = kernel.mode_of(kernel.listing(host) or b"", file.name)
     if not dry_run:
-        load(host, file)
+        if kept is None and policy.path:  # the parser's cache was written just now
+            load_compiled(host, file, policy.path)
+        else:
+            load(host, file)
     return Outcome(file.name, file.path, "loaded" if mode is None else "replaced")
 
 
 def is_loaded(host: Host, name: str, policy: bytes) -> bool:
-    """Whether the kernel holds just these bytes (of files.compile_policy) for the profile.
+    """Whether the kernel holds just these bytes (of compiled.policy_of) for the profile.
 
     Of a file with several profiles the parser writes each one by itself when it compiled
     them, and all at once when it read them from its cache; the kernel keeps the hash of what
@@ -110,6 +118,20 @@ def load(host: Host, file: ProfileFile, *, timeout: float = files.PARSER_SECONDS
     if kernel.mode_of(kernel.listing(host) or b"", file.name) is None:
         raise PhoenixError(
             f"apparmor_parser loaded {file.path}, but the kernel has no profile {file.name}.",
+            hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
+        )
+
+
+def load_compiled(
+    host: Host, file: ProfileFile, policy: str, *, timeout: float = files.PARSER_SECONDS
+) -> None:
+    """Loads a kept policy (its path), and looks whether the kernel has it. Raises PhoenixError."""
+    command = [*files.parser(host), "-B", "-r", host.path(policy)]
+    ran = host.run(command, timeout=timeout)
+    files.check_parser(file, ran.status, ran.err)
+    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
+        raise PhoenixError(
+            f"apparmor_parser loaded {policy}, but the kernel has no profile {file.name}.",
             hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
         )
 

@@ -9,18 +9,16 @@ The kernel keeps 0.5 to 2.2 MiB for each, so they are loaded for as long as thei
 runs; compiled they are kept in /var/cache/phoenix-apparmor.
 """
 
-import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.errors import PhoenixError, from_os_error
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
-from phoenix_apparmor.policy import files, load, policytext
+from phoenix_apparmor.policy import compiled, files, load, policytext
 from phoenix_apparmor.policy.files import ProfileFile
 
 # Everything, by rule: what is not denied explicitly is the trial profile's to judge.
@@ -43,7 +41,6 @@ GUARD_ALLOWS_NEW = """\
 """
 # Of the size of a compiled policy, what the kernel takes for it: 6 with Linux 6.12, 3 with 6.1.
 KERNEL_FACTOR = 6
-NAME_SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def ensure(host: Host, ctid: str, assignment: Assignment, until: float) -> list[str]:
@@ -81,7 +78,7 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
             hint=f"Put it there, or take {_reason(assignment)} out of its JSON entry.",
         )
     names = assignment.variants(ctid)
-    if not all(NAME_SAFE.fullmatch(name) for name in names):
+    if not all(files.NAME_SAFE.fullmatch(name) for name in names):
         raise PhoenixError(
             f"a profile called {profile} cannot have variants.",
             hint="Use letters, digits, dots, dashes and underscores in its name only.",
@@ -113,7 +110,7 @@ def check(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...])
     """
     assumed = assignment._replace(rules=rules or ("file,",), trial=False)
     [(name, text)] = texts(host, ctid, assumed).items()
-    command = [*files.parser(host), "-QTKS", "/dev/stdin"]
+    command = [*files.parser(host), compiled.TO_OUTPUT, "/dev/stdin"]
     ran = host.run(command, timeout=files.PARSER_SECONDS, stdin=text)
     files.check_parser(ProfileFile(name, "", text), ran.status, ran.err)
 
@@ -145,7 +142,7 @@ def guard(host: Host, file: ProfileFile, name: str, rules: tuple[str, ...]) -> b
 def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
     """All explicit denies of a profile and of the container's own rules, each once."""
     text = file.text.decode("utf-8", "surrogateescape")
-    parts = [*policytext.expand(text, file.path, lambda name: _included(host, name))]
+    parts = [*policytext.expand(text, file.path, lambda name: compiled.included(host, name))]
     parts.append(policytext.Text("", "".join(f"{rule}\n" for rule in rules)))
     found = [
         f"{'audit ' if rule.audited else ''}{rule.text}" for rule in policytext.deny_rules(parts)
@@ -160,29 +157,6 @@ def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _included(host: Host, name: str) -> str | None:
-    """Text of an included file, None if there is none; of a folder, the includes of what the
-    parser takes of it.
-
-    Raises PhoenixError where it cannot be read: without its denies a guard would hold less.
-    """
-    if not name.startswith("/"):
-        name = f"{paths.APPARMOR_D}/{name}"
-    try:
-        if os.path.isdir(host.path(name)):
-            listed = files.policy_files(host, name)
-            return "".join(f'include "{path}"\n' for path in listed)
-        text = host.read(name, files.BIGGEST_FILE)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise from_os_error(error, f"cannot read {name}") from error
-    if len(text) > files.BIGGEST_FILE:
-        # What is behind would be missing in a guard.
-        raise PhoenixError(f"cannot read {name}: it is larger than 16 MiB.")
-    return text.decode("utf-8", "surrogateescape")
-
-
 def _bring(host: Host, name: str, text: bytes, until: float) -> bool:
     """Makes the kernel have a variant with this text; whether it had to be loaded."""
     path = f"{paths.VARIANTS}/{name}"
@@ -190,73 +164,17 @@ def _bring(host: Host, name: str, text: bytes, until: float) -> bool:
     if host.read_if_there(path) != text:
         host.replace(path, text, mode=0o600)
     file = ProfileFile(name, path, text)
-    policy = _place_of_compiled(host, file)
-    before = _is_ours(host, policy)
-    if not before:
-        _compile(host, file, policy, until)
+    policy = compiled.kept(host, file)
+    if policy is None:
+        policy = compiled.compile_file(host, file, timeout=load.seconds_left(until))
     mode = kernel.mode_of(kernel.profile_list(host) or b"", name)
-    if mode is not None and load.is_loaded(host, name, host.read(policy)):
+    if mode is not None and load.is_loaded(host, name, policy.data):
         return False
-    try:
-        _load(host, file, policy, until)
-    except PhoenixError:
-        if not before:
-            raise
-        # A full disk or a crash may have cut what was kept.
-        _compile(host, file, policy, until)
-        _load(host, file, policy, until)
-    return True
-
-
-def _place_of_compiled(host: Host, file: ProfileFile) -> str:
-    """Where the compiled policy of a variant is kept.
-
-    Known by all that goes into it: the text with everything that it includes, the parser, the
-    kernel. (The parser's own cache goes by times, and dpkg gives files those of their build.)
-    """
-    digest = hashlib.sha256(repr(tuple(_ingredients(host))).encode())
-    text = file.text.decode("utf-8", "surrogateescape")
-    for path, part in policytext.expand(text, file.path, lambda name: _included(host, name)):
-        digest.update(f"{path}\0{part}\0".encode("utf-8", "surrogateescape"))
-    return f"{paths.COMPILED}/{file.name}/{digest.hexdigest()[:32]}"
-
-
-def _is_ours(host: Host, policy: str) -> bool:
-    """Whether a compiled policy is there that nobody but root can have put there."""
-    try:
-        return not host.distrust(policy)
-    except OSError:
-        return False
-
-
-def _compile(host: Host, file: ProfileFile, policy: str, until: float) -> None:
-    command = [*files.parser(host), "-QTKS", host.path(file.path)]
-    ran = host.run(command, timeout=load.seconds_left(until))
-    files.check_parser(file, ran.status, ran.err)
-    folder = os.path.dirname(policy)
-    for own in (paths.COMPILED, folder):
-        host.own_folder(own, 0o755)
-    for old in host.names(folder):
-        _remove(host.path(f"{folder}/{old}"))
-    host.replace(policy, ran.out, mode=0o600)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+    if policy.path:
+        load.load_compiled(host, file, policy.path, timeout=load.seconds_left(until))
     else:
-        os.unlink(path)
-
-
-def _load(host: Host, file: ProfileFile, policy: str, until: float) -> None:
-    command = [*files.parser(host), "-B", "-r", host.path(policy)]
-    ran = host.run(command, timeout=load.seconds_left(until))
-    files.check_parser(file, ran.status, ran.err)
-    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
-        raise PhoenixError(
-            f"apparmor_parser loaded {policy}, but the kernel has no profile {file.name}.",
-            hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
-        )
+        load.load(host, file, timeout=load.seconds_left(until))
+    return True
 
 
 def compiled_size(host: Host, name: str) -> int:
@@ -264,15 +182,6 @@ def compiled_size(host: Host, name: str) -> int:
     folder = f"{paths.COMPILED}/{name}"
     found = (host.stat(f"{folder}/{policy}") for policy in host.names(folder))
     return sum(seen.st_size for seen in found if seen is not None)
-
-
-def _ingredients(host: Host) -> Iterator[object]:
-    program = shutil.which("apparmor_parser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    seen = os.stat(program) if program else None
-    yield (seen.st_size, seen.st_mtime_ns) if seen is not None else None
-    yield os.uname()[2:4]
-    for name in ("parser.conf", "features"):
-        yield host.read_if_there(f"/etc/apparmor/{name}")
 
 
 def _check_modes(host: Host, names: tuple[str, ...], *, trial: bool) -> None:

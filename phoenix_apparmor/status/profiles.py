@@ -6,7 +6,7 @@ from phoenix_apparmor import kernel, labels, paths
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, load, rules, ways_out
+from phoenix_apparmor.policy import compiled, files, load, rules, ways_out
 from phoenix_apparmor.policy.files import ProfileFile
 from phoenix_apparmor.status import report
 from phoenix_apparmor.status.report import Note, Profile
@@ -132,7 +132,7 @@ def compare(
             )
         ]
     try:
-        policy = files.compile_policy(host, file)
+        policy = compiled.policy_of(host, file)
     except PhoenixError as error:
         missing = not host.has_program("apparmor_parser")
         return ("unknown" if missing else "broken"), [Note(error.what, error.hint)]

@@ -106,7 +106,13 @@ def keep_packages(host: FakeHost) -> None:
 
 
 # Written by the commands themselves: logs of the fakes, locks, the copy of the assignments.
-NOISE = ("/fake", "/run", "/var/lib/phoenix-apparmor", "/sys/kernel/security")
+NOISE = (
+    "/fake",
+    "/run",
+    "/var/cache/phoenix-apparmor",
+    "/var/lib/phoenix-apparmor",
+    "/sys/kernel/security",
+)
 
 
 def run_fix(host: FakeHost, fix: str) -> None:

@@ -12,7 +12,7 @@ from phoenix_apparmor import labels, lastgood, variant
 from phoenix_apparmor.assignments import lookup, parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import variants
+from phoenix_apparmor.policy import files
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
 
@@ -448,4 +448,4 @@ def test_the_text_of_a_variant() -> None:
 
 def test_a_longer_name_is_another_profile() -> None:
     assert variant.text_of(b"profile lxc-xy {\n}\n", "lxc-x", "n", [], trial=False) is None
-    assert variants.NAME_SAFE.fullmatch("lxc-a+b") is None
+    assert files.NAME_SAFE.fullmatch("lxc-a+b") is None

@@ -1,0 +1,179 @@
+"""Compiled policies: what apparmor_parser makes of a profile's file, and what is kept of it.
+
+One of our profiles takes the parser up to some seconds, and status, doctor and the metrics ask each
+time whether the kernel runs what the file says. So a policy is kept in /var/cache/phoenix-apparmor,
+by all that goes into it: the text with everything that it includes, the parser, the kernel. (The
+parser's own cache goes by times, and dpkg gives files those of their build.)
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import paths
+from phoenix_apparmor.errors import PhoenixError, from_os_error
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files, policytext
+from phoenix_apparmor.policy.files import ProfileFile
+
+# Neither the kernel nor the parser's cache is touched; the policy goes to standard output.
+TO_OUTPUT = "-QTKS"
+# The same, and it is written into the parser's cache: for apparmor.service at the next boot.
+TO_OUTPUT_AND_CACHE = "-QTWS"
+_HEX_DIGITS = 32
+# The word by itself, not as a part of a path.
+_SAYS_INCLUDE = re.compile(r"(?<![\w/.-])include(?![\w/.-])")
+_ABI = re.compile(r'^[ \t]*abi[ \t]+(?:<([^>\n]+)>|"?([^"\s,]+)"?)[ \t]*,', re.MULTILINE)
+
+
+class Policy(NamedTuple):
+    """A binary policy, just as it would be loaded, and the path where it is kept; "": nowhere."""
+
+    data: bytes
+    path: str = ""
+
+
+def policy_of(host: Host, file: ProfileFile) -> bytes:
+    """The binary policy of a file, kept or compiled. Raises PhoenixError."""
+    return (kept(host, file) or compile_file(host, file)).data
+
+
+def compile_file(
+    host: Host, file: ProfileFile, how: str = TO_OUTPUT, timeout: float = files.PARSER_SECONDS
+) -> Policy:
+    """What the parser makes of a file now, kept where that is possible. Raises PhoenixError.
+
+    For anyone but root, or on a full disk, it is compiled anew each time.
+    """
+    key = _key(host, file)
+    ran = host.run([*files.parser(host), how, host.path(file.path)], timeout=timeout)
+    files.check_parser(file, ran.status, ran.err)
+    # what was edited meanwhile may be in it or not
+    path = ""
+    if key is not None and key == _key(host, file) and files.NAME_SAFE.fullmatch(file.name):
+        try:
+            path = _keep(host, file.name, key, ran.out)
+        except (PhoenixError, OSError):
+            path = ""
+    return Policy(ran.out, path)
+
+
+def compiles(host: Host, file: ProfileFile) -> bool:
+    """Whether a file compiles; without a parser nobody can say that it does not."""
+    try:
+        policy_of(host, file)
+    except PhoenixError:
+        return not host.has_program("apparmor_parser")
+    return True
+
+
+def kept(host: Host, file: ProfileFile) -> Policy | None:
+    """The policy of a file as it is now, if it is kept: whole, and put there by root alone."""
+    key = _key(host, file)
+    if key is None:
+        return None
+    folder = f"{paths.COMPILED}/{file.name}"
+    try:
+        for leaf in host.names(folder):
+            path = f"{folder}/{leaf}"
+            if leaf.startswith(f"{key}.") and not host.distrust(path):
+                policy = host.read(path)
+                # A full disk or a crash may have cut it.
+                if leaf == _leaf(key, policy):
+                    return Policy(policy, path)
+    except OSError:
+        return None
+    return None
+
+
+def _key(host: Host, file: ProfileFile) -> str | None:
+    """A digest of all that goes into a file's policy; None where that cannot all be known."""
+    texts: dict[str, str] = {}
+
+    def read(name: str) -> str | None:
+        text = included(host, name)
+        texts[name] = "" if text is None else text
+        return text
+
+    try:
+        # as it is now, which the parser will read
+        text = host.read(file.path).decode("utf-8", "surrogateescape")
+        pieces = [*policytext.expand(text, file.path, read)]
+        for piece in pieces:
+            named = policytext.includes(piece.text)
+            # another way to include, or too deep: the parser may see more than we do
+            if (
+                len(_SAYS_INCLUDE.findall(piece.text)) != len(named)
+                or not {name for name in named if name != file.path} <= texts.keys()
+            ):
+                return None
+            for a, b in _ABI.findall(piece.text):
+                name = a or b
+                name = name if name.startswith("/") else f"{paths.APPARMOR_D}/{name}"
+                texts[name] = (host.read_if_there(name) or b"").decode("utf-8", "surrogateescape")
+        ingredients = repr((*_tools(host), file.path, text, sorted(texts.items())))
+    except (PhoenixError, OSError):
+        return None
+    return hashlib.sha256(ingredients.encode()).hexdigest()[:_HEX_DIGITS]
+
+
+def included(host: Host, name: str) -> str | None:
+    """Text of an included file, None if there is none; of a folder, the includes of what the
+    parser takes of it.
+
+    Raises PhoenixError where it cannot be read: without its denies a guard would hold less.
+    """
+    if not name.startswith("/"):
+        name = f"{paths.APPARMOR_D}/{name}"
+    try:
+        if os.path.isdir(host.path(name)):
+            listed = files.policy_files(host, name)
+            return "".join(f'include "{path}"\n' for path in listed)
+        text = host.read(name, files.BIGGEST_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {name}") from error
+    if len(text) > files.BIGGEST_FILE:
+        # What is behind would be missing in a guard.
+        raise PhoenixError(f"cannot read {name}: it is larger than 16 MiB.")
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _tools(host: Host) -> Iterator[object]:
+    program = shutil.which("apparmor_parser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    seen = os.stat(program) if program else None
+    yield (seen.st_size, seen.st_mtime_ns) if seen is not None else None
+    yield os.uname()[2:4]
+    for name in ("parser.conf", "features"):
+        yield host.read_if_there(f"/etc/apparmor/{name}")
+
+
+def _keep(host: Host, name: str, key: str, policy: bytes) -> str:
+    """Keeps a policy instead of older ones of that profile; its path. Raises PhoenixError."""
+    folder = f"{paths.COMPILED}/{name}"
+    for own in (paths.COMPILED, folder):
+        host.own_folder(own, 0o755)
+    path = f"{folder}/{_leaf(key, policy)}"
+    host.replace(path, policy, mode=0o600)
+    for old in host.names(folder):
+        if f"{folder}/{old}" != path:
+            _remove(host.path(f"{folder}/{old}"))
+    return path
+
+
+def _leaf(key: str, policy: bytes) -> str:
+    return f"{key}.{hashlib.sha256(policy).hexdigest()[:_HEX_DIGITS]}"
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return  # another one has kept a newer one
