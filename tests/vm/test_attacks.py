@@ -34,12 +34,10 @@ from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import EMULATED
 
-# PHOENIX_TEST_COLUMNS=all tries those that are only compared with as well, before a release.
-TRIED = [
-    column
-    for column in ALL
-    if column not in COMPARED or os.environ.get("PHOENIX_TEST_COLUMNS") == "all"
-]
+OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
+# What depends on our package; the others are as they were measured, if the attacks and the kernel
+# still are the same. (PHOENIX_TEST_COLUMNS=all: all of them, also those only to compare with.)
+DEPENDENT = (*OURS, ALONE_BASE, ALONE)
 # A suite needs a measured-SUITE.tsv, and its release in table.RELEASE.
 ONLY_SUITES = EMULATED
 
@@ -145,7 +143,6 @@ def left(suite: str, profile: str | None, *, unprivileged: bool, trial: bool) ->
 
 
 Measured = dict[str, dict[str, str]]
-OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
 # Settings of the host's kernel that rows aim at.
 HOST = """\
 cd /proc/sys/kernel
@@ -187,7 +184,12 @@ def measured(vm: Machine) -> Measured:
     push(vm)
     assign(vm, (*OURS, ALONE_BASE, ALONE))
     found = table.load(vm.suite)
-    for column in TRIED:
+    of = table.of(vm.sh("uname -rv").stdout.strip())
+    every = os.environ.get("PHOENIX_TEST_COLUMNS") == "all"
+    known = table.measured_of(vm.suite) == of
+    for column in ALL:
+        if not every and column not in DEPENDENT and (known or column in COMPARED):
+            continue
         before = vm.sh(HOST).stdout
         found[column.key] = attack(vm, column)
         after = vm.sh(HOST).stdout
@@ -195,7 +197,9 @@ def measured(vm: Machine) -> Measured:
             assert after == before, f"{column.key} changed the host"
         vm.sh(FORGET, check=False)
     # To keep: cp this to tests/vm/attacks, then python3 -m tests.vm.attacks.table
-    (cache.folder() / table.path(vm.suite).name).write_text(table.dump(found))
+    (cache.folder() / table.path(vm.suite).name).write_text(
+        table.dump(found, of if every or known else "")
+    )
     return found
 
 
@@ -233,16 +237,16 @@ def test_never_weaker_than_what_it_replaces(measured: Measured, ours: str, their
 
 def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
     """Under some other confinement or none it does harm, or it is known why it cannot."""
-    others = [measured[column.key] for column in TRIED if column not in OURS]
+    others = [measured[column.key] for column in ALL if column not in (*OURS, *COMPARED)]
     never = {name for name in row_names() if all(column[name] != "H" for column in others)}
     assert never - RACES == set(NOWHERE) | set(NOWHERE_ON[vm.suite])
 
 
 def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> None:
     shown = table.load(vm.suite)
-    for column in TRIED:
+    for column in ALL:
         for name, letter in measured[column.key].items():
             if shown[column.key].get(name) != letter:
                 print(f"{column.key} {name}: {letter}, shown {shown[column.key].get(name)}")
-    ours = [column.key for column in (*OURS, ALONE_BASE, ALONE)]
+    ours = [column.key for column in DEPENDENT]
     assert {key: shown[key] for key in ours} == {key: measured[key] for key in ours}

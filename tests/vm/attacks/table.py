@@ -4,7 +4,7 @@
                                                     ships, and the README's summary
 
 measured-SUITE.tsv: a line a row, its name and a letter a column: H harm, - stopped, . n/a,
-? not measured yet on that suite.
+? not measured yet on that suite. The first line says of which attacks and which kernel it is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.vm.harness import cache
+
 from .columns import ALL, ALONE, ALONE_BASE, BARE, COLUMNS, TRIALS, Column
-from .program import SETTINGS, row_names, without
+from .program import SETTINGS, SOURCES, row_names, without
 
 HERE = Path(__file__).parent
 TREE = HERE.parents[2]
@@ -23,6 +25,7 @@ MATRIX = TREE / "debian/doc/attacks.md"
 # What tests.bench.chains printed: suite, column, steps tried, worked, states, kinds found.
 SEARCHED = HERE / "searched.tsv"
 MARK = "<!-- {} of what tests.vm.attacks.table writes -->\n"
+COMMENT = "# of "
 LETTERS = {"harm": "H", "stopped": "-", "n/a": "."}
 # The kernels of Proxmox VE 9.1, and of Debian 13 and 12.
 RELEASE = {"trixie-6.17": "6.17", "trixie": "6.12", "bookworm": "6.1"}
@@ -36,9 +39,21 @@ def path(suite: str) -> Path:
     return HERE / f"measured-{suite}.tsv"
 
 
-def dump(measured: Measured) -> str:
+def of(kernel: str) -> str:
+    """What a measurement depends on beside our package: the attacks, the columns, the kernel."""
+    return f"{cache.digest(SOURCES, HERE / 'columns.py')} {kernel}"
+
+
+def measured_of(suite: str) -> str:
+    """The same, of all columns of measured-SUITE.tsv; "" where they are not of one."""
+    first = path(suite).read_text().partition("\n")[0]
+    return first.removeprefix(COMMENT) if first.startswith(COMMENT) else ""
+
+
+def dump(measured: Measured, measured_of: str) -> str:
     """The text of measured-SUITE.tsv."""
-    head = "row\t" + "\t".join(column.key for column in ALL)
+    comment = f"{COMMENT}{measured_of}\n" if measured_of else ""
+    head = comment + "row\t" + "\t".join(column.key for column in ALL)
     lines = [
         name + "\t" + "\t".join(measured[column.key][name] for column in ALL)
         for name in row_names()
@@ -48,7 +63,8 @@ def dump(measured: Measured) -> str:
 
 def load(suite: str) -> dict[str, dict[str, str]]:
     """What measured-SUITE.tsv says; ? for what it does not have."""
-    head, *lines = path(suite).read_text().splitlines()
+    text = path(suite).read_text().splitlines()
+    head, *lines = (line for line in text if not line.startswith(COMMENT))
     keys = head.split("\t")[1:]
     names = row_names()
     found = {column.key: dict.fromkeys(names, "?") for column in ALL}
