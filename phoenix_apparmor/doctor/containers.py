@@ -1,8 +1,6 @@
 """Checks of what the containers' configurations say about their profile, and what they run."""
 
-import os
 import re
-import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -243,10 +241,7 @@ def unread(host: Host) -> Iterator[Finding]:
 
 
 def lost(host: Host) -> Iterator[Finding]:
-    """Indented lines: Proxmox warns of them and loses them at its next rewrite of the file.
-
-    And devices that it refuses.
-    """
+    """Indented lines: Proxmox warns of them and loses them at its next rewrite of the file."""
     found: dict[str, list[Conf]] = {}
     for conf in reading.confs(host):
         for line in pveconf.lost_lines(conf.main):
@@ -270,31 +265,6 @@ def lost(host: Host) -> Iterator[Finding]:
             else f"take the blanks before it away if it is meant, else the line: {confs[0].path}",
             ctids=ctids,
         )
-    yield from _bad_devices(host)
-
-
-def _bad_devices(host: Host) -> Iterator[Finding]:
-    """devN options that Proxmox refuses at each start."""
-    for conf in reading.confs(host):
-        for device in pveconf.bad_devices(conf.main):
-            key = f"dev{device.number}"
-            value = conf.option(key)
-            whole = os.path.normpath(f"/dev/{device.path}")
-            is_node = not device.path.startswith("/") and host.exists(whole)
-            options = "".join(f",{name}={word}" for name, word in device.options)
-            yield Finding(
-                "error",
-                f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…",
-                f"{conf.path}: {key}: {value}",
-                fix=shlex.join(["pct", "set", conf.ctid, f"--{key}", whole + options])
-                if is_node
-                else "",
-                advice=""
-                if is_node
-                else f"name the node by its whole path in {key}, or remove "
-                f"the option: pct set {conf.ctid} --delete {key}",
-                ctids=(conf.ctid,),
-            )
 
 
 def hidden(host: Host) -> Iterator[Finding]:

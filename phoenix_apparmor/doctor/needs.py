@@ -8,6 +8,7 @@ optional, the scripts of its hooks, the seccomp policy and the included files.
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -72,6 +73,31 @@ def missing(host: Host) -> Iterator[Finding]:
             advice=f"put it right on the host, or: {remedies.replace('CTID', ctids[0])}",
             ctids=ctids,
         )
+    yield from _bad_devices(host)
+
+
+def _bad_devices(host: Host) -> Iterator[Finding]:
+    """devN options that Proxmox refuses at each start."""
+    for conf in reading.confs(host):
+        for device in pveconf.bad_devices(conf.main):
+            key = f"dev{device.number}"
+            value = conf.option(key)
+            whole = os.path.normpath(f"/dev/{device.path}")
+            is_node = not device.path.startswith("/") and host.exists(whole)
+            options = "".join(f",{name}={word}" for name, word in device.options)
+            yield Finding(
+                "error",
+                f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…",
+                f"{conf.path}: {key}: {value}",
+                fix=shlex.join(["pct", "set", conf.ctid, f"--{key}", whole + options])
+                if is_node
+                else "",
+                advice=""
+                if is_node
+                else f"name the node by its whole path in {key}, or remove "
+                f"the option: pct set {conf.ctid} --delete {key}",
+                ctids=(conf.ctid,),
+            )
 
 
 def _may_make(conf: Conf) -> bool:
@@ -104,7 +130,7 @@ def _devices(host: Host, conf: Conf) -> Iterator[Need]:
         key = f"dev{device.number}"
         line, remedy = f"{key}: {conf.option(key)}", f"pct set CTID --delete {key}"
         if device in bad:
-            continue  # told by another check
+            continue  # told by _bad_devices, with a fix
         for name, word in device.options:
             if not re.fullmatch(OPTIONS.get(name, "(?!)"), word):
                 yield Need(f"Proxmox takes no {name}={word} in {key}", line, f"correct {key}")

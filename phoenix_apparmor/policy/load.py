@@ -112,26 +112,22 @@ def load(host: Host, file: ProfileFile, *, timeout: float = files.PARSER_SECONDS
     files the time of their build. So plain apparmor_parser -r, or systemctl reload apparmor,
     loads the text of before the upgrade (tests/vm/test_hash.py).
     """
-    command = [*files.parser(host), "-r", "-T", "-W", host.path(file.path)]
-    ran = host.run(command, timeout=timeout)
-    files.check_parser(file, ran.status, ran.err)
-    if kernel.mode_of(kernel.listing(host) or b"", file.name) is None:
-        raise PhoenixError(
-            f"apparmor_parser loaded {file.path}, but the kernel has no profile {file.name}.",
-            hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
-        )
+    _load(host, file, ("-r", "-T", "-W"), file.path, timeout)
 
 
 def load_compiled(
     host: Host, file: ProfileFile, policy: str, *, timeout: float = files.PARSER_SECONDS
 ) -> None:
     """Loads a kept policy (its path), and looks whether the kernel has it. Raises PhoenixError."""
-    command = [*files.parser(host), "-B", "-r", host.path(policy)]
-    ran = host.run(command, timeout=timeout)
+    _load(host, file, ("-B", "-r"), policy, timeout)
+
+
+def _load(host: Host, file: ProfileFile, how: tuple[str, ...], path: str, timeout: float) -> None:
+    ran = host.run([*files.parser(host), *how, host.path(path)], timeout=timeout)
     files.check_parser(file, ran.status, ran.err)
-    if kernel.mode_of(kernel.profile_list(host) or b"", file.name) is None:
+    if kernel.mode_of(kernel.listing(host) or b"", file.name) is None:
         raise PhoenixError(
-            f"apparmor_parser loaded {policy}, but the kernel has no profile {file.name}.",
+            f"apparmor_parser loaded {path}, but the kernel has no profile {file.name}.",
             hint=f"Try it by hand: apparmor_parser -r -T {file.path}",
         )
 

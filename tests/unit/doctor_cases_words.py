@@ -538,13 +538,13 @@ CASES = {
     ),
     "a device without its folder": Case(
         instead(f"dev5: nvidiactl,mode=0666\nlxc.apparmor.profile: {BASE}\n"),
-        "lost-lines",
+        "needs",
         "error",
         ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666"),
     ),
     "a device that nobody knows": Case(
         instead(f"dev5: /nvidia/ctl\nlxc.apparmor.profile: {BASE}\n"),
-        "lost-lines",
+        "needs",
         "error",
         ("CT 950 cannot start", "pct set 950 --delete dev5"),
         has_fix=False,

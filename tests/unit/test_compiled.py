@@ -1,6 +1,5 @@
 """Compiled policies that are kept: used again only for just the same, and only if root's."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,13 @@ BODY = f"  include <abstractions/part>\n  include if exists <local/{BASE}>"
 
 
 @pytest.fixture
-def real(host: FakeHost) -> Host:
+def real(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Host:
     host.write("/etc/apparmor.d/abstractions/part", "include <tunables/deeper>\n/a r,\n")
     host.write("/etc/apparmor.d/tunables/deeper", "@{X}=/x\n")
     host.write("/etc/apparmor.d/abi/3.0", "query {}\n")
     host.profile(BASE, BODY)
-    os.environ["PATH"] = host.environment["PATH"]
+    monkeypatch.setenv("PATH", host.environment["PATH"])
     return Host(str(host.root))
-
-
-@pytest.fixture(autouse=True)
-def path_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.environ["PATH"])
 
 
 def file_of(real: Host) -> ProfileFile:
@@ -81,13 +75,15 @@ def test_whatever_goes_into_it_is_another(
     the_kept(host)  # and the old one is gone
 
 
-def test_another_parser_is_another(host: FakeHost, real: Host) -> None:
+def test_another_parser_is_another(
+    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert compiles_anew(host, real) and not compiles_anew(host, real)
     program = host.path("/newer/apparmor_parser")
     program.parent.mkdir()
     program.write_bytes((Path(__file__).parent / "fake/apparmor_parser").read_bytes())
     program.chmod(0o755)
-    os.environ["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", f"{program.parent}:{host.environment['PATH']}")
     assert compiles_anew(host, real)
 
 
