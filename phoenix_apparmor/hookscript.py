@@ -84,7 +84,7 @@ def _unit(arguments: list[str]) -> int:
     if step == "post-stop":
         return _guarded(host, ctid, _release)
     if step == "post-start":
-        from phoenix_apparmor.start import UNCONFINED
+        from phoenix_apparmor.init_process import UNCONFINED
 
         begun = _has_begun(host, ctid)
         status = _guarded(host, ctid, _verify_unit)
@@ -246,14 +246,14 @@ def _tell_pct(host: Host, ctid: str, error: PhoenixError) -> None:
 
 
 def _verify(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.start import verify
+    from phoenix_apparmor.init_process import verify
 
     verify(host, ctid)
     return 0
 
 
 def _verify_unit(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.start import INIT_SECONDS, verify
+    from phoenix_apparmor.init_process import INIT_SECONDS, verify
 
     verify(host, ctid, wait=INIT_SECONDS)
     return 0

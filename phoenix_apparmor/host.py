@@ -1,7 +1,7 @@
 """One host: every path below one root, every external command, the log.
 
-Nothing else in this package opens a file or starts a program. The start of a container
-is a hot path, so what a quiet start does not use is imported where it is used.
+The start of a container is a hot path, so what a quiet start does not use is in modules of its
+own: programs in commands, the log in journal, files that are too long to hold in logfiles.
 """
 
 import errno
@@ -9,11 +9,11 @@ import os
 import stat
 import sys
 
-from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
+from phoenix_apparmor.errors import PhoenixError, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from phoenix_apparmor.commands import Ran, Stream
 
@@ -113,7 +113,7 @@ class Host:
         """As read, and what the file that was read looks like."""
         path = self.path(name)
         try:
-            fd, seen = _open_regular(path)
+            fd, seen = open_regular(path)
             try:
                 if limit is None and seen.st_size > BIGGEST:
                     raise OSError(errno.EINVAL, TOO_BIG)
@@ -131,28 +131,6 @@ class Host:
             error.filename = path
             raise
         return b"".join(parts), seen
-
-    def read_end(self, name: str, most: int) -> bytes:
-        """The last bytes of a regular file, however long it is. Raises OSError as read does."""
-        fd, seen = _open_regular(self.path(name))
-        try:
-            return os.pread(fd, most, max(0, seen.st_size - most))
-        finally:
-            os.close(fd)
-
-    def lines(self, name: str) -> "Iterator[bytes]":
-        """The lines of a file that may be too long to hold; one without end comes in pieces.
-
-        Raises OSError as read does: a FIFO is no wait.
-        """
-        fd, seen = _open_regular(self.path(name))
-        with open(fd, "rb") as file:
-            for begin, end in _written(fd, seen):
-                file.seek(begin)
-                left = end - begin
-                while left > 0 and (line := file.readline(min(left, 1 << 20))):
-                    left -= len(line)
-                    yield line
 
     def read_if_there(self, name: str) -> bytes | None:
         """The bytes of a file, None if there is none."""
@@ -352,38 +330,15 @@ class Host:
     def journal_all(
         self, priority: int, entries: "Iterable[tuple[str, str | None, str | None]]"
     ) -> None:
-        """A line each of (message, CTID, profile).
-
-        The journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL); /dev/log where
-        there is no journald. A log that cannot be written stops nothing.
-        """
+        """A line each of (message, CTID, profile); see journal.send."""
         try:
-            import socket
-        except ImportError:
+            from phoenix_apparmor import journal
+        except (ImportError, OSError):
             return  # Python takes EIO for "no such module"
-
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(1)
-            for message, ctid, profile in entries:
-                text = one_line(message)
-                fields = [f"PRIORITY={priority}", "SYSLOG_IDENTIFIER=phoenix-apparmor"]
-                fields.append(f"MESSAGE={text}")
-                if ctid is not None:
-                    fields.append(f"PHOENIX_CTID={one_line(ctid)}")
-                if profile is not None:
-                    fields.append(f"PHOENIX_PROFILE={one_line(profile)}")
-                native = "\n".join(fields) + "\n"
-                # facility daemon (3)
-                classic = f"<{3 << 3 | priority}>phoenix-apparmor[{os.getpid()}]: {text}"
-                for name, data in (("/run/systemd/journal/socket", native), ("/dev/log", classic)):
-                    try:
-                        channel.sendto(data.encode("utf-8", "backslashreplace"), self.path(name))
-                    except OSError:
-                        continue
-                    break
+        journal.send(self, priority, entries)
 
 
-def _open_regular(path: str) -> tuple[int, os.stat_result]:
+def open_regular(path: str) -> tuple[int, os.stat_result]:
     """A descriptor of a regular file, never waiting for one that is none. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -394,23 +349,6 @@ def _open_regular(path: str) -> tuple[int, os.stat_result]:
         os.close(fd)
         raise
     return fd, seen
-
-
-def _written(fd: int, seen: os.stat_result) -> "Iterator[tuple[int, int]]":
-    """(begin, end) of what is not a hole: a file may say that it has 50 GB, and have none."""
-    if seen.st_blocks * 512 >= seen.st_size:
-        yield 0, sys.maxsize  # also what is written while it is read
-        return
-    end = 0
-    while end < seen.st_size:
-        try:
-            begin = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return  # a hole up to the end
-            raise
-        end = os.lseek(fd, begin, os.SEEK_HOLE)
-        yield begin, end
 
 
 def _unlink(path: str) -> None:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.init_process import init_pid
 from phoenix_apparmor.policy import policytext
-from phoenix_apparmor.start import init_pid
 from phoenix_apparmor.suggest.rootfs import Root
 
 # Profiles in a container are few; names beyond that were made up.

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from phoenix_apparmor import logfiles
 from phoenix_apparmor.denials.message import Denial, Loss, Losses, parse, tells_of_loss
 from phoenix_apparmor.denials.processes import boot_time, is_this_machine
 from phoenix_apparmor.denials.sender import Senders
@@ -231,7 +232,7 @@ def _audit_logs(host: Host, since: float) -> list[str]:
 
 
 def _audit_log(name: str, host: Host, since: float, wanted: str) -> Iterator[Event | None]:
-    lines = host.lines(name)
+    lines = logfiles.lines(host, name)
     line = next(lines, b"")
     yield None
     while line:

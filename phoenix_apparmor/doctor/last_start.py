@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import containers
+from phoenix_apparmor import containers, logfiles
 from phoenix_apparmor.doctor import messages
 from phoenix_apparmor.doctor.finding import Check, Diagnosis, Finding, Result
 from phoenix_apparmor.errors import PhoenixError
@@ -164,7 +164,7 @@ def _journal(host: Host, command: list[str], *, last: int) -> Source:
 
 def _tail(host: Host, name: str) -> tuple[str, ...]:
     try:
-        return _lines(host.read_end(name, MOST_BYTES))
+        return _lines(logfiles.end(host, name, MOST_BYTES))
     except OSError:
         return ()
 
@@ -196,7 +196,7 @@ def _last_task(host: Host, ctid: str) -> tuple[str, str]:
 
 def _index(host: Host, name: str) -> list[str]:
     try:
-        text = host.read_end(name, MOST_INDEX)
+        text = logfiles.end(host, name, MOST_INDEX)
     except OSError:
         return []
     return text.decode("utf-8", "replace").split("\n")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from phoenix_apparmor import containers, ctconf, kernel, labels, lxcconf, paths, start, trial
+from phoenix_apparmor import containers, ctconf, init_process, kernel, labels, lxcconf, paths, trial
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
@@ -163,7 +163,7 @@ class _Inits:
             return None, None, "lxc-info did not answer for others, so it was not asked."
         begin = time.monotonic()
         try:
-            pid = start.init_pid(self.host, ctid, timeout=max(1.0, self._left / 2))
+            pid = init_process.init_pid(self.host, ctid, timeout=max(1.0, self._left / 2))
         except PhoenixError as error:
             self._left -= time.monotonic() - begin
             return None, None, error.what
@@ -189,7 +189,7 @@ def _here(
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", unknown),)
     if verdict == "ok" and assignment is not None and pid is not None and label is not None:
-        missing = start.shortfall(host, ctid, assignment, pid, label)
+        missing = init_process.shortfall(host, ctid, assignment, pid, label)
         if missing is not None:
             verdict = "restart pending"
             notes += (Note(f"it {missing.what}.", f"Restart it: pct reboot {ctid}"),)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, kernel, labels, paths, pveconf, start
+from phoenix_apparmor import containers, ctconf, init_process, kernel, labels, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -107,7 +107,7 @@ def gpu_lines(conf: Conf) -> Iterator[str]:
 
 def _pid(host: Host, ctid: str) -> int | None:
     try:
-        return start.init_pid(host, ctid)
+        return init_process.init_pid(host, ctid)
     except PhoenixError:
         return None
 

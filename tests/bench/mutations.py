@@ -43,7 +43,8 @@ BY_HAND_NAME = "by hand"
 MOST_TESTS = float(os.environ.get("SECONDS", "20"))
 
 MODULES = (
-    "hookscript", "settled", "start", "policy/load", "kernel", "lastgood", "assignments/lookup",
+    "hookscript", "settled", "start", "init_process", "policy/load", "kernel", "lastgood",
+    "assignments/lookup",
     "assignments/parse", "lxcconf", "ctconf", "package/attaching", "package/maintscript",
 )  # fmt: skip
 # Of other modules only what is listed by hand is tried. No start comes to what these test:

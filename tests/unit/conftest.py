@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.names import BASE
+from phoenix_apparmor import paths
+from phoenix_apparmor.host import Host
+from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import NAMES, Cluster, well
-from tests.unit.fakehost import FakeHost, Journal
+from tests.unit.fakehost import MARKERS, FakeHost, Journal
 from tests.unit.status_host import mixed_host, quiet_host
 
 
@@ -47,6 +49,18 @@ def base(host: FakeHost) -> FakeHost:
     """CT 952 under the base profile, and another one that is loaded."""
     host.confined("952", BASE, "lxc-other")
     return host
+
+
+@pytest.fixture
+def real(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """CT 952 under the docker profile, in this process: parts of a start are called."""
+    for key, value in host.environment.items():
+        monkeypatch.setenv(key, value)
+    host.confined("952", BASE, DOCKER)
+    host.profile(DOCKER, before=MARKERS)
+    host.write(paths.SECCOMP, "2\n")
+    host.assign(c952=DOCKER)
+    return Host(str(host.root))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,9 @@ REPO = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 PROGRAMS = Path(__file__).parent / "fake"
 
+# What a profile that asks for both has in its head.
+MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
+
 PVE_GENERATED = b"""lxc.arch = amd64
 lxc.include = /usr/share/lxc/config/debian.common.conf
 lxc.idmap = u 0 100000 65536

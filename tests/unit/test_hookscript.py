@@ -181,7 +181,9 @@ def hanging(host: FakeHost, name: str, change: str) -> str:
     place = f"from phoenix_apparmor.hookscript import {'main' if name == 'hookscript' else 'unit'}"
     assert place in text
     script = host.write(f"/fake/{name}-hangs", text.replace(
-        place, f"import time\nfrom phoenix_apparmor import hookscript, start\n{place}\n{change}"
+        place,
+        "import time\nfrom phoenix_apparmor import hookscript, init_process\n"
+        f"{place}\n{change}",
     ))  # fmt: skip
     script.chmod(0o755)
     return str(script)
@@ -203,7 +205,7 @@ def test_a_look_after_the_start_that_hangs_stops_no_container(
     host: FakeHost, journal: Journal
 ) -> None:
     host.confined("952", BASE)
-    change = "hookscript.AFTER_SECONDS = 1\nstart.verify = lambda *_, **__: time.sleep(60)\n"
+    change = "hookscript.AFTER_SECONDS = 1\ninit_process.verify = lambda *_, **__: time.sleep(60)\n"
     begin = time.monotonic()
     done = host.run(hanging(host, "unit", change), "post-start", "952",
                     PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip

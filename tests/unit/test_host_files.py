@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from phoenix_apparmor import paths
+from phoenix_apparmor import logfiles, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.host import Host
 from tests.names import BASE
@@ -209,8 +209,8 @@ def test_a_read_with_a_limit_of_its_own_gives_one_byte_more(base: FakeHost) -> N
     base.write("/x", b"abc")
     assert host.read("/x", 1) == b"ab"
     assert host.read("/x") == b"abc"
-    assert host.read_end("/x", 2) == b"bc"
-    assert host.read_end("/x", 9) == b"abc"
+    assert logfiles.end(host, "/x", 2) == b"bc"
+    assert logfiles.end(host, "/x", 9) == b"abc"
 
 
 def test_the_holes_of_a_file_are_not_read(base: FakeHost) -> None:
@@ -220,6 +220,6 @@ def test_the_holes_of_a_file_are_not_read(base: FakeHost) -> None:
         file.seek(100 << 30)
         file.write(b"\nsecond\n")
     begin = time.monotonic()
-    lines = [line.strip(b"\0\n") for line in Host(str(base.root)).lines("/log")]
+    lines = [line.strip(b"\0\n") for line in logfiles.lines(Host(str(base.root)), "/log")]
     assert [line for line in lines if line] == [b"first", b"second"]
     assert time.monotonic() - begin < 10

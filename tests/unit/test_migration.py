@@ -10,12 +10,11 @@ import pytest
 from phoenix_apparmor import paths
 from tests.names import BASE, DOCKER
 from tests.unit.cluster_host import LABEL, NAMES, Cluster
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 from tests.unit.golden import assert_golden
 from tests.unit.status_host import validated
 
 GPU = "dev0: /dev/nvidia0\ndev1: path=/dev/nvidiactl,mode=0666\n"
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 
 
 @pytest.fixture(scope="module")

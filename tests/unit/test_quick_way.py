@@ -17,14 +17,13 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.settled import is_settled
 from tests.names import BASE, DOCKER, JSON
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 
 CT = "952"
 COPY = "/var/lib/phoenix-apparmor/assignments"
 CONF = f"/etc/pve/lxc/{CT}.conf"
 RUNTIME = f"/var/lib/lxc/{CT}/config"
 FILE = f"/etc/apparmor.d/{DOCKER}"
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 
 State = Callable[[FakeHost], None]
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 NAMESPACE = "/sys/kernel/security/apparmor/policy/namespaces/lxc-952_<-var-lib-lxc>"
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"

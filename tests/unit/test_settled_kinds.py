@@ -11,9 +11,8 @@ from phoenix_apparmor import lxcconf, paths, start
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.settled import is_settled
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 CONF, RUNTIME = paths.conf("952"), paths.runtime("952")
 UNPRIVILEGED = b"lxc.idmap = u 0 100000 65536\nlxc.apparmor.profile = x\n"
 PRIVILEGED = b"lxc.apparmor.profile = x\n"

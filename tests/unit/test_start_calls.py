@@ -1,205 +1,33 @@
-"""The parts of a start, each called by itself: what runs, what LXC read, what is released."""
+"""The parts of a start, each called by itself: who decides, what is edited, what is released."""
 
 import hashlib
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from phoenix_apparmor import kernel, locks, lxcconf, paths, start
+from phoenix_apparmor import init_process, kernel, locks, lxcconf, paths, start
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import load
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
-STACKED = f"{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined (enforce)"
-PLAIN = f"{DOCKER} (enforce)"
 RUNTIME, CONF = paths.runtime("952"), paths.conf("952")
-INCLUDE = b"lxc.include = /root/extra.conf\n"
-
-
-@pytest.fixture
-def real(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Host:
-    for key, value in host.environment.items():
-        monkeypatch.setenv(key, value)
-    host.confined("952", BASE, DOCKER)
-    host.profile(DOCKER, before=MARKERS)
-    host.write(paths.SECCOMP, "2\n")
-    host.assign(c952=DOCKER)
-    return Host(str(host.root))
-
-
-def runs(host: FakeHost, *, seccomp: int = 2, privileged: bool = False) -> None:
-    host.write("/proc/4242/status", f"Seccomp:\t{seccomp}\n")
-    host.write("/proc/4242/uid_map", "0 0 4294967295\n" if privileged else "0 100000 65536\n")
-
-
-def lxc_read(host: FakeHost, key: str, value: str) -> None:
-    host.write(f"/fake/lxc/952/{key}", value + "\n")
-
-
-def missing(real: Host, label: str = PLAIN, **more: Any) -> tuple[str, bool] | None:
-    found = start.shortfall(real, "952", Assignment(DOCKER, **more), 4242, label)
-    return None if found is None else (found.what, found.weaker)
 
 
 def test_times_bound_every_start() -> None:
     assert 60 <= start.PATIENCE["hookscript"] <= 600
     assert 15 <= start.PATIENCE["unit"] < 28, "TimeoutStartSec of the drop-in is 30 s"
-    assert 5 <= start.LXC_INFO_SECONDS <= 60
-    assert 5 <= start.INIT_SECONDS < 25
-    assert start.UNCONFINED == 3, "the unit's ExecStartPost stops at it"
+    assert 5 <= init_process.LXC_INFO_SECONDS <= 60
+    assert 5 <= init_process.INIT_SECONDS < 25
+    assert init_process.UNCONFINED == 3, "the unit's ExecStartPost stops at it"
 
 
-# -- what runs ----------------------------------------------------------------------------------
-
-
-def test_nothing_is_missing_where_all_is_as_assigned(host: FakeHost, real: Host) -> None:
-    runs(host)
-    assert missing(real, STACKED) is None
-    assert missing(real, policy_namespace=False) is None
-    assert (
-        start.shortfall(real, "952", Assignment("unconfined"), 4242, "lxc-952_</x> (enforce)")
-        is None
-    )
-
-
-def test_a_namespace_that_is_missing_is_a_lack_of_comfort(host: FakeHost, real: Host) -> None:
-    runs(host)
-    assert missing(real) == ("runs without its policy namespace", False)
-    host.profile(DOCKER)
-    assert missing(real) is None, "not asked for"
-    host.profile(DOCKER, before=MARKERS)
-    host.path(paths.NAMESPACES).rmdir()
-    assert missing(real) is None, "not possible here"
-
-
-def test_another_label_is_less(host: FakeHost, real: Host) -> None:
-    runs(host)
-    for label in ("unconfined", "lxc-x (enforce)", f"{DOCKER} (complain)"):
-        said = f'runs under "{label}", but {DOCKER} is assigned'
-        assert missing(real, label) == (said, True)
-
-
-def test_what_nobody_can_see_is_not_missing(host: FakeHost, real: Host) -> None:
-    """No uid_map: whether it is privileged is unknown."""
-    assert missing(real) is None
-    runs(host, privileged=True, seccomp=0)
-    host.path(f"{paths.APPARMOR_D}/{DOCKER}").unlink()
-    assert missing(real) is None, "what its profile asks for is said at the next start"
-
-
-def test_a_seccomp_policy_that_is_missing_is_less(host: FakeHost, real: Host) -> None:
-    runs(host, privileged=True, seccomp=0)
-    host.runtime("952", b"lxc.uts.name = x\n")
-    assert missing(real) == ("runs without a seccomp policy, which its profile asks for", True)
-    runs(host, privileged=True)
-    assert missing(real) is None, "LXC does not say which"
-    lxc_read(host, "lxc.seccomp.profile", paths.SECCOMP)
-    assert missing(real) is None
-    lxc_read(host, "lxc.seccomp.profile", "none")
-    assert missing(real) is None
-    lxc_read(host, "lxc.seccomp.profile", "/other")
-    said = f"runs under the seccomp policy /other, its profile asks for {paths.SECCOMP}"
-    assert missing(real) == (said, True)
-    host.runtime("952", b"lxc.seccomp.profile = /other\n")
-    assert missing(real) is None, "the admin's choice"
-    host.runtime("952", b"lxc.uts.name = x\n")
-    host.profile(DOCKER)
-    assert missing(real) is None, "not asked for"
-
-
-def test_nesting_by_an_included_file_is_less(host: FakeHost, real: Host) -> None:
-    runs(host)
-    lxc_read(host, "lxc.apparmor.allow_nesting", "1")
-    plain: dict[str, Any] = {"policy_namespace": False}
-    assert missing(real, **plain) is None, "nothing is included"
-    host.runtime("952", host.read(RUNTIME) + INCLUDE)
-    assert missing(real, **plain) == ("runs with allow_nesting, which an included file sets", True)
-    assert missing(real, STACKED) is None, "it has it from us"
-    lxc_read(host, "lxc.apparmor.allow_nesting", "0")
-    assert missing(real, **plain) is None
-    lxc_read(host, "lxc.apparmor.allow_nesting", "1")
-    host.runtime("952", host.read(RUNTIME) + b"lxc.apparmor.allow_nesting = 1\n")
-    assert missing(real, **plain) is None, "the admin's own line"
-
-
-def test_what_lxc_read(host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert start.read_by_lxc(real, "952", "lxc.x") is None
-    lxc_read(host, "lxc.x", "lxc.x = 1")
-    assert start.read_by_lxc(real, "952", "lxc.x") == "1"
-    lxc_read(host, "lxc.x", " 2 ")
-    assert start.read_by_lxc(real, "952", "lxc.x") == "2"
-    lxc_read(host, "lxc.x", "")
-    assert start.read_by_lxc(real, "952", "lxc.x") is None
-    fail = host.write("/fake/bin/lxc-info", "#!/bin/sh\necho 3\nexit 1\n")
-    fail.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fail.parent}:{host.environment['PATH']}")
-    assert start.read_by_lxc(real, "952", "lxc.x") is None
-    assert start.init_pid(real, "952") is None
-
-
-@pytest.mark.parametrize(
-    ("said", "pid"), [("77", 77), ("-1", None), ("", None), ("x", None), ("7 7", None)]
-)
-def test_the_pid_of_the_init(host: FakeHost, real: Host, said: str, pid: int | None) -> None:
-    host.write("/fake/pid/952", said + "\n")
-    assert start.init_pid(real, "952") == pid
-
-
-# -- after the start ----------------------------------------------------------------------------
-
-
-def test_verify_says_only_what_is_less(host: FakeHost, real: Host) -> None:
-    start.verify(real, "952")
-    start.verify(real, "953")
-    runs(host)
-    host.running("952", PLAIN)
-    start.verify(real, "952")
-    host.running("952", "unconfined")
-    start.verify(real, "953")
-    with pytest.raises(PhoenixError, match="runs under") as raised:
-        start.verify(real, "952")
-    assert raised.value.status == start.UNCONFINED
-    assert "pct start 952" in raised.value.hint and raised.value.ctid == "952"
-    host.running("952", "lxc-other (enforce)")
-    with pytest.raises(PhoenixError) as raised:
-        start.verify(real, "952")
-    assert raised.value.status == 1, "it is confined, by another profile"
-    host.json({"952": {"apparmor_profile": "x"}})
-    host.path(paths.COPY).unlink()
-    start.verify(real, "952")
-
-
-def test_verify_waits_for_the_init_as_long_as_it_may(
-    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    naps: list[float] = []
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=naps.append)
-    monkeypatch.setattr(start, "time", clock)
-    start.verify(real, "952")
-    assert naps == [], "at once"
-    begin = time.monotonic()
-    start.verify(real, "952", wait=2)
-    assert 0.5 < time.monotonic() - begin < 10
-    assert naps and naps == sorted(naps) and naps[-1] <= 1.0, "ever more seldom"
-    naps.clear()
-    # What is still lxc-start is no init yet; then it is.
-    host.running("952", "unconfined")
-    host.executes("/usr/bin/lxc-start")
-    clock.sleep = lambda _: host.executes("/usr/sbin/init")
-    with pytest.raises(PhoenixError, match="runs under"):
-        start.verify(real, "952", wait=20)
-    # Nor is one whose label is gone with it.
-    host.path("/proc/4242/attr/apparmor/current").unlink()
-    start.verify(real, "952")
+# -- after the stop -----------------------------------------------------------------------------
 
 
 def test_released_is_what_was_made_once_nothing_runs(host: FakeHost, real: Host) -> None:

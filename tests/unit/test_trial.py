@@ -14,9 +14,8 @@ from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import MARKERS, FakeHost
 
-MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"
 # Included by every profile of a fake host.

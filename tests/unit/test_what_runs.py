@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from phoenix_apparmor import lxcconf, paths, start
+from phoenix_apparmor import init_process, lxcconf, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from tests.names import BASE, DOCKER
@@ -72,10 +72,10 @@ def test_what_is_still_lxc_start_is_not_judged(unconfined: FakeHost) -> None:
     """Its label changes at the exec of init."""
     base = unconfined
     base.executes("/usr/bin/lxc-start")
-    start.verify(Host(str(base.root)), "952", wait=0.2)
+    init_process.verify(Host(str(base.root)), "952", wait=0.2)
     base.executes("/usr/lib/systemd/systemd")
     with pytest.raises(PhoenixError, match="unconfined"):
-        start.verify(Host(str(base.root)), "952", wait=0.2)
+        init_process.verify(Host(str(base.root)), "952", wait=0.2)
 
 
 def test_where_nobody_can_tell_what_it_executes_it_is_judged_at_the_end_of_the_wait(
@@ -88,12 +88,12 @@ def test_where_nobody_can_tell_what_it_executes_it_is_judged_at_the_end_of_the_w
     later = SimpleNamespace(
         monotonic=time.monotonic, sleep=lambda _: label.write_text(f"{BASE} (enforce)\n")
     )
-    monkeypatch.setattr(start, "time", later)
-    start.verify(Host(str(base.root)), "952", wait=0.2)
+    monkeypatch.setattr(init_process, "time", later)
+    init_process.verify(Host(str(base.root)), "952", wait=0.2)
     label.write_text("unconfined\n")
     later.sleep = time.sleep
     with pytest.raises(PhoenixError, match="unconfined"):
-        start.verify(Host(str(base.root)), "952", wait=0.2)
+        init_process.verify(Host(str(base.root)), "952", wait=0.2)
 
 
 @pytest.mark.parametrize("stacked", [False, True])

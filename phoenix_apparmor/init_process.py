@@ -1,0 +1,149 @@
+"""A container's init as it runs: is it confined as its container is assigned?
+
+Asked after each start (verify), and by status and doctor for what runs already (shortfall).
+"""
+
+import time
+from typing import NamedTuple
+
+from phoenix_apparmor import kernel, labels, lxcconf, paths
+from phoenix_apparmor.assignments import lookup
+from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.policy import files
+
+LXC_INFO_SECONDS = 30
+# How long a container's init may take to come under its label, after lxc-start was started.
+INIT_SECONDS = 15
+# Exit status where nothing at all confines a container that was started.
+UNCONFINED = 3
+
+
+def init_pid(host: Host, ctid: str, *, timeout: float = LXC_INFO_SECONDS) -> int | None:
+    """Process id of the container's init as the host sees it; None if it does not run."""
+    ran = host.run(["lxc-info", "-n", ctid, "-p", "-H"], timeout=timeout)
+    out = ran.out.strip()
+    return int(out) if ran.status == 0 and out.isdigit() else None
+
+
+class Shortfall(NamedTuple):
+    """In what a running container is not as a start would make it today.
+
+    weaker: whether it runs under less than is assigned, not only without a convenience.
+    """
+
+    what: str
+    weaker: bool
+
+
+def shortfall(
+    host: Host, ctid: str, assignment: Assignment, pid: int, label: str
+) -> Shortfall | None:
+    """Compares what runs with what is assigned; None: nothing is missing, as far as one sees.
+
+    The label of the init, its seccomp mode, and what LXC itself says that it read.
+    """
+    if not labels.fits(label, assignment, ctid):
+        return Shortfall(f'runs under "{label}", but {assignment.name} is assigned', weaker=True)
+    if assignment.profile is None:
+        return None
+    try:
+        file = files.find(host, assignment.profile)
+        runtime = host.read_if_there(paths.runtime(ctid)) or b""
+        possible = host.exists(paths.NAMESPACES)
+    except (PhoenixError, OSError):
+        file, runtime, possible = None, b"", False  # said by who prepares the next start
+    stacked = f"//&:{lxcconf.namespace_of(ctid)}:" in label
+    privileged = kernel.is_privileged(host, pid)
+    if not stacked and _has_nesting(host, ctid, runtime):
+        return Shortfall("runs with allow_nesting, which an included file sets", weaker=True)
+    if file is not None and privileged and file.seccomp:
+        return _without_seccomp(host, ctid, pid, runtime, file.seccomp)
+    namespace = file is not None and file.wants_namespace and assignment.policy_namespace
+    if namespace and possible and privileged is False and not stacked:
+        return Shortfall("runs without its policy namespace", weaker=False)
+    return None
+
+
+def _has_nesting(host: Host, ctid: str, runtime: bytes) -> bool:
+    """Whether LXC read allow_nesting in an included file."""
+    if not lxcconf.has_foreign_include(runtime):
+        return False
+    own = any(key == lxcconf.NESTING_KEY for key, _ in lxcconf.settings_of_others(runtime))
+    return not own and read_by_lxc(host, ctid, "lxc.apparmor.allow_nesting") == "1"
+
+
+def _without_seccomp(
+    host: Host, ctid: str, pid: int, runtime: bytes, wanted: str
+) -> Shortfall | None:
+    if lxcconf.has_seccomp(runtime):
+        return None  # the admin's choice
+    if kernel.seccomp_mode(host, pid) == 0:
+        return Shortfall("runs without a seccomp policy, which its profile asks for", weaker=True)
+    policy = read_by_lxc(host, ctid, "lxc.seccomp.profile")
+    if policy is None or not policy.startswith("/") or policy == wanted:
+        return None
+    return Shortfall(
+        f"runs under the seccomp policy {policy}, its profile asks for {wanted}",
+        weaker=True,
+    )
+
+
+def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
+    """What LXC read for a setting of a running container; None if it does not say.
+
+    lxc-info asks the container's monitor (LXC commands.c, get_running_config_item).
+    """
+    command = ["lxc-info", "-n", ctid, "-H", "-c", key]
+    try:
+        ran = host.run(command, timeout=LXC_INFO_SECONDS)
+    except PhoenixError:
+        return None
+    value = ran.out.decode("utf-8", "replace").strip().rpartition(" = ")[2]
+    return value if ran.status == 0 and value else None
+
+
+def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
+    """After the start: does the container run under what is assigned? PhoenixError if not.
+
+    wait: seconds to give its init to come (the unit's step begins right after lxc-start).
+    """
+    assignment, _ = lookup.assignment_of(host, ctid)
+    if assignment is None or not assignment.name:
+        return
+    init = _init(host, ctid, time.monotonic() + wait)
+    if init is None:
+        return
+    pid, label = init
+    found = shortfall(host, ctid, assignment, pid, label)
+    if found is not None and found.weaker:
+        raise PhoenixError(
+            f"{found.what}.",
+            hint=f"Stop it, then see: phoenix-apparmor doctor; pct start {ctid}",
+            ctid=ctid,
+            status=UNCONFINED if labels.is_weak(label) else 1,
+        )
+
+
+def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
+    """(pid, label) of the container's init; None if it is not there until then.
+
+    LXC changes the label at the exec of init: what is still lxc-start, under its own profile or
+    none, says nothing yet. Where it cannot be known what it executes, that is so until the end of
+    the wait, and then the label is judged: not to look would let anything run.
+    """
+    pause = 0.05
+    unsure: tuple[int, str] | None = None
+    while True:
+        pid = init_pid(host, ctid)
+        label = None if pid is None else kernel.label_of(host, pid)
+        if pid is not None and label is not None:
+            executes = kernel.runs(host, pid, "lxc-start")
+            if executes is False:
+                return pid, label
+            unsure = (pid, label) if executes is None else None
+        if time.monotonic() + pause >= until:
+            return unsure
+        time.sleep(pause)
+        pause = min(pause * 1.5, 1.0)
