@@ -1,4 +1,4 @@
-"""Files that may be too long to hold: line by line, or their end. Raises OSError as Host.read does."""
+"""Files too long to hold: line by line, or their end. Raises OSError as Host.read does."""
 
 import errno
 import os
