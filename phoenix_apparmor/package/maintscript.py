@@ -25,12 +25,12 @@ def main(arguments: Sequence[str], host: Host | None = None) -> int:
     """Runs the steps of one occasion; exit status 1 if one of them failed."""
     need_streams()
     steps = {"configure": CONFIGURE, "remove": REMOVE}[arguments[0]]
-    failed = 0
+    failed = False
     for step in steps:
         try:
             step(host or Host())
         except (PhoenixError, OSError, ImportError, ValueError) as error:
-            failed += 1
+            failed = True
             for line in as_error(error).lines():
                 _warn(line)
     forget_output()
@@ -102,9 +102,9 @@ def report_snapshots(host: Host) -> None:
         section = b""
         for line in lines[ctconf.main_section(lines) :]:
             section = ctconf.header_name(line) or section
-            key, colon, value = line.partition(b":")
+            key, _, value = line.partition(b":")
             ours = paths.is_our_hookscript(ctconf.as_text(value.strip(ctconf.BLANK)))
-            if colon and key == b"hookscript" and ours:
+            if key == b"hookscript" and ours:
                 names.append(ctconf.as_text(section))
         if names:
             listed = ", ".join(dict.fromkeys(names))

@@ -57,7 +57,7 @@ OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "--ass
 
 # Put at the end of the package's __init__.py: notes for each test which lines it runs.
 TRACER = """
-import os as _os, sys as _sys
+import _thread, os as _os, sys as _sys
 _tree = {tree!r}
 class _Lines:
     def __init__(self):
@@ -78,6 +78,13 @@ class _Lines:
 try:
     _lines = _Lines()
     _sys.settrace(_lines.call)
+    _begin = _thread.start_new_thread
+    def _traced(function, *more):
+        def run(*args, **named):
+            _sys.settrace(_lines.call)
+            return function(*args, **named)
+        return _begin(run, *more)
+    _thread.start_new_thread = _traced
     # The tests fork a process that has imported all.
     _os.register_at_fork(after_in_child=lambda: _lines.begin(open(_tree + "/current").read()))
 except OSError:

@@ -65,6 +65,7 @@ def test_times_of_the_hookscript(host: FakeHost, limits: list[tuple[str, float]]
 
 def test_times_of_the_unit(host: FakeHost, limits: list[tuple[str, float]]) -> None:
     """The drop-in has TimeoutStartSec=30s, which would stop a container that only takes long."""
+    host.running("952", f"{BASE} (enforce)")
     assert hookscript.unit(["pre-start", "952"]) == 0
     assert not changed(host)
     assert hookscript.unit(["post-start", "952"]) == 0

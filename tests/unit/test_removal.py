@@ -8,7 +8,7 @@ from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching, maintscript
-from tests.unit.fakehost import PYTHON, REPO, FakeHost
+from tests.unit.fakehost import PYTHON, REPO, Done, FakeHost
 
 OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
 NOBODY = 65534
@@ -27,6 +27,8 @@ def test_removal_remembers_before_its_first_step(
     with pytest.raises(KeyboardInterrupt):
         maintscript.detach_all(Host(str(base.root)))
     assert base.read("/var/lib/phoenix-apparmor/detached").count(b"local:snippets") == 2
+    folder = base.path("/var/lib/phoenix-apparmor")
+    assert folder.stat().st_mode & 0o777 == 0o755, "status may be run by anyone"
 
 
 def test_removal_stays_where_one_cannot_be_detached(
@@ -34,27 +36,43 @@ def test_removal_stays_where_one_cannot_be_detached(
 ) -> None:
     base.conf("952", OURS + "lock: backup\n")
     base.conf("953", OURS)
+    base.write("/var/lib/phoenix-apparmor/detached", "960 nfs:snippets/phoenix-apparmor.py\n")
     for key, value in base.environment.items():
         monkeypatch.setenv(key, value)
     with pytest.raises(PhoenixError, match="952"):
         maintscript.detach_all(Host(str(base.root)))
     assert (
         base.read("/var/lib/phoenix-apparmor/detached")
-        == b"953 local:snippets/phoenix-apparmor.py\n"
-    )
+        == b"953 local:snippets/phoenix-apparmor.py\n960 nfs:snippets/phoenix-apparmor.py\n"
+    ), "what an earlier removal took stays known"
 
 
 def test_removal_needs_nobody_who_reads_what_it_says(base: FakeHost) -> None:
     for ctid in ("952", "953"):
         base.conf(ctid, OURS)
+    assert removed(base, ">/dev/full").status == 0
+    assert b"hookscript" not in base.read(paths.conf("952")) + base.read(paths.conf("953"))
+
+
+def test_removal_without_standard_streams(base: FakeHost) -> None:
+    """The files that it opens first would get their numbers, and what it says would go there."""
+    for ctid in ("952", "953"):
+        base.conf(ctid, OURS)
+    assert removed(base, "<&- >&- 2>&-").status == 0
+    assert base.read(paths.conf("952")) == base.read(paths.conf("953")) == b""
+    record = base.read("/var/lib/phoenix-apparmor/detached")
+    assert record.count(b"\n") == record.count(b"local:snippets") == 2
+
+
+def removed(host: FakeHost, streams: str) -> Done:
+    """The removal, as prerm runs it, with its standard streams redirected."""
     text = (
         "import sys; from phoenix_apparmor.host import Host; "
         "from phoenix_apparmor.package.maintscript import main; "
         "sys.exit(main(['remove'], Host(sys.argv[1])))"
     )
-    command = f'exec {PYTHON} -c "{text}" {base.root} >/dev/full'
-    assert base.run("/bin/sh", "-c", command, PYTHONPATH=str(REPO)).status == 0
-    assert b"hookscript" not in base.read(paths.conf("952")) + base.read(paths.conf("953"))
+    command = f'exec {PYTHON} -c "{text}" {host.root} {streams}'
+    return host.run("/bin/sh", "-c", command, PYTHONPATH=str(REPO))
 
 
 def test_removal_names_the_snapshots_that_bring_the_hookscript_back(

@@ -57,6 +57,9 @@ def test_a_log_that_takes_nothing_decides_about_no_start(base: FakeHost, full: s
     assert start() == 0, "with a warning to tell"
     base.kernel({BASE: "complain"})
     assert start() == 1
+    unit = (base.hook_file("unit"), "pre-start", "no CTID")
+    done = base.run("/bin/sh", "-c", command, "sh", *unit, PHOENIX_APPARMOR_ROOT=str(base.root))
+    assert done.status == 1, "not 120, as Python has it"
 
 
 @pytest.mark.parametrize("option", ["--version", "--help", "status --help"])

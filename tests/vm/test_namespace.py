@@ -25,6 +25,10 @@ ALL = (
 ATTACKER, OTHER, THIRD = 420, 421, 422
 # No file has it.
 MADE_UP = "lxc-made-up"
+# As LXC's own configuration for Ubuntu has it (ubuntu.common.conf).
+SECURITYFS = "/sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0"
+# Policies in one container: what doctor speaks of.
+MANY = 65
 
 
 def namespace(ctid: int) -> str:
@@ -158,3 +162,34 @@ def test_a_name_with_newlines_does_not_speak_for_the_hosts_profile(pair: Machine
     refused = pct(pair, "start", THIRD, check=False)
     assert refused.rc != 0
     assert f"{MADE_UP} is neither in the kernel nor in a file" in refused.output
+
+
+def test_doctor_names_who_fills_the_hosts_memory_under_proxmox_profile(pair: Machine) -> None:
+    """Policies are the host's memory, and no limit of the container counts them.
+
+    With nesting it is the same.
+    """
+    assign(pair, {ATTACKER: DOCKER, OTHER: DOCKER, THIRD: "generated"})
+    create(pair, THIRD, more=f"lxc.mount.entry: {SECURITYFS}\n")
+    pct(pair, "start", THIRD)
+    assert label(pair, THIRD).startswith(f"lxc-{THIRD}_<"), "Proxmox' own profile"
+    room = "Q" * 8
+    pair.write("/root/one", ALL.replace(f"profile {DOCKER}", f"profile {room}"))
+    pair.sh("apparmor_parser -QTKS /root/one >/root/one.policy")
+    pair.sh(
+        "python3 - <<'E'\n"
+        "one = open('/root/one.policy', 'rb').read()\n"
+        f"many = [one.replace(b'{room}', b'made-%03d' % n) for n in range({MANY})]\n"
+        f"open('/var/lib/standin/{THIRD}/upper/many.policy', 'wb').write(b''.join(many))\n"
+        "E"
+    )
+    # In one write, as the kernel takes it.
+    done = inside(pair, THIRD, f"dd bs=64M if=/many.policy of={INSIDE}/.load")
+    assert done.rc == 0, done.output
+    doctor = json.loads(pair.sh("phoenix-apparmor doctor --json", check=False).stdout)
+    said = [f["what"] for f in doctor["findings"] if "profiles of its own" in f["what"]]
+    assert [text.partition(" AppArmor ")[0] for text in said] == [f"CT {THIRD} has loaded {MANY}"]
+    # As doctor says, a stop gives the memory back.
+    pct(pair, "stop", THIRD)
+    left = pair.sh(f'ls "{HOST}/namespaces/{namespace(THIRD)}/profiles"', check=False)
+    assert left.stdout == ""
