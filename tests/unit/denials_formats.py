@@ -1,5 +1,9 @@
 """One message of each format in which kernels and D-Bus daemons report what AppArmor refused."""
 
+from phoenix_apparmor.denials import message
+from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.explanation import act_of
+
 P = 'profile="lxc-x"'
 M = 'requested_mask="{0}" denied_mask="{0}"'.format
 NET = f'operation="{{}}" class="net" {P} pid=7 comm="x" family="{{}}" sock_type="{{}}" protocol=0'
@@ -106,3 +110,13 @@ FORMATS = (
     f'operation="sysctl" {P} pid=7 comm="x"',
     f'operation="new_in_2030" class="future" {P} name="/x" pid=7 comm="x"',
 )
+
+
+def denied(body: str) -> message.Denial:
+    found = message.parse(f'audit: type=1400 audit(1700000000.1:2): apparmor="DENIED" {body}')
+    assert found is not None
+    return found
+
+
+def act(body: str) -> Act:
+    return act_of(denied(body))

@@ -172,3 +172,9 @@ def only(host: FakeHost, *messages: str) -> dict[str, Any]:
     """The one group that these messages make."""
     (group,) = found(host, *messages)
     return group
+
+
+OVERCOMMIT = denied(
+    'operation="open" class="file" profile="{}" name="/proc/sys/vm/overcommit_memory" pid=9 '
+    'comm="{}" requested_mask="w" denied_mask="w" fsuid=0 ouid=0'
+)

@@ -1,4 +1,4 @@
-"""What can be wrong with containers, Proxmox and GPUs, and what doctor says of it."""
+"""What can be wrong with containers and Proxmox, and what doctor says of it."""
 
 from phoenix_apparmor import paths
 from tests.names import BASE, DOCKER
@@ -10,13 +10,11 @@ from tests.unit.doctor_host import (
     UNIT_FOLDER,
     Case,
     append,
-    by_hand,
     conf,
     dpkg,
     instead,
     journal,
     masked,
-    no_devices,
     privileged,
     running,
     unread,
@@ -281,52 +279,6 @@ CASES = {
         "unknown",
         ("cannot tell the version of lxc-pve",),
         has_fix=False,
-    ),
-    "node absent": Case(
-        lambda host: host.path("/dev/nvidia-uvm").unlink(),
-        "gpu-nodes",
-        "error",
-        ("/dev/nvidia-uvm: not on the host; CT 950", "nvidia-modprobe"),
-    ),
-    "node not given": Case(
-        lambda host: host.conf("950", CONF.replace("dev2: /dev/nvidia-uvm\n", "")),
-        "gpu-nodes",
-        "warning",
-        ("CUDA does not start", "pct set 950 --dev2 /dev/nvidia-uvm,mode=0666"),
-    ),
-    "no GPU": Case(
-        no_devices(""),
-        "gpu-configured",
-        "note",
-        ("no NVIDIA node", "--dev0 /dev/nvidia0,mode=0666"),
-        advised=True,
-    ),
-    "stale major": Case(
-        by_hand(
-            "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 508:0 rwm\n"
-            + "".join(
-                f"lxc.mount.entry: /dev/{n} dev/{n} none bind,optional,create=file\n"
-                for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
-            )
-        ),
-        "gpu-majors",
-        "warning",
-        (
-            "508 is nobody's now; 510 (nvidia-uvm) is not allowed",
-            "pct set 950 --dev0 /dev/nvidia0,mode=0666 --dev1 /dev/nvidiactl,mode=0666 "
-            "--dev2 /dev/nvidia-uvm,mode=0666",
-        ),
-        ("other-locks",),
-    ),
-    "driver not loaded": Case(
-        lambda host: (
-            privileged("lxc.cgroup2.devices.allow: c 195:* rwm\n")(host),
-            host.write("/proc/devices", "Character devices:\n  1 mem\n\nBlock devices:\n"),
-        ),
-        "gpu-majors",
-        "unknown",
-        ("its driver is not loaded", "modprobe nvidia"),
-        ("other-locks",),
     ),
     "denials": Case(
         journal,

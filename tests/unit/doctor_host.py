@@ -323,3 +323,14 @@ def unmanaged(text: str) -> Callable[[FakeHost], object]:
 def edit(host: FakeHost) -> None:
     append(host, f"/etc/apparmor.d/{BASE}", "# edited\n")
     host.cli("reload")
+
+
+def on_cgroup_v1(then: Callable[[FakeHost], object]) -> Callable[[FakeHost], object]:
+    """A host that was booted with systemd.unified_cgroup_hierarchy=0."""
+
+    def make(host: FakeHost) -> None:
+        host.path("/sys/fs/cgroup/cgroup.controllers").unlink()
+        host.write("/sys/fs/cgroup/devices/devices.list", "a *:* rwm\n")
+        then(host)
+
+    return make

@@ -5,6 +5,7 @@ import pytest
 from tests.names import BASE, DOCKER
 from tests.unit.denials_host import (
     GENERATED,
+    OVERCOMMIT,
     capability,
     denied,
     found,
@@ -186,77 +187,6 @@ def test_with_nesting_it_is_a_denial_like_others(host: FakeHost) -> None:
     assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
 
 
-@pytest.mark.parametrize(
-    "program", ["runc", "dockerd", "crun", "netavark", "containerd", "runc:[2:INIT]"]
-)
-def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
-    host.runtime("950", f"lxc.apparmor.profile = {BASE}\n".encode())
-    group = only(
-        host,
-        mounted(BASE, "/var/lib/docker/overlay2/5b1c0d2e3f4a5b6c7d8e/merged/proc/", comm=program),
-        mounted(BASE, "/run/netns/x", 130, comm=program, more='srcname="/" flags="rw, rbind"'),
-    )
-    assert (group["advice_kind"], group["rule"], group["count"]) == ("assign", None, 2)
-    assert DOCKER in group["advice"] and "CT 950" in group["advice"]
-
-
-@pytest.mark.parametrize(
-    ("name", "more"),
-    [
-        ("/run/netns/", 'flags="rw, rshared"'),
-        ("/run/netns/vpn", 'srcname="/" flags="rw, bind"'),
-        ("/run/netns/", 'flags="rw, rbind" srcname="/run/netns/"'),
-    ],
-)
-def test_a_network_namespace_is_no_container(host: FakeHost, name: str, more: str) -> None:
-    """ip netns add, OpenStack, NetworkNamespacePath=: no reason for the profile of Docker."""
-    host.runtime("950", b"lxc.apparmor.profile = lxc-mine\n")
-    host.profile("lxc-mine")
-    group = only(host, mounted("lxc-mine", name, comm="ip", more=more, fstype=""))
-    assert (group["advice_kind"], DOCKER in (group["advice"] or "")) == ("rule", False), group
-    # those that CNI and podman name are of containers
-    for engine in ("cni", "netns"):
-        name = f"/run/netns/{engine}-4a9bd1f6-0c1e-7b1f-3b9e-0a1b2c3d4e5f"
-        more = 'srcname="/" flags="rw, bind"'
-        group = only(host, mounted("lxc-mine", name, comm="k3s", more=more, fstype=""))
-        assert group["advice_kind"] == "assign"
-
-
-def test_another_profile_is_no_advice_where_it_denies_the_same(host: FakeHost) -> None:
-    group = only(host, capability(BASE, "sys_time").replace("modprobe", "dockerd"))
-    assert (group["advice_kind"], group["rule_is_futile"]) == ("none", True)
-    assert "abstractions/phoenix/container, as does" in group["warning"]
-    # what only ours deny, a rule would allow under another profile
-    group = only(host, mounted("lxc-mine", "/x/", comm="runc", fstype="debugfs"))
-    assert (group["advice_kind"], group["rule_is_futile"]) == ("rule", False)
-    assert "own interface" in group["warning"]
-
-
-OVERCOMMIT = denied(
-    'operation="open" class="file" profile="{}" name="/proc/sys/vm/overcommit_memory" pid=9 '
-    'comm="{}" requested_mask="w" denied_mask="w" fsuid=0 ouid=0'
-)
-
-
-@pytest.mark.parametrize("program", ["dockerd", "k3s-server"])
-@pytest.mark.parametrize("profile", [GENERATED, "lxc-mine", BASE])
-def test_a_deny_is_said_of_the_profile_that_has_it(
-    host: FakeHost, profile: str, program: str
-) -> None:
-    mine = "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n"
-    host.write("/etc/apparmor.d/lxc-mine", mine)
-    group = only(host, OVERCOMMIT.format(profile, program))
-    assert group["rule_is_futile"] is (profile == BASE)
-    # the file is one that the profile includes, and the kinder answer has a place for the rule
-    cited = group["warning"].rpartition(" in ")[2].rpartition("/")[2].split(",")[0].rstrip(".")
-    if profile == BASE:
-        assert f"abstractions/phoenix/{cited}>" in host.read(f"/etc/apparmor.d/{BASE}").decode()
-        assert group["warning"].endswith(f"as does {DOCKER}") is (program == "dockerd")
-    else:
-        assert group["rule"] and group["rule_file"]
-        assert "our profiles close that" in group["warning"]
-
-
 def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:
     host.write(
         "/etc/apparmor.d/lxc-mine",
@@ -277,114 +207,6 @@ def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:
     assert '"deny /b w," in /etc/apparmor.d/lxc-mine' in futile("lxc-mine//inner", "/b")
     assert "in the entry of CT 950" in futile("lxc-mine", "/c")
     assert futile("lxc-mine//inner", "/c") == ""
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("/data/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/", "/data/docker"),
-        ("/srv/big/containerd/io.containerd.runtime.v2.task/moby/5b1c0d2e3f4a5b6c/rootfs/sys/",
-         "/srv/big/containerd"),
-        ("/data/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/",
-         "/data/containers"),
-        ("/opt/u/.local/share/containers/storage/overlay/5b1c0d2e3f4a5b6c/merged/sys/",
-         "/opt/u/.local/share/containers"),
-    ],
-)  # fmt: skip
-def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None:
-    others = name.replace("5b1c", "6c2d").replace("proc/", "sys/")
-    group = only(host, mounted(DOCKER, name, comm="runc"), mounted(DOCKER, others, 130, comm="x"))
-    assert group["rule"] == f'mount -> "{rule}/**",'
-    assert group["rule_file"] == f"/etc/apparmor.d/local/{DOCKER}"
-    assert (group["warning"], group["count"]) == (None, 2)
-    host.write(f"/etc/apparmor.d/local/{DOCKER}", group["rule"] + "\n")
-    assert run_parser(group["rule"], host.root).returncode == 0
-
-
-def test_an_engines_data_where_its_profile_allows_it(host: FakeHost) -> None:
-    name = "/var/lib/containers/storage/overlay/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
-    group = only(host, mounted(DOCKER, name, comm="runc"))
-    assert group["rule"] is None and "abstractions/phoenix/docker" in group["advice"]
-
-
-def test_an_engines_data_where_no_line_helps(host: FakeHost) -> None:
-    name = "/root/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
-    group = only(host, mounted(DOCKER, name, comm="runc"))
-    assert (group["rule"], group["rule_is_futile"]) == (None, True)
-    assert "Move the folder" in group["advice"]
-
-
-INSIDE = 'namespace="root//lxc-105_<-var-lib-lxc>" profile="{}" '
-
-
-def test_a_profile_of_the_containers_own(host: FakeHost) -> None:
-    group = only(
-        host,
-        denied(
-            f'operation="open" class="file" {INSIDE.format("rsyslogd")} '
-            'name="/run/systemd/journal/dev-log" comm="systemd-journal" denied_mask="r"'
-        ),
-    )
-    assert (group["ctid"], group["inside_profile"]) == ("105", "rsyslogd")
-    assert (group["advice_kind"], group["rule_file"]) == (
-        "inside",
-        "/etc/apparmor.d/local/rsyslogd",
-    )
-    assert group["rule"] == '"/run/systemd/journal/dev-log" r,'
-    for words in ("loaded inside container 105", "apparmor_parser -r", "grep -rlwF rsyslogd"):
-        assert words in group["advice"]
-    out = host.cli("denials").out
-    assert "To allow it, in /etc/apparmor.d/local/rsyslogd of the container:" in out
-
-
-RSYSLOG = """\
-include <tunables/global>
-profile rsyslogd /usr/sbin/rsyslogd {
-  include <abstractions/base>
-  %s
-}
-"""
-
-
-@pytest.mark.parametrize(
-    ("line", "place"),
-    [
-        ("include if exists <local/usr.sbin.rsyslogd>", "/etc/apparmor.d/local/usr.sbin.rsyslogd"),
-        ("include if exists <local/other>", "/etc/apparmor.d/local/other"),
-        ("", None),
-        ('include "/etc/apparmor.d/local/../../../x"', None),
-    ],
-)
-def test_the_file_of_a_profile_of_the_containers_own(
-    host: FakeHost, line: str, place: str | None
-) -> None:
-    """It is looked up in the container, where no link leads out of it."""
-    host.conf("105")
-    host.running("105", "x", 4242)
-    folder = "/proc/4242/root/etc/apparmor.d"
-    host.write(f"{folder}/usr.sbin.rsyslogd", RSYSLOG % line)
-    message = denied(
-        f'operation="open" class="file" {INSIDE.format("rsyslogd")} name="/x" denied_mask="r"'
-    )
-    group = only(host, message)
-    assert (group["advice_kind"], group["rule_file"]) == ("inside", place)
-    assert "apparmor_parser -r /etc/apparmor.d/usr.sbin.rsyslogd" in group["advice"]
-    host.path(f"{folder}/usr.sbin.rsyslogd").unlink()
-    host.write("/out", RSYSLOG % line)
-    host.path(f"{folder}/usr.sbin.rsyslogd").symlink_to(host.path("/out"))
-    assert "grep -rlwF" in only(host, message)["advice"]
-
-
-@pytest.mark.parametrize("name", ["docker-default", "x; rm -rf /", "$(id)", "unconfined"])
-def test_profiles_inside_that_are_in_no_file_there(host: FakeHost, name: str) -> None:
-    group = only(
-        host,
-        denied(
-            f'operation="open" class="file" {INSIDE.format("X")} name="/x" denied_mask="r"'
-        ).replace('"X"', name.encode().hex()),
-    )
-    assert (group["advice_kind"], group["rule"], group["rule_file"]) == ("none", None, None)
-    assert "grep" not in group["advice"] and "apparmor_parser" not in group["advice"]
 
 
 @pytest.mark.parametrize(
@@ -443,53 +265,6 @@ def test_a_refused_change_of_policy_is_a_status_to_the_kernel(host: FakeHost, in
     assert "policy namespace" in group["advice"]
 
 
-ENGINES = (
-    'operation="change_onexec" info="label not found" error=-2 profile="{}" pid=9 '
-    'comm="runc:[2:INIT]" name="docker-default"'
-)
-
-
-def test_why_the_engines_profile_is_missing_decides_what_helps(host: FakeHost) -> None:
-    def advice(profile: str) -> str:
-        host.runtime("952", f"lxc.apparmor.profile = {profile}\n".encode())
-        said: str = only(host, denied(ENGINES.format(profile)))["advice"]
-        return said
-
-    host.json({"952": {"apparmor_profile": DOCKER}})
-    host.conf("952", "unprivileged: 1\n")
-    assert "Restart the container" in advice(DOCKER)
-    assert f'"apparmor_profile": "{DOCKER}"' in advice(BASE) and "Restart" not in advice(BASE)
-    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
-    assert '"apparmor_policy_namespace": false' in advice(DOCKER)
-    host.conf("952", "hostname: x\n")
-    assert "privileged container has no policy namespace" in advice(DOCKER)
-
-
-@pytest.mark.parametrize(
-    ("flags", "warning"),
-    [
-        ("rw, remount, bind", "makes writable"),
-        ("ro, remount", "other options"),
-        ("ro, remount, bind, nosymfollow", ""),
-    ],
-)
-def test_what_the_host_shares_with_root_of_its_own(
-    host: FakeHost, flags: str, warning: str
-) -> None:
-    """Of root of a user namespace, what Proxmox mounts keeps its options; what LXC does, not."""
-    host.runtime("952", f"lxc.apparmor.profile = {BASE}\n".encode())
-    tried = mounted(BASE, "/models/", more=f'flags="{flags}"')
-    host.conf("952", "hostname: x\n")
-    group = only(host, tried)
-    assert warning in (group["warning"] or "") and bool(group["warning"]) == bool(warning)
-    if warning:
-        assert group["fix"] is None and group["rule"].startswith("mount options=(")
-    host.conf("952", "unprivileged: 1\n")
-    assert ("lxc.mount.entry" in (only(host, tried)["warning"] or "")) == ("makes" in warning)
-    # bubblewrap's root, in which lxc-nvidia-gpu-docker allows it anything
-    assert only(host, tried.replace("/models/", "/newroot/x/"))["warning"] is None
-
-
 def test_what_allow_leaves_out_is_warned_of(host: FakeHost) -> None:
     more = 'srcname="/" flags="rw, rbind"'
     group = only(host, mounted("lxc-mine", "/opt/v/", more=more))
@@ -527,23 +302,3 @@ def test_a_flag_is_said_to_be_missing_where_it_is(
     )
     assert ("only if" in group["advice"]) is not has
     assert ("To load it: phoenix-apparmor reload" in group["advice"]) is has
-
-
-def test_why_policy_may_not_be_changed_decides_what_helps(host: FakeHost) -> None:
-    load = 'operation="profile_load" info="not policy admin" error=-13 {} pid=9 comm="snapd"'
-
-    def advice(whose: str) -> str:
-        said: str = only(host, denied(load.format(whose)).replace("DENIED", "STATUS"))["advice"]
-        return said
-
-    host.runtime("952", f"lxc.apparmor.profile = {DOCKER}\n".encode())
-    host.json({"952": {"apparmor_profile": DOCKER}})
-    host.conf("952", "unprivileged: 1\n")
-    assert "Restart the container" in advice(f'profile="{DOCKER}"')
-    assert "Restart" not in advice(f'profile="{BASE}"')
-    stacked = f'label="{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined"'
-    assert "only root of the container" in advice(stacked)
-    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
-    assert '"apparmor_policy_namespace": false' in advice(f'profile="{DOCKER}"')
-    host.conf("952", "hostname: x\n")
-    assert "privileged container has no policy namespace" in advice(f'profile="{DOCKER}"')

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from phoenix_apparmor.assignments import places
-from phoenix_apparmor.denials import message, names, quoting, vocabulary
-from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.explanation import act_of
-from phoenix_apparmor.policy import aare, mountrules
-from tests.unit.denials_formats import FORMATS
+from phoenix_apparmor.denials import names, quoting, vocabulary
+from tests.unit.denials_formats import FORMATS, act
 from tests.unit.policydfa import compile_rules, run_parser
 
 EVIL = (
@@ -29,16 +25,6 @@ hostile = st.one_of(
     st.sampled_from(EVIL), st.binary(min_size=1, max_size=12).filter(lambda b: 0 not in b)
 )
 slow = settings(max_examples=40, deadline=None)
-
-
-def denied(body: str) -> message.Denial:
-    found = message.parse(f'audit: type=1400 audit(1700000000.1:2): apparmor="DENIED" {body}')
-    assert found is not None
-    return found
-
-
-def act(body: str) -> Act:
-    return act_of(denied(body))
 
 
 def matched(rule: str, before: bytes, *, ended: bool) -> list[bytes]:
@@ -181,131 +167,6 @@ def test_the_attack_that_was_tried(tmp_path: Path) -> None:
     assert not automaton.accepts(automaton.walk(b"unconfined"))
 
 
-MOUNTS = (
-    ("/mnt/nas/", "nas:/x", "nfs4", "rw, nosuid"),
-    ("/mnt/nas/", "nas:/x", "nfs4", "rw"),
-    ("/mnt/nas/x/", "nas:/x", "nfs", "ro, nosuid"),
-    ("/mnt/nas/", "proc", "proc", "rw"),
-    ("/", "", "", "rw, remount"),
-    ("/", "", "", "ro, remount, bind"),
-    ("/mnt/nas/", "/opt/", "", "rw, bind"),
-    ("/mnt/nas/", "/opt/", "", "rw, rbind"),
-    ("/mnt/file", "/opt/file", "", "rw, bind"),
-    ("/mnt/nas/", "/opt/", "", "rw, move"),
-    ("/mnt/nas/", "", "", "rw, rslave"),
-)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "mount fstype=nfs4 -> /mnt/nas,",
-        "mount fstype=nfs4 -> /mnt/nas/,",
-        'mount fstype=nfs4 -> "/mnt/nas/",',
-        "mount fstype=nfs4 -> /mnt/*,",
-        "mount fstype=nfs4 -> /mnt/*/,",
-        "mount fstype=nfs* -> /mnt/**,",
-        "mount fstype = nfs4,",
-        "mount vfstype in (nfs, nfs4),",
-        "mount fstype={nfs,nfs4} options in (rw, nosuid),",
-        "mount fstype=nfs4 options=nosuid,",
-        "mount fstype=nfs4 option = ( rw , suid ) nas:/x,",
-        "mount fstype=*,",
-        "mount fstype=proc,",
-        "remount /,",
-        "remount,",
-        "remount options=(ro, bind) /,",
-        "mount options=(remount) -> /,",
-        "mount options=(rw, B) /opt/ -> /mnt/nas/,",
-        "mount options=bind /opt -> /mnt/nas,",
-        "mount options=bind /opt/file -> /mnt/file,",
-        "mount options in (rw, rbind) /opt/ -> /mnt/**,",
-        "mount options=(M),",
-        "mount options=(read-only, nosuid),",
-        "mount /opt/ -> /mnt/nas/,",
-        "mount -> /mnt/nas/,",
-        "mount nas:/x,",
-        "mount,",
-    ],
-)
-def test_what_a_mount_rule_is_about_is_read_as_the_parser_reads_it(
-    rule: str, tmp_path: Path
-) -> None:
-    """Also by whom a rule is judged that is there already: denials, allow and validate."""
-    said = mountrules.read(rule.removesuffix(","))
-    for place, source, kind, flags in MOUNTS:
-        asked = mountrules.Mount(frozenset(flags.split(", ")), kind, source, place)
-        told = allows(rule, tmp_path, place, source, kind, flags)
-        fits = mountrules.fits(said, asked)
-        # more is known to be allowed by some rules on AppArmor 3.0 than they say
-        assert fits is told or (said.is_loose and told), (place, source, kind, flags)
-
-
-@pytest.mark.parametrize(
-    ("rule", "name"),
-    [
-        ("mount fstype=nfs4 -> /mnt/nas,", "/mnt/nas"),
-        ("mount fstype=nfs4 -> /mnt/*,", "/mnt/*"),
-        ("mount fstype=nfs4 -> /mnt/{a,b},", "/mnt/{a,b}"),
-        ("mount fstype=nfs4 -> /mnt/nas/,", ""),
-        ("mount fstype=nfs4 -> /mnt/{a,b/},", ""),
-        ("mount fstype=nfs4 -> /mnt/**,", ""),
-        ("mount fstype=nfs4 -> /mnt/[a-z]*{,/},", ""),
-        ("mount fstype=nfs4 nas:/x,", ""),
-        ("mount options=(rw,bind) /opt/ -> /mnt/x,", "/mnt/x"),
-        ("mount options=(rw,bind) /opt -> /mnt/x/,", "/opt"),
-        ("mount options=(rw,bind) /opt/file -> /mnt/file,", ""),
-        ("remount /mnt,", "/mnt"),
-        ("mount options=(ro,remount,bind) -> /etc/x,", ""),
-        ("umount /mnt/x,", "/mnt/x"),
-        ("umount /mnt/x/,", ""),
-        ("umount,", ""),
-        ("pivot_root oldroot=/x/ /y,", "/y"),
-        ("pivot_root oldroot=/x /y/,", "/x"),
-        ("capability chown,", ""),
-        ("/mnt/x r,", ""),
-    ],
-)
-def test_rules_that_mean_no_folder(rule: str, name: str) -> None:
-    assert mountrules.never_a_folder(rule.removesuffix(",")) == name
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    ["/x", "/x/*", "/x/**", "/{a,b/c}/d", "/x[^a-z]y", "/x[ab]?", "/x{,/}", r"/a\052b", '"/a b/"',
-     "/{[^prs]**,p[^r]**}", "/{a,{b,c/}}", "/[", "{tmp,ram}fs", "**"],
-)  # fmt: skip
-def test_examples_of_a_pattern(pattern: str) -> None:
-    found = aare.examples(pattern)
-    assert found and all(aare.matches(pattern, name) for name in found)
-    if any(name.endswith("/") for name in found):
-        assert aare.may_end_in_slash(pattern)
-
-
-def test_where_engines_build_roots_is_what_their_profile_says() -> None:
-    """A writable remount there opens nothing that lxc-nvidia-gpu-docker keeps shut."""
-    profiles = Path(__file__).parents[2] / "profiles/abstractions/phoenix/docker"
-    allowing = [
-        mountrules.read(line.strip().removesuffix(","))
-        for line in profiles.read_text().splitlines()
-        if line.strip().startswith("mount -> ")
-    ]
-    remount = frozenset(("rw", "remount", "bind"))
-    for place in ("/newroot/x/", "/var/lib/docker/x/", "/run/containerd/x/y/",
-                  "/home/u/.local/share/containers/x/", "/var/lib/containers/x/"):  # fmt: skip
-        assert places.BUILT.match(place), place
-        asked = mountrules.Mount(remount, "", "", place)
-        assert any(mountrules.fits(rule, asked) for rule in allowing), place
-    for place in (
-        "/mnt/x/",
-        "/newroots/x/",
-        "/run/docker/",
-        "/home/u/x/",
-        "/srv/var/lib/docker/x/",
-    ):
-        assert not places.BUILT.match(place), place
-
-
 @pytest.mark.parametrize(
     ("said", "address", "other"),
     [
@@ -374,53 +235,3 @@ def test_what_the_parser_of_3_does_not_know_is_said_so(tmp_path: Path) -> None:
         done = run_parser(rule, tmp_path)
         # AppArmor 4 takes them, 3.0 does not
         assert done.returncode == 0 or b"syntax error" in done.stderr
-
-
-# Bits of mount(2)'s flags (linux/mount.h); the kernel's security/apparmor/mount.c feeds the
-# automaton with place, source and type, each ended by a zero byte, and a byte for each bit.
-BITS = {"ro": 0, "nosuid": 1, "nodev": 2, "noexec": 3, "remount": 5, "bind": 12, "move": 13,
-        "rbind": None, "rslave": None, "relatime": 21}  # fmt: skip
-RECURSIVE = {"rbind": (12, 14), "rslave": (14, 19)}
-
-
-def allows(rule: str, folder: Path, place: str, source: str, kind: str, flags: str) -> bool:
-    """Whether the compiled rule lets a mount happen, by the kernel's own way of asking."""
-    (automaton,) = compile_rules(rule, folder)
-    state = automaton.walk(f"\x07{place}\0{source}\0{kind}\0".encode())
-    bits: list[int] = []
-    for flag in flags.split(", "):
-        bit = BITS.get(flag)
-        bits += RECURSIVE.get(flag, ()) if bit is None else (bit,)
-    for bit in sorted(bits):
-        state = automaton.step(state, bit + 1)
-    return automaton.accepts(state)
-
-
-@pytest.mark.parametrize(
-    ("place", "source", "kind", "flags"),
-    [
-        ("/run/r/", "", "", "rw, nosuid, remount, relatime"),
-        ("/run/r/", "", "", "ro, nosuid, remount, bind"),
-        ("/", "", "", "ro, remount, bind"),
-        ("/m/", "/a b\\/", "", "rw, bind"),
-        ("/m/", "/", "", "rw, rbind"),
-        ("/m/", "/a/", "", "rw, move"),
-        ("/m/", "", "", "rw, rslave"),
-        ("/m/", "/dev/sda1", "ext4", "ro, nosuid"),
-        ("/m/", "nas:/x", "nfs", "rw"),
-    ],
-)
-def test_a_mount_rule_allows_just_that_mount(
-    place: str, source: str, kind: str, flags: str, tmp_path: Path
-) -> None:
-    body = f'operation="mount" class="mount" name={place.encode().hex()} flags="{flags}"'
-    body += f" srcname={source.encode().hex()}" if source else ""
-    body += f' fstype="{kind}"' if kind else ""
-    rule = act(body).rule
-    assert allows(rule, tmp_path, place, source, kind, flags), rule
-    assert not allows(rule, tmp_path, place + "x/", source, kind, flags), rule
-    assert not allows(rule, tmp_path, place, source, kind, flags + ", noexec"), rule
-    if source:
-        assert not allows(rule, tmp_path, place, source + "x", kind, flags), rule
-    if kind:
-        assert not allows(rule, tmp_path, place, source, "proc", flags), rule

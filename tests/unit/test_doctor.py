@@ -11,7 +11,13 @@ import pytest
 from phoenix_apparmor.doctor.checks import CHECKS as CHECKS_OF_DOCTOR
 from phoenix_apparmor.policy.conffiles import place_of_own
 from tests.names import BASE, DOCKER
-from tests.unit import doctor_cases, doctor_cases_containers, doctor_cases_words
+from tests.unit import (
+    doctor_cases,
+    doctor_cases_confinement,
+    doctor_cases_containers,
+    doctor_cases_gpu,
+    doctor_cases_needs,
+)
 from tests.unit.doctor_host import (
     CONF,
     DROP_IN,
@@ -30,12 +36,19 @@ from tests.unit.doctor_host import (
     make_sound,
     no_devices,
     not_loaded,
+    on_cgroup_v1,
     run_fix,
 )
 from tests.unit.fakehost import FakeHost
 from tests.unit.golden import assert_golden
 
-CASES = doctor_cases.CASES | doctor_cases_containers.CASES | doctor_cases_words.CASES
+CASES = (
+    doctor_cases.CASES
+    | doctor_cases_containers.CASES
+    | doctor_cases_confinement.CASES
+    | doctor_cases_gpu.CASES
+    | doctor_cases_needs.CASES
+)
 
 
 @pytest.fixture
@@ -107,7 +120,7 @@ FINE = {
         host.conf("951", "template: 1\ndev0: /dev/kfd\n"),
     ),
     "nodes by path, unprivileged: LXC denies no device": no_devices(
-        "".join(map(doctor_cases_words.MOUNT.format, ("nvidia0", "nvidiactl", "nvidia-uvm")))
+        "".join(map(doctor_cases_gpu.MOUNT.format, ("nvidia0", "nvidiactl", "nvidia-uvm")))
     ),
     "majors that fit": by_hand(
         "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup2.devices.allow: c 510:* rwm\n"
@@ -117,19 +130,17 @@ FINE = {
             for n in ("nvidia0", "nvidiactl", "nvidia-uvm")
         )
     ),
-    "majors that fit, by cgroup v1": doctor_cases_words.on_cgroup_v1(
-        by_hand(doctor_cases_words.by_number("lxc.cgroup.devices.allow"))
+    "majors that fit, by cgroup v1": on_cgroup_v1(
+        by_hand(doctor_cases_gpu.by_number("lxc.cgroup.devices.allow"))
     ),
     "lines of v1 where nobody can tell": lambda host: (
         host.path("/sys/fs/cgroup/cgroup.controllers").unlink(),
-        by_hand(doctor_cases_words.by_number("lxc.cgroup.devices.allow"))(host),
+        by_hand(doctor_cases_gpu.by_number("lxc.cgroup.devices.allow"))(host),
     ),
-    "an older driver beside the one that fits": doctor_cases_words.driver(
+    "an older driver beside the one that fits": doctor_cases_gpu.driver(
         "libcuda.so.535.54.03", "libcuda.so.550.127.05", "libnvidia-ml.so.550.127.05"
     ),
-    "another device's number": doctor_cases_words.with_hidraw(
-        f"{doctor_cases_words.USES} 510:* r\n"
-    ),
+    "another device's number": doctor_cases_gpu.with_hidraw(f"{doctor_cases_gpu.USES} 510:* r\n"),
     "numbers of no GPU": lambda host: host.conf(
         "951", "lxc.cgroup2.devices.allow: c 508:0 rwm\nhostname: tun\n"
     ),
@@ -331,8 +342,8 @@ def test_what_one_would_edit_has_a_place_of_its_own() -> None:
 
 def test_a_node_that_nothing_makes_now_keeps_its_lines(host: FakeHost) -> None:
     """The second GPU is out for a while."""
-    doctor_cases_words.only_one_gpu(host)
-    uses, mount = doctor_cases_words.USES, doctor_cases_words.MOUNT
+    doctor_cases_gpu.only_one_gpu(host)
+    uses, mount = doctor_cases_gpu.USES, doctor_cases_gpu.MOUNT
     gone = mount.format("nvidia1")
     by_hand(f"{uses} 195:* rwm\n{uses} 508:* rwm\n{mount.format('nvidia0')}{gone}")(host)
     (finding,) = (f for f in diagnose(host) if f["check"] == "gpu-majors")
@@ -345,10 +356,10 @@ def test_a_node_that_nothing_makes_now_keeps_its_lines(host: FakeHost) -> None:
 
 def test_what_nvidias_hook_gives_is_not_said_to_lack(host: FakeHost) -> None:
     asks = "lxc.environment: NVIDIA_VISIBLE_DEVICES=all\n"
-    gpu = doctor_cases_words.MOUNT.format("nvidia0")
-    doctor_cases_words.hooked(f"{asks}{gpu}{doctor_cases_words.USES} 195:* rwm\n")(host)
+    gpu = doctor_cases_gpu.MOUNT.format("nvidia0")
+    doctor_cases_gpu.hooked(f"{asks}{gpu}{doctor_cases_gpu.USES} 195:* rwm\n")(host)
     assert not [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
-    doctor_cases_words.hooked(f"{gpu}{doctor_cases_words.USES} 195:* rwm\n")(host)
+    doctor_cases_gpu.hooked(f"{gpu}{doctor_cases_gpu.USES} 195:* rwm\n")(host)
     assert [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
 
 

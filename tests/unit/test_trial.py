@@ -1,4 +1,4 @@
-"""A trial and a container's own rules on a fake host: labels, files, what is loaded and removed."""
+"""A trial, and a profile of a container's own: labels, files, what is loaded and removed."""
 
 import json
 import os
@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from phoenix_apparmor import labels, lastgood, variant
+from phoenix_apparmor import labels, lastgood
 from phoenix_apparmor.assignments import lookup, parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import MARKERS, FakeHost
 
@@ -23,7 +22,6 @@ SHARED = "/etc/apparmor.d/abstractions/phoenix/nvidia"
 KERNEL = "/sys/kernel/security/apparmor"
 NAMESPACE = ":lxc-952_<-var-lib-lxc>:"
 TRIAL: dict[str, object] = {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}
-OWN = ["mount fstype=nfs,", "deny /x rw,"]
 RULES: dict[str, object] = {
     "apparmor_profile": DOCKER,
     "apparmor_rules": ["mount fstype=nfs,", "deny /x rw,"],
@@ -257,53 +255,6 @@ def test_the_copy_keeps_it(host: FakeHost) -> None:
     assert found.assigned["952"].trial and again.assigned["952"].trial
 
 
-BAD_RULES = {
-    "mount fstype=nfs": "comma",
-    "file, } profile evil { file,": "more than one",
-    "/{a,b}/** rw, /c r,": "more than one",
-    "profile x {},": "profile",
-    "include <tunables/global>,": "include",
-    "#include <x>,": "comma",
-    "mount\n,": "comma",
-    "^hat { x,": "opens a block",
-    '"/a rw,': "quote",
-    "/{a b}/ rw,": "blank",
-    "@{x}=/y,": "",
-    "": "comma",
-    ",": "which no rule does",
-    "file} x {,": "closes",
-    "abi <abi/4.0>,": "abi",
-    "/[a,": "close",
-}  # fmt: skip
-GOOD_RULES = (
-    "mount fstype=nfs,",
-    "mount fstype={nfs,nfs4} options=(rw, nosuid) -> /mnt/**,",
-    "/a/** rw,",
-    '"/a b/{c,d}[ef]*" rwk,',
-    "owner /x r,",
-    "deny @{PROC}/[0-9]*/x w,",
-    "audit deny capability sys_admin,",
-    "signal (send) peer=lxc-x,",
-    "ptrace (read) peer=@{profile_name}//&**,",
-    "rw /x,",
-    "network inet,",
-    "unix (send) peer=(label=x),",
-    "allow file /x rw,",
-    "set rlimit nofile <= 5,",
-    "mount /a\\,b -> /c/,",
-)
-
-
-@pytest.mark.parametrize("rule", GOOD_RULES)
-def test_rules_that_are_rules(rule: str) -> None:
-    assert parse.problem("952", RULES | {"apparmor_rules": [rule]}) == ""
-
-
-@pytest.mark.parametrize("rule", [r for r in BAD_RULES if BAD_RULES[r]])
-def test_rules_that_are_none(rule: str) -> None:
-    assert BAD_RULES[rule] in parse.problem("952", RULES | {"apparmor_rules": ["/x r,", rule]})
-
-
 @pytest.mark.parametrize(
     ("rule", "word"),
     [
@@ -435,16 +386,3 @@ def test_what_programs_write_into_the_kernels_log_is_no_refusal(host: FakeHost) 
         host.write("/fake/journal.json", json.dumps(entry) + "\n")
         trial = status_of(host)["trial"]
         assert isinstance(trial, dict) and trial["would_be_refused"] == count
-
-
-def test_the_text_of_a_variant() -> None:
-    text = b"abi <abi/3.0>,\nprofile lxc-x {\n  file,\n}\n"
-    made = variant.text_of(text, "lxc-x", "lxc-x.1", ["/y r,"], trial=False)
-    assert made == text.replace(b"lxc-x {\n", b"lxc-x.1 {\n  /y r,\n\n")
-    for odd in (b"profile lxc-y {\n}\n", b"profile lxc-x\n{\n}\n", text + text, b"", b"lxc-x {}\n"):
-        assert variant.text_of(odd, "lxc-x", "lxc-x.1", [], trial=True) is None
-
-
-def test_a_longer_name_is_another_profile() -> None:
-    assert variant.text_of(b"profile lxc-xy {\n}\n", "lxc-x", "n", [], trial=False) is None
-    assert files.NAME_SAFE.fullmatch("lxc-a+b") is None

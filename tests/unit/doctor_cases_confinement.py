@@ -1,0 +1,334 @@
+"""What weakens confinement, or looks as if it did, and what doctor says of it: the truth."""
+
+import json
+import os
+import time
+
+from phoenix_apparmor import paths
+from tests.names import BASE, DOCKER
+from tests.unit.doctor_host import (
+    CONF,
+    Case,
+    append,
+    conf,
+    instead,
+    on_cgroup_v1,
+    privileged,
+    site_profile,
+    unmanaged,
+)
+from tests.unit.fakehost import FakeHost
+
+WARNED = "explicitly configured lxc.apparmor.profile overrides the following settings"
+
+
+def leaves(body: str, *words: str) -> Case:
+    """A profile of the site's own that root gets out of."""
+    words = ("lxc-site does not hold", "CT 950", *words)
+
+    def make(host: FakeHost) -> None:
+        site_profile(body)(host)
+        host.conf(
+            "950", host.read("/etc/pve/lxc/950.conf").decode().replace("unprivileged: 1\n", "")
+        )
+
+    return Case(make, "profile-rules", "error", words, ("other-locks",), has_fix=False)
+
+
+def in_cluster(host: FakeHost) -> None:
+    """Of two nodes, neither of which published anything yet."""
+    online = {"pve1": {"online": 1}, "pve2": {"online": 1}}
+    members = {"nodename": "pve1", "nodelist": online, "cluster": {"quorate": 1}}
+    host.write("/etc/pve/.members", json.dumps(members))
+    for name in online:
+        host.path(f"/etc/pve/nodes/{name}/lxc").mkdir(parents=True)
+
+
+def with_old_report(host: FakeHost) -> None:
+    in_cluster(host)
+    assert host.cli("publish").status == 0
+    path = host.path(paths.published("pve1"))
+    now = int(time.time())
+    path.write_text(path.read_text().replace(f'"written":{str(now)[:6]}', '"written":170000'))
+    os.utime(path, (now - 7210, now - 7210))
+
+
+def other_node_without_gpu(host: FakeHost) -> None:
+    """pve2 published what pve1 has, but for the GPU."""
+    in_cluster(host)
+    assert host.cli("publish").status == 0
+    said = json.loads(host.read(paths.published("pve1")))
+    other = said | {"node": "pve2", "devices": [], "containers": []}
+    host.write(paths.published("pve2"), json.dumps(other))
+
+
+def with_lxc_profiles(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc-containers", "abi <abi/3.0>,\ninclude <lxc>\n")
+    host.write(
+        "/etc/apparmor.d/lxc/lxc-default-with-nesting",
+        "profile lxc-container-default-with-nesting {\n  /usr/** rw,\n}\n",
+    )
+    unmanaged("lxc.apparmor.profile: lxc-default-with-nesting\n")(host)
+
+
+def by_path(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc/hard", "profile lxc-hardened {\n  /usr/** rw,\n}\n")
+    unmanaged("lxc.apparmor.profile: /etc/apparmor.d/lxc/hard\n")(host)
+
+
+def many_bad_names(host: FakeHost) -> None:
+    host.assign(**{f"c{n}": f"lxc_bad_{n}" for n in range(960, 975)})
+    for n in range(960, 975):
+        host.conf(str(n), CONF.replace("950", str(n)))
+
+
+def lax(host: FakeHost) -> None:
+    """It guards /proc and /sys where they are, and lets root mount others."""
+    site_profile("mount,")(host)
+    host.write(
+        "/etc/apparmor.d/lxc-site",
+        "abi <abi/3.0>,\nprofile lxc-site {\n  include <abstractions/phoenix/container>\n"
+        "  deny /proc/** w,\n  deny /sys/** w,\n  mount,\n}\n",
+    )
+    host.cli("reload")
+
+
+def own_profile(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  file,\n}\n")
+    host.load("lxc-mine")
+    unmanaged("lxc.apparmor.profile: lxc-mine\n")(host)
+
+
+def foreign(host: FakeHost) -> None:
+    host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-foreign": "enforce"})
+    unmanaged("features: nesting=1\nlxc.apparmor.profile: lxc-foreign\n")(host)
+
+
+CASES = {
+    "change_profile": leaves("change_profile -> unconfined,", "changes to unconfined"),
+    "change_profile to anything": leaves("change_profile,", "changes to any other profile"),
+    "bare mount": Case(
+        lax,
+        "profile-rules",
+        "warning",
+        ("lxc-site would not", "mounts proc on /mnt/", "sysrq-trigger", "take out: mount,"),
+        has_fix=False,
+    ),
+    "programs outside": leaves("/usr/bin/tool Ux,", "runs a program outside"),
+    "mac_admin by name": leaves("capability mac_admin,", "loads AppArmor policy"),
+    "flags complain": Case(
+        site_profile("", "flags=(complain) "),
+        "profile-loaded",
+        "error",
+        ("lxc-site", "complain mode"),
+        ("containers",),
+    ),
+    "a conf's own profile": Case(
+        own_profile,
+        "profile-rules",
+        "warning",
+        (
+            "CT 951 is unprivileged: only the user namespace holds",
+            "writes /proc/sysrq-trigger",
+            "what it includes: file, | ",
+            "None | add what denies the kernel's files: include <abstractions/phoenix/",
+            "kernel-files>; README",
+        ),
+        has_fix=False,
+    ),
+    "mount=nfs cifs": Case(
+        conf("features: mount=zfs shiftfs,nesting=yes\n"),
+        "features",
+        "warning",
+        ("mount=zfs;shiftfs", "'mount fstype=zfs,' 'mount fstype=shiftfs,'"),
+    ),
+    "mounts that the profile allows": Case(
+        conf("features: mount=fuse;overlay;tmpfs\n"),
+        "features",
+        "note",
+        (f"{WARNED}: features:mount", "allows mounting fuse, overlay, tmpfs"),
+        has_fix=False,
+    ),
+    "nesting under an unknown profile": Case(
+        foreign,
+        "features",
+        "note",
+        ("cannot be known", "lxc-foreign"),
+        has_fix=False,
+    ),
+    "systemd under generated": Case(
+        lambda host: (
+            host.assign(c950="unconfined"),
+            host.conf("950", CONF.replace(f"lxc.apparmor.profile: {BASE}\n", "ostype: debian\n")),
+        ),
+        "generated",
+        "warning",
+        ("226/NAMESPACE", "pct set 950 --features keyctl=1,nesting=1"),
+    ),
+    "generated written out": Case(
+        unmanaged("features: nesting=1\nlxc.apparmor.profile: generated\n"),
+        "generated-line",
+        "warning",
+        ("loses the rules", "/etc/pve/lxc/951.conf"),
+    ),
+    "unconfined and not in the JSON": Case(
+        unmanaged("features: mount=nfs,nesting=1\nlxc.apparmor.profile: unconfined\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", "sed -E -i", '"951": {}'),
+    ),
+    "a file's path": Case(
+        by_path,
+        "profile-lines",
+        "error",
+        ("names a file", "That is lxc-hardened"),
+        after=("profile-rules",),
+    ),
+    "a file's name": Case(
+        with_lxc_profiles,
+        "profile-lines",
+        "error",
+        ("names a file", "lxc-container-default-with-nesting"),
+    ),
+    "an indented line": Case(
+        unmanaged("    lxc.apparmor.profile: unconfined\n"),
+        "lost-lines",
+        "warning",
+        ("CT 951", "does not read an indented line"),
+    ),
+    "unconfined with a slip": Case(
+        unmanaged("lxc.apparmor.profile: Unconfined\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", 'did you mean "unconfined"? With that nothing would confine it', '"951": {}'),
+    ),
+    "a name that no file has": Case(
+        unmanaged("lxc.apparmor.profile: web_server\n"),
+        "profile-lines",
+        "error",
+        ("CT 951", "no file in /etc/apparmor.d holds web_server either"),
+    ),
+    "a name that a file has": Case(
+        lambda host: (
+            host.profile("web-server"),
+            unmanaged("lxc.apparmor.profile: web-server\n")(host),
+        ),
+        "profile-lines",
+        "error",
+        ("CT 951", "rename the profile to lxc-web-server, in its file"),
+        besides=("profile-rules",),
+    ),
+    "a type of file system for one container": Case(
+        conf("features: mount=zfs\n"),
+        "features",
+        "warning",
+        (
+            f"would be for every container under {BASE}; for CT 950 alone",
+            '"apparmor_rules" of its entry in the JSON takes "mount fstype=zfs,"',
+        ),
+    ),
+    "a type of a disk": Case(
+        lambda host: host.conf("951", f"features: mount=nfs;ext4\nlxc.apparmor.profile: {BASE}\n"),
+        "features",
+        "warning",
+        ("better not ext4: the host's kernel would read a disk", "a crafted file system"),
+        has_fix=False,
+    ),
+    "AppArmor hidden": Case(
+        unmanaged(
+            "lxc.mount.entry: /dev/null sys/module/apparmor/parameters/enabled none bind 0 0\n"
+        ),
+        "apparmor-hidden",
+        "warning",
+        ("hides AppArmor", "CT 951"),
+    ),
+    "all devices of each kind": Case(
+        privileged("lxc.cgroup2.devices.allow: c *:* rwm\nlxc.cgroup2.devices.allow: b *:* rwm\n"),
+        "other-locks",
+        "warning",
+        ("every device",),
+    ),
+    "capabilities cleared, some set": Case(
+        privileged("lxc.cap.drop:\nlxc.cap.drop: sys_module mac_admin\n"),
+        "other-locks",
+        "warning",
+        ("take from it sys_rawio, with which", "950.conf: lxc.cap.drop: (empty) |"),
+    ),
+    "bad names, many": Case(
+        many_bad_names,
+        "json-content",
+        "error",
+        ("CT 960, 961", "and 7 more", "14 more entries have the same fault; they do not start."),
+        has_fix=False,
+    ),
+    "locked": Case(
+        lambda host: append(host, "/etc/pve/lxc/950.conf", "lock: backup\n"),
+        "locked",
+        "note",
+        ("locked (backup)", "pct unlock 950"),
+        has_fix=False,
+    ),
+    "no quorum": Case(
+        lambda host: host.write("/etc/pve/.members", '{"cluster": {"quorate": 0}}'),
+        "quorum",
+        "error",
+        ("no quorum", "pvecm status"),
+        has_fix=False,
+    ),
+    "no report for the others": Case(
+        in_cluster,
+        "cluster-report",
+        "warning",
+        ("has not published a report", "phoenix-apparmor-publish.timer"),
+        besides=("migration",),
+    ),
+    "an old report": Case(
+        with_old_report,
+        "cluster-report",
+        "warning",
+        ("published 2 hours old state",),
+        besides=("migration",),
+    ),
+    "another node without a GPU": Case(
+        other_node_without_gpu,
+        "migration",
+        "note",
+        ("CT 950: could not start on pve2: it has no /dev/nvidia0", "--cluster 950"),
+        has_fix=False,
+    ),
+    "every block device": Case(
+        privileged("lxc.cgroup2.devices.allow: b *:* rwm\n"),
+        "other-locks",
+        "warning",
+        ("every block device, the host's disks too.",),
+    ),
+    "every character device": Case(
+        privileged("lxc.cgroup2.devices.allow: c *:* rw\n"),
+        "other-locks",
+        "warning",
+        ("every character device, the host's memory too.",),
+    ),
+    "all devices by v1": Case(
+        on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
+        "other-locks",
+        "warning",
+        ("may use every device", "lxc.cgroup.devices.allow: a"),
+    ),
+    "managed, another profile's name": Case(
+        instead("lxc.apparmor.profile: /etc/apparmor.d/lxc-nvidia-gpu-base\n"),
+        "profile-lines",
+        "error",
+        ("names a file", "phoenix-apparmor apply 950"),
+        ("containers",),
+    ),
+    "an include that frees": Case(
+        lambda host: (
+            host.write("/root/extra.conf", "lxc.apparmor.profile = unconfined\n"),
+            conf("lxc.include: /root/extra.conf\n")(host),
+        ),
+        "includes",
+        "error",
+        ("CT 950", "lxc.apparmor.profile = unconfined", "/root/extra.conf"),
+        has_fix=False,
+    ),
+}

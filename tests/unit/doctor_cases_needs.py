@@ -1,0 +1,103 @@
+"""What a start needs and the host does not have, and what doctor says of it."""
+
+from tests.names import BASE
+from tests.unit.doctor_host import (
+    Case,
+    conf,
+    instead,
+)
+
+CASES = {
+    "a device without its folder": Case(
+        instead(f"dev5: nvidiactl,mode=0666\nlxc.apparmor.profile: {BASE}\n"),
+        "needs",
+        "error",
+        ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666"),
+    ),
+    "a device that nobody knows": Case(
+        instead(f"dev5: /nvidia/ctl\nlxc.apparmor.profile: {BASE}\n"),
+        "needs",
+        "error",
+        ("CT 950 cannot start", "pct set 950 --delete dev5"),
+        has_fix=False,
+    ),
+    "a device that is not there": Case(
+        conf("dev5: /dev/kfd,gid=993\nlxc.mount.entry: /dev/serial/x dev/serial none bind 0 0\n"),
+        "needs",
+        "error",
+        (
+            "CT 950 cannot start: /dev/kfd is not on the host; /dev/serial/x is not on the host.",
+            "950.conf: dev5: /dev/kfd,gid=993; lxc.mount.entry: /dev/serial/x",
+            "pct set 950 --delete dev5",
+            '"optional"',
+        ),
+        has_fix=False,
+    ),
+    "a folder as a device": Case(
+        lambda host: (host.write("/dev/dri/card0", ""), conf("dev5: /dev/dri\n")(host)),
+        "needs",
+        "error",
+        ("cannot start: /dev/dri is a folder, not a device",),
+        has_fix=False,
+    ),
+    "a device's options": Case(
+        instead(
+            "dev5: /dev/fuse,mode=666,uid=root,deny-write=1\n"
+            f"dev6: /dev/net/tun,mode=0666,gid=5\nlxc.apparmor.profile: {BASE}\n"
+        ),
+        "needs",
+        "error",
+        (
+            "cannot start: Proxmox takes no mode=666 in dev5; Proxmox takes no uid=root in dev5. |",
+            "correct dev5",
+        ),
+        has_fix=False,
+    ),
+    "a folder that its hook may make": Case(
+        lambda host: (
+            host.write("/root/hook", ""),
+            conf("lxc.hook.pre-start: /root/hook x\nlxc.mount.entry: /run/x x none rbind\n")(host),
+        ),
+        "needs",
+        "warning",
+        ("unless its hook makes it: /run/x is not on the host",),
+        has_fix=False,
+    ),
+    "a folder, a hook and a file that are not there": Case(
+        conf(
+            "mp0: /tank/models,mp=/models\nlxc.hook.mount: /root/hook x\n"
+            "lxc.include: /root/extra.conf\n"
+        ),
+        "needs",
+        "error",
+        (
+            "/tank/models is not on the host; /root/hook is not on the host; /root/extra.conf is",
+            "pct set 950 --delete mp0",
+        ),
+        has_fix=False,
+    ),
+    "a hookscript of the admin's that is missing": Case(
+        lambda host: host.conf("951", "unprivileged: 1\nhookscript: local:snippets/gpu.sh\n"),
+        "needs",
+        "error",
+        ("CT 951 cannot start: the hookscript /var/lib/vz/snippets/gpu.sh is missing",),
+        has_fix=False,
+    ),
+    "a hookscript of the admin's that cannot be run": Case(
+        lambda host: (
+            host.write("/var/lib/vz/snippets/gpu.sh", ""),
+            host.conf("951", "unprivileged: 1\nhookscript: local:snippets/gpu.sh\n"),
+        ),
+        "needs",
+        "error",
+        ("gpu.sh is not executable", "chmod +x /var/lib/vz/snippets/gpu.sh"),
+        has_fix=False,
+    ),
+    "a hookscript in no storage": Case(
+        lambda host: host.conf("951", "unprivileged: 1\nhookscript: gone:snippets/gpu.sh\n"),
+        "needs",
+        "error",
+        ("CT 951 cannot start: Proxmox does not find the hookscript gone:snippets/gpu.sh",),
+        has_fix=False,
+    ),
+}
