@@ -5,43 +5,23 @@ the same errors (tests compare the two), all of them, with line and column, for 
 """
 
 import difflib
-import functools
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.assignments import parse, positions, rules, syntax
+from phoenix_apparmor.assignments import parse, rules, syntax
+from phoenix_apparmor.assignments.finding import Finding, Where, in_order, shorten
 from phoenix_apparmor.assignments.parse import Twice
-from phoenix_apparmor.assignments.positions import Lines, Path, Place, Span
+from phoenix_apparmor.assignments.positions import Lines, Path, Place
 from phoenix_apparmor.assignments.verdicts import Judge, by_text
-from phoenix_apparmor.errors import PhoenixError, one_line
-
-Severity = Literal["error", "warning"]
+from phoenix_apparmor.errors import PhoenixError
 
 MEANT_CONFIGS = 'Did you mean "lxc_configs"?'
 KINDS: Mapping[type, str] = {
     list: "a list", str: "a text", bool: "true or false", type(None): "null",
 }  # fmt: skip
-# What Python's json takes besides.
-CONSTANTS = ("NaN", "Infinity")
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong.
-
-    path: as jq takes it. value: what stands there, as JSON in one line, "" if nothing does.
-    source: the line it stands in.
-    """
-
-    severity: Severity
-    place: Place
-    path: str
-    value: str
-    what: str
-    hint: str
-    source: str
 
 
 class Names(NamedTuple):
@@ -71,100 +51,12 @@ def findings(
     except PhoenixError as error:
         return [_unreadable(text, error)]
     decoded = text.decode("utf-8-sig")
-    where = _Where(decoded)
+    where = Where(decoded)
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
     found += [*_warnings(document, names, where), *_rule_warnings(document, where, judge)]
     found += [*_constants(where)]
     return in_order(found)
-
-
-def in_order(found: Iterable[Finding]) -> list[Finding]:
-    """Findings in the order of the text, each once."""
-    return sorted(set(found), key=lambda f: (f.place, f.severity, f.what))
-
-
-def breaches(
-    text: bytes, full_schema: Mapping[str, Any], found: Sequence[Finding]
-) -> list[Finding]:
-    """Breaches of a schema of the whole file: warnings, as they stop no container.
-
-    found: what is known already, which is not told twice. Raises PhoenixError where that is no
-    schema that can be used; nothing where the document cannot be read at all.
-    """
-    try:
-        document = parse.document(text)
-    except PhoenixError:
-        return []
-    seen = {(finding.place, finding.path) for finding in found}
-    more = _breaches(document, full_schema, _Where(text.decode("utf-8-sig")))
-    return [finding for finding in more if (finding.place, finding.path) not in seen]
-
-
-def schema_fault(text: bytes, error: PhoenixError) -> Finding:
-    """That the schema which the document names cannot be used."""
-    where = _Where(text.decode("utf-8-sig"))
-    what = f"the schema that it names is not used: {error.what}"
-    return where.finding("warning", ("$schema",), what, "Nothing was checked against it.")
-
-
-def at(text: bytes, path: Path, what: str, hint: str, value: object) -> Finding:
-    """An error at a path of a document that can be read."""
-    return _Where(text.decode("utf-8-sig")).finding("error", path, what, hint, value=value)
-
-
-class _Where:
-    """Paths to findings."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._lines = Lines(text)
-
-    @functools.cached_property
-    def _spans(self) -> dict[Path, list[Span]]:
-        """Of all that stands there, which is much of a big document: for who has a finding."""
-        return positions.spans(self._text)
-
-    def spans(self, path: Path) -> list[Span]:
-        """Where a path stands; where its parent does, if it is not there."""
-        while path not in self._spans and path:
-            path = path[:-1]
-        return self._spans.get(path, [Span(0, 1, 0, 1)])
-
-    def constants(self) -> list[Path]:
-        """Paths whose value is a word that Python reads and JSON does not have."""
-        if not any(word in self._text for word in CONSTANTS):
-            return []
-        return [
-            path
-            for path, spans in self._spans.items()
-            if any(self._text[s.value : s.value_end].removeprefix("-") in CONSTANTS for s in spans)
-        ]
-
-    def finding(
-        self,
-        severity: Severity,
-        path: Path,
-        what: str,
-        hint: str = "",
-        *,
-        at_name: bool = False,
-        value: object = None,
-        number: int = -1,
-    ) -> Finding:
-        """A finding at a path's value or name, of several at that number's."""
-        span = self.spans(path)[number]
-        begin, end = (span.name, span.name_end) if at_name else (span.value, span.value_end)
-        place = self._lines.place(begin, end)
-        shown = "" if value is None and at_name else shorten(json.dumps(value, ensure_ascii=False))
-        source = self._lines.line(place.line)
-        return Finding(severity, place, positions.jq_path(path), shown, what, hint, source)
-
-
-def shorten(text: str, room: int = 60) -> str:
-    """text in one line of at most room characters."""
-    text = one_line(text)
-    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _unreadable(text: bytes, error: PhoenixError) -> Finding:
@@ -188,7 +80,7 @@ def _unreadable(text: bytes, error: PhoenixError) -> Finding:
 
 def _no_configs(text: str) -> Finding:
     """That there is no object lxc_configs: another kind of value, another name, or nothing."""
-    document, where = json.loads(text), _Where(text)
+    document, where = json.loads(text), Where(text)
     like = 'It must be like: {"lxc_configs": {"952": {"apparmor_profile": "lxc-…"}}}'
     if not isinstance(document, dict):
         return where.finding("error", (), parse.NO_CONFIGS, like)
@@ -208,7 +100,7 @@ def _is_slip(key: str, name: str) -> bool:
     return key != name and bool(difflib.get_close_matches(folded, [name], 1, 0.85))
 
 
-def _twice(document: Any, where: _Where) -> Iterator[Finding]:
+def _twice(document: Any, where: Where) -> Iterator[Finding]:
     """Names that appear twice in one object, where that matters to us."""
     entries = document["lxc_configs"]
     if isinstance(document, Twice) and "lxc_configs" in document.twice:
@@ -222,14 +114,14 @@ def _twice(document: Any, where: _Where) -> Iterator[Finding]:
                 yield from _each(where, ("lxc_configs", ctid, key), f"{key} appears twice.")
 
 
-def _constants(where: _Where) -> Iterator[Finding]:
+def _constants(where: Where) -> Iterator[Finding]:
     """Numbers that are none in JSON: read here, and a syntax error to others (Perl, Proxmox')."""
     for path in where.constants():
         what = "JSON has no such value: other programs cannot read the document."
         yield where.finding("warning", path, what, "Write a number, null or a string.")
 
 
-def _each(where: _Where, path: Path, what: str) -> Iterator[Finding]:
+def _each(where: Where, path: Path, what: str) -> Iterator[Finding]:
     for number in range(len(where.spans(path))):
         yield where.finding(
             "error", path, what, "Take one of them out.", at_name=True, number=number
@@ -237,7 +129,7 @@ def _each(where: _Where, path: Path, what: str) -> Iterator[Finding]:
 
 
 def _errors(
-    document: Any, schema: Mapping[str, Any], names: Names, where: _Where
+    document: Any, schema: Mapping[str, Any], names: Names, where: Where
 ) -> Iterator[Finding]:
     from jsonschema import Draft7Validator
 
@@ -265,7 +157,7 @@ def _rules(document: Any) -> Iterator[tuple[Path, str, dict[str, Any]]]:
                 yield ("lxc_configs", ctid, "apparmor_rules", number), rule, entry
 
 
-def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
+def _rule_errors(document: Any, where: Where) -> Iterator[Finding]:
     """Rules that are not one rule each."""
     for path, rule, _ in _rules(document):
         why = rules.problem(rule)
@@ -273,7 +165,7 @@ def _rule_errors(document: Any, where: _Where) -> Iterator[Finding]:
             yield where.finding("error", path, f"the rule {why}.", value=rule)
 
 
-def _rule_warnings(document: Any, where: _Where, judge: Judge) -> Iterator[Finding]:
+def _rule_warnings(document: Any, where: Where, judge: Judge) -> Iterator[Finding]:
     """Rules that open a hole or do nothing, and a trial or rules that nothing can come of."""
     for path, rule, entry in _rules(document):
         profile = entry.get("apparmor_profile")
@@ -289,7 +181,7 @@ def _rule_warnings(document: Any, where: _Where, judge: Judge) -> Iterator[Findi
                 yield where.finding("warning", ("lxc_configs", ctid, key), what, at_name=True)
 
 
-def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
+def _warnings(document: Any, names: Names, where: Where) -> Iterator[Finding]:
     """What the schema allows and is hardly meant."""
     yield from _at_top(document, where)
     for ctid, entry in document["lxc_configs"].items():
@@ -306,7 +198,7 @@ def _warnings(document: Any, names: Names, where: _Where) -> Iterator[Finding]:
         yield from _fighting_options(entry.get("lxc_options"), path, where)
 
 
-def _at_top(document: Any, where: _Where) -> Iterator[Finding]:
+def _at_top(document: Any, where: Where) -> Iterator[Finding]:
     """What is read in lxc_configs or in an entry, and stands beside lxc_configs."""
     for key, value in document.items():
         ours = any(key == name or _is_slip(key, name) for name in parse.OUR_KEYS)
@@ -322,7 +214,7 @@ def _at_top(document: Any, where: _Where) -> Iterator[Finding]:
             yield where.finding("warning", (key,), what, hint, at_name=True)
 
 
-def _unknown_name(name: object, path: Path, names: Names, where: _Where) -> Iterator[Finding]:
+def _unknown_name(name: object, path: Path, names: Names, where: Where) -> Iterator[Finding]:
     """A profile that this host does not have; of another host's JSON, one that looks mistyped."""
     if not isinstance(name, str) or name in paths.NO_LINE or not paths.is_profile(name):
         return
@@ -348,7 +240,7 @@ def _is_mistyped(name: str, known: Collection[str]) -> bool:
 FIGHTING = re.compile(r"\s*(lxc\.apparmor\.profile|lxc\.aa_profile)\s*[=:]")
 
 
-def _fighting_options(options: object, path: Path, where: _Where) -> Iterator[Finding]:
+def _fighting_options(options: object, path: Path, where: Where) -> Iterator[Finding]:
     """A profile line among the options that other tools write into .conf: it fights the key."""
     for number, option in enumerate(options if isinstance(options, list) else ()):
         if isinstance(option, str) and FIGHTING.match(option):
@@ -375,44 +267,3 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 def _is_no_line(folded: str) -> bool:
     """Whether a name may be one of NO_LINE with a slip: a wrong guess would free a container."""
     return re.fullmatch(r"un-?[a-z]+|g[a-z]+", folded) is not None
-
-
-def _breaches(document: Any, schema: Mapping[str, Any], where: _Where) -> Iterator[Finding]:
-    """Breaches of a schema of the whole file. Raises PhoenixError where it is no schema."""
-    import jsonschema
-
-    outward = next((ref for ref in _references(schema) if not ref.startswith("#")), None)
-    if outward is not None:
-        # jsonschema would fetch it from the network.
-        raise PhoenixError(f'the schema refers to "{outward}"; only "#…" is followed.')
-    kind = jsonschema.validators.validator_for(schema, jsonschema.Draft7Validator)
-    try:
-        kind.check_schema(schema)
-        errors = list(kind(schema).iter_errors(document))
-    except jsonschema.SchemaError as error:
-        raise PhoenixError(f"it is not a JSON schema: {shorten(error.message, 200)}.") from error
-    except RecursionError as error:
-        raise PhoenixError("it refers to itself without an end.") from error
-    except Exception as error:
-        said = shorten(f"{error}", 160) or type(error).__name__
-        raise PhoenixError(f"it is not a JSON schema that can be used: {said}.") from error
-    for breach in errors:
-        path: Path = tuple(breach.absolute_path)
-        value = breach.instance
-        what = f"full schema: {shorten(breach.message, 160)}."
-        yield where.finding("warning", path, what, value=None if _is_big(value) else value)
-
-
-def _references(schema: object) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str):
-                yield value
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _references(value)
-
-
-def _is_big(value: object) -> bool:
-    return isinstance(value, dict | list)

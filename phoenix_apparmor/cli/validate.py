@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phoenix_apparmor import kernel, paths
-from phoenix_apparmor.assignments import lookup, parse, validate
-from phoenix_apparmor.assignments.validate import Finding, Names
+from phoenix_apparmor.assignments import full_schema, lookup, parse, validate
+from phoenix_apparmor.assignments.finding import Finding, in_order
+from phoenix_apparmor.assignments.validate import Names
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, rulecheck
@@ -71,12 +72,12 @@ def run(host: Host, args: argparse.Namespace) -> int:
             else:
                 schema = own_schema(host, file, text, given=bool(args.files))
             if schema is not None:
-                found = validate.in_order([*found, *validate.breaches(text, schema, found)])
+                found = in_order([*found, *full_schema.breaches(text, schema, found)])
         except PhoenixError as error:
             if args.schema:
                 fault = error
             else:
-                found = validate.in_order([*found, validate.schema_fault(text, error)])
+                found = in_order([*found, full_schema.schema_fault(text, error)])
         if not any(finding.severity == "error" for finding in found):
             found += rulecheck.findings(host, text)
         if args.strict:

@@ -1,35 +1,24 @@
-"""What to do about a denial: a rule and its one place, another profile, nesting, or nothing."""
+"""What to do about a denial, and the cases in which that is something else than a rule."""
 
-import re
 import shlex
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import lxcconf, paths, trial
-from phoenix_apparmor.assignments import holes
+from phoenix_apparmor import lxcconf, paths
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, denying, mounts
 from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.engines import is_engine, root_of
-from phoenix_apparmor.denials.explanation import NAMELESS, needed_flag
-from phoenix_apparmor.denials.facts import Containers, Facts
-from phoenix_apparmor.denials.inside import Inside, Place
-from phoenix_apparmor.denials.judge import Judge, cited
+from phoenix_apparmor.denials.facts import Facts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
-from phoenix_apparmor.denials.profiles import Profile, Profiles
-from phoenix_apparmor.denials.quoting import quoted, readable
-from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_engines_profile
-from phoenix_apparmor.host import Host
+from phoenix_apparmor.denials.profiles import Profile
+from phoenix_apparmor.denials.quoting import readable
+from phoenix_apparmor.paths import BASE, DOCKER
 
 # rule: write that rule. assign: give the container another profile. nesting: turn that on.
 # inside: a rule in the container's own /etc/apparmor.d. profile: the profile reads no file of
 # the site's, a profile of your own is needed. none: no rule helps, the words say what is so.
 Kind = Literal["rule", "assign", "nesting", "inside", "profile", "none"]
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 _SANDBOXES = ("/run/systemd/", "/run/credentials/", "/dev/shm/", "/dev/mqueue/", "/run/lock/")  # noqa: S108
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
 
 
 class Advice(NamedTuple):
@@ -56,335 +45,7 @@ class Advice(NamedTuple):
     about: str = ""
 
 
-class Adviser:
-    """Judges what containers of one host tried."""
-
-    def __init__(
-        self, host: Host, profiles: Profiles, assigned: Mapping[str, Assignment] | None = None
-    ) -> None:
-        """assigned: CTID -> what the JSON says, for rules that a container has there."""
-        self._profiles = profiles
-        self._assigned = assigned or {}
-        self._containers = Containers(host)
-        self._own = Inside(host)
-        self._judge = Judge(host, profiles)
-
-    def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
-        """What to do about it."""
-        facts = self._containers.facts(owner.ctid, owner.generated_in)
-        kind = mounts.host_only(denial)
-        if kind and facts.privileged is False:
-            return _host_only(owner, kind)
-        if owner.inside:
-            return self._inside(owner, act)
-        if kind and facts.privileged is None:
-            note = f"No rule helps in an unprivileged container: the kernel mounts {kind} only "
-            act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
-        profile = self._profiles.get(owner.profile, owner.generated_in)
-        guard = trial.made_of(owner.profile)
-        if guard is not None and guard.guard and profile is None:
-            return self._by_guard(guard.profile, act, denial)
-        act = self._with_slash(owner, profile, facts, act, denial)
-        special = self._special(owner, profile, facts, act, denial)
-        if act.rule and (special is None or special.kind == "rule"):
-            special = self._there(owner, profile, facts, act, denial) or special
-        if special is not None:
-            return special
-        if not act.rule or (act.needs_4 and not self._judge.is_4):
-            unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
-            words = unknown if act.rule else self._has_flag(owner, profile, denial) or act.note
-            return Advice("none", words=words)
-        warning = self._warning(owner, act, denial, facts)
-        # of which the note says the same for other hosts
-        act = act._replace(note="") if warning == holes.OLD_PARSER else act
-        return self._rule(owner, profile, act, facts, warning)._replace(about=act.note)
-
-    def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
-        """A guard holds only the explicit denies of the profile that is on trial."""
-        own = self._profiles.explicit(name, denial)
-        rule = f": {cited(own)}" if own is not None else ""
-        words = f"Its guard enforces the denies of {readable(name)} in a container's trial too."
-        warning = f"{readable(name)} denies that on purpose{rule}"
-        return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
-
-    def _there(
-        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
-    ) -> Advice | None:
-        """That a rule for it is there already, and whether it is in force; None: there is none."""
-        own = self._own_rules(owner)
-        found = allowed.of_lines(own).first(denial, act.rule)
-        if found is not None:
-            words = (
-                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It is '
-                f"in force from its next start: pct reboot {owner.ctid}"
-            )
-            return Advice("none", words=words, allowed=True)
-        if profile is not None and not owner.child:
-            found = profile.rules.first(denial, act.rule)
-        if found is not None:
-            return Advice("none", words=self._in_force(owner, *found), allowed=True)
-        if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
-            words = f"A rule for it is there already, in {facts.file}; in force from its next start"
-            words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
-            return Advice("none", words=f"{words}.", allowed=True)
-        return None
-
-    def _with_slash(
-        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
-    ) -> Act:
-        """The act with a note, where a rule for it lacks the slash of a folder's name."""
-        own = allowed.of_lines(self._own_rules(owner))
-        raw = allowed.of_lines(facts.raw if owner.generated_in else ())
-        its = () if profile is None or owner.child else (profile.rules,)
-        for rules in (own, *its, raw):
-            short = rules.short_of_a_slash(denial)
-            if short is not None:
-                where = f" in {short[1]}" if short[1] else ""
-                note = (
-                    f"{readable(short[0])}{where} does not match: AppArmor's name of a folder ends "
-                    "in a slash."
-                )
-                return act._replace(note=f"{act.note} {note}".strip())
-        return act
-
-    def _explicit(self, owner: Owner, denial: Denial) -> str:
-        """The rule with which the profile itself denies it, and where that is; "" if none does."""
-        own = self._profiles.explicit(owner.profile, denial, owner.generated_in, owner.child)
-        if own is not None:
-            return cited(own)
-        rule = None if owner.child else denying.first_of(self._own_rules(owner), denial)
-        return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
-
-    def _own_rules(self, owner: Owner) -> tuple[str, ...]:
-        assignment = self._assigned.get(owner.ctid) if owner.ctid else None
-        return assignment.rules if assignment and assignment.profile == owner.profile else ()
-
-    def _has_flag(self, owner: Owner, profile: Profile | None, denial: Denial) -> str:
-        """That the profile has the flag for the lack of which it is refused; "" if it has not."""
-        flag = needed_flag(denial)
-        if owner.child or profile is None or not flag or flag not in profile.flags:
-            return ""
-        return self._in_force(owner, f"flags=({flag})", profile.path, NAMELESS[flag])
-
-    def _in_force(self, owner: Owner, rule: str, path: str, why: str = "") -> str:
-        there = f"A rule for it is there already: {readable(rule)} in {path}"
-        if why:
-            there = f"{why}, for which the profile has {readable(rule)} in {path}"
-        if owner.generated_in:
-            return f"{there}. The denial is older than that."
-        loaded = self._profiles.kernel_has(owner.profile)
-        if loaded is None:
-            return (
-                f"{there}. Whether the kernel has it cannot be known here. To load it: "
-                "phoenix-apparmor reload"
-            )
-        if loaded:
-            return f"{there}, and the kernel has it: the denial is older than that."
-        return f"{there}. It is in force after: phoenix-apparmor reload"
-
-    def _special(
-        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
-    ) -> Advice | None:
-        """Where a rule for just this act is not the answer; None where it is."""
-        changes = denial.operation in POLICY
-        if changes or asks_for_engines_profile(denial):
-            return (
-                self._policy(owner, profile, facts, act, denial)
-                if changes
-                else self._engines_profile(owner, profile, facts, act)
-            )
-        own = self._explicit(owner, denial)
-        root = root_of(denial) if profile and profile.supports_docker else ""
-        # What one profile closes on purpose to engines, the one made for them may allow.
-        engine = is_engine(denial) and not (profile and profile.supports_docker)
-        closed = engine and self._profiles.explicit(DOCKER, denial) is not None
-        if own and (closed or not engine):
-            also = f", as does {DOCKER}" if closed else ""
-            return self._futile(owner, act, f"{own}{also}", root)
-        if self._is_sandbox(owner, denial, facts):
-            return _nesting(owner, facts)
-        if engine and not closed:
-            return self._assign_docker(owner)
-        if not root:
-            return None
-        act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")
-        cause = f"mount file systems of its containers below {readable(root)}"
-        whose = self._judge.of(owner.ctid, owner.profile, facts.privileged)
-        warning = holes.hole(act.rule, whose)
-        return self._rule(owner, profile, act, facts, warning)._replace(cause=cause)
-
-    def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:
-        if act.hole:
-            return act.hole
-        if denial.is_of_target and owner.profile in LXC_START:
-            return "with it, processes of a container reach LXC on the host"
-        whose = self._judge.of(owner.ctid, owner.profile, facts.privileged, owner.generated_in)
-        return self._judge.hole(act.rule, whose)
-
-    def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
-        words = ""
-        if root:
-            words = (
-                "Move the folder of the container engine's data: below /var/lib, or to a mount "
-                "point of the container there."
-            )
-        warning = f"{readable(owner.profile)} denies that on purpose: {rule}"
-        return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
-
-    def _rule(
-        self, owner: Owner, profile: Profile | None, act: Act, facts: Facts, warning: str = ""
-    ) -> Advice:
-        """The rule, and the one place where it is read."""
-        if owner.generated_in:
-            # LXC makes the profile anew at each start
-            if not facts.file:
-                return Advice("none", words="Its name is none of a container's.")
-            words = f"{act.note} It is read at the next start.".strip()
-            line = f"lxc.apparmor.raw{facts.separator}{act.rule}"
-            return Advice("rule", facts.file, line, act.rule, words, warning=warning)
-        if profile is None:
-            words = f"No file in {paths.APPARMOR_D} has this profile: it goes into the file that it was loaded from."  # noqa: E501
-            return Advice(
-                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
-            )
-        if owner.child:
-            words = f"It goes into the part {readable(owner.child)} of {profile.path}."
-            return Advice(
-                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
-            )
-        if profile.local:
-            fix = ""
-            if not warning and _PLAIN.match(profile.local):
-                # a line of its own also behind a last line without an end
-                line = f"printf '\\n%s\\n' {shlex.quote(act.rule)} >>{profile.local}"
-                fix = f"{line} && phoenix-apparmor reload"
-            return Advice("rule", profile.local, act.rule, act.rule, act.note, fix, warning)
-        return self._without_local(owner, profile, act, warning)
-
-    def _without_local(self, owner: Owner, profile: Profile, act: Act, warning: str) -> Advice:
-        name = profile.path.rpartition("/")[2]
-        if "/" in profile.path.removeprefix(paths.APPARMOR_D + "/") or self._profiles.of_a_package(
-            profile.path
-        ):
-            words = (
-                f"{readable(owner.profile)} reads no file of rules of your own, and "
-                f"{profile.path} belongs to a package."
-            )
-            if owner.profile.startswith("lxc-"):
-                words += (
-                    f" Assign {BASE} or {DOCKER} instead, or a profile of your own "
-                    f"({paths.APPARMOR_D}/lxc-NAME) with this rule."
-                )
-            return Advice(
-                "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
-            )
-        place = f"{paths.APPARMOR_D}/local/{name}"
-        words = f"The profile does not read that file yet: add include if exists <local/{name}> to it ({profile.path}, before its closing brace)."  # noqa: E501
-        return Advice(
-            "rule", place, act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
-        )
-
-    def _inside(self, owner: Owner, act: Act) -> Advice:
-        """A profile that was loaded inside the container is the container's own."""
-        name = owner.inside
-        where = f"container {readable(owner.ctid)}" if owner.ctid else "the container"
-        if name in ("docker-default", "containers-default") or name.startswith("containers-"):
-            words = (
-                f"The container engine in {where} made this profile. Start that inner container "
-                "with a profile of your own (--security-opt apparmor=NAME)."
-            )
-            return Advice("none", words=words)
-        words = f"This profile was loaded inside {where}, from its own /etc/apparmor.d."
-        if name == "unconfined":
-            return Advice("none", words=act.note or words)
-        if not act.rule or not _PLAIN.match(name):
-            return Advice("none", words=f"{act.note} {words}".strip())
-        place = self._own.place(owner.ctid, name)
-        if place is None:
-            file = name.removeprefix("/").replace("/", ".")
-            place = Place(f"{paths.APPARMOR_D}/{file}", f"{paths.APPARMOR_D}/local/{file}")
-            words += f" If the file there has another name than {file}: grep -rlwF {name} /etc/apparmor.d."  # noqa: E501
-        if not place.local:
-            words += f" It reads no local file: the rule goes into {place.path}, before its end."
-        words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
-        return Advice("inside", place.local, act.rule, act.rule, words)
-
-    @staticmethod
-    def _is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:
-        """Whether it is systemd setting up a service in a generated profile without nesting."""
-        if not owner.generated_in or facts.nesting:
-            return False
-        if denial.operation not in ("mount", "umount", "pivotroot"):
-            return False
-        by_systemd = denial.get("comm").startswith("(") or denial.get("comm") == "systemd"
-        return by_systemd or denial.get("name").startswith(_SANDBOXES)
-
-    @staticmethod
-    def _assign_docker(owner: Owner) -> Advice:
-        who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
-        words = (
-            f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
-            f'("apparmor_profile": "{DOCKER}" in its entry of {paths.JSON_FILES[0].rpartition("/")[2]}) '  # noqa: E501
-            "and start the container again."
-        )
-        return Advice("assign", words=words, cause="run containers (Docker or podman)")
-
-    def _engines_profile(
-        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act
-    ) -> Advice:
-        """The engine's own profile is missing, as it is loaded into a namespace of the container's.
-
-        Which of the reasons for that it is decides what helps.
-        """
-        if facts.privileged:
-            words = (
-                "A privileged container has no policy namespace to load that profile into. Start "
-                "that inner container with --security-opt apparmor=unconfined: the container's own "
-                "profile still confines it."
-            )
-            return Advice("none", words=words)
-        if profile is not None and not owner.generated_in and not profile.supports_docker:
-            return self._assign_docker(owner)._replace(cause="")
-        words = self._without_namespace(owner)
-        return Advice("none", words=words or act.note)
-
-    def _policy(
-        self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
-    ) -> Advice:
-        """A change of policy: who may make one, and which namespace it would go into."""
-        no = "No rule allows that"
-        if f":{lxcconf.namespace_of(owner.ctid)}:" in denial.get("label"):
-            words = "only root of the container may, and not in a user namespace inside it."
-            return Advice("none", words=f"{no}: {words}")
-        if facts.privileged:
-            words = "A privileged container has no policy namespace to load profiles into."
-            return Advice("none", words=f"{no}. {words}")
-        if profile is None or not profile.supports_docker:
-            return Advice("none", words=act.note)
-        words = self._without_namespace(owner) or (
-            f"{readable(owner.profile)} gives the container a policy namespace at its start, into "
-            "which it may load them. Restart the container."
-        )
-        return Advice("none", words=f"{no}. {words}")
-
-    def _without_namespace(self, owner: Owner) -> str:
-        """That its entry keeps the container from having one; "" where it does not."""
-        assignment = self._assigned.get(owner.ctid) if owner.ctid else None
-        if assignment is None or assignment.policy_namespace:
-            return ""
-        return (
-            f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
-            "having a policy namespace to load profiles into. Take that out, then: "
-            f"pct reboot {owner.ctid}"
-        )
-
-
-def _below(root: str) -> str:
-    """A pattern for all that is below a folder."""
-    return f'{quoted(root)[:-1]}/**"'
-
-
-def _host_only(owner: Owner, kind: str) -> Advice:
+def host_only(owner: Owner, kind: str) -> Advice:
     """A mount that the kernel refuses root of a user namespace, with any profile and any rule."""
     words = (
         f"No rule helps: the kernel mounts {kind} only for root of the host, and this container is "
@@ -395,7 +56,8 @@ def _host_only(owner: Owner, kind: str) -> Advice:
     return Advice("none", words=f"{words}.")
 
 
-def _nesting(owner: Owner, facts: Facts) -> Advice:
+def nesting(owner: Owner, facts: Facts) -> Advice:
+    """systemd sets up services in a generated profile without nesting."""
     start = "systemd in a container needs these mounts for its services. Best assign "
     start += f"{BASE} or {DOCKER}"
     cause = "set up the sandboxes of its services (systemd)"
@@ -412,3 +74,80 @@ def _nesting(owner: Owner, facts: Facts) -> Advice:
     known = facts.privileged is not None
     fix = f"pct set {owner.ctid} --features {shlex.quote(value)}" if known else ""
     return Advice("nesting", words=words, fix=fix, cause=cause)
+
+
+def is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:
+    """Whether it is systemd setting up a service in a generated profile without nesting."""
+    if not owner.generated_in or facts.nesting:
+        return False
+    if denial.operation not in ("mount", "umount", "pivotroot"):
+        return False
+    by_systemd = denial.get("comm").startswith("(") or denial.get("comm") == "systemd"
+    return by_systemd or denial.get("name").startswith(_SANDBOXES)
+
+
+def assign_docker(owner: Owner) -> Advice:
+    """An engine under a profile that is not made for one."""
+    who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
+    words = (
+        f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
+        f'("apparmor_profile": "{DOCKER}" in its entry of {paths.JSON_FILES[0].rpartition("/")[2]}) '  # noqa: E501
+        "and start the container again."
+    )
+    return Advice("assign", words=words, cause="run containers (Docker or podman)")
+
+
+def engines_profile(
+    owner: Owner, profile: Profile | None, facts: Facts, act: Act, assignment: Assignment | None
+) -> Advice:
+    """The engine's own profile is missing, as it is loaded into a namespace of the container's.
+
+    Which of the reasons for that it is decides what helps.
+    """
+    if facts.privileged:
+        words = (
+            "A privileged container has no policy namespace to load that profile into. Start "
+            "that inner container with --security-opt apparmor=unconfined: the container's own "
+            "profile still confines it."
+        )
+        return Advice("none", words=words)
+    if profile is not None and not owner.generated_in and not profile.supports_docker:
+        return assign_docker(owner)._replace(cause="")
+    words = _without_namespace(owner, assignment)
+    return Advice("none", words=words or act.note)
+
+
+def policy(
+    owner: Owner,
+    profile: Profile | None,
+    facts: Facts,
+    act: Act,
+    denial: Denial,
+    assignment: Assignment | None,
+) -> Advice:
+    """A change of policy: who may make one, and which namespace it would go into."""
+    no = "No rule allows that"
+    if f":{lxcconf.namespace_of(owner.ctid)}:" in denial.get("label"):
+        words = "only root of the container may, and not in a user namespace inside it."
+        return Advice("none", words=f"{no}: {words}")
+    if facts.privileged:
+        words = "A privileged container has no policy namespace to load profiles into."
+        return Advice("none", words=f"{no}. {words}")
+    if profile is None or not profile.supports_docker:
+        return Advice("none", words=act.note)
+    words = _without_namespace(owner, assignment) or (
+        f"{readable(owner.profile)} gives the container a policy namespace at its start, into "
+        "which it may load them. Restart the container."
+    )
+    return Advice("none", words=f"{no}. {words}")
+
+
+def _without_namespace(owner: Owner, assignment: Assignment | None) -> str:
+    """That its entry keeps the container from having one; "" where it does not."""
+    if assignment is None or assignment.policy_namespace:
+        return ""
+    return (
+        f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
+        "having a policy namespace to load profiles into. Take that out, then: "
+        f"pct reboot {owner.ctid}"
+    )

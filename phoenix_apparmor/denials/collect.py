@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from phoenix_apparmor import trial
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials.advice import Adviser
+from phoenix_apparmor.denials.adviser import Adviser
 from phoenix_apparmor.denials.groups import Group, Report, group, only_of
 from phoenix_apparmor.denials.kinds import Collector
 from phoenix_apparmor.denials.known import Known

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phoenix_apparmor.denials.act import Act
-from phoenix_apparmor.denials.advice import Advice, Adviser
+from phoenix_apparmor.denials.advice import Advice
+from phoenix_apparmor.denials.adviser import Adviser
 from phoenix_apparmor.denials.explanation import act_of
 from phoenix_apparmor.denials.kinds import Found
 from phoenix_apparmor.denials.known import Known

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor.assignments import parse, validate
+from phoenix_apparmor.assignments import parse
+from phoenix_apparmor.assignments.finding import Finding, at
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.assignments.validate import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, variants
@@ -29,13 +29,13 @@ def _of(host: Host, text: bytes, ctid: str, assignment: Assignment) -> Iterator[
     wrong = _said(host, ctid, assignment, ())
     if wrong:
         path: tuple[str | int, ...] = ("lxc_configs", ctid, "apparmor_rules")
-        yield validate.at(text, path, wrong, "It is the profile, not these rules.", None)
+        yield at(text, path, wrong, "It is the profile, not these rules.", None)
         return
     for number, rule in enumerate(assignment.rules):
         said = _said(host, ctid, assignment, (rule,))
         if said:
             path = ("lxc_configs", ctid, "apparmor_rules", number)
-            yield validate.at(text, path, f"the rule does not compile: {said}", "", rule)
+            yield at(text, path, f"the rule does not compile: {said}", "", rule)
 
 
 def _said(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> str:

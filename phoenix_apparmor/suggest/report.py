@@ -7,10 +7,10 @@ from typing import Any
 
 from phoenix_apparmor import labels, paths
 from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.paths import BASE, DOCKER
 from phoenix_apparmor.policy.rules import Profile
 from phoenix_apparmor.suggest.evidence import Evidence
 
-BASE, DOCKER = "lxc-nvidia-gpu-base", "lxc-nvidia-gpu-docker"
 SCHEMA_VERSION = 1
 RAW_KEY = "lxc.apparmor.raw"
 # What the kernel holds a container to that has no profile of a file.

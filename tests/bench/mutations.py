@@ -19,22 +19,20 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.covered import Test, covered
 from tests.bench.mutants import BY_HAND, Mutant, mutants
+from tests.bench.trees import CACHE, REPO, STATE, digest, new_tree, start, wait
 
-REPO = Path(__file__).resolve().parents[2]
 KNOWN = Path(__file__).with_suffix(".txt")
-CACHE = Path(os.environ.get("PHOENIX_TEST_CACHE", "/var/cache/phoenix-apparmor-tests"))
-STATE = CACHE / "mutations"
 WORKERS = int(os.environ.get("WORKERS", "2"))
 # Most mutants are killed by one of the first few tests; to collect all takes longer than these.
 FIRST = 5
@@ -44,190 +42,9 @@ MOST_TESTS = float(os.environ.get("SECONDS", "20"))
 
 MODULES = (
     "hookscript", "settled", "start", "init_process", "policy/load", "kernel", "lastgood",
-    "assignments/lookup",
-    "assignments/parse", "lxcconf", "ctconf", "package/attaching", "package/maintscript",
+    "assignments/lookup", "assignments/parse", "lxcconf", "ctconf", "package/attaching",
+    "package/maintscript",
 )  # fmt: skip
-# Of other modules only what is listed by hand is tried. No start comes to what these test:
-NOT_FOR_STARTS = re.compile(
-    r"test_(denials|doctor|suggest|cluster|publish|docs|metrics|table|check|driver|gpu|vm_readme"
-    r"|profile_rules|compiled_policy|injected|many)"
-)
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "--assert=plain",
-           "--hypothesis-seed=0")  # fmt: skip
-
-# Put at the end of the package's __init__.py: notes for each test which lines it runs.
-TRACER = """
-import _thread, os as _os, sys as _sys
-_tree = {tree!r}
-class _Lines:
-    def __init__(self):
-        self.begin(open(_tree + "/current").read())
-    def begin(self, name):
-        self.seen = set()
-        how = _os.O_WRONLY | _os.O_CREAT | _os.O_APPEND
-        self.fd = _os.open(_tree + "/lines/" + name, how, 0o666)
-    def call(self, frame, event, arg):
-        if frame.f_code.co_filename.startswith(_tree + "/phoenix_apparmor/"):
-            return self.line
-    def line(self, frame, event, arg):
-        at = (frame.f_code.co_filename, frame.f_lineno)
-        if at not in self.seen:
-            self.seen.add(at)
-            _os.write(self.fd, ("%s:%d\\n" % at).encode())
-        return self.line
-try:
-    _lines = _Lines()
-    _sys.settrace(_lines.call)
-    _begin = _thread.start_new_thread
-    def _traced(function, *more):
-        def run(*args, **named):
-            _sys.settrace(_lines.call)
-            return function(*args, **named)
-        return _begin(run, *more)
-    _thread.start_new_thread = _traced
-    # The tests fork a process that has imported all.
-    _os.register_at_fork(after_in_child=lambda: _lines.begin(open(_tree + "/current").read()))
-except OSError:
-    pass
-"""
-# A plugin of pytest: says which test runs, and how long it took.
-PLUGIN = """
-import sys, hashlib
-def pytest_runtest_logstart(nodeid):
-    name = hashlib.sha1(nodeid.encode()).hexdigest()
-    open("current", "w").write(name)
-    lines = getattr(sys.modules.get("phoenix_apparmor"), "_lines", None)
-    if lines: lines.begin(name)
-def pytest_runtest_logreport(report):
-    if report.when == "call" and report.passed:
-        open("times", "a").write("%.3f %s\\n" % (report.duration, report.nodeid))
-"""
-
-
-class Test(NamedTuple):
-    """seconds: that it took. lines: "MODULE:TEXT" that it runs, wherever they are by now."""
-
-    seconds: float
-    lines: frozenset[str]
-
-
-def digest(*paths: Path) -> str:
-    """Hash of files."""
-    return hashlib.sha1(b"\0".join(path.read_bytes() for path in sorted(paths))).hexdigest()
-
-
-def new_tree(place: Path) -> Path:
-    ignore = shutil.ignore_patterns(".git", "__pycache__", ".hypothesis")
-    shutil.copytree(REPO, place, ignore=ignore, symlinks=True)
-    return place
-
-
-def start(tree: Path, options: list[str], *, say: Path | None = None) -> int:
-    """The pid of a forked pytest: that this process has all its imports saves half its time."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 70
-    try:
-        os.setsid()
-        os.chdir(tree)
-        with open(say or os.devnull, "wb") as out:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-        # What was imported so far is not the tree's.
-        sys.path[:2] = [str(tree)]
-        for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-            del sys.modules[name]
-        sys.dont_write_bytecode = False
-        sys.pycache_prefix = f"{tree}.bytecode"
-        os.environ["PHOENIX_TEST_CACHE"] = f"{tree}.cache"
-        import pytest
-
-        status = int(pytest.main([*OPTIONS, *options]))
-    finally:
-        os._exit(status)
-
-
-def wait(running: dict[int, Any], until: dict[int, float]) -> tuple[int, int | None]:
-    """(pid, exit status) of the next one that ends; None: it was killed as it took too long."""
-    while True:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in running:
-            return pid, os.waitstatus_to_exitcode(status)
-        for late in [pid for pid in running if time.monotonic() > until[pid]]:
-            os.killpg(late, signal.SIGKILL)
-            os.waitpid(late, 0)
-            return late, None
-        if pid == 0:
-            time.sleep(0.02)
-
-
-# -- which test runs which line -----------------------------------------------------------------
-
-
-def covered(trees: list[Path]) -> dict[str, Test]:
-    """Node id -> what that test runs; from the cache where nothing changed."""
-    unit = REPO / "tests/unit"
-    files = [p for p in sorted(unit.glob("test_*.py")) if not NOT_FOR_STARTS.match(p.name)]
-    kept = {p: STATE / f"lines2-{p.stem}-{digest(p)[:8]}.json" for p in files}
-    note(trees, {file: place for file, place in kept.items() if not place.exists()})
-    return {
-        name: Test(seconds, frozenset(lines))
-        for place in kept.values()
-        for name, (seconds, lines) in json.loads(place.read_text()).items()
-    }
-
-
-def note(trees: list[Path], wanted: dict[Path, Path]) -> None:
-    """Runs test files and writes for each what its tests run."""
-    init = (REPO / "phoenix_apparmor/__init__.py").read_text()
-    for tree in trees:
-        tracer = TRACER.format(tree=str(tree))
-        (tree / "phoenix_apparmor/__init__.py").write_text(init + tracer)
-        (tree / "noting.py").write_text(PLUGIN)
-    todo = list(wanted.items())
-    running: dict[int, tuple[Path, Path, Path]] = {}
-    until: dict[int, float] = {}
-    free = list(trees)
-    while todo or running:
-        if todo and free:
-            file, place = todo.pop()
-            tree = free.pop()
-            (tree / "current").write_text("none")
-            (tree / "times").write_text("")
-            shutil.rmtree(tree / "lines", ignore_errors=True)
-            (tree / "lines").mkdir()
-            pid = start(tree, ["-p", "noting", "-m", "not slow", f"tests/unit/{file.name}"],
-                        say=tree / "said")  # fmt: skip
-            running[pid], until[pid] = (tree, file, place), time.monotonic() + 1200
-            continue
-        pid, status = wait(running, until)
-        tree, file, place = running.pop(pid)
-        free.append(tree)
-        if status != 0:
-            print(f"{file.name} fails without any mutation; what fails there is left out:")
-            print((tree / "said").read_text()[-2000:], flush=True)
-        part = {name: (seconds, sorted(lines)) for name, seconds, lines in noted(tree)}
-        place.write_text(json.dumps(part))
-        print(f"lines that {file.name} runs: noted", flush=True)
-    for tree in trees:
-        (tree / "phoenix_apparmor/__init__.py").write_text(init)
-
-
-def noted(tree: Path) -> Iterator[tuple[str, float, set[str]]]:
-    """(node id, seconds, lines) of each test that ran in a tree."""
-    prefix = f"{tree}/phoenix_apparmor/"
-    sources = {str(p): p.read_text().split("\n") for p in Path(prefix).rglob("*.py")}
-    for line in (tree / "times").read_text().splitlines():
-        seconds, _, name = line.partition(" ")
-        log = tree / "lines" / hashlib.sha1(name.encode()).hexdigest()
-        lines = set()
-        for place in log.read_text().splitlines() if log.exists() else ():
-            file, _, number = place.rpartition(":")
-            module = file.removeprefix(prefix).removesuffix(".py")
-            if number.isdigit():  # else of a process that was killed while it wrote
-                lines.add(f"{module}:{sources[file][int(number) - 1].strip()}")
-        yield name, float(seconds), lines
 
 
 def chosen(mutant: Mutant, module: str, tests: dict[str, Test], killers: list[str]) -> list[str]:
