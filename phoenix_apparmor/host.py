@@ -335,7 +335,7 @@ class Host:
             from phoenix_apparmor import journal
         except (ImportError, OSError):
             return  # Python takes EIO for "no such module"
-        journal.send(self, priority, entries)
+        journal.send(self.root, priority, entries)
 
 
 def open_regular(path: str) -> tuple[int, os.stat_result]:

@@ -5,11 +5,10 @@ import socket
 from collections.abc import Iterable
 
 from phoenix_apparmor.errors import one_line
-from phoenix_apparmor.host import Host
 
 
-def send(host: Host, priority: int, entries: Iterable[tuple[str, str | None, str | None]]) -> None:
-    """A line each of (message, CTID, profile).
+def send(root: str, priority: int, entries: Iterable[tuple[str, str | None, str | None]]) -> None:
+    """A line each of (message, CTID, profile), on the host whose tree begins at root.
 
     The journal's native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL); /dev/log where there is no
     journald.
@@ -29,7 +28,7 @@ def send(host: Host, priority: int, entries: Iterable[tuple[str, str | None, str
             classic = f"<{3 << 3 | priority}>phoenix-apparmor[{os.getpid()}]: {text}"
             for name, data in (("/run/systemd/journal/socket", native), ("/dev/log", classic)):
                 try:
-                    channel.sendto(data.encode("utf-8", "backslashreplace"), host.path(name))
+                    channel.sendto(data.encode("utf-8", "backslashreplace"), f"{root}{name}")
                 except OSError:
                     continue
                 break
