@@ -51,6 +51,18 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
+    def late(self) -> PhoenixError:
+        """What to tell where one goes on without a lock that was not free in time."""
+        pid = _holder(self._fd)
+        who, hint = "another process holds", f"See which one: fuser -v {self._name}"
+        if pid:
+            stopped = _is_stopped(pid)
+            who = f"process {pid}{', which is stopped,' if stopped else ''} holds"
+            hint = f"See what it does: ps -fp {pid}"
+            hint += f"; to let it go on: kill -CONT {pid}" if stopped else ""
+        what = f"{who} {self._name} for more than {self._wait:.3g} s; it was not waited for longer."
+        return PhoenixError(what, hint=hint)
+
     def _open(self) -> int:
         folder, _, base = self._name.rpartition("/")
         mode = 0o700 if folder == paths.LOCKS else 0o755
@@ -84,3 +96,27 @@ class Lock:
             f"{self._name} is not a file of root's, so it is not used as a lock.",
             hint=f"See who made it: ls -la {folder}; then: rm -r {self._name}",
         )
+
+
+def _holder(fd: int) -> int:
+    """Process id of who holds a file's lock, as proc_locks(5) says; 0 if it does not."""
+    seen = os.fstat(fd)
+    place = f"{os.major(seen.st_dev):02x}:{os.minor(seen.st_dev):02x}:{seen.st_ino}"
+    for line in _proc("locks").splitlines():
+        words = line.split()
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == place:
+            return int(words[4]) if words[4].isdigit() else 0
+    return 0
+
+
+def _is_stopped(pid: int) -> bool:
+    state = _proc(f"{pid}/stat").rpartition(") ")[2][:1]
+    return state in ("T", "t")
+
+
+def _proc(name: str) -> str:
+    """A file of this machine's /proc, whatever tree the host is; "" if it cannot be read."""
+    try:
+        return Host().read(f"/proc/{name}").decode("ascii", "replace")
+    except OSError:
+        return ""

@@ -74,7 +74,7 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
                 f"its profile is unknown, so it is not started. {trouble.what}", hint=trouble.hint
             )
         return Prepared(None)
-    warnings = []
+    warnings = [] if known is None or known.late is None else [known.late.about(ctid)]
     if trouble is not None:
         warnings.append(
             PhoenixError(
@@ -120,14 +120,18 @@ def _make_it_so(
     until: float,
 ) -> list[str]:
     """Kernel first, so that a refused start has changed nothing; the runtime configuration last."""
+
+    def late(told: PhoenixError) -> None:
+        warnings.append(told.about(ctid))
+
     profile = assignment.profile
     changes = []
-    if profile is not None and load.ensure_enforced(host, profile, until):
+    if profile is not None and load.ensure_enforced(host, profile, until, late):
         changes.append(f"loaded profile {profile}")
     if assignment.trial or assignment.rules or host.exists(paths.VARIANTS):
         from phoenix_apparmor.policy import variants
 
-        loaded = variants.ensure(host, ctid, assignment, until)
+        loaded = variants.ensure(host, ctid, assignment, until, late)
         changes += [f"loaded profile {name}" for name in loaded]
         variants.forget(host, ctid, assignment.variants(ctid))
     if where == "hookscript":

@@ -31,6 +31,7 @@ class Known(NamedTuple):
     ever: whether there is or was a good JSON.
     unread: text of the JSON that cannot be used, b"" if there is none; None: nobody knows it.
     lost: whether there was a last good copy, which nobody can read any more.
+    late: who held the lock for longer than it was waited for.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Known(NamedTuple):
     ever: bool = True
     unread: bytes | None = b""
     lost: bool = False
+    late: PhoenixError | None = None
 
     def of(self, ctid: str) -> Assignment | None:
         """The container's assignment; None: it is not managed.
@@ -192,12 +194,16 @@ def everyone(host: Host, *, save: bool = True, wait: float = 10, since: int = 0)
 
     Of many at once the first one does that, which costs most by far: the others take what was
     read after they began (since, a time.time_ns()), also while the JSON is written again and
-    again. wait: seconds that they give it before each does it for itself.
+    again. wait: seconds that they give it before each does it for itself. Who only looks waits
+    for nobody.
     """
     since = since or time.time_ns()
+    if not save:
+        return _read_now(host, since, save=False)
     try:
-        with Lock(host, paths.ASSIGNMENTS_LOCK, wait=wait):
-            return _read_now(host, since, save=save)
+        with Lock(host, paths.ASSIGNMENTS_LOCK, wait=wait) as lock:
+            late = None if lock.held else lock.late()
+            return _read_now(host, since, save=True)._replace(late=late)
     except PhoenixError:
         # No lock on a read-only or full /run: the answer is the same, only slower.
         return _read_now(host, since, save=save)

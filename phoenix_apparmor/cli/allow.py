@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup, rules
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.cli.common import warn_of_trouble
+from phoenix_apparmor.cli.common import tell_late, warn_of_trouble
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
 from phoenix_apparmor.policy import files, load, variants
@@ -200,7 +200,7 @@ def _into_profile(
     host.replace(name, new)
     say(f"{_rules(len(plan.rules))} written into {name}.")
     file = files.find(host, assignment.profile or "")
-    outcomes = list(load.reload(host, [file])) if file is not None else []
+    outcomes = list(load.reload(host, [file], late=tell_late)) if file is not None else []
     for outcome in outcomes:
         if outcome.action == "failed":
             raise PhoenixError(outcome.why, hint=outcome.hint)
@@ -219,7 +219,7 @@ def _say_what_is_next(
     names = later.variants(ctid)
     if names == assignment.variants(ctid) and names[0] in modes:
         until = time.monotonic() + files.PARSER_SECONDS
-        variants.ensure(host, ctid, later, until)
+        variants.ensure(host, ctid, later, until, tell_late)
         say("They are in force now.")
     elif not args.profile or args.enforce:
         say(f"It is in force from its next start: pct reboot {ctid}")

@@ -24,8 +24,15 @@ def check_containers(args: argparse.Namespace) -> None:
         containers.check_ctid(ctid)
 
 
+def tell_late(late: PhoenixError) -> None:
+    """Says who holds a lock that was not waited for longer."""
+    warn(f"warning: {late}")
+
+
 def warn_of_trouble(known: Known) -> None:
     """Says loudly that the last good assignments are used; raises if there are none."""
+    if known.late is not None:
+        tell_late(known.late)
     if known.trouble is None:
         return
     if not known.ever:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.cli.common import tell_late
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import ERROR, NOTICE, Host
 from phoenix_apparmor.policy import files, load, variants
@@ -40,7 +41,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if kernel.listing(host) is None:
         say("AppArmor is not in this kernel (or this is a chroot): nothing to load.")
         return 0
-    everyone = lookup.everyone(host, save=os.geteuid() == 0).assigned
+    everyone = _everyone(host)
     assigned = everyone.values()
     wanted = frozenset(a.profile for a in assigned if a.name and a.profile is not None)
     chosen = _named(host, args.profiles) if args.profiles else files.ours(host, wanted)
@@ -49,7 +50,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         say(f"No profile of ours in {paths.APPARMOR_D}: nothing to load.")
         return 0
     unchanged = done = 0
-    for outcome in load.reload(host, chosen, dry_run=args.dry_run):
+    for outcome in load.reload(host, chosen, dry_run=args.dry_run, late=tell_late):
         if outcome.action == "unchanged":
             unchanged += 1
         elif outcome.action in ("failed", "skipped"):
@@ -69,6 +70,13 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if unchanged and not done and not failed:
         say(f"Nothing to do: the kernel has all {unchanged} profiles as they are in the files.")
     return 1 if failed else 0
+
+
+def _everyone(host: Host) -> Mapping[str, Assignment]:
+    known = lookup.everyone(host, save=os.geteuid() == 0)
+    if known.late is not None:
+        tell_late(known.late)
+    return known.assigned
 
 
 def _tell_of_the_rest(
@@ -122,7 +130,7 @@ def _reload_variants(host: Host, everyone: Mapping[str, Assignment]) -> int:
             continue
         try:
             until = time.monotonic() + files.PARSER_SECONDS
-            for name in variants.ensure(host, ctid, assignment, until):
+            for name in variants.ensure(host, ctid, assignment, until, tell_late):
                 say(f"replaced {name}")
                 host.journal(NOTICE, f"replaced profile {name}", ctid=ctid, profile=name)
         except PhoenixError as error:

@@ -174,7 +174,8 @@ def _edit_out(host: Host, ctid: str) -> None:
     """Without pct: the line goes under Proxmox' lock."""
     with Lock(host, paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
         if not lock.held:
-            raise PhoenixError("its configuration is locked by another task.", hint="Try again.")
+            what = "its configuration is locked by another task."
+            raise PhoenixError(what, hint=f"Try again. {lock.late().hint}")
         name = paths.conf(ctid)
         old = host.read(name)
         new = ctconf.remove_conf_option(old, b"hookscript")

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import kernel, labels, paths
@@ -27,6 +27,7 @@ BEGIN_OF_PROFILE = re.compile(
 
 LOCK_SECONDS = 60
 
+Late = Callable[[PhoenixError], None]
 Action = Literal["loaded", "replaced", "unchanged", "skipped", "failed"]
 
 
@@ -40,13 +41,17 @@ class Outcome(NamedTuple):
     hint: str = ""
 
 
-def reload(host: Host, files: list[ProfileFile], *, dry_run: bool = False) -> Iterator[Outcome]:
+def reload(
+    host: Host, files: list[ProfileFile], *, dry_run: bool = False, late: Late = lambda _: None
+) -> Iterator[Outcome]:
     """Brings the kernel to what the files say, one Outcome a file as it is done.
 
     A file that fails keeps its old policy in the kernel and stops no other. dry_run
-    compiles and compares only.
+    compiles and compares only. late: is told of another loader that was not waited for longer.
     """
-    with Lock(host, paths.LOADING_LOCK, wait=LOCK_SECONDS):
+    with Lock(host, paths.LOADING_LOCK, wait=LOCK_SECONDS) as lock:
+        if not lock.held:
+            late(lock.late())
         for file in files:
             try:
                 yield _bring(host, file, dry_run)
@@ -137,10 +142,10 @@ def seconds_left(until: float) -> float:
     return max(1.0, until - time.monotonic())
 
 
-def ensure_enforced(host: Host, name: str, until: float) -> bool:
+def ensure_enforced(host: Host, name: str, until: float, late: Late = lambda _: None) -> bool:
     """Makes sure that the kernel enforces a profile; whether it had to be loaded here.
 
-    until: time.monotonic() of the end of the start's patience.
+    until: time.monotonic() of the end of the start's patience. late: as of reload.
     Raises PhoenixError, with how to fix it, where a container under it would run under less
     than the profile says: then it must not start.
     """
@@ -148,7 +153,9 @@ def ensure_enforced(host: Host, name: str, until: float) -> bool:
     mode = _mode(host, name)
     if mode is None:
         # Many starts at once: the first one loads, the others find it loaded.
-        with Lock(host, paths.LOADING_LOCK, wait=seconds_left(until) / 3):
+        with Lock(host, paths.LOADING_LOCK, wait=seconds_left(until) / 3) as lock:
+            if not lock.held:
+                late(lock.late())
             loads = _mode(host, name) is None
             if loads:
                 _load_for_start(host, name, until)

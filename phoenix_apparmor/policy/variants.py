@@ -16,7 +16,7 @@ import shutil
 from phoenix_apparmor import kernel, lxcconf, paths, variant
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.host import Host
+from phoenix_apparmor.host import WARNING, Host
 from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import compiled, files, load, policytext
 from phoenix_apparmor.policy.files import ProfileFile
@@ -43,18 +43,27 @@ GUARD_ALLOWS_NEW = """\
 KERNEL_FACTOR = 6
 
 
-def ensure(host: Host, ctid: str, assignment: Assignment, until: float) -> list[str]:
+def ensure(
+    host: Host,
+    ctid: str,
+    assignment: Assignment,
+    until: float,
+    late: load.Late = lambda _: None,
+) -> list[str]:
     """Loads what the container needs beside its profile, unless it is; the names loaded now.
 
-    until: time.monotonic() of the end of the start's patience. Raises PhoenixError where they
-    cannot be: then the container must not start.
+    until: time.monotonic() of the end of the start's patience. late: is told of another loader
+    that was not waited for longer. Raises PhoenixError where they cannot be: then the container
+    must not start.
     """
     profile = assignment.profile
     if profile is None or not (assignment.trial or assignment.rules):
         return []
     wanted = texts(host, ctid, assignment)
     loaded = []
-    with Lock(host, paths.LOADING_LOCK, wait=load.seconds_left(until) / 2):
+    with Lock(host, paths.LOADING_LOCK, wait=load.seconds_left(until) / 2) as lock:
+        if not lock.held:
+            late(lock.late())
         for name, text in wanted.items():
             if _bring(host, name, text, until):
                 loaded.append(name)
@@ -209,6 +218,8 @@ def remove(host: Host, ctid: str) -> list[str]:
     removed = []
     with Lock(host, paths.LOADING_LOCK, wait=load.LOCK_SECONDS) as lock:
         if not lock.held:
+            what = f"CT {ctid}: what was loaded for it alone stays: {lock.late().what}"
+            host.journal(WARNING, what, ctid=ctid)
             return []
         for name in _own(host, kernel.all_modes(loaded), ctid):
             kernel.remove_profile(host, name)

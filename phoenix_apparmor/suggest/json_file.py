@@ -31,9 +31,8 @@ def replace_json(host: Host, source: str, change: Callable[[bytes | None], bytes
     """
     with Lock(host, paths.JSON_LOCK, wait=LOCK_SECONDS) as lock:
         if not lock.held:
-            raise PhoenixError(
-                f"{source} is being written by another phoenix-apparmor.", hint="Try again."
-            )
+            what = f"{source} is being written by another phoenix-apparmor."
+            raise PhoenixError(what, hint=f"Try again. {lock.late().hint}")
         old = host.read_if_there(source)
         new = change(old)
         if new == old:
