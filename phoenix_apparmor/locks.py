@@ -54,13 +54,13 @@ class Lock:
     def late(self) -> PhoenixError:
         """What to tell where one goes on without a lock that was not free in time."""
         pid = _holder(self._fd)
-        who, hint = "another process holds", f"See which one: fuser -v {self._name}"
+        who, hint = "another process has held", f"See which one: fuser -v {self._name}"
         if pid:
             stopped = _is_stopped(pid)
-            who = f"process {pid}{', which is stopped,' if stopped else ''} holds"
+            who = f"process {pid}{', which is stopped,' if stopped else ''} has held"
             hint = f"See what it does: ps -fp {pid}"
             hint += f"; to let it go on: kill -CONT {pid}" if stopped else ""
-        what = f"{who} {self._name} for more than {self._wait:.3g} s; it was not waited for longer."
+        what = f"{who} {self._name} for more than {self._wait:.3g} s, so it was not waited for."
         return PhoenixError(what, hint=hint)
 
     def _open(self) -> int:

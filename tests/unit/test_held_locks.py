@@ -4,6 +4,7 @@ Each test has a real one. What starts and what loads goes on without the lock, a
 work and keeps order, and says so; what changes a file of others refuses.
 """
 
+import functools
 import os
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def in_time() -> Iterator[None]:
 def told(error: PhoenixError, pid: int, name: str) -> bool:
     """Whether an error says who holds what, and what to do."""
     return (
-        f"process {pid}, which is stopped, holds {name}" in error.what
+        f"process {pid}, which is stopped, has held {name}" in error.what
         and f"kill -CONT {pid}" in error.hint
     )
 
@@ -91,7 +92,7 @@ def test_who_holds_a_lock_is_known(real: Host, hold: Hold) -> None:
         assert lock.held, "the control: it was the stopped process"
         with Lock(real, paths.JSON_LOCK, wait=0) as other:
             late = other.late()
-            assert f"process {os.getpid()} holds" in late.what and "CONT" not in late.hint
+            assert f"process {os.getpid()} has held" in late.what and "CONT" not in late.hint
 
 
 @pytest.mark.parametrize("where", ["hookscript", "unit"])
@@ -110,7 +111,7 @@ def test_a_start_reads_a_changed_json_by_itself(
     base.settle()
     begin = time.monotonic()
     again = start.prepare(real, "952", where)
-    assert not any("holds" in warning.what for warning in again.warnings)
+    assert not any("has held" in warning.what for warning in again.warnings)
     assert time.monotonic() - begin < SHORT
 
 
@@ -126,7 +127,7 @@ def test_a_start_loads_its_profile_by_itself(
     prepared = start.prepare(real, "952", "hookscript")
     assert any("loaded profile" in change for change in prepared.changes)
     assert BASE.encode() in base.read(paths.KERNEL_PROFILES)
-    [late] = [warning for warning in prepared.warnings if "holds" in warning.what]
+    [late] = [warning for warning in prepared.warnings if "has held" in warning.what]
     assert told(late, pid, paths.LOADING_LOCK) and late.ctid == "952"
 
 
@@ -140,7 +141,7 @@ def test_reload_loads_and_says_that_it_did_not_wait(
     assert f"{BASE} (enforce)\n".encode() in base.read(paths.KERNEL_PROFILES)
     said = capsys.readouterr()
     assert f"loaded {BASE}" in said.out
-    assert f"holds {paths.LOADING_LOCK}" in said.err and "kill -CONT" in said.err
+    assert f"has held {paths.LOADING_LOCK}" in said.err and "kill -CONT" in said.err
 
 
 @pytest.mark.parametrize("verb", ["reload", "apply 952", "attach 952"])
@@ -152,15 +153,13 @@ def test_commands_read_a_changed_json_by_themselves(
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
 ) -> None:
-    everyone = lookup.everyone
-    monkeypatch.setattr(
-        lookup, "everyone", lambda host, **more: everyone(host, **{**more, "wait": SHORT})
-    )
+    everyone = functools.partial(lookup.everyone, wait=SHORT)
+    monkeypatch.setattr(lookup, "everyone", everyone)
     base.write("/var/lib/vz/snippets/phoenix-apparmor.py", "")
     hold(paths.ASSIGNMENTS_LOCK)
     assert cli.main(["--root", real.root, *verb.split()]) == 0
     said = capsys.readouterr().err
-    assert f"holds {paths.ASSIGNMENTS_LOCK}" in said and "kill -CONT" in said
+    assert f"has held {paths.ASSIGNMENTS_LOCK}" in said and "kill -CONT" in said
     assert base.path(paths.COPY).exists()
 
 
