@@ -22,7 +22,7 @@ LONGEST_SAID = 2000
 LXC_FOLDER = paths.APPARMOR_D + "/lxc"
 LXC_CONTAINERS = paths.APPARMOR_D + "/lxc-containers"
 # A profile's name that can be a file's and a variant's.
-NAME_SAFE = re.compile(r"[A-Za-z0-9_.-]+")
+NAME_SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 DECLARATION = re.compile(rb'profile[ \t]+(?:"([^"]+)"|([^"\s({]+))(?=[\s({]|$)')
 
 

@@ -1,12 +1,14 @@
 """Compiled policies that are kept: used again only for just the same, and only if root's."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import paths
+from phoenix_apparmor import commands, paths
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import compiled, files
+from phoenix_apparmor.policy import compiled, files, load
 from phoenix_apparmor.policy.files import ProfileFile
 from tests.names import BASE
 from tests.unit.fakehost import FakeHost
@@ -132,3 +134,96 @@ def test_without_a_place_for_it_it_is_compiled_each_time(host: FakeHost, real: H
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("no folder")
     assert compiles_anew(host, real) and compiles_anew(host, real)
+
+
+def test_another_kernel_is_another(
+    host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says to the parser what it has (features), also one that was built anew."""
+    for release, version in (("6.1", "#1"), ("6.2", "#1"), ("6.2", "#2")):
+        runs = os.uname_result(("Linux", "host", release, version, "x86_64"))
+        monkeypatch.setattr(os, "uname", lambda runs=runs: runs)
+        assert compiles_anew(host, real) and not compiles_anew(host, real)
+
+
+@pytest.mark.parametrize("said", ["<abi/x>", "abi/x", '"abi/x"', '"/etc/apparmor.d/abi/x"'])
+def test_an_abi_goes_into_it_however_it_is_named(host: FakeHost, real: Host, said: str) -> None:
+    host.write(f"/etc/apparmor.d/{BASE}", f"abi {said},\nprofile {BASE} {{\n}}\n")
+    assert compiles_anew(host, real) and not compiles_anew(host, real), "there is no such file"
+    for text in ("query {}\n", "query {more}\n"):
+        host.write("/etc/apparmor.d/abi/x", text)
+        assert compiles_anew(host, real) and not compiles_anew(host, real)
+
+
+def test_includes_that_are_too_deep_are_compiled_each_time(host: FakeHost, real: Host) -> None:
+    host.profile(BASE, "  include <deep/0>")
+    for number in range(100):
+        host.write(f"/etc/apparmor.d/deep/{number}", f"include <deep/{number + 1}>\n")
+    host.write("/etc/apparmor.d/deep/100", "/a r,\n")
+    assert compiles_anew(host, real) and compiles_anew(host, real)
+
+
+def test_one_that_includes_itself_is_known(host: FakeHost, real: Host) -> None:
+    host.profile(BASE, f'  include if exists "/etc/apparmor.d/{BASE}"')
+    assert compiles_anew(host, real) and not compiles_anew(host, real)
+
+
+def test_what_is_not_surely_this_text_is_kept_nowhere(host: FakeHost, real: Host) -> None:
+    host.profile(BASE, "  include /etc/apparmor.d/abstractions/part")
+    file = file_of(real)
+    assert compiled.compile_file(real, file).path == ""
+    assert compiled.compile_file(real, file._replace(name="../../up")).path == ""
+    host.profile(BASE)
+    file = file_of(real)
+    beside = host.write("/var/cache/other", "x")
+    for name in ("../../up", "..", "."):
+        assert compiled.compile_file(real, file._replace(name=name)).path == ""
+    assert not host.path("/var/up").exists() and beside.exists()
+    assert compiled.compile_file(real, file).path != "", "the control"
+
+
+def test_root_alone_reads_it_and_nothing_else_is_left_beside_it(host: FakeHost, real: Host) -> None:
+    compiled.policy_of(real, file_of(real))
+    folder = the_kept(host).parent
+    assert the_kept(host).stat().st_mode & 0o777 == 0o600
+    other = host.write("/other/file", "x")
+    (folder / "link").symlink_to(other.parent)
+    (folder / "folder").mkdir()
+    (folder / "folder/file").write_text("x")
+    host.profile(BASE, "  /other r,")
+    compiled.policy_of(real, file_of(real))
+    the_kept(host)
+    assert other.read_text() == "x", "behind the link"
+
+
+def test_whether_one_compiles(host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compiled.compiles(real, file_of(real))
+    host.profile(BASE, "  SYNTAX ERROR")
+    file = file_of(real)
+    assert not compiled.compiles(real, file)
+    monkeypatch.setattr(commands, "STANDARD_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert compiled.compiles(real, file), "without a parser nobody can say that"
+
+
+def test_a_reload_leaves_the_next_boot_what_it_loaded(host: FakeHost, real: Host) -> None:
+    """apparmor.service takes the parser's own cache, which -W writes: not for a dry run."""
+    log = host.path("/fake-parser-calls")
+
+    def kinds(*, dry_run: bool = False) -> list[tuple[bool, bool]]:
+        """Of each call: whether it writes the parser's cache, and whether it loads."""
+        log.unlink(missing_ok=True)
+        [outcome] = load.reload(real, [file_of(real)], dry_run=dry_run)
+        assert outcome.action in ("loaded", "replaced"), outcome
+        calls = [set(line.split()) for line in log.read_text().splitlines()]
+        return [(not call.isdisjoint({"-W", "-QTWS"}), "-r" in call) for call in calls]
+
+    assert kinds(dry_run=True) == [(False, False)]
+    # That one is kept, but not in the parser's cache.
+    assert kinds() == [(True, True)]
+    host.profile(BASE, "  /b r,")
+    assert kinds() == [(True, False), (False, True)], "compiled once"
+    shutil.rmtree(host.path(paths.COMPILED))
+    host.path(paths.COMPILED).write_text("no folder")
+    host.profile(BASE, "  /c r,")
+    assert kinds() == [(True, False), (True, True)]
