@@ -70,7 +70,7 @@ def _help(error: OSError, where: str, folder: str, name: str) -> str:
         return "The cluster has no quorum, so /etc/pve is read-only. See: pvecm status"
     if code in (errno.ENOTCONN, errno.EIO, errno.ESTALE) and "/etc/pve" in where:
         return "The cluster's file system does not answer. Try: systemctl restart pve-cluster"
-    room = f"Make room on the file system{' of ' + folder if folder else ''} and try again."
+    room = f"Free some space on the file system{' of ' + folder if folder else ''} and try again."
     return {
         errno.ENOSPC: room,
         errno.EDQUOT: room,

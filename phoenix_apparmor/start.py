@@ -148,7 +148,7 @@ def _make_it_so(
     elif conf is not None and not ctconf.conf_says(conf, profile):
         warnings.append(
             PhoenixError(
-                f"{paths.conf(ctid)} does not say {assignment.name} yet; this start does.",
+                f"{paths.conf(ctid)} does not name {assignment.name} yet; this start uses it.",
                 hint=f"To update it: phoenix-apparmor apply {ctid}",
                 ctid=ctid,
             )
@@ -225,7 +225,7 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         _make_namespace(host, ctid)
     if seccomp and not host.has_text(seccomp):
         raise PhoenixError(
-            f"{seccomp} is missing or empty, which guards a privileged container.",
+            f"{seccomp}, which guards a privileged container, is missing or empty.",
             hint="Bring it back: apt install --reinstall -o Dpkg::Options::=--force-confmiss "
             "phoenix-apparmor",
         )

@@ -185,7 +185,7 @@ def in_words(found: Seen, ctid: str, now: float | None = None) -> tuple[str, str
             f"If it has done its usual work, enforce it: phoenix-apparmor allow {ctid} --enforce; "
             f"then: pct reboot {ctid}"
         )
-    hint = f"What, and the rules for it: phoenix-apparmor allow {ctid} --dry-run"
+    hint = f"To see what, and the rules for it: phoenix-apparmor allow {ctid} --dry-run"
     if found.cut:
         what += " The kernel prints at most a few lines at once, so there may be more."
         hint += "; to see all: sysctl kernel.printk_ratelimit=0"

@@ -26,7 +26,7 @@ DANGERS = {
     "sys_module": "loads code into the host's kernel",
     "sys_rawio": "reads and writes the host's memory and devices",
     "mac_admin": "changes the host's AppArmor policy",
-    "mac_override": "is no longer held by security modules",
+    "mac_override": "is no longer confined by security modules",
     "sys_boot": "restarts the host or boots another kernel",
     "sys_time": "sets the host's clock",
     "syslog": "reads the host kernel's log and its addresses",

@@ -119,7 +119,7 @@ def find_json(host: Host, copy: bytes | None = None) -> Found:
     unmounted = _unmounted(host)
     if unmounted is not None:
         return Found(gone, None, unmounted, gone=True)
-    empty = '. To manage no container, let it say {"lxc_configs": {}}.'
+    empty = '. To manage no container, write {"lxc_configs": {}}.'
     if gone:
         trouble = PhoenixError(f"{gone} is gone.", hint="Put it back" + empty)
     else:

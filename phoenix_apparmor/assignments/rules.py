@@ -26,14 +26,14 @@ def problem(rule: str) -> str:
         return ""  # the schema says so
     bare = _QUOTED.sub('"', rule)
     if bare.count('"') != len(_QUOTED.findall(rule)):
-        return "has a quote without its other half"
+        return "has an unmatched quote"
     why = _brackets(bare)
     if why:
         return why
     words = rule.removesuffix(",").split()
     before = list(itertools.takewhile(_stands_before, words))
     if "deny" not in before and any(word.startswith("priority=") for word in before):
-        return "has a priority, which in AppArmor 4.1 takes back what the profile denies explicitly"
+        return "has a priority, which in AppArmor 4.1 overrides what the profile denies explicitly"
     words = words[len(before) :]
     first = words[0] if words else ""
     if first in KINDS or first.startswith(("/", '"/', "@{")) or _PERMISSIONS.match(first):
@@ -66,5 +66,5 @@ def _brackets(bare: str) -> str:
         elif char == "," and not depth and number != len(bare) - 1:
             return "is more than one rule: write each as a string of its own"
         elif char in " \t" and "{" in depth:
-            return "has a blank inside of braces"
+            return "has a blank inside braces"
     return f'does not close its "{depth[-1]}"' if depth else ""

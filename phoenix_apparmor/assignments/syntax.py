@@ -39,18 +39,18 @@ def _anywhere(error: JSONDecodeError) -> Said | None:
     rest, before = doc[at : at + 2], doc[:at].rstrip()
     if not doc.strip():
         hint = 'Was it cut off? To manage no container: {"lxc_configs": {}}'
-        return Said("there is no text in it.", hint, at)
+        return Said("it is empty.", hint, at)
     if not rest:
         hint = "A } or ] is missing, or the file was cut off."
         return Said("the text ends too early.", hint, at)
     behind = rest.startswith(CLOSING) and before.endswith(",")
     if behind or (rest[:1] == "," and doc[at + 1 :].lstrip().startswith(CLOSING)):
         where = len(before) - 1 if behind else at
-        return Said("a comma before a closing bracket.", "Take that comma out.", where)
+        return Said("a comma before a closing bracket.", "Remove that comma.", where)
     if rest.startswith(("#", "//", "/*")):
-        return Said("JSON has no comments.", "Take it out.", at)
+        return Said("JSON has no comments.", "Remove it.", at)
     if rest.startswith("'"):
-        return Said("JSON has double quotes only.", "Write \"…\" instead of '…'.", at)
+        return Said("JSON only has double quotes.", "Write \"…\" instead of '…'.", at)
     return None
 
 

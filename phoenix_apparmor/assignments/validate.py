@@ -123,9 +123,7 @@ def _constants(where: Where) -> Iterator[Finding]:
 
 def _each(where: Where, path: Path, what: str) -> Iterator[Finding]:
     for number in range(len(where.spans(path))):
-        yield where.finding(
-            "error", path, what, "Take one of them out.", at_name=True, number=number
-        )
+        yield where.finding("error", path, what, "Remove one of them.", at_name=True, number=number)
 
 
 def _errors(
@@ -204,9 +202,9 @@ def _at_top(document: Any, where: Where) -> Iterator[Finding]:
         ours = any(key == name or _is_slip(key, name) for name in parse.OUR_KEYS)
         hint = ""
         if ours:
-            hint = "It belongs into the entry of each container that it is for."
+            hint = "It belongs in the entry of each container that it is for."
         elif paths.is_ctid(key) and isinstance(value, dict):
-            hint = "The entry of a container belongs into lxc_configs."
+            hint = "The entry of a container belongs in lxc_configs."
         elif _is_slip(key, "lxc_configs"):
             hint = "Only lxc_configs is read. Put its entries there."
         if hint:
@@ -225,7 +223,7 @@ def _unknown_name(name: object, path: Path, names: Names, where: Where) -> Itera
             yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
     elif name not in names.here:
         what = f'this host has no profile "{shorten(name)}": the container would not start.'
-        hint = hint or "What there is: phoenix-apparmor status"
+        hint = hint or "To list all: phoenix-apparmor status"
         yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
 
 
@@ -248,7 +246,7 @@ def _fighting_options(options: object, path: Path, where: Where) -> Iterator[Fin
                 "warning",
                 (*path, "lxc_options", number),
                 "this also sets a profile and conflicts with apparmor_profile.",
-                "Take it out: apparmor_profile alone says the profile.",
+                "Remove it: apparmor_profile alone sets the profile.",
                 value=option,
             )
 

@@ -239,11 +239,11 @@ def _tell(plan: Plan) -> None:
             _line(helped)
             say("\n".join(wrap(f"Better not: {helped.why}.", WIDTH, "    ")))
     _tell_why(
-        "Not for allow to write (where a rule for it goes: phoenix-apparmor denials):",
+        "Not written by allow (to see where a rule for it goes: phoenix-apparmor denials):",
         [helped for helped in plan.left if helped.beyond],
     )
     others = [helped for helped in plan.left if not helped.named and not helped.beyond]
-    _tell_why("Cannot be helped by a rule:", others)
+    _tell_why("No rule can allow these:", others)
     if not (plan.taken or plan.present or plan.left):
         say("Nothing was refused: there is nothing to allow.")
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 TIME: "2026-11-23 10:00", "10:00", today, yesterday, 2h, 30min, @SECONDS.
 
-Harmless ones: a line each in /etc/phoenix-apparmor/known-denials, the profile (* and
-? as in AppArmor) and the rule as it is shown here. They are then only counted.
+Harmless ones: add a line for each to /etc/phoenix-apparmor/known-denials: the
+profile (* and ? as in AppArmor) and the rule as it is shown here. They are then
+only counted.
 
 exit status: 0 no denial that is not known, 2 there were some, 1 error, 64 usage
 

@@ -17,9 +17,9 @@ severities:
   error    containers are not confined, or do not start
   warning  something is not as it was meant
   unknown  a check could not be made
-  note     to be known; nothing is off
+  note     good to know; nothing is wrong
 
-exit status: 0 nothing is off (there may be notes), 2 something is, 1 error
+exit status: 0 nothing is wrong (there may be notes), 2 something is, 1 error
 
 examples:
   phoenix-apparmor doctor

@@ -114,7 +114,7 @@ def _named(host: Host, names: list[str]) -> list[files.ProfileFile]:
         if file is None:
             raise PhoenixError(
                 f"no file in {paths.APPARMOR_D} holds a profile {name}.",
-                hint="What there is: phoenix-apparmor status",
+                hint="To list all: phoenix-apparmor status",
             )
         found.append(file)
     return found

@@ -92,9 +92,7 @@ def _answer(
     open_questions = []
     shared = paths.is_shared(known.source) and paths.is_shared(there.source)
     if not shared and node.state != "this node":
-        open_questions.append(
-            f"its assignments are of a JSON of its own ({there.source or 'it has none'})"
-        )
+        open_questions.append(f"it uses a JSON of its own ({there.source or 'it has none'})")
     open_questions += _not_told(conf, assignment, wanted, there)
     profile = _profile(there, wanted)
     if node.name != home and profile is not None:

@@ -182,7 +182,7 @@ def decode(data: bytes, node: str) -> NodeReport:
     if version != SCHEMA_VERSION:
         raise BadNodeReport(f"its schema_version is {version}")
     if given.exact("node") != node:
-        raise BadNodeReport("it speaks of another node")
+        raise BadNodeReport("it is about another node")
     return NodeReport(
         node,
         given.integer("written"),

@@ -81,7 +81,7 @@ def _offline(node: Node) -> Node:
     if node.state == "no report":
         report = "it never published a report"
     elif node.said is None:
-        report = "its last report cannot be used"
+        report = "its last report is unusable"
     return replace(node, state="offline", why=f"it is offline; {report}", hint=SEE_NODES)
 
 

@@ -62,7 +62,7 @@ def nesting(owner: Owner, facts: Facts) -> Advice:
     start += f"{BASE} or {DOCKER}"
     cause = "set up the sandboxes of its services (systemd)"
     if facts.privileged:
-        words = f"{start}. (With nesting, root in this privileged container gets at the host.)"
+        words = f"{start}. (With nesting, root in this privileged container can get at the host.)"
         return Advice("assign", words=words, cause=cause)
     if not paths.is_ctid(owner.ctid) or facts.separator != ": ":
         words = f"{start}; or turn nesting on: lxc.apparmor.allow_nesting = 1 in {facts.file}."
@@ -148,6 +148,6 @@ def _without_namespace(owner: Owner, assignment: Assignment | None) -> str:
         return ""
     return (
         f'"apparmor_policy_namespace": false in the entry of CT {owner.ctid} keeps it from '
-        "having a policy namespace to load profiles into. Take that out, then: "
+        "having a policy namespace to load profiles into. Remove that, then: "
         f"pct reboot {owner.ctid}"
     )

@@ -69,7 +69,9 @@ class Adviser:
         if special is not None:
             return special
         if not act.rule or (act.needs_4 and not self._judge.is_4):
-            unknown = "AppArmor 3.0 of this host knows no such rule: it would break the profile."
+            unknown = (
+                "This host's AppArmor 3.0 does not know such a rule: it would break the profile."
+            )
             words = unknown if act.rule else self._has_flag(owner, profile, denial) or act.note
             return Advice("none", words=words)
         warning = self._warning(owner, act, denial, facts)
@@ -102,7 +104,7 @@ class Adviser:
         if found is not None:
             return Advice("none", words=self._in_force(owner, *found), allowed=True)
         if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
-            words = f"A rule for it is there already, in {facts.file}; in force from its next start"
+            words = f"There is already a rule for it, in {facts.file}; in force from its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
             return Advice("none", words=f"{words}.", allowed=True)
         return None
@@ -148,7 +150,7 @@ class Adviser:
         return self._in_force(owner, f"flags=({flag})", profile.path, NAMELESS[flag])
 
     def _in_force(self, owner: Owner, rule: str, path: str, why: str = "") -> str:
-        there = f"A rule for it is there already: {readable(rule)} in {path}"
+        there = f"There is already a rule for it: {readable(rule)} in {path}"
         if why:
             there = f"{why}, for which the profile has {readable(rule)} in {path}"
         if owner.generated_in:
@@ -219,7 +221,7 @@ class Adviser:
         if owner.generated_in:
             # LXC makes the profile anew at each start
             if not facts.file:
-                return Advice("none", words="Its name is none of a container's.")
+                return Advice("none", words="No container's generated profile has that name.")
             words = f"{act.note} It is read at the next start.".strip()
             line = f"lxc.apparmor.raw{facts.separator}{act.rule}"
             return Advice("rule", facts.file, line, act.rule, words, warning=warning)

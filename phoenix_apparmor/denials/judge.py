@@ -75,7 +75,7 @@ class Judge:
         whose = self.container(ctid, profile)
         nothing = self.nothing(rule, whose)
         if nothing:
-            yield Verdict(f"this rule does nothing: {nothing}.", "Take it out.")
+            yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
         yield from never_matches(rule)
         why = self.hole(rule, whose)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from phoenix_apparmor.errors import PhoenixError
 
-HINT = 'Say it like "2026-11-23 10:00", "10:00", today, yesterday, 2h or 30min (ago).'
+HINT = 'Write it like "2026-11-23 10:00", "10:00", today, yesterday, 2h or 30min (ago).'
 
 
 def parse_since(text: str, now: float) -> float:

@@ -86,7 +86,7 @@ def _group(part: Group, room: int, *, colour: bool) -> Iterable[str]:
     known_one = " (marked as known)" if part.known else ""
     yield from wrap(f"{times}, {_span(part.first, part.last)}{known_one}", room, "    ")
     if advice.futile:
-        warning = f"{advice.warning}. No allow rule can take that back."
+        warning = f"{advice.warning}. No allow rule can override that."
         yield from _coloured(wrap(warning, room, "    "), YELLOW, colour=colour)
     elif advice.line:
         where = f", in {advice.place}" if advice.place else ""
@@ -123,7 +123,7 @@ def _foot(report: Report, shown: tuple[Group, ...], room: int, *, colour: bool) 
         yield from wrap(f"{total} more by profiles that confine no container: {listed}.", room, "")
     if report.untrusted:
         line = (
-            f"{report.untrusted} not looked at: sent in the name of D-Bus, by a process that is "
+            f"{report.untrusted} ignored: sent in the name of D-Bus, by a process that is "
             "not this host's D-Bus, or is gone."
         )
         yield from _coloured(wrap(line, room, ""), YELLOW, colour=colour)
@@ -160,7 +160,7 @@ def _counts(report: Report, shown: tuple[Group, ...], room: int, where: str) -> 
         yield from wrap(f"{total} of them {verb} marked as known in {known.FILE}.", room, "")
     if any(not part.known for part in shown):
         line = (
-            "To mark one as known: a line with its profile and its rule, or the line that is "
+            "To mark one as known, put a line with its profile and its rule, or the line that is "
             f"shown, in {known.FILE}."
         )
         yield from wrap(line, room, "")

@@ -28,7 +28,7 @@ def in_kernel(host: Host) -> Iterator[Finding]:
     if value == b"Y":
         yield Finding(
             "error",
-            "AppArmor is on, but its file system is not there, so nobody can load profiles.",
+            "AppArmor is on, but securityfs is not mounted, so no profile can be loaded.",
             f"{ENABLED} says Y, {paths.KERNEL_PROFILES} cannot be read",
             "mount -t securityfs securityfs /sys/kernel/security",
         )
@@ -49,7 +49,7 @@ def parser(host: Host) -> Iterator[Finding]:
         yield Finding(
             "error",
             "apparmor_parser is missing: no profile can be loaded.",
-            "there is none on PATH",
+            "it is not on PATH",
             "apt-get install apparmor",
         )
 

@@ -28,7 +28,7 @@ CHECKS: tuple[Check, ...] = (
     Check("profile-present", "whether each profile has a file", profile_files.present),
     Check("profile-loaded", "whether the kernel enforces the profiles", profile_files.loaded),
     Check("profile-current", "whether the kernel runs what the files say", profile_files.compiles),
-    Check("profile-rules", "whether profiles hold root", profile_rules.leaving),
+    Check("profile-rules", "whether profiles confine root", profile_rules.leaving),
     Check("held-back", "whether new profiles are in force", profile_files.held_back),
     Check("edited", "whether shipped files are as shipped", profile_files.edited),
     Check("deprecated", "whether a deprecated profile is in use", profile_files.deprecated),

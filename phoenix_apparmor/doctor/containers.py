@@ -41,8 +41,8 @@ def sections(host: Host) -> Iterator[Finding]:
             f"{reading.cts(ctids)}: a profile line is pending. At the next start, what is pending "
             "replaces all lxc lines, those of devices and mounts too.",
             f"{conf.path}, section [pve:pending]: {value}",
-            advice="copy the lxc lines that must stay into [pve:pending], or take its lxc lines "
-            f"out of {conf.path}; see: pct pending {conf.ctid}",
+            advice="copy the lxc lines that must stay into [pve:pending], or remove its lxc lines "
+            f"from {conf.path}; see: pct pending {conf.ctid}",
             ctids=ctids,
         )
     for value, found in snapshots.items():
@@ -102,7 +102,7 @@ LINES = {
     "mapped": "configured unconfined: no profile confines root in it, only its user namespace "
     "does.",
     "empty": "a profile line without a profile: LXC uses its own lxc-container-default-cgns.",
-    "comment": "a profile name that no profile has: all that is behind the colon is the name, "
+    "comment": "a profile name that no profile has: everything after the colon is the name, "
     "comments too.",
     "file": "the profile line names a file, not the profile in it.",
     # not "cannot start": where it is managed, the start corrects the line
@@ -262,7 +262,7 @@ def lost(host: Host) -> Iterator[Finding]:
             else "",
             advice=""
             if ours
-            else f"take the blanks before it away if it is meant, else the line: {confs[0].path}",
+            else f"remove the blanks before it if it is meant, otherwise the line: {confs[0].path}",
             ctids=ctids,
         )
 
@@ -312,7 +312,7 @@ def includes(host: Host) -> Iterator[Finding]:
             f"{reading.cts(ctids)}: a file that .conf includes sets {line}, which LXC may take "
             "instead of what is assigned.",
             f"{confs[0].path}: {INCLUDE_KEY}: {name}",
-            advice=f"take that line out of {name}, or the include out of .conf",
+            advice=f"remove that line from {name}, or the include from .conf",
             ctids=ctids,
         )
 

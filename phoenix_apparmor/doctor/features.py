@@ -79,8 +79,8 @@ def _overridden(
             return  # it does not compile, or cannot be read: told by another check
         yield Finding(
             "note",
-            f'{who}: Proxmox says at each start "{said}". What {profile} allows instead cannot '
-            "be known: no file holds it.",
+            f'{who}: Proxmox says at each start "{said}". What {profile} allows instead is '
+            "unknown: no file holds it.",
             seen,
             ctids=ctids,
         )
@@ -104,7 +104,7 @@ def _overridden(
         yield Finding(
             "note",
             f'{who}: Proxmox says at each start "{said}". That is harmless in itself: {profile} '
-            f"decides instead, and {'; '.join(means)}.",
+            f"applies instead, and {'; '.join(means)}.",
             seen,
             advice=advice,
             ctids=ctids,

@@ -78,7 +78,7 @@ def _absent(host: Host, absent: Mapping[tuple[str, bool], list[str]]) -> Iterato
             fix=reading.all_of(list(dict.fromkeys(makes[node] for node in named))),
             advice=f"so that it is there at each boot, enable nvidia-persistenced, or {ONLY}"
             if can
-            else f"the driver has no device for {it}: take {it} out of {files}, or add the "
+            else f"the driver has no device for {it}: remove {it} from {files}, or add the "
             "hardware (nvidia-caps: switch MIG on)",
             ctids=ctids,
         )

@@ -40,7 +40,7 @@ MESSAGES = (
     Message(
         "`profile … is neither in the kernel nor in a file in /etc/apparmor.d.`",
         "",
-        "A mistyped name, or the package is not on this node.",
+        "A mistyped name, or the package is not installed on this node.",
         r"profile .* is neither in the kernel nor in a file",
     ),
     Message(
@@ -94,7 +94,7 @@ MESSAGES = (
     Message(
         "`its configuration is locked by another task for more than … s.`",
         "",
-        "A backup or snapshot runs. Try again after it.",
+        "A backup or snapshot is running. Try again when it has ended.",
         r"configuration is locked by another task",
     ),
     Message(
@@ -110,7 +110,7 @@ MESSAGES = (
         "`explicitly configured lxc.apparmor.profile overrides the following settings: "
         "features:nesting`",
         "Proxmox",
-        "No error: the profile that the line names decides instead of what Proxmox generates. "
+        "Not an error: the profile that the line names applies instead of Proxmox' generated one. "
         "Under `lxc-nvidia-gpu-docker` nested containers work; `doctor` says what each profile "
         "allows of it.",
         # said at each good start as well, so it explains no failure
@@ -127,7 +127,7 @@ MESSAGES = (
         "`Failed to write AppArmor profile …`",
         "LXC",
         "The kernel does not have the profile, or its policy namespace is gone, and neither "
-        "hookscript nor drop-in was there to see to it. `phoenix-apparmor doctor`.",
+        "hookscript nor drop-in ran. `phoenix-apparmor doctor`.",
         r"[Ff]ailed to write [Aa]pp[Aa]rmor profile",
     ),
     Message(
@@ -169,8 +169,8 @@ MESSAGES = (
     Message(
         "`hookscript error for … on pre-start: hook script '…' does not exist`",
         "Proxmox",
-        "The container names our hookscript on a node without the package, or it is a snapshot's "
-        "from before. Install the package there, or `pct set CTID --delete hookscript`.",
+        "The container names our hookscript on a node without the package, or the line comes "
+        "from an old snapshot. Install the package there, or `pct set CTID --delete hookscript`.",
         r"hook ?script '?\S+'? does not exist|script '\S+' does not exist",
     ),
     Message(
@@ -210,7 +210,7 @@ MESSAGES = (
     Message(
         "`docker-default profile could not be loaded: … apparmor_parser … not found`",
         "Docker",
-        "The container has no apparmor package, which Docker 20.10 wants wherever it sees "
+        "The container has no apparmor package, which Docker 20.10 needs wherever it finds "
         "AppArmor. `apt install apparmor` in the container.",
     ),
     Message(
@@ -221,9 +221,9 @@ MESSAGES = (
     ),
     Message(
         "`Function not implemented` or `Operation not permitted` in a privileged container, and "
-        "`denials` has nothing",
+        "`denials` shows nothing",
         "Linux",
-        'Its seccomp policy: README, "Privileged containers".',
+        'Its seccomp policy refused it: README, "Privileged containers".',
         common=True,
     ),
     Message(

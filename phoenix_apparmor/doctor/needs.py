@@ -70,7 +70,7 @@ def missing(host: Host) -> Iterator[Finding]:
             f"{reading.cts(ctids)} cannot start{'' if sure else ', unless its hook makes it'}: "
             f"{'; '.join(need.what for need in needs)}.",
             f"{confs[0].path}: {'; '.join(need.line for need in needs)}",
-            advice=f"put it right on the host, or: {remedies.replace('CTID', ctids[0])}",
+            advice=f"fix it on the host, or: {remedies.replace('CTID', ctids[0])}",
             ctids=ctids,
         )
     yield from _bad_devices(host)
@@ -113,7 +113,7 @@ def _needs(host: Host, conf: Conf) -> Iterator[Need]:
     for entry in pveconf.mount_entries(conf.main):
         told = devices.NODE.fullmatch(entry.source)  # by another check, with what makes it
         if entry.must_be_there and not told and _is_missing(host, entry.source):
-            remedy = 'add "optional" to the options of that lxc.mount.entry, or take it out'
+            remedy = 'add "optional" to the options of that lxc.mount.entry, or remove it'
             line = f"lxc.mount.entry: {entry.value}"
             yield Need(f"{entry.source} is not on the host", line, remedy, early=False)
     yield from _files(host, conf)
@@ -158,7 +158,7 @@ def _files(host: Host, conf: Conf) -> Iterator[Need]:
         lxcs = path.startswith(f"{LXC}/") and not host.exists(LXC)  # then that is what is wrong
         if not lxcs and not host.exists(path):
             line = f"{key}: {value}"
-            yield Need(f"{path} is not on the host", line, f"take the line {key} out of .conf")
+            yield Need(f"{path} is not on the host", line, f"remove the line {key} from .conf")
 
 
 def _hookscript(host: Host, conf: Conf) -> Iterator[Need]:
@@ -186,7 +186,7 @@ def not_runnable(host: Host, path: str) -> str:
             return "is missing"
         return "" if os.stat(target).st_mode & 0o111 else "is not executable"
     except OSError as error:
-        return f"cannot be looked at ({error.strerror})"
+        return f"cannot be checked ({error.strerror})"
 
 
 def _follow(host: Host, path: str) -> str | None:

@@ -182,9 +182,9 @@ def policies(host: Host) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{who} has loaded {count} AppArmor profiles of its own: they take memory of the host "
-            "that no limit of the container counts.",
+            "that no limit of the container covers.",
             f"{kernel.namespace_path(namespace)}/profiles",
-            advice="see inside what loads them; a stop of the container gives the memory back",
+            advice="see inside what loads them; stopping the container frees the memory",
             ctids=(ctid,) if paths.is_ctid(ctid) else (),
         )
 

@@ -55,14 +55,14 @@ def _held_by_nothing(
     held = bool(who) and mapped.issuperset(who)
     if held:
         what = (
-            f"profile {file.name} would not hold root in a privileged container: it {how}{more}. "
-            f"{reading.cts(who)} {'is' if len(who) == 1 else 'are'} unprivileged: only the user "
-            "namespace holds root there."
+            f"profile {file.name} would not confine root in a privileged container: it {how}"
+            f"{more}. {reading.cts(who)} {'is' if len(who) == 1 else 'are'} unprivileged: only the user "
+            "namespace confines root there."
         )
     else:
         under = f" ({reading.cts([c for c in who if c not in mapped])})" if who else ""
         what = (
-            f"profile {file.name} does not hold root in a privileged container{under}: it {how}"
+            f"profile {file.name} does not confine root in a privileged container{under}: it {how}"
             f"{more}."
         )
     # what writes a kernel file needs a deny; without its "file," nothing would run
@@ -75,7 +75,7 @@ def _held_by_nothing(
         )
     if wrong:
         advice.append(
-            f"take out: {'  '.join(wrong[:SHOWN])} (they may be in local/ or in an abstraction "
+            f"remove: {'  '.join(wrong[:SHOWN])} (they may be in local/ or in an abstraction "
             "that it includes)"
         )
     return Finding(

@@ -201,7 +201,7 @@ def _unread(host: Host) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "systemd has not read the units of running containers since their files changed: a "
-            "reboot from inside still goes by the old ones.",
+            "reboot from inside still uses the old ones.",
             f"NeedDaemonReload=yes: {reading.listed(units)}",
             "systemctl daemon-reload",
         )
@@ -263,6 +263,6 @@ def versions(host: Host) -> Iterator[Finding]:
             "warning",
             "lxc-pve is too old for current Docker: under the generated profile runc fails with "
             '"open sysctl net.ipv4.ip_unprivileged_port_start: permission denied".',
-            f"lxc-pve {found['lxc-pve']}; Proxmox VE {pve} has the fix from {fixed} on",
+            f"lxc-pve {found['lxc-pve']}; Proxmox VE {pve} has the fix since {fixed}",
             "apt-get update && apt-get install lxc-pve",
         )

@@ -90,13 +90,13 @@ def snippet(host: Host, volume: str) -> str:
             return path
         raise PhoenixError(
             f'storage "{name}" cannot hold the hookscript: {ran.err.strip() or path}',
-            hint="Name one that is a folder: --storage NAME. Which there are: pvesm status",
+            hint="Name one that is a folder: --storage NAME. To list them: pvesm status",
         )
     known = storages((host.read_if_there(STORAGE_CFG) or b"").decode("utf-8", "replace"))
     if name not in known:
         raise PhoenixError(
             f'there is no storage "{name}" with a folder in {STORAGE_CFG}.',
-            hint=f"One of: {', '.join(sorted(known))}. Say --storage NAME.",
+            hint=f"Use --storage NAME with one of: {', '.join(sorted(known))}.",
         )
     return f"{known[name]}/{file.removeprefix('snippets/')}"
 

@@ -180,7 +180,7 @@ def _load_for_start(host: Host, name: str, until: float) -> None:
     if file is None:
         raise PhoenixError(
             f"profile {name} is neither in the kernel nor in a file in {paths.APPARMOR_D}.",
-            hint="Correct the name in the JSON, or put the profile there. What is there: "
+            hint="Correct the name in the JSON, or put the profile there. To list all: "
             "phoenix-apparmor status",
         )
     link = files.switched_off(host, file)
@@ -196,6 +196,6 @@ def _refuse_unless_enforcing(name: str, mode: str | None) -> None:
     if mode not in labels.ENFORCING:
         raise PhoenixError(
             f"profile {name} is in {mode} mode in the kernel, it would not confine anything.",
-            hint=f'Take "complain" out of the flags in {paths.APPARMOR_D}/{name} '
+            hint=f'Remove "complain" from the flags in {paths.APPARMOR_D}/{name} '
             f"(or rm {paths.APPARMOR_D}/force-complain/{name}), then: phoenix-apparmor reload",
         )

@@ -84,7 +84,7 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
         raise PhoenixError(
             f"profile {profile} is in no file in {paths.APPARMOR_D}, so no variant of it can be "
             "made for this container.",
-            hint=f"Put it there, or take {_reason(assignment)} out of its JSON entry.",
+            hint=f"Put it there, or remove {_reason(assignment)} from its JSON entry.",
         )
     names = assignment.variants(ctid)
     if not all(files.NAME_SAFE.fullmatch(name) for name in names):
@@ -97,7 +97,7 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
         raise PhoenixError(
             f"no variant of {profile} can be made from {file.path}: it must hold one profile, "
             "with its name, its flags and its opening brace in one line.",
-            hint=f"Write it so, or take {_reason(assignment)} out of the container's JSON entry.",
+            hint=f"Write it so, or remove {_reason(assignment)} from the container's JSON entry.",
         )
     for name in names:
         other = files.find(host, name)

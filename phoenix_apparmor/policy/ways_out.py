@@ -62,10 +62,10 @@ def ways_out(profile: Profile, *, loose: bool = False) -> tuple[WayOut, ...]:
 
 def _by_flags(profile: Profile) -> Iterator[WayOut]:
     for flag in sorted(profile.flags & WEAK_FLAGS.keys()):
-        yield WayOut(f"is not held: the profile {WEAK_FLAGS[flag]}", f"flags=({flag})")
+        yield WayOut(f"is not confined: the profile {WEAK_FLAGS[flag]}", f"flags=({flag})")
     for child in profile.children:
         for flag in sorted(child.flags & WEAK_FLAGS.keys()):
-            what = f"is not held in {child.name}, which {WEAK_FLAGS[flag]}"
+            what = f"is not confined in {child.name}, which {WEAK_FLAGS[flag]}"
             yield WayOut(what, f"flags=({flag}) of {child.name}")
 
 

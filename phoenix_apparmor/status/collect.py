@@ -129,7 +129,7 @@ def _check_named(
         if ctid not in confs and ctid not in others and known.of(ctid) is None:
             raise PhoenixError(
                 "there is no such container here, and the JSON does not have it.",
-                hint="What there is: phoenix-apparmor status --cluster",
+                hint="To list all: phoenix-apparmor status --cluster",
                 ctid=ctid,
             )
 

@@ -72,7 +72,7 @@ def _profile(
         if files.switched_off(host, file) is not None:
             how = "Remove that link"
         else:
-            how = f'Take "{mode}" out of its flags in {file.path}'
+            how = f'Remove "{mode}" from its flags in {file.path}'
         what = f"it is in {mode} mode: it stops nothing."
         notes.append(Note(what, f"{how}, then: phoenix-apparmor reload"))
     unsure = ""
@@ -81,9 +81,9 @@ def _profile(
         notes += found
     off = bool(notes)
     if unsure:
-        notes.append(Note(f"whether it holds root cannot be known: {unsure}", ""))
+        notes.append(Note(f"whether it confines root is unknown: {unsure}", ""))
     if text == "unknown" and mode is not None:
-        notes.append(Note("whether the kernel runs this file's text cannot be known.", ""))
+        notes.append(Note("whether the kernel runs this file's text is unknown.", ""))
     blocks = ""
     if mode is not None and mode not in labels.ENFORCING:
         blocks = f"its profile {file.name} is in {mode} mode"
@@ -100,7 +100,7 @@ def _ways_out(host: Host, file: ProfileFile) -> tuple[list[Note], str]:
         return [], error.what
     if not found or any(file_flag in found[0].rule for file_flag in ("(complain)", "(prompt)")):
         return [], ""  # its mode is told
-    what = f"it does not hold root in a privileged container: it {found[0].how}."
+    what = f"it does not confine root in a privileged container: it {found[0].how}."
     return [Note(what, "See all of it: phoenix-apparmor doctor")], ""
 
 

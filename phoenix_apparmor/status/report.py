@@ -213,7 +213,7 @@ def _is_template(conf: bytes) -> bool:
 
 def _of_template(ctid: str) -> str:
     return (
-        "It is a template and never starts, but its clones take the line along; to correct it: "
+        "It is a template and never starts, but its clones inherit the line; to correct it: "
         f"phoenix-apparmor apply {ctid}"
     )
 

@@ -131,7 +131,7 @@ def _by_name(helped: Helped, named: Sequence[str]) -> Helped:
 def _helped(part: Group, ctid: str, named: Sequence[str], judge: Judge, whose: Container) -> Helped:
     words, rule = part.words, lasting(part.advice.rule)
     if part.advice.futile:
-        why = f"{part.advice.warning}; no rule can take that back"
+        why = f"{part.advice.warning}; no rule can override that"
         return Helped(words, part.count, "", why)
     why = _of_another_place(part, ctid, rule, "" if whose.ctid else whose.profile)
     if why:

@@ -30,7 +30,7 @@ def insert(text: bytes, entries: Mapping[str, Mapping[str, Any]]) -> bytes:
     """
     whole = parse.document(text)
     if isinstance(whole, Twice) and "lxc_configs" in whole.twice:
-        raise PhoenixError("lxc_configs appears twice in it.", hint="Take one of them out.")
+        raise PhoenixError("lxc_configs appears twice in it.", hint="Remove one of them.")
     new = {c: e for c, e in entries.items() if c not in whole["lxc_configs"]}
     if not new:
         return text

@@ -132,7 +132,9 @@ def _as_named(seen: Evidence, named: str) -> tuple[str, list[str], str]:
     why = [f"has the line lxc.apparmor.profile: {named}, and keeps that profile"]
     if named != DOCKER:
         see = f"phoenix-apparmor doctor {seen.conf.ctid}"
-        why.append(f"is under a profile that is none of this package's (what it is worth: {see})")
+        why.append(
+            f"runs under a profile that is not one of this package's (how good it is: {see})"
+        )
     if seen.inside:
         why.append(f"runs containers inside: {', '.join(seen.inside)}")
     elif not seen.unseen:

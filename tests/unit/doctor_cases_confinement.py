@@ -24,7 +24,7 @@ WARNED = "explicitly configured lxc.apparmor.profile overrides the following set
 
 def leaves(body: str, *words: str) -> Case:
     """A profile of the site's own that root gets out of."""
-    words = ("lxc-site does not hold", "CT 950", *words)
+    words = ("lxc-site does not confine", "CT 950", *words)
 
     def make(host: FakeHost) -> None:
         site_profile(body)(host)
@@ -111,7 +111,7 @@ CASES = {
         lax,
         "profile-rules",
         "warning",
-        ("lxc-site would not", "mounts proc on /mnt/", "sysrq-trigger", "take out: mount,"),
+        ("lxc-site would not", "mounts proc on /mnt/", "sysrq-trigger", "remove: mount,"),
         has_fix=False,
     ),
     "programs outside": leaves("/usr/bin/tool Ux,", "runs a program outside"),
@@ -128,7 +128,7 @@ CASES = {
         "profile-rules",
         "warning",
         (
-            "CT 951 is unprivileged: only the user namespace holds",
+            "CT 951 is unprivileged: only the user namespace confines",
             "writes /proc/sysrq-trigger",
             "what it includes: file, | ",
             "None | add what denies the kernel's files: include <abstractions/phoenix/",
@@ -153,7 +153,7 @@ CASES = {
         foreign,
         "features",
         "note",
-        ("cannot be known", "lxc-foreign"),
+        ("is unknown: no file holds it", "lxc-foreign"),
         has_fix=False,
     ),
     "systemd under generated": Case(

@@ -46,7 +46,7 @@ CASES = {
         many_policies,
         "policies",
         "warning",
-        ("CT 950 has loaded 100 AppArmor profiles", "a stop of the container"),
+        ("CT 950 has loaded 100 AppArmor profiles", "stopping the container"),
         has_fix=False,
     ),
     "pending": Case(
@@ -268,7 +268,7 @@ CASES = {
         lambda host: dpkg(host, "6.0.5-1"),
         "versions",
         "warning",
-        ("VE 9 has the fix from 6.0.5-2",),
+        ("VE 9 has the fix since 6.0.5-2",),
     ),
     "lxc-pve old on 8": Case(
         lambda host: dpkg(host, "5.0.2-2", "5.2.1"), "versions", "warning", ("VE 8", "6.0.0-2")

@@ -80,7 +80,7 @@ def test_elsewhere_its_configuration_is_read(host: FakeHost, real: Host) -> None
     assert attaching.check_storage(real, "a").snippet == "/a/snippets/phoenix-apparmor.py"
     with pytest.raises(PhoenixError, match='no storage "x"') as raised:
         attaching.check_storage(real, "x")
-    assert "One of: a, local." in raised.value.hint
+    assert "one of: a, local." in raised.value.hint
 
 
 def test_a_line_to_paste_is_quoted() -> None:

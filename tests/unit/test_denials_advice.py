@@ -41,7 +41,7 @@ def test_what_a_profile_denies_is_asked_of_the_profile(host: FakeHost) -> None:
     text = host.read(path).decode()
     host.write(path, text.replace("deny capability syslog sys_module sys_time,", ""))
     group = only(host, capability(BASE, "sys_time"))
-    assert not group["rule_is_futile"] and "there already: capability," in group["advice"]
+    assert not group["rule_is_futile"] and "already a rule for it: capability," in group["advice"]
     assert not only(host, capability(BASE, "wake_alarm"))["rule_is_futile"]
     host.write(f"/etc/apparmor.d/local/{BASE}", "deny capability wake_alarm,\n")
     group = only(host, capability(BASE, "wake_alarm"))
@@ -249,7 +249,7 @@ def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
     done = host.run("sh", "-c", command)
     assert done.status == 0, done
     assert local.read_text() == f"# mine, without an end\n{group['rule']}\n"
-    assert "there already" in only(host, message)["advice"]
+    assert "already a rule" in only(host, message)["advice"]
     assert run_parser(local.read_text(), host.root).returncode == 0
 
 

@@ -24,7 +24,7 @@ def host(host: FakeHost) -> FakeHost:
 def test_a_rule_that_is_there_already(host: FakeHost) -> None:
     host.write("/etc/apparmor.d/local/lxc-mine", '  mount fstype=tmpfs -> "/x/",\n')
     group = only(host, mounted("lxc-mine", "/x/", fstype="tmpfs"))
-    assert "there already" in group["advice"] and group["fix"] is None
+    assert "already a rule" in group["advice"] and group["fix"] is None
 
 
 NFS = mounted("lxc-mine", "/data/", more='fstype="nfs4" srcname="nas:/x" flags="rw, noatime"')
@@ -75,7 +75,7 @@ def test_what_its_rules_allow_already(
         host.write(f"/etc/apparmor.d/local/{name}", f"{rules}\n")
     group = only(host, message)
     assert (group["rule"] is None) is there
-    assert ("there already" in (group["advice"] or "")) is there
+    assert ("already a rule" in (group["advice"] or "")) is there
 
 
 SHORT = mounted("lxc-mine", "/mnt/nas/", more='fstype="nfs4" srcname="nas:/x" flags="rw"')
@@ -107,7 +107,7 @@ def test_a_rule_without_the_slash_of_a_folder_is_not_there(
     assert "ends in a slash" in group["advice"]
     host.write("/etc/apparmor.d/local/lxc-mine", f"{rule}\n{right}\n")
     group = only(host, message)
-    assert group["rule"] is None and "there already" in group["advice"]
+    assert group["rule"] is None and "already a rule" in group["advice"]
 
 
 def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:

@@ -115,7 +115,7 @@ def test_a_second_proc(tmp_path: Path, rule: str, words: str) -> None:
 @pytest.mark.parametrize("flag", ["complain", "unconfined"])
 def test_flags_that_stop_nothing(tmp_path: Path, flag: str) -> None:
     found = site(tmp_path, "", f"flags=(attach_disconnected,{flag}) ")
-    assert len(found) == 1 and "is not held" in found[0]
+    assert len(found) == 1 and "is not confined" in found[0]
     assert site(tmp_path, "", "flags=(attach_disconnected, mediate_deleted) ") == []
 
 

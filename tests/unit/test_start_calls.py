@@ -269,7 +269,7 @@ def test_on_proxmox_what_is_missing_is_generated(
 
 def test_the_unit_says_that_conf_lags(host: FakeHost, real: Host) -> None:
     prepared = start.prepare(real, "952", "unit")
-    assert f"does not say {DOCKER} yet; this start does" in warned(prepared)
+    assert f"does not name {DOCKER} yet; this start uses it" in warned(prepared)
     start.edit_conf(real, "952", DOCKER)
     assert start.prepare(real, "952", "unit").warnings == ()
     host.path(CONF).unlink()

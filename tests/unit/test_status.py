@@ -99,7 +99,7 @@ def test_a_profile_that_root_gets_out_of_is_off(quiet: FakeHost) -> None:
     quiet.assign(c950="lxc-open", c952=DOCKER, c955="unconfined", c960=BASE)
     done = quiet.cli("status")
     assert done.status == 2
-    assert "lxc-open: it does not hold root in a privileged container" in done.out
+    assert "lxc-open: it does not confine root in a privileged container" in done.out
 
 
 def test_where_rules_cannot_be_read_it_is_said(
@@ -112,10 +112,10 @@ def test_where_rules_cannot_be_read_it_is_said(
     quiet.environment["PATH"] = f"{tool.parent}:{before}"
     document = json.loads(quiet.cli("status", "--json").out)
     said = {p["name"]: [note["what"] for note in p["notes"]] for p in document["profiles"]}
-    assert any("whether it holds root cannot be known: " in what for what in said[BASE]), said
+    assert any("whether it confines root is unknown: " in what for what in said[BASE]), said
     assert all(p["fine"] for p in document["profiles"])
     quiet.environment["PATH"] = before
-    assert "cannot be known" not in quiet.cli("status").out
+    assert "confines root is unknown" not in quiet.cli("status").out
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_where_nobody_can_see_what_runs_nothing_is_down(quiet: FakeHost) -> None
 @pytest.mark.parametrize(
     ("flags", "folder", "says", "not_said"),
     [
-        ("flags=(unconfined) ", "", 'Take "unconfined" out', "complain"),
+        ("flags=(unconfined) ", "", 'Remove "unconfined" from', "complain"),
         ("", "force-complain", "puts it into complain mode", "switches it off"),
         ("", "disable", "switches it off", "complain mode"),
     ],
