@@ -56,8 +56,8 @@ def _held_by_nothing(
     if held:
         what = (
             f"profile {file.name} would not confine root in a privileged container: it {how}"
-            f"{more}. {reading.cts(who)} {'is' if len(who) == 1 else 'are'} unprivileged: only the user "
-            "namespace confines root there."
+            f"{more}. {reading.cts(who)} {'is' if len(who) == 1 else 'are'} unprivileged: only "
+            "the user namespace confines root there."
         )
     else:
         under = f" ({reading.cts([c for c in who if c not in mapped])})" if who else ""
