@@ -86,24 +86,13 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
         )
     if assignment is None:
         return Prepared(None, warnings=tuple(warnings))
-    if not assignment.name:
-        raise PhoenixError(f"{assignment.problem}.", hint=_how_to_fix(trouble))
-    if assignment.problem:
-        warnings.append(
-            PhoenixError(
-                f"{assignment.problem}. Its last good assignment is used: {assignment.name}.",
-                hint=_how_to_fix(None),
-                ctid=ctid,
-            )
-        )
+    own = assignment.trouble
+    if own is not None and not assignment.name:
+        raise PhoenixError(own.what, hint=trouble.hint if trouble is not None else own.hint)
+    if own is not None:
+        warnings.append(own.about(ctid))
     changes = _make_it_so(host, ctid, assignment, where, conf, warnings, until)
     return Prepared(assignment, tuple(changes), tuple(warnings))
-
-
-def _how_to_fix(trouble: PhoenixError | None) -> str:
-    if trouble is not None:
-        return trouble.hint
-    return "Fix it in the JSON. To check: phoenix-apparmor validate"
 
 
 def _has_our_hookscript(conf: bytes | None) -> bool:

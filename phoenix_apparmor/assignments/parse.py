@@ -26,6 +26,8 @@ TOO_DEEP = f"objects and lists are nested more than {MOST_NESTING} deep."
 MOST_RULES, LONGEST_RULE = 500, 2000
 # Without halves of characters (surrogates), which no file in UTF-8 can hold.
 RULE = re.compile(r"^[^\u0000-\u001f\u007f#\ud800-\udfff]*[^\s,{\ud800-\udfff],(?!\n)$")
+# Of an entry that is not used.
+FIX = "Fix it in the JSON. To check: phoenix-apparmor validate"
 
 
 class Assignment(NamedTuple):
@@ -48,6 +50,14 @@ class Assignment(NamedTuple):
     def profile(self) -> str | None:
         """Value of lxc.apparmor.profile; None: there is no such line."""
         return None if self.name in paths.NO_LINE else self.name
+
+    @property
+    def trouble(self) -> PhoenixError | None:
+        """That today's entry is not used, and what is instead; None: it is."""
+        if not self.problem:
+            return None
+        used = f" Its last good assignment is used: {self.name}." if self.name else ""
+        return PhoenixError(f"{self.problem}.{used}", hint=FIX)
 
     def variants(self, ctid: str) -> tuple[str, ...]:
         """The profiles in the kernel under which the container runs; none without a profile."""

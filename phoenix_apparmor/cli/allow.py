@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from phoenix_apparmor import containers, kernel, paths
 from phoenix_apparmor.assignments import lookup, rules
-from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.assignments.parse import FIX, Assignment
 from phoenix_apparmor.cli.common import tell_late, warn_of_trouble
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import NOTICE, Host
@@ -105,7 +105,7 @@ def _usable(ctid: str, assignment: Assignment | None) -> Assignment:
     if assignment.problem:
         raise PhoenixError(
             f"{assignment.problem}.",
-            hint="Fix it in the JSON. To check: phoenix-apparmor validate",
+            hint=FIX,
             ctid=ctid,
         )
     if assignment.profile is None:

@@ -172,14 +172,11 @@ def _wanted(ctid: str, assignment: Assignment | None) -> Assignment:
             "is not in the JSON, so it is not managed.",
             hint="Add it to lxc_configs to assign a profile to it.",
         )
-    if assignment.problem:
-        if not assignment.name:
-            raise PhoenixError(
-                f"{assignment.problem}.",
-                hint="Fix it in the JSON. To check: phoenix-apparmor validate",
-            )
-        last_good = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
-        warn(f"warning: CT {ctid}: {last_good}")
+    trouble = assignment.trouble
+    if trouble is not None and not assignment.name:
+        raise trouble
+    if trouble is not None:
+        warn(f"warning: CT {ctid}: {trouble.what}")
     return assignment
 
 

@@ -17,6 +17,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
+from phoenix_apparmor.status.conf import of_text
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report
 
@@ -240,10 +241,14 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
         if not shared or (said.assigned, said.in_conf) == (assigned, in_conf):
             verdict, notes, assigned = said.verdict, said.notes, said.assigned
         else:
-            verdict, notes = report.judge(conf.ctid, assignment, conf.text, label, running=running)
+            verdict, notes = report.judge(
+                conf.ctid, assignment, of_text(conf.text), label, running=running
+            )
         notes = tuple(_over_there(note, node.name) for note in notes)
     elif shared:
-        verdict, notes = report.judge_elsewhere(conf.ctid, node.name, assignment, conf.text)
+        verdict, notes = report.judge_elsewhere(
+            conf.ctid, node.name, assignment, of_text(conf.text)
+        )
     else:
         assigned = ""
     name = ctconf.conf_value(conf.text, b"hostname") or ""

@@ -13,6 +13,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import variants
 from phoenix_apparmor.status import profiles, report
+from phoenix_apparmor.status.conf import of_text
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report, Verdict
 from phoenix_apparmor.trial import Seen
@@ -183,8 +184,9 @@ def _here(
     host = inits.host
     pid, label, unknown = inits.of(ctid) if runs else (None, None, "")
     why = blocks.get(assignment.name, "") if assignment is not None else ""
+    said = of_text(conf) if conf is not None else None
     verdict, notes = report.judge(
-        ctid, assignment, conf, label, running=runs, failed=failed, blocks=why
+        ctid, assignment, said, label, running=runs, failed=failed, blocks=why
     )
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", unknown),)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from phoenix_apparmor import ctconf, labels, pveconf
-from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor import labels
+from phoenix_apparmor.assignments.parse import FIX, Assignment
+from phoenix_apparmor.status.conf import Conf
 
 SCHEMA_VERSION = 1
 Verdict = Literal["ok", "restart pending", "drift", "refused", "down", "not managed", "unknown"]
@@ -152,7 +153,7 @@ class Report:
 def judge(
     ctid: str,
     assignment: Assignment | None,
-    conf: bytes | None,
+    conf: Conf | None,
     label: str | None,
     *,
     running: bool | None,
@@ -161,20 +162,19 @@ def judge(
 ) -> tuple[Verdict, tuple[Note, ...]]:
     """The verdict on a container of this node, and why.
 
-    conf: text of its configuration, None where LXC's own is all there is.
+    conf: what its configuration says, None where LXC's own is all there is.
     failed: whether systemd has its unit as failed. blocks: see Profile.
     """
     if assignment is None:
         return "not managed", ()
     if not assignment.name:
-        hint = "Fix it in the JSON. To check: phoenix-apparmor validate"
-        return "refused", (Note(f"{assignment.problem}. It cannot be started.", hint),)
+        return "refused", (Note(f"{assignment.problem}. It cannot be started.", FIX),)
     notes = list(_problem(assignment))
-    conf_right = conf is None or ctconf.conf_says(conf, assignment.profile)
-    if not conf_right:
-        notes.append(_conf_note(ctid, assignment, conf or b""))
+    conf_right = conf is None or conf.says(assignment.profile)
+    if conf is not None and not conf_right:
+        notes.append(_conf_note(ctid, assignment, conf))
     verdict: Verdict
-    if conf is not None and _is_template(conf) and not running:
+    if conf is not None and conf.template and not running:
         # it never starts: what its .conf says is in force nowhere
         return "down", tuple(note._replace(hint=_of_template(ctid)) for note in notes)
     if running and label is not None:
@@ -183,7 +183,7 @@ def judge(
         if not fits:
             weak = labels.is_weak(label)
             verdict = "drift" if weak else verdict
-            note = _label_note(ctid, label, assignment, weak=weak, conf=conf or b"")
+            note = _label_note(ctid, label, assignment, weak=weak, conf=conf)
             notes[:] = [note, *_problem(assignment)]
     elif blocks and not running:
         verdict = "refused"
@@ -206,11 +206,6 @@ def judge(
     return verdict, tuple(notes)
 
 
-def _is_template(conf: bytes) -> bool:
-    lines = conf.split(b"\n")
-    return pveconf.is_template(lines[: ctconf.main_section(lines)])
-
-
 def _of_template(ctid: str) -> str:
     return (
         "It is a template and never starts, but its clones inherit the line; to correct it: "
@@ -219,34 +214,32 @@ def _of_template(ctid: str) -> str:
 
 
 def judge_elsewhere(
-    ctid: str, node: str, assignment: Assignment | None, conf: bytes
+    ctid: str, node: str, assignment: Assignment | None, conf: Conf
 ) -> tuple[Verdict, tuple[Note, ...]]:
     """The verdict on a container of another node, whose kernel cannot be asked from here."""
     if assignment is None:
         return "not managed", ()
     if not assignment.name:
         return judge(ctid, assignment, conf, None, running=None)
-    if ctconf.conf_says(conf, assignment.profile):
+    if conf.says(assignment.profile):
         return "unknown", ()
-    if _is_template(conf):
+    if conf.template:
         return "down", ()
     note = _conf_note(ctid, assignment, conf)
     return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
 
 
 def _problem(assignment: Assignment) -> Sequence[Note]:
-    if not assignment.problem:
-        return ()
-    what = f"{assignment.problem}. Its last good assignment is used: {assignment.name}."
-    return (Note(what, "Fix it in the JSON. To check: phoenix-apparmor validate"),)
+    trouble = assignment.trouble
+    return () if trouble is None else (Note(trouble.what, trouble.hint),)
 
 
-def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
-    values = ctconf.conf_profiles(conf)
+def _conf_note(ctid: str, assignment: Assignment, conf: Conf) -> Note:
+    values = conf.profiles
     wanted = assignment.profile or "no profile line"
     if len(values) > 1:
         said = f"has {len(values)} profile lines"
-    elif values == ["generated"] and assignment.profile is None:
+    elif values == ("generated",) and assignment.profile is None:
         said = "writes out the line lxc.apparmor.profile: generated"
     elif values and values[0] == assignment.profile:
         said = "has the dead key lxc.aa_profile, with which LXC does not start it"
@@ -259,11 +252,12 @@ def _conf_note(ctid: str, assignment: Assignment, conf: bytes) -> Note:
     )
 
 
-def _label_note(ctid: str, label: str, assignment: Assignment, *, weak: bool, conf: bytes) -> Note:
+def _label_note(
+    ctid: str, label: str, assignment: Assignment, *, weak: bool, conf: Conf | None
+) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
     if label == "unconfined":
-        lines = conf.split(b"\n")
-        mapped = pveconf.is_unprivileged(lines[: ctconf.main_section(lines)])
+        mapped = conf is not None and conf.unprivileged
         what = "only its user namespace" if mapped else "nothing"
         runs = f"runs unconfined: {what} confines root in it"
     elif weak:

@@ -27,6 +27,12 @@ def said(host: FakeHost, profile: str, rule: str) -> str:
     return " ".join(f"{finding['what']} {finding['hint']}" for finding in found)
 
 
+def says(host: FakeHost, profile: str, rule: str, word: str) -> None:
+    """That what validate says of a rule has the word, or that it says nothing."""
+    found = said(host, profile, rule)
+    assert word in found and bool(word) == bool(found), (profile, found)
+
+
 NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "never matches a folder"
 
 
@@ -63,8 +69,7 @@ def test_a_rule_by_what_the_profile_denies(
     if privileged:
         host.conf("950", "hostname: x\n")
     for profile, word in ((BASE, base), (DOCKER, docker), ("lxc-mine", mine)):
-        found = said(host, profile, rule)
-        assert word in found and bool(word) == bool(found), (profile, found)
+        says(host, profile, rule, word)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +86,7 @@ def test_a_rule_by_what_the_profile_denies(
 )
 def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -> None:
     host.conf("950", "unprivileged: 1\n")
-    found = said(host, "lxc-mine", rule)
-    assert word in found and bool(word) == bool(found), found
+    says(host, "lxc-mine", rule, word)
 
 
 ACTS = (
