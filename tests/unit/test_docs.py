@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.doctor.messages import MESSAGES, rows
 from tests.names import BASE
 from tests.unit.fakehost import REPO, FakeHost
@@ -66,6 +67,12 @@ def test_help_manual_and_completion_agree(host: FakeHost, verb: str) -> None:
     assert synopsis, verb
     assert options(synopsis[0]) == taken
     assert set(complete(host, f"phoenix-apparmor {verb} --")) == taken | {"--help"}
+
+
+def test_the_keys_of_the_json_are_all_documented() -> None:
+    page = (REPO / "debian/man/phoenix_lxc_configs.json.5.scd").read_text()
+    said = re.findall(r"^\*(\w+)\* \(", page, re.MULTILINE)
+    assert sorted(said) == sorted(parse.OUR_KEYS)
 
 
 def test_verbs_are_all_documented(host: FakeHost) -> None:
