@@ -38,7 +38,7 @@ _RANDOM = re.compile(r"([^/\s\"]*[.\-_])([0-9A-Za-z]{6,})(?=[/ ,\"]|$)")
 class Helped:
     """One thing that was refused, and the rule for it.
 
-    rule: "" if there is none. why: why it is left out, or why no rule can allow it; "" if it is taken.
+    rule: "" if there is none. why: why it is left out, or no rule can allow it; "" if it is taken.
     named: whether a rule that is left out can be named to be taken all the same. present:
     whether its rules or its profile's allow it already. about: what else the rule does.
     beyond: whether there may be a rule for it, but in another place than allow writes to.
