@@ -204,7 +204,7 @@ def test_what_allow_does_not_write_is_not_said_to_be_hopeless(host: FakeHost) ->
     )
     log(host, inner)
     said = allow(host).out
-    assert "Not for allow to write" in said and "No rule can allow these" not in said
+    assert "Not written by allow" in said and "No rule can allow these" not in said
     assert "To allow it" in host.cli("denials", "952").out
 
 

@@ -218,7 +218,7 @@ def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:
          'target="system_tor"', "NoNewPrivileges="),
         ('operation="ptrace" class="ptrace" denied_mask="read"', "does not say of which profile"),
         ('operation="userns_create" class="namespace" denied="userns_create"',
-         "AppArmor 3.0 of this host knows no such rule"),
+         "AppArmor 3.0 does not know such a rule"),
     ],
 )  # fmt: skip
 def test_where_no_rule_helps(host: FakeHost, body: str, words: str) -> None:
