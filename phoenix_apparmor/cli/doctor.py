@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 EPILOG = """\
 severities:
   error    containers are not confined, or do not start
-  warning  something is not as it was meant
-  unknown  a check could not be made
+  warning  something is not as intended
+  unknown  a check could not be done
   note     good to know; nothing is wrong
 
 exit status: 0 nothing is wrong (there may be notes), 2 something is, 1 error

@@ -27,7 +27,7 @@ verdicts:
   refused          its last start failed, or its entry in the JSON is invalid
   down             does not run, and is configured as assigned
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
-  unknown          what the kernel enforces on it cannot be known
+  unknown          what the kernel enforces on it is unknown
 
 exit status: 0 nothing is off, 2 something is, 1 error
 with --check: 0 OK, 1 WARNING, 2 CRITICAL (containers that run without being
