@@ -150,5 +150,7 @@ def test_without_the_seccomp_policy_a_privileged_container_does_not_start(
     host.path(POLICIES[markers]).unlink()
     done = host.hook("952")
     assert done.status == 1
-    assert f"CT 952: {POLICIES[markers]} is missing" in done.err
+    assert (
+        f"CT 952: {POLICIES[markers]}, which guards a privileged container, is missing" in done.err
+    )
     assert "--force-confmiss" in done.err
