@@ -8,6 +8,8 @@ from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
 SYSTEMCTL_SECONDS = 10
+# pmxcfs holds no larger file (memdb.h, MEMDB_MAX_FILE_SIZE).
+BIGGEST_CONF = 1 << 20
 SEE_MOUNT = "See: systemctl status pve-cluster"
 
 
@@ -112,12 +114,22 @@ def each_conf(
     for ctid in names:
         path = f"{folder}/{ctid}.conf"
         try:
-            text = host.read_if_there(path)
+            text = host.read(path, BIGGEST_CONF)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except OSError as error:
             yield ctid, from_os_error(error, f"cannot read {path}")
             continue
-        if text is not None:
-            yield ctid, Conf(ctid, path, text, node)
+        if len(text) > BIGGEST_CONF:
+            yield (
+                ctid,
+                PhoenixError(
+                    f"cannot read {path}: it is larger than 1 MiB.",
+                    hint=f"Proxmox has no such file; see what it is: ls -l {path}",
+                ),
+            )
+            continue
+        yield ctid, Conf(ctid, path, text, node)
 
 
 def check_ctid(text: str) -> None:

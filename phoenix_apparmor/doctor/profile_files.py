@@ -87,6 +87,10 @@ def compiles(host: Host) -> Iterator[Finding]:
     for file in _ours(host):
         try:
             policy = compiled.policy_of(host, file)
+        except compiled.TooLargeError as error:
+            what = f"cannot tell whether profile {file.name} compiles."
+            yield Finding("unknown", what, error.what, advice=error.hint)
+            continue
         except PhoenixError as error:
             if not host.has_program("apparmor_parser"):
                 raise

@@ -36,9 +36,33 @@ class Policy(NamedTuple):
     path: str = ""
 
 
+class TooLargeError(PhoenixError):
+    """Who only looks does not have the parser read that much: it takes eight times the memory."""
+
+
 def policy_of(host: Host, file: ProfileFile) -> bytes:
-    """The binary policy of a file, kept or compiled. Raises PhoenixError."""
+    """The binary policy of a file, kept or compiled, for who only looks. Raises PhoenixError."""
+    check_size(host, file)
     return (kept(host, file) or compile_file(host, file)).data
+
+
+def check_size(host: Host, file: ProfileFile) -> None:
+    """Raises TooLargeError where a file with all that it includes is larger than any profile."""
+    left = files.BIGGEST_FILE
+
+    def read(name: str) -> str | None:
+        nonlocal left
+        try:
+            text = included(host, name, left)
+        except TooLargeError:
+            raise
+        except PhoenixError:
+            return None  # that is for the parser to say
+        left -= len(text or "")
+        return text
+
+    for _ in policytext.expand(file.text.decode("utf-8", "surrogateescape"), file.path, read):
+        pass
 
 
 def compile_file(
@@ -65,6 +89,8 @@ def compiles(host: Host, file: ProfileFile) -> bool:
     """Whether a file compiles; without a parser nobody can say that it does not."""
     try:
         policy_of(host, file)
+    except TooLargeError:
+        return True
     except PhoenixError:
         return not host.has_program("apparmor_parser")
     return True
@@ -120,7 +146,7 @@ def _key(host: Host, file: ProfileFile) -> str | None:
     return hashlib.sha256(ingredients.encode()).hexdigest()[:_HEX_DIGITS]
 
 
-def included(host: Host, name: str) -> str | None:
+def included(host: Host, name: str, most: int = files.BIGGEST_FILE) -> str | None:
     """Text of an included file, None if there is none; of a folder, the includes of what the
     parser takes of it.
 
@@ -132,14 +158,17 @@ def included(host: Host, name: str) -> str | None:
         if os.path.isdir(host.path(name)):
             listed = files.policy_files(host, name)
             return "".join(f'include "{path}"\n' for path in listed)
-        text = host.read(name, files.BIGGEST_FILE)
+        text = host.read(name, most)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise from_os_error(error, f"cannot read {name}") from error
-    if len(text) > files.BIGGEST_FILE:
+    if len(text) > most:
         # What is behind would be missing in a guard.
-        raise PhoenixError(f"cannot read {name}: it is larger than 16 MiB.")
+        raise TooLargeError(
+            f"cannot read {name}: what a profile includes is larger than 16 MiB.",
+            hint=f"See what it is: ls -l {name}",
+        )
     return text.decode("utf-8", "surrogateescape")
 
 

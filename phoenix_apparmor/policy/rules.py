@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import files, mountrules
+from phoenix_apparmor.policy import compiled, files, mountrules
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.files import ProfileFile
 from phoenix_apparmor.policy.mountrules import OTHER_ACTS, Mount, MountRule
@@ -126,6 +126,7 @@ class Profile(NamedTuple):
 
 def effective(host: Host, file: ProfileFile) -> Profile:
     """The profile with all that it includes. Raises PhoenixError where that cannot be known."""
+    compiled.check_size(host, file)
     command = [*files.parser(host), "-p", host.path(file.path)]
     ran = host.run(command, timeout=files.PARSER_SECONDS)
     files.check_parser(file, ran.status, ran.err)

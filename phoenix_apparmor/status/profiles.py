@@ -47,7 +47,7 @@ def all_profiles(
             progress(f"compiling {name}")
             yield _profile(host, found[name], listing, states, by)
         else:
-            yield _without_file(name, listing, by)
+            yield _without_file(host, name, listing, by)
 
 
 def _profile(
@@ -104,15 +104,23 @@ def _ways_out(host: Host, file: ProfileFile) -> tuple[list[Note], str]:
     return [Note(what, "See all of it: phoenix-apparmor doctor")], ""
 
 
-def _without_file(name: str, listing: bytes | None, used_by: tuple[str, ...]) -> Profile:
+def _without_file(
+    host: Host, name: str, listing: bytes | None, used_by: tuple[str, ...]
+) -> Profile:
     mode = None if listing is None else kernel.mode_of(listing, name)
     note = Note(
         f"there is no file for it in {paths.APPARMOR_D}, though a container is assigned it.",
         "Correct the name in the JSON, or put the profile there and run: phoenix-apparmor reload",
     )
+    conffile, why = "no file", f"there is no profile {name}"
+    try:
+        files.find(host, name)
+    except PhoenixError as error:
+        note = Note(f"whether there is a file for it is unknown: {error.what}", error.hint)
+        conffile, why = "unknown", f"its profile {name} cannot be loaded"
     text: report.Text = "not loaded" if listing is not None and mode is None else "unknown"
-    blocks = f"there is no profile {name}" if text == "not loaded" else ""
-    return Profile(name, None, "no file", mode, text, used_by, (note,), off=True, blocks=blocks)
+    blocks = why if text == "not loaded" else ""
+    return Profile(name, None, conffile, mode, text, used_by, (note,), off=True, blocks=blocks)
 
 
 def compare(
@@ -134,8 +142,9 @@ def compare(
     try:
         policy = compiled.policy_of(host, file)
     except PhoenixError as error:
-        missing = not host.has_program("apparmor_parser")
-        return ("unknown" if missing else "broken"), [Note(error.what, error.hint)]
+        unknown = isinstance(error, compiled.TooLargeError)
+        unknown = unknown or not host.has_program("apparmor_parser")
+        return ("unknown" if unknown else "broken"), [Note(error.what, error.hint)]
     if listing is not None and mode is None:
         return "not loaded", [
             Note("the kernel does not have it.", "Load it: phoenix-apparmor reload")
