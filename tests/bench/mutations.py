@@ -41,9 +41,9 @@ BY_HAND_NAME = "by hand"
 MOST_TESTS = float(os.environ.get("SECONDS", "20"))
 
 MODULES = (
-    "hookscript", "settled", "start", "init_process", "policy/load", "kernel", "lastgood",
-    "assignments/lookup", "assignments/parse", "lxcconf", "ctconf", "package/attaching",
-    "package/maintscript",
+    "hookscript", "settled", "start", "init_process", "policy/load", "policy/compiled",
+    "policy/variants", "kernel", "lastgood", "assignments/lookup", "assignments/parse", "lxcconf",
+    "ctconf", "package/attaching", "package/maintscript",
 )  # fmt: skip
 
 
