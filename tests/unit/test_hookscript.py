@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,21 @@ def test_a_note_that_cannot_be_made_stops_no_start(
     assert hookscript.unit(["pre-start", "952"]) == 0
     assert not host.path("/etc/nologin").exists(), "a link is not followed"
     assert limits
+
+
+@pytest.mark.parametrize("step", [hookscript.main, hookscript.unit])
+def test_what_a_full_log_did_not_take_is_not_tried_again(
+    limits: list[tuple[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    step: Callable[[list[str]], int],
+) -> None:
+    """At Python's end that would make the exit status 120, whatever was done."""
+    words = ["no CTID", "pre-start"] if step is hookscript.main else ["pre-start", "no CTID"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert step(words) == 1
+        full.flush()
+    assert limits == []
 
 
 # -- time limits, in processes of their own -----------------------------------------------------
