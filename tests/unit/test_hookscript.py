@@ -1,5 +1,6 @@
 """Phases and steps: what each does, and within which time."""
 
+import io
 import os
 import shutil
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import hookscript, paths
-from phoenix_apparmor.host import need_streams
+from phoenix_apparmor import hookscript, paths, start
+from phoenix_apparmor.host import Host, need_streams
+from phoenix_apparmor.settled import is_settled
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost, Journal
 
@@ -186,6 +188,56 @@ def test_what_a_full_log_did_not_take_is_not_tried_again(
         monkeypatch.setattr(sys, "stderr", full)
         assert step(words) == 1
         full.flush()
+    assert limits == []
+
+
+def test_a_settled_start_is_no_refusal(host: FakeHost, limits: list[tuple[str, float]]) -> None:
+    assert hookscript.main(["952", "pre-start"]) == 0
+    host.settle()
+    assert is_settled(Host(str(host.root)), "952")
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert hookscript.main(["952", "pre-start"]) == 0
+    assert len(limits) == 3
+
+
+def test_a_refusal_by_the_hookscript_is_told_once(
+    host: FakeHost, limits: list[tuple[str, float]]
+) -> None:
+    """Its own output is in the task log; what pct warns of would come beside it."""
+    host.kernel({BASE: "complain"})
+    host.path("/run/pve").mkdir()
+    assert hookscript.main(["952", "pre-start"]) == 1
+    assert not host.path("/run/pve/ct-952.warnings").exists()
+    assert hookscript.unit(["pre-start", "952"]) == 1
+    assert host.path("/run/pve/ct-952.warnings").exists(), "the control"
+    assert len(limits) == 2
+
+
+def test_the_journal_says_where_an_unforeseen_error_is_from(
+    limits: list[tuple[str, float]],
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(start, "prepare", broken)
+    assert hookscript.main(["952", "pre-start"]) == 1
+    details, refusal = (entry["MESSAGE"] for entry in journal.entries())
+    assert "in broken" in details and "Traceback" in details
+    assert "ZeroDivisionError: odd" in refusal
+    assert "ZeroDivisionError: odd" in capsys.readouterr().err
+    assert limits
+
+
+def test_a_log_in_another_encoding_has_all_that_it_can_take(
+    limits: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(data, encoding="ascii"))
+    assert hookscript.main(["no \N{LATIN SMALL LETTER E WITH ACUTE}", "pre-start"]) == 1
+    assert rb'"no \xe9" is not a valid CTID' in data.getvalue()
     assert limits == []
 
 
