@@ -97,6 +97,17 @@ def test_their_size_is_that_of_what_is_kept(host: FakeHost, real: Host) -> None:
     assert variants.compiled_size(real, name) == policy.stat().st_size > 0
 
 
+def test_when_a_trial_began_is_kept(host: FakeHost, real: Host) -> None:
+    folder = host.path(paths.VARIANTS)
+    ensure(real, RULES)
+    assert list(folder.glob("*.began")) == [], "that is no trial"
+    ensure(real, TRIAL)
+    [mark] = folder.glob("*.began")
+    os.utime(mark, (5, 5))
+    ensure(real, TRIAL)
+    assert mark.stat().st_mtime == 5
+
+
 # -- loaded -------------------------------------------------------------------------------------
 
 
