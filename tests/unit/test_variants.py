@@ -119,6 +119,16 @@ def test_what_the_kernel_does_not_have_starts_nothing(host: FakeHost, real: Host
             ensure(real, RULES)
 
 
+def test_loaded_anew_is_what_differs_from_the_kernels(host: FakeHost, real: Host) -> None:
+    name = f"{DOCKER}.952"
+    assert ensure(real, RULES) == [name]
+    assert ensure(real, RULES) == []
+    assert ensure(real, RULES._replace(rules=("/opt/** r,",))) == [name]
+    assert ensure(real, RULES) == [name]
+    host.kernel({DOCKER: "enforce"})
+    assert ensure(real, RULES) == [name]
+
+
 def test_one_in_another_mode_starts_nothing(host: FakeHost, real: Host) -> None:
     ensure(real, TRIAL)
     names = f"{DOCKER}.952.trial", f"{DOCKER}.guard"
