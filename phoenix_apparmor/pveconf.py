@@ -83,6 +83,13 @@ def features(value: str | None) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def with_feature(value: str | None, name: str) -> str:
+    """The value that has a boolean feature on and all others as they are, as pct takes it."""
+    found = {key: values for key, values in features(value).items() if key != name and values}
+    kept = [f"{k}={';'.join(v) if k == 'mount' else v[-1]}" for k, v in found.items()]
+    return ",".join([*kept, f"{name}=1"])
+
+
 def has_feature(found: dict[str, tuple[str, ...]], name: str) -> bool:
     """Whether a boolean feature (nesting, fuse, keyctl) is on."""
     return any(is_true(value) for value in found.get(name, ())[-1:])
@@ -155,6 +162,12 @@ def _volume(value: str, default: str) -> tuple[str, tuple[tuple[str, str], ...]]
         elif key:
             rest.append((key, word))
     return first, tuple(rest)
+
+
+def free_mount_point(main: Sequence[bytes]) -> int:
+    """The first N for which there is no mpN option yet."""
+    used = options(main)
+    return next(number for number in range(len(used) + 1) if f"mp{number}" not in used)
 
 
 def free_devices(main: Sequence[bytes]) -> Iterator[int]:

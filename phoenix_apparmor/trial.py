@@ -107,7 +107,27 @@ class Variants:
 
 def _of(denial: Denial, profile: str, ctid: str, child: str = "") -> Denial:
     label = lxcconf.label((f"{profile}{child}",), ctid, namespace=True)
-    return Denial(denial.time, denial.serial, {**denial.fields, "profile": label})
+    peers = {key: _as_peer(denial.get(key), ctid) for key in ("peer", "peer_label")}
+    fields = {key: peer for key, peer in peers.items() if peer}
+    return Denial(denial.time, denial.serial, {**denial.fields, **fields, "profile": label})
+
+
+def _as_peer(label: str, ctid: str) -> str:
+    """The label of a peer as it is without a trial and rules of the container's own.
+
+    A program that no rule lets run has a profile in the trial that will not be: null-NAME.
+    """
+    parts = []
+    for part in label.split("//&"):
+        outer, *children = part.split("//")
+        made = made_of(outer)
+        if made is None or made.ctid != ctid or part.startswith(":"):
+            guard = made is not None and made.guard and not children
+            parts += [] if guard and "//&" in label else [part]
+        elif not made.guard:
+            named = [child for child in children if not child.startswith("null-")]
+            parts.append("//".join((made.profile, *named)))
+    return "//&".join(parts)
 
 
 def began(host: Host, ctid: str, profile: str) -> float:

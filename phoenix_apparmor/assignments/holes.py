@@ -49,6 +49,7 @@ PASSIVE = {
         ("receive", "r", "read", "create", "bind", "listen", "shutdown", "getattr", "setattr",
          "getopt", "setopt")
     ),
+    "dbus": frozenset(("receive", "r", "read", "bind")),
 }  # fmt: skip
 ANY_MOUNT = "without fstype= and a target it allows any mount that is not denied explicitly"
 ANY_THERE = (
@@ -115,10 +116,14 @@ def remedy(rule: str) -> str:
         return f"If it must be, name {' and '.join(lacks)}." if lacks else ""
     if kind in PASSIVE:
         if _PEER.search(rule):
-            return "The container's own processes are peer=@{profile_name}."
-        return "If it must be, name a peer: peer=PROFILE."
+            return f"The container's own processes are {_peer_of(kind, '@{profile_name}')}."
+        return f"If it must be, name a peer: {_peer_of(kind, 'PROFILE')}."
     runs = "If it must run such a program, use ix: then it stays in the profile."
     return _REMEDIES.get(kind, runs if _of_execution(words) else "")
+
+
+def _peer_of(kind: str, label: str) -> str:
+    return f"peer=(label={label})" if kind in ("dbus", "unix") and label else f"peer={label}"
 
 
 def hole(rule: str, whose: Container) -> str:
@@ -132,7 +137,7 @@ def hole(rule: str, whose: Container) -> str:
             return "with it, root in the container leaves its profile with one write"
         case "mount" | "remount":
             return _of_mount(" ".join(words), whose)
-        case "ptrace" | "signal" | "unix":
+        case "ptrace" | "signal" | "unix" | "dbus":
             return _of_processes(kind, rest, whose)
         case "capability":
             return _of_capabilities(words[1:], whose)
@@ -241,12 +246,23 @@ def _of_processes(kind: str, rest: str, whose: Container) -> str:
     access = set(mountrules.listed(_before_conditions(rest)))
     if access and access <= PASSIVE[kind]:
         return ""
+    names = _peers(rest)
+    if not names:
+        what = "listens to" if "eavesdrop" in access else "reaches"
+        return f"without {_peer_of(kind, '')} it {what} every process, those of the host too"
+    return next((why for name in names if (why := _of_peer(name, whose))), "")
+
+
+def peers_of(rule: str) -> list[str]:
+    """Labels that the rule names as peers."""
+    words = split(rule)
+    return _peers(" ".join(words[1:])) if words and words[0] in PASSIVE else []
+
+
+def _peers(rest: str) -> list[str]:
     peer = _PEER.search(rest)
     words = mountrules.listed(peer[1].replace("label=", " ")) if peer is not None else []
-    names = [word for word in words if not word.startswith("addr=")]
-    if not names:
-        return "without peer= it reaches every process, those of the host too"
-    return next((why for name in names if (why := _of_peer(name, whose))), "")
+    return [word for word in words if not word.startswith(("addr=", "name="))]
 
 
 def _of_peer(name: str, whose: Container) -> str:

@@ -166,7 +166,7 @@ def _rule_errors(document: Any, where: Where) -> Iterator[Finding]:
 def _rule_warnings(document: Any, where: Where, judge: Judge) -> Iterator[Finding]:
     """Rules that open a hole or do nothing, and a trial or rules that nothing can come of."""
     for path, rule, entry in _rules(document):
-        profile = entry.get("apparmor_profile")
+        profile = entry.get("apparmor_profile", paths.BASE)
         of = profile if isinstance(profile, str) else ""
         for verdict in () if rules.problem(rule) else judge(rule, str(path[1]), of):
             yield where.finding("warning", path, verdict.what, verdict.hint, value=rule)

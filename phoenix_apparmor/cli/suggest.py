@@ -121,6 +121,10 @@ def _look(
         except PhoenixError:
             return None
 
+    def has_seccomp(name: str) -> bool:
+        file = files.find(host, name)
+        return file is not None and bool(file.seccomp)
+
     for number, ctid in enumerate(chosen):
         say(f"looking at CT {ctid} ({number + 1} of {len(chosen)})")
         try:
@@ -130,7 +134,7 @@ def _look(
         except OSError as error:
             unread.append(from_os_error(error).about(ctid))
             continue
-        result.append(report.suggest(seen, managed.get(ctid, ""), rules_of))
+        result.append(report.suggest(seen, managed.get(ctid, ""), rules_of, has_seccomp))
     return result, unread
 
 

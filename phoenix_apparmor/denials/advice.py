@@ -3,8 +3,9 @@
 import shlex
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import lxcconf, paths
+from phoenix_apparmor import lxcconf, paths, pveconf
 from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.facts import Facts
 from phoenix_apparmor.denials.message import Denial
@@ -45,14 +46,18 @@ class Advice(NamedTuple):
     about: str = ""
 
 
-def host_only(owner: Owner, kind: str) -> Advice:
+def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
     """A mount that the kernel refuses root of a user namespace, with any profile and any rule."""
     words = (
         f"No rule helps: the kernel mounts {kind} only for root of the host, and this container is "
-        "unprivileged. Mount it on the host and give the container that folder"
+        "unprivileged."
     )
+    if kind in vocabulary.KERNELS:
+        words += " systemd goes on without it; its unit for that can be masked inside"
+        return Advice("none", words=f"{words} (systemctl mask).")
+    words += " Mount it on the host and give the container that folder"
     if paths.is_ctid(owner.ctid):
-        words += f": pct set {owner.ctid} --mp0 /FOLDER,mp=/FOLDER (or the next free mpN)"
+        words += f": pct set {owner.ctid} --mp{facts.free_mount_point} /FOLDER,mp=/FOLDER"
     return Advice("none", words=f"{words}.")
 
 
@@ -67,8 +72,7 @@ def nesting(owner: Owner, facts: Facts) -> Advice:
     if not paths.is_ctid(owner.ctid) or facts.separator != ": ":
         words = f"{start}; or turn nesting on: lxc.apparmor.allow_nesting = 1 in {facts.file}."
         return Advice("nesting", words=words, cause=cause)
-    features = [word for word in facts.features.split(",") if word and "nesting=" not in word]
-    value = ",".join([*features, "nesting=1"])
+    value = pveconf.with_feature(facts.features, "nesting")
     words = f"{start}; or turn nesting on, then start it again (pct reboot {owner.ctid})."
     # without its configuration it is not known what else to keep, or whether it is privileged
     known = facts.privileged is not None

@@ -52,7 +52,7 @@ class Adviser:
         facts = self._containers.facts(owner.ctid, owner.generated_in)
         kind = mounts.host_only(denial)
         if kind and facts.privileged is False:
-            return host_only(owner, kind)
+            return host_only(owner, kind, facts)
         if owner.inside:
             return self._inside(owner, act)
         if kind and facts.privileged is None:
@@ -92,7 +92,7 @@ class Adviser:
     ) -> Advice | None:
         """That a rule for it is there already, and whether it is in force; None: there is none."""
         own = self._own_rules(owner)
-        found = allowed.of_lines(own).first(denial, act.rule)
+        found = allowed.of_lines(own, owner.profile).first(denial, act.rule)
         if found is not None:
             words = (
                 f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It is '
@@ -113,7 +113,7 @@ class Adviser:
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Act:
         """The act with a note, where a rule for it lacks the slash of a folder's name."""
-        own = allowed.of_lines(self._own_rules(owner))
+        own = allowed.of_lines(self._own_rules(owner), owner.profile)
         raw = allowed.of_lines(facts.raw if owner.generated_in else ())
         its = () if profile is None or owner.child else (profile.rules,)
         for rules in (own, *its, raw):
@@ -159,11 +159,18 @@ class Adviser:
         if loaded is None:
             return (
                 f"{there}. Whether the kernel has it cannot be known here. To load it: "
-                "phoenix-apparmor reload"
+                f"{self._reload(owner)}"
             )
         if loaded:
             return f"{there}, and the kernel has it: the denial is older than that."
-        return f"{there}. It is in force after: phoenix-apparmor reload"
+        return f"{there}. It is in force after: {self._reload(owner)}"
+
+    def _reload(self, owner: Owner) -> str:
+        """The command that loads the profile: without its name, only what is assigned is."""
+        managed = {assignment.profile for assignment in self._assigned.values()}
+        if owner.profile in (*paths.SHIPPED, *managed) or not _PLAIN.match(owner.profile):
+            return "phoenix-apparmor reload"
+        return f"phoenix-apparmor reload {owner.profile}"
 
     def _special(
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
@@ -194,6 +201,8 @@ class Adviser:
         cause = f"mount file systems of its containers below {readable(root)}"
         whose = self._judge.of(owner.ctid, owner.profile, facts.privileged)
         warning = holes.hole(act.rule, whose)
+        if not warning and facts.privileged is not False:
+            warning = f"{holes.ANY_THERE}{whose.unless}"
         return self._rule(owner, profile, act, facts, warning)._replace(cause=cause)
 
     def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:
@@ -202,7 +211,11 @@ class Adviser:
         if denial.is_of_target and owner.profile in LXC_START:
             return "with it, processes of a container reach LXC on the host"
         whose = self._judge.of(owner.ctid, owner.profile, facts.privileged, owner.generated_in)
-        return self._judge.hole(act.rule, whose)
+        hole = self._judge.hole(act.rule, whose)
+        if hole or not denial.guess:
+            return hole
+        some = ", ".join(readable(name, 60) for name in denial.guess)
+        return f"it takes every such name, of which these and others were refused: {some}"
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
         words = ""
@@ -240,7 +253,7 @@ class Adviser:
             if not warning and _PLAIN.match(profile.local):
                 # a line of its own also behind a last line without an end
                 line = f"printf '\\n%s\\n' {shlex.quote(act.rule)} >>{profile.local}"
-                fix = f"{line} && phoenix-apparmor reload"
+                fix = f"{line} && {self._reload(owner)}"
             return Advice("rule", profile.local, act.rule, act.rule, act.note, fix, warning)
         return self._without_local(owner, profile, act, warning)
 

@@ -60,10 +60,10 @@ def read(name: str, texts: Iterable[Text], known: Mapping[str, str]) -> Rules:
     return Rules(rules.Profile(name, frozenset(), tuple(found)), paths)
 
 
-def of_lines(lines: Iterable[str]) -> Rules:
-    """Rules that stand for themselves, as in a container's configuration."""
+def of_lines(lines: Iterable[str], profile: str = "x") -> Rules:
+    """Rules that stand for themselves, as in a container's configuration, of a profile."""
     texts = [Text("", f"{line}\n") for line in lines]
-    return read("x", texts, {})
+    return read(profile, texts, {})
 
 
 def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
@@ -79,6 +79,8 @@ def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     is_file = denial.get("class") in _FILE_CLASSES and denial.get("name").startswith("/")
     if is_file and denial.mask and not denial.get("family") and operation not in _NO_FILE:
         return _of_file(profile, denial)
+    if operation == "link" or denial.get("family") == "unix":
+        return (_of_link if operation == "link" else _of_ways)(profile, denial)
     return next((rule for rule in profile.rules if _is_for(rule, denial)), None)
 
 
@@ -92,11 +94,38 @@ def _whole(profile: rules.Profile, kind: str) -> rules.Rule | None:
 
 def _of_file(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     name, mask = denial.get("name"), denial.mask
+    owned = denying.is_owned(denial)
+    # a rule for owners is one for nobody else
+    its = tuple(rule for rule in profile.rules if owned or not denying.is_for_owners(rule.text))
+    profile = profile._replace(rules=its)
     if not profile.allows_file(name, mask):
         return None
     each = (profile._replace(rules=(rule,)) for rule in profile.rules if not rule.denies)
     # several rules together may allow it: then the first that allows a part of it
     return next((one.rules[0] for one in each if any(one.allows_file(name, c) for c in mask)), None)
+
+
+def _of_link(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    """Of a hard link only that its name may be one; where the target may less, no rule has it."""
+    if "subset" in denial.get("info"):
+        return None
+    if not profile.allows_file(denial.get("name"), "l"):
+        return None
+    return _whole(profile, "file")
+
+
+def _of_ways(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    """The first of the rules that allow all of what was tried with a socket."""
+    asked = set(re.split(r"[,\s]+", denial.mask.strip()))
+    found: dict[rules.Rule, frozenset[str]] = {}
+    for rule in profile.rules:
+        ways = denying.ways(rule.words, denial)
+        if ways and rule.denies:
+            return None
+        if ways:
+            found[rule] = ways
+    covered = frozenset().union(*found.values())
+    return next(iter(found), None) if asked <= covered else None
 
 
 def _is_for(rule: rules.Rule, denial: Denial) -> bool:

@@ -15,6 +15,7 @@ _SET = re.compile(r"set=\(([^)]*)\)|set=(\S+)")
 _WAYS = re.compile(r"\A\(([^)]*)\)|\A([a-z]+)(?=\s|\Z)")
 _PLAIN_CLASSES = {"dbus": "dbus", "io_uring": "io_uring", "posix_mqueue": "mqueue",
                   "sysv_mqueue": "mqueue", "namespace": "userns"}  # fmt: skip
+TO_PEERS = frozenset(("accept", "connect", "send", "receive"))
 _WORDS = re.compile(r'"[^"]*"|\S+')
 
 
@@ -44,11 +45,65 @@ def denies(rule: Rule, denial: Denial) -> bool:
         return kind == operation and _between_processes(rest, denial)
     if operation in ("umount", "pivotroot"):
         wanted = "pivot_root" if operation == "pivotroot" else operation
-        return kind == wanted and (not rest or matches(rest, denial.get("name")))
+        return kind == wanted and _is_about(rest, denial)
     if denial.get("family") or denial.get("class") in _PLAIN_CLASSES:
         return _denies_channel(kind, rest, denial)
     name, mask = denial.get("name"), denial.mask
-    return bool(name.startswith("/") and mask) and denies_file(rule, name, mask)
+    applies = not is_for_owners(rule.text) or is_owned(denial) is not False
+    return applies and bool(name.startswith("/") and mask) and denies_file(rule, name, mask)
+
+
+def is_for_owners(rule: str) -> bool:
+    """Whether a rule is only for files of the process' own user."""
+    return "owner" in rule.partition("/")[0].split()
+
+
+def is_owned(denial: Denial) -> bool | None:
+    """Whether the file is of the process' own user; None: the kernel does not say."""
+    user, owner = denial.get("fsuid"), denial.get("ouid")
+    return user == owner if user and owner else None
+
+
+def _is_about(rest: str, denial: Denial) -> bool:
+    """A rule for umount or pivot_root: [oldroot=NAME] [NAME]; what is behind -> is not read."""
+    if "->" in rest:
+        return False
+    for word in _WORDS_WITH_KEYS.findall(rest):
+        old = word.startswith("oldroot=")
+        name = denial.get("srcname" if old else "name")
+        if not matches(word.removeprefix("oldroot="), name):
+            return False
+    return True
+
+
+def ways(words: str, denial: Denial) -> frozenset[str]:
+    """Which of what was tried with a unix socket a rule is about; none if it is about another."""
+    kind, _, rest = words.partition(" ")
+    asked = frozenset(re.split(r"[,\s]+", denial.mask.strip())) - {""}
+    asked = asked or frozenset((denial.operation,))
+    if words in ("unix", "all"):
+        return asked
+    if kind != "unix":
+        return frozenset()
+    before, _, peer = rest.partition("peer=")
+    said = re.split(r"\b\w+=", before, maxsplit=1)[0]
+    access = frozenset(re.split(r"[,\s()]+", said)) - {""}
+    conditions = [(f"{key}", value) for key, value in _CONDITION.findall(before)]
+    conditions += [(f"peer {key}", value) for key, value in _CONDITION.findall(peer)]
+    if peer and not peer.startswith("("):
+        conditions.append(("peer label", peer))
+    for key, value in conditions:
+        field = _FIELDS.get(key)
+        if field is None or not matches(value, denial.get(field)):
+            return frozenset()
+    # what is done to a socket itself has no peer
+    asked = asked & TO_PEERS if peer else asked
+    return asked & access if access else asked
+
+
+_WORDS_WITH_KEYS = re.compile(r'(?:oldroot=)?"[^"]*"|[^\s"]+')
+_CONDITION = re.compile(r'(\w+)=("[^"]*"|[^\s",()]+)')
+_FIELDS = {"type": "sock_type", "addr": "addr", "peer addr": "peer_addr", "peer label": "peer"}
 
 
 def _denies_channel(kind: str, rest: str, denial: Denial) -> bool:
@@ -57,7 +112,9 @@ def _denies_channel(kind: str, rest: str, denial: Denial) -> bool:
     if family and family != "unix":
         socket = (family, denial.get("sock_type"))
         return kind == "network" and all(word in socket for word in rest.split())
-    return not rest and kind == ("unix" if family else _PLAIN_CLASSES[denial.get("class")])
+    if family:
+        return bool(ways(f"{kind} {rest}".strip(), denial))
+    return not rest and kind == _PLAIN_CLASSES[denial.get("class")]
 
 
 def denies_file(rule: Rule, name: str, mask: str) -> bool:

@@ -2,6 +2,8 @@
 
 import re
 
+from phoenix_apparmor.assignments import places
+from phoenix_apparmor.denials import mounts
 from phoenix_apparmor.denials.message import Denial
 
 _PROGRAMS = re.compile(
@@ -30,10 +32,24 @@ def is_engine(denial: Denial) -> bool:
     return not denial.is_of_target and _PROGRAMS.match(denial.get("comm")) is not None
 
 
+# What engines mount in the roots of their containers, beside binds; other types are somebody's.
+_TYPES = frozenset(
+    ("", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs", "tmpfs", "proc", "sysfs", "cgroup",
+     "cgroup2", "mqueue", "devpts", "btrfs", "zfs")
+)  # fmt: skip
+
+
 def root_of(denial: Denial) -> str:
-    """The folder of an engine's data in which it is refused to mount, "" if it is none."""
-    if denial.operation != "mount":
+    """The folder of an engine's data in which it is refused to mount, "" if it is none.
+
+    Whoever is root inside can call itself by an engine's name, and chooses the folder.
+    """
+    if denial.operation != "mount" or not _PROGRAMS.match(denial.get("comm")):
         return ""
+    mount = mounts.read(denial)
+    if mount.fstype not in _TYPES or places.is_kernels(mount.source):
+        return ""
+    writable = "remount" in mount.flags and not {"bind", "ro"} <= mount.flags
     name = denial.get("name")
-    match = _PODMAN.match(name) or _DATA.match(name)
+    match = None if writable else _PODMAN.match(name) or _DATA.match(name)
     return match["root"] if match else ""

@@ -11,7 +11,7 @@ RAW_KEY = "lxc.apparmor.raw"
 class Facts(NamedTuple):
     """privileged, nesting: None where it is not known. features: value of that option.
 
-    raw: the AppArmor rules in it, for a generated profile.
+    raw: the AppArmor rules in it, for a generated profile. free_mount_point: N of the next mpN.
 
     file: the configuration into which its own lines go, separator: between key and value there
     (with the other one LXC does not start it).
@@ -23,6 +23,7 @@ class Facts(NamedTuple):
     nesting: bool | None = None
     features: str = ""
     raw: tuple[str, ...] = ()
+    free_mount_point: int = 0
 
 
 class Containers:
@@ -55,6 +56,7 @@ class Containers:
                 pveconf.has_feature(pveconf.features(features), "nesting"),
                 features,
                 tuple(value for key, value in pveconf.lxc_lines(main) if key == RAW_KEY),
+                pveconf.free_mount_point(main),
             )
         if "/" in ctid or ctid in ("", ".", ".."):
             return Facts("", " = ")

@@ -1,6 +1,6 @@
 """Refused capabilities, signals, ptrace, namespaces, queues and D-Bus in words, as a rule. Pure."""
 
-from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials import peers, vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_dbus_word, quoted, readable
@@ -24,7 +24,7 @@ def ptrace(denial: Denial) -> Act:
         return Act(said, note=strange("permission of ptrace", mask))
     return Act(
         said,
-        f"ptrace ({mask}) peer={quoted(peer)},",
+        f"ptrace ({mask}) peer={quoted(peers.label(denial))},",
         reach="" if mask.endswith("by") else "can look into or control",
     )
 
@@ -47,7 +47,7 @@ def signal(denial: Denial) -> Act:
         return Act(words, note=strange("signal", name))
     if mask not in vocabulary.SIGNAL_WAYS:
         return Act(words, note=strange("permission for a signal", mask))
-    to = f" peer={quoted(peer)}" if peer else ""
+    to = f" peer={quoted(peers.label(denial))}" if peer else ""
     return Act(
         words,
         f"signal ({mask}) set=({name}){to},",
@@ -141,8 +141,9 @@ def dbus(denial: Denial) -> Act:
     parts += [f"{key}={quoted(word)}" for key, word in conditions if word]
     # a name such as :1.33 is another one for the next connection
     known = f"name={quoted(name)}" if is_dbus_word(name) and not name.startswith(":") else ""
-    peers = [known] if known and mask == "send" else []
-    peers += [f"label={quoted(peer)}"] if peer and mask in ("send", "receive") else []
-    if peers:
-        parts.append(f"peer=({','.join(peers)})")
+    others = [known] if known and mask == "send" else []
+    if peer and mask in ("send", "receive"):
+        others.append(f"label={quoted(peers.label(denial, 'peer_label'))}")
+    if others:
+        parts.append(f"peer=({','.join(others)})")
     return Act(words, f"{' '.join(parts)},")

@@ -48,13 +48,14 @@ class Judge:
         why = holes.hole(rule, whose)
         if why:
             return why
-        acts = (act for act in asked(rule) if self._explicit(act, whose) is None)
-        ours = next((r for act in acts if (r := self._profiles.by_ours(act))), None)
+        acts = (act for act in _asked(rule, whose) if self._explicit(act, whose) is None)
+        also = whose.privileged is not False
+        ours = next((r for act in acts if (r := self._profiles.by_ours(act, base=also))), None)
         return f"our profiles close that on purpose: {cited(ours)}" if ours is not None else ""
 
     def nothing(self, rule: str, whose: Container) -> str:
         """Why the rule does nothing, "" if it may do something."""
-        acts = asked(rule)
+        acts = _asked(rule, whose)
         denies = [self._explicit(act, whose) for act in acts]
         if acts and denies[0] is not None and all(denies):
             return f"{readable(whose.profile)} denies that explicitly: {cited(denies[0])}"
@@ -77,11 +78,15 @@ class Judge:
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
-        yield from never_matches(rule)
+        yield from never_matches(rule, profile)
         why = self.hole(rule, whose)
         if why:
             hint = f"Better not. {holes.remedy(rule)}".strip()
             yield Verdict(f"this rule opens a hole: {why}.", hint)
+
+
+def _asked(rule: str, whose: Container) -> tuple[Denial, ...]:
+    return asked(rule.replace("@{profile_name}", whose.profile) if whose.profile else rule)
 
 
 def cited(rule: Rule) -> str:

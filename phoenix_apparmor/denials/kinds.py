@@ -1,8 +1,9 @@
 """Denials of any number -> a bounded number of kinds, each with how often, when and by whom.
 
 Kinds are told apart by what the kernel says of the act, not by process or time. Names that
-change become patterns: those that are known to (names), and where many differ in one word only,
-that word. What comes when there are too many kinds even so is counted and left out.
+change become patterns: those that are known to, and that several show to (names). Where very many
+only differ in one word, they are one kind too, but that is marked as a guess. What comes when
+there are too many kinds even so is counted and left out.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,12 @@ MOST_OTHERS = 200
 # Looks for patterns when there are too many kinds: each takes as long as some 5,000 messages, and
 # whoever makes names up could ask for one again and again.
 MOST_ROUNDS = 10
-# So many names that differ in one word have more to come.
+# So many names that differ in one word's number have more to come; or in what looks random.
 MANY = 20
+FEW = 3
+# So many names that only differ are told as one, of which a rule would take more than was seen.
+TOO_MANY = 100
+SHOWN = 3
 
 # What tells one kind of act from another.
 _MEANING = (
@@ -37,6 +42,8 @@ _FIXED = ("/proc/", "/sys/")
 
 Kind = tuple[object, ...]
 Hole = tuple[Kind, int, tuple[Name, ...]]
+# A hole, and the pattern of its word; () for one that is a guess.
+Learned = tuple[Hole, Name]
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Collector:
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
         self._buckets: dict[tuple[Kind, Name], _Bucket] = {}
-        self._learned: dict[Hole, Name] = {}
+        self._learned: dict[Learned, Name] = {}
         self._full = False
         self._rounds = 0
         self.others: dict[str, int] = {}
@@ -127,7 +134,10 @@ class Collector:
             return None
         words = names.split(name)
         for at, rest in names.holes(words):
-            pattern = self._learned.get((kind, at, rest))
+            hole = (kind, at, rest)
+            shape = names.shape(rest, words[at])
+            pattern = self._learned.get((hole, shape.word)) if shape is not None else None
+            pattern = pattern or self._learned.get((hole, ()))
             if pattern is not None and names.fits(pattern, name):
                 return self._buckets.get((kind, pattern))
         return None
@@ -145,32 +155,53 @@ class Collector:
         bucket = self._buckets[(kind, name)] = _Bucket(owner, denial)
         return bucket
 
-    def _learn(self) -> None:
-        """Names that differ in one word become one."""
+    def _learn(self, too_many: int = MANY) -> None:
+        """Names that differ in one word become one: where that changes, or there are too many."""
         alike: dict[Hole, list[Name]] = {}
         for kind, name in self._buckets:
             text = name[0].text
             if text.startswith("/") and not text.startswith(_FIXED):
                 for at, rest in names.holes(names.split(name)):
                     alike.setdefault((kind, at, rest), []).append(name)
-        for hole, variants in sorted(alike.items(), key=lambda item: -len(item[1])):
-            kind, at, rest = hole
+        several = [item for item in alike.items() if len(item[1]) >= FEW]
+        several.sort(key=lambda item: -len(item[1]))
+        for (kind, at, rest), variants in several:
             left = [name for name in variants if (kind, name) in self._buckets]
-            if len(left) < MANY:
-                continue
-            word = names.common([names.split(name)[at] for name in left])
-            pattern = names.joined([*rest[:at], word, *rest[at + 1 :]])
-            taken = [self._buckets.pop((kind, name)) for name in left]
-            bucket = self._buckets.setdefault((kind, pattern), taken[0])
-            for other in taken:
-                if other is not bucket:
-                    bucket.take(other)
-            bucket.denial = bucket.denial._replace(learned={"name": pattern})
-            self._learned[hole] = pattern
+            self._learn_shapes((kind, at, rest), left)
+        for (kind, at, rest), variants in several:
+            left = [name for name in variants if (kind, name) in self._buckets]
+            if len(left) >= too_many:
+                self._merge((kind, at, rest), left, ())
+
+    def _learn_shapes(self, hole: Hole, variants: list[Name]) -> None:
+        """Of names that differ in one word, those whose words are alike become one."""
+        _, at, rest = hole
+        shapes: dict[names.Shape, list[Name]] = {}
+        for name in variants:
+            shape = names.shape(rest, names.split(name)[at])
+            if shape is not None:
+                shapes.setdefault(shape, []).append(name)
+        for shape, same in shapes.items():
+            if len(same) >= (FEW if shape.random else MANY):
+                self._merge(hole, same, shape.word)
+
+    def _merge(self, hole: Hole, same: list[Name], word: Name) -> None:
+        """Makes one of several. word: the pattern for what differs, () where none is known."""
+        kind, at, rest = hole
+        found = word or names.common([names.split(name)[at] for name in same])
+        pattern = names.joined([*rest[:at], found, *rest[at + 1 :]])
+        taken = [self._buckets.pop((kind, name)) for name in same]
+        bucket = self._buckets.setdefault((kind, pattern), taken[0])
+        for other in taken:
+            if other is not bucket:
+                bucket.take(other)
+        guess = bucket.denial.guess if word else tuple(map(names.plain, same[:SHOWN]))
+        bucket.denial = bucket.denial._replace(learned={"name": pattern}, guess=guess)
+        self._learned[hole, word] = pattern
 
     def found(self) -> Iterator[Found]:
         """What there was."""
-        self._learn()
+        self._learn(TOO_MANY)
         for bucket in self._buckets.values():
             yield Found(
                 bucket.owner,

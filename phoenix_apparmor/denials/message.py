@@ -61,7 +61,8 @@ class Denial(NamedTuple):
 
     time: seconds since 1970, 0.0 if unknown. serial: the audit event's number, 0 if unknown.
     fields: the message's words, decoded. sender: the process that recorded it, "" for the
-    kernel. learned: names whose changing part was seen in the log itself.
+    kernel. learned: names whose changing part was seen in the log itself. guess: some of the names,
+    where they only differ and a pattern would take others too.
     """
 
     time: float
@@ -69,6 +70,7 @@ class Denial(NamedTuple):
     fields: Mapping[str, str]
     sender: str = ""
     learned: Mapping[str, Name] = {}
+    guess: tuple[str, ...] = ()
 
     def get(self, key: str) -> str:
         """A word's value, "" if the message has none."""

@@ -1,7 +1,9 @@
 """Names of which a part is another one each time: random suffixes, ids, process numbers. Pure.
 
 A rule for the very name that the kernel refused would be useless tomorrow. So what is known to
-change becomes a pattern, and names that differ in one folder or one word only become one.
+change becomes a pattern, and so does what several names show to change: a number, or what looks
+random, beside a fixed part. Whoever is refused chose those names, so no pattern takes a whole
+folder of the system's, and what only differs is not taken for what changes.
 """
 
 import re
@@ -45,6 +47,18 @@ _ENTRY = re.compile(r"(?:(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}|[0-9]+)(?=-init\Z|\Z
 _DIGIT = re.compile(r"[0-9]")
 _DIGITS = re.compile(r"[0-9]+\Z")
 _OF_NUMBERS = frozenset(("task", "fd", "fdinfo"))
+# A hexadecimal id where other files are as well: names that begin like one.
+_HEX_NAME = Part("[0-9a-f]" * 8 + "*", wild=True)
+_HEXADECIMAL = re.compile(r"[0-9a-f]{12,}\Z|[0-9a-f]{8}-[0-9a-f-]{27}\Z")
+# Below these, a folder whose entries are ids has nothing else in it.
+_DATA = ("/var/lib/", "/var/cache/", "/sys/fs/cgroup/", *_TEMPORARY)
+# No pattern is learned for what is in them: each name has its own meaning.
+_SYSTEMS = re.compile(r"/(?:proc|sys|dev|etc|boot|root|usr|bin|sbin|lib\w*)/|/(?:/|\Z)")
+# What changes in a word when many others differ in the same: a number, or what looks random.
+_TOKEN = re.compile(r"[0-9A-Za-z]{6,}|[0-9]+")
+_PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+# Letters and digits that stay the same beside what looks random, and beside a number.
+_SPECIFIC = 3
 
 
 def as_name(name: "str | Name") -> Name:
@@ -62,11 +76,12 @@ def generic(name: str) -> Name:
     changed: list[Sequence[Part]] = []
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
-        changed.append(_word(word, before, first=words[1], at=at, temporary=temporary))
+        changed.append(_word(word, before, words[1], at, name))
     return joined(changed) if any(p.wild for word in changed for p in word) else (Part(name),)
 
 
-def _word(word: str, before: str, *, first: str, at: int, temporary: bool) -> Sequence[Part]:
+def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Part]:
+    temporary = name.startswith(_TEMPORARY)
     if not word:
         return ()
     if first == "proc" and _DIGITS.match(word) and (at == 2 or before in _OF_NUMBERS):
@@ -85,7 +100,16 @@ def _word(word: str, before: str, *, first: str, at: int, temporary: bool) -> Se
         parts += [Part(word[end:start])] if start > end else []
         parts.append(ANY)
         end = stop
-    return [*parts, Part(word[end:])] if end < len(word) else parts
+    if end < len(word):
+        return [*parts, Part(word[end:])]
+    return parts if parts != [ANY] else _id(word, at, name)
+
+
+def _id(word: str, at: int, name: str) -> Sequence[Part]:
+    """A pattern for a word that is an id as a whole; not for all that is in a folder of others."""
+    if any(name.startswith(folder) and at > folder.count("/") for folder in _DATA):
+        return (ANY,)
+    return (_HEX_NAME,) if _HEXADECIMAL.match(word) else (Part(word),)
 
 
 def joined(words: Iterable[Sequence[Part]]) -> Name:
@@ -123,9 +147,56 @@ def holes(words: Sequence[Name]) -> Iterator[tuple[int, tuple[Name, ...]]]:
             yield at, (*words[:at], (), *words[at + 1 :])
 
 
+class Shape(NamedTuple):
+    """A pattern for a word, and whether what changes looks random (or is only a number)."""
+
+    word: Name
+    random: bool
+
+
+def shape(rest: Sequence[Name], word: Name) -> Shape | None:
+    """The pattern of a word of which others may differ in one part; None: nothing is known to.
+
+    rest: the name's words, this one left out. It holds only where several names have it.
+    """
+    name = plain(joined(rest))
+    if len(word) != 1 or word[0].wild or _SYSTEMS.match(name):
+        return None
+    text = word[0].text
+    tokens = [match for match in _TOKEN.finditer(text) if _is_random(match[0])]
+    random = bool(tokens)
+    if not random:
+        tokens = list(re.finditer(r"[0-9]+", text))
+    if len(tokens) != 1:
+        return None
+    before, after = text[: tokens[0].start()], text[tokens[0].end() :]
+    said = len(re.findall(r"[0-9A-Za-z]", before + after))
+    # a number in a folder of its own needs nothing beside it, but that folder has to be specific
+    alone = not random and not said and name.count("/") > _SPECIFIC
+    if said < _SPECIFIC and not alone:
+        return None
+    parts = (Part(before), ANY if random else NUMBER, Part(after))
+    return Shape(tuple(part for part in parts if part.text), random)
+
+
+def _is_random(token: str) -> bool:
+    """Whether it looks random: letters of both cases and digits in turn, in no words."""
+    kinds = [re.search(kind, token) for kind in ("[a-z]", "[A-Z]", "[0-9]")]
+    return (
+        len(token) >= 6
+        and sum(kind is not None for kind in kinds) > 1
+        and len(token) <= 2 * len(_PIECES.findall(token))
+    )
+
+
+def plain(name: Name) -> str:
+    """A name as text, its patterns as stars."""
+    return "".join("*" if part.wild else part.text for part in name)
+
+
 def common(variants: Sequence[Name]) -> Name:
     """One pattern for words that differ: what they all begin and end with, and * between."""
-    texts = ["".join("*" if part.wild else part.text for part in word) for word in variants]
+    texts = [plain(word) for word in variants]
     start = _common_start(texts)
     end = _common_start([text[len(start) :][::-1] for text in texts])[::-1]
     if any(part.wild for word in variants for part in word):

@@ -1,11 +1,14 @@
-"""Whether the peer of a process is in the same container. Pure."""
+"""Whether the peer of a process is in the same container, and its label in a rule. Pure."""
 
 import re
 
 from phoenix_apparmor import trial
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.names import Name, Part
 from phoenix_apparmor.denials.owner import by_label
 from phoenix_apparmor.denials.quoting import readable
+
+OWN = Part("@{profile_name}", wild=True)
 
 
 def container_in(label: str) -> str:
@@ -15,6 +18,28 @@ def container_in(label: str) -> str:
         return owner.ctid
     made = trial.made_of(owner.profile)
     return made.ctid if made is not None else ""
+
+
+def label(denial: Denial, key: str = "peer") -> Name:
+    """The peer's label for a rule, with the profile's own name as the variable for it.
+
+    A profile with rules of one container's has another name than the one that it is made of.
+    """
+    peer, own = denial.get(key), by_label(denial.get("profile") or denial.get("label"), "", "")
+    if denial.get("namespace") or own.generated_in or not own.profile.startswith("lxc-"):
+        return (Part(peer),)
+    parts: list[Part] = []
+    for at, one in enumerate(peer.split("//&")):
+        name, separator, child = one.partition("//")
+        parts.append(Part("//&" if at else ""))
+        parts += [OWN, Part(separator + child)] if name == own.profile else [Part(one)]
+    merged: list[Part] = []
+    for part in parts:
+        if merged and not merged[-1].wild and not part.wild:
+            merged[-1] = Part(merged[-1].text + part.text)
+        elif part.text:
+            merged.append(part)
+    return tuple(merged)
 
 
 def outside(denial: Denial, what: str, ctid: str) -> str:

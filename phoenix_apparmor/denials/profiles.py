@@ -43,6 +43,7 @@ class Profiles:
         self._known: dict[str, Profile | None] = {}
         self._loaded: dict[str, bool | None] = {}
         self._ours: list[Rule] | None = None
+        self._of_base: list[Rule] | None = None
 
     def get(self, name: str, generated: str = "") -> Profile | None:
         """The profile of that name, None if no file has it.
@@ -95,17 +96,27 @@ class Profiles:
         profile = self.get(f"{name}//{child}" if child else name, generated)
         return denying.first(profile.denies, denial) if profile else None
 
-    def by_ours(self, denial: Denial) -> Rule | None:
-        """The rule with which our profiles deny this."""
+    def by_ours(self, denial: Denial, *, base: bool = False) -> Rule | None:
+        """The rule with which our profiles deny this.
+
+        base: also those that only the profile without policy namespaces has.
+        """
         if self._ours is None:
-            found = []
-            for name in self._host.names(ABSTRACTIONS):
-                text = self._read(f"{ABSTRACTIONS}/{name}")
-                if text is not None:
-                    pieces = policytext.expand(text, f"{ABSTRACTIONS}/{name}", lambda _: None)
-                    found += policytext.deny_rules(pieces)
-            self._ours = found
-        return denying.first(self._ours, denial)
+            names = [f"{ABSTRACTIONS}/{name}" for name in self._host.names(ABSTRACTIONS)]
+            self._ours = self._denies(names)
+        if base and self._of_base is None:
+            self._of_base = self._denies([f"{paths.APPARMOR_D}/{paths.BASE}"])
+        more = (self._of_base or []) if base else []
+        return denying.first([*self._ours, *more], denial)
+
+    def _denies(self, files: list[str]) -> list[Rule]:
+        """Deny rules of these files, without those of what they include."""
+        found: list[Rule] = []
+        for path in files:
+            text = self._read(path)
+            if text is not None:
+                found += policytext.deny_rules(policytext.expand(text, path, lambda _: None))
+        return found
 
     def silent(self) -> dict[str, int]:
         """Profile -> number of its deny rules that leave no message, of our profiles."""

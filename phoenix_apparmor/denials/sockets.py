@@ -3,7 +3,7 @@
 import re
 
 from phoenix_apparmor.assignments import holes
-from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials import denying, peers, vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.names import ANY, Part, generic
@@ -63,15 +63,18 @@ def _unix(denial: Denial, words: str, kind: str) -> Act:
     shown = other or own
     words += f" {shown[0]}" if shown else ""
     words += f" of {readable(peer)}" if peer else ""
-    ways = denial.mask.split()
+    ways = denial.mask.replace(",", " ").split()
     if not ways or not vocabulary.UNIX.issuperset(ways):
         return Act(words, note=strange("permission for a socket", denial.mask))
     conditions = [f"type={kind}"] if kind else []
     conditions += [f"addr={own[1]}"] if own else []
-    peers = [f"label={quoted(peer)}"] if peer else []
-    peers += [f"addr={other[1]}"] if other else []
-    if peers:
-        conditions.append(f"peer=({','.join(peers)})")
+    others = [f"label={quoted(peers.label(denial))}"] if peer else []
+    others += [f"addr={other[1]}"] if other else []
+    # the parser takes a peer only for what is done to one
+    to_one = [way for way in ways if way in denying.TO_PEERS]
+    if others and to_one:
+        ways = to_one
+        conditions.append(f"peer=({','.join(others)})")
     rule = " ".join([f"unix ({', '.join(ways)})", *conditions])
     # what is only received of others, or done to the socket itself, reaches nobody
     reaches = not holes.PASSIVE["unix"].issuperset(ways)

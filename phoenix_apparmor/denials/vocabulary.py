@@ -61,6 +61,11 @@ FILE_SYSTEMS = frozenset(
      "smackfs", "squashfs", "sysfs", "sysv", "tmpfs", "tracefs", "ubifs", "udf", "ufs", "vboxsf",
      "vfat", "virtiofs", "xenfs", "xfs", "zfs", "zonefs")
 )  # fmt: skip
+# Interfaces of the kernel that it mounts only there.
+KERNELS = frozenset(
+    ("autofs", "configfs", "debugfs", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "pstore",
+     "resctrl", "securityfs", "selinuxfs", "smackfs", "tracefs")
+)  # fmt: skip
 # Of them those that the kernel mounts only in the host's own user namespace (their struct
 # file_system_type has no FS_USERNS_MOUNT): network file systems and those of a disk.
 HOST_ONLY = frozenset(
@@ -87,4 +92,4 @@ def is_file_system(word: str) -> bool:
 
 def is_host_only(word: str) -> bool:
     """Whether root in a user namespace cannot mount this type, whatever AppArmor allows."""
-    return word in HOST_ONLY or word.startswith("fuseblk.")
+    return word in HOST_ONLY or word in KERNELS or word.startswith("fuseblk.")

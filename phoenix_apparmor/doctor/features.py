@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import labels, paths
+from phoenix_apparmor import labels, paths, pveconf
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
@@ -121,8 +121,10 @@ def _host_only(types: tuple[str, ...], confs: list[Conf]) -> Finding:
         f"nothing in an unprivileged container: the kernel mounts {', '.join(types)} only for "
         "root of the host. No AppArmor rule changes that.",
         f"{confs[0].path}: features: {confs[0].option('features')}, unprivileged: 1",
-        advice="mount it on the host and give the container that folder: pct set "
-        f"{confs[0].ctid} --mp0 /FOLDER,mp=/FOLDER",
+        advice=f"mount it on the host and give the container that folder: pct set {confs[0].ctid} "
+        f"--mp{pveconf.free_mount_point(confs[0].main)} /FOLDER,mp=/FOLDER"
+        if not set(types) & vocabulary.KERNELS
+        else "leave it out: root of an unprivileged container can do without it",
         ctids=tuple(conf.ctid for conf in confs),
     )
 
@@ -241,13 +243,8 @@ def generated(host: Host) -> Iterator[Finding]:
 
 
 def _with_nesting(conf: Conf) -> str:
-    value = ",".join(filter(None, [_without_nesting(conf.option("features")), "nesting=1"]))
+    value = pveconf.with_feature(conf.option("features"), "nesting")
     return f"pct set {conf.ctid} --features {shlex.quote(value)}"
-
-
-def _without_nesting(value: str | None) -> str:
-    parts = [part.strip() for part in (value or "").split(",")]
-    return ",".join(part for part in parts if part and not part.startswith("nesting="))
 
 
 def explicit_generated(host: Host) -> Iterator[Finding]:

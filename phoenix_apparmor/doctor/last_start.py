@@ -87,7 +87,9 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
         return
     task, status = _last_task(host, ctid)
     failed = ctid in containers.failed(host)
-    if not failed and (not status or status in ("OK", "?") or status.startswith("WARNINGS")):
+    # that it runs already is no failure, and it was stopped since
+    fine = status in ("", "OK", "?") or status.startswith("WARNINGS") or "already running" in status
+    if not failed and fine:
         return
     sources = [*_sources(host, ctid, task, status)]
     known: dict[str, tuple[messages.Message, str, str]] = {}

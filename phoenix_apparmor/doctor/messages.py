@@ -103,7 +103,7 @@ MESSAGES = (
         "Proxmox",
         "The drop-in refused the start: the `WARN:` lines above say why and what to do. Without "
         "such lines it was not ours: `phoenix-apparmor doctor CTID`.",
-        r"control process exited with error code|failed: exit code 1",
+        r"control process exited with error code|'systemctl start pve-container@\d+' failed:",
         general=True,
     ),
     Message(
@@ -135,7 +135,8 @@ MESSAGES = (
         "LXC",
         "A mount of its configuration fails, and AppArmor is not asked about it: what it names "
         "is not on the host, or the place in the container is missing (`create=file`). If it is "
-        "a device, load its driver first.",
+        "a device, load its driver first. `Operation not permitted` for a disk: an unprivileged "
+        "container cannot mount one; make it a mount point (mpN).",
         r'Failed to mount "|Failed to setup mount entries',
     ),
     Message(
@@ -162,9 +163,55 @@ MESSAGES = (
     Message(
         "a start hangs for a minute",
         "LXC",
-        "A profile name without `lxc-` was put into `.conf` by hand. `phoenix-apparmor apply "
-        "CTID`.",
-        r"start operation timed out|got timeout",
+        "LXC waits for a container that cannot start. If `.conf` names a profile without `lxc-`, "
+        "that is why: `grep apparmor /etc/pve/lxc/CTID.conf`, then `phoenix-apparmor apply CTID`.",
+        r"start operation timed out",
+    ),
+    Message(
+        "`can't lock file '/run/lock/lxc/pve-config-….lock' - got timeout`",
+        "Proxmox",
+        "Another task works on the container, such as a backup or a snapshot. Try again when it "
+        "has ended; `fuser -v /run/lock/lxc/pve-config-CTID.lock` shows who holds the lock.",
+        r"can't lock file .*got timeout",
+    ),
+    Message(
+        "`hookscript error for … on pre-start: command '…' failed: exit code …`",
+        "Proxmox",
+        "The container's hookscript failed, and the start ends with that. Run that command by "
+        "hand to see why, or take the hookscript away: `pct set CTID --delete hookscript`.",
+        r"hookscript error for \d+ on \S+: command ",
+    ),
+    Message(
+        "`command '…' failed: exit code …` or `got timeout`",
+        "Proxmox",
+        "That command failed or did not answer, often one of a storage. Run it by hand.",
+        r"^(?!command 'systemctl start )(?:.*: )?command '.*' failed: (?:exit code|got)",
+    ),
+    Message(
+        "`newgidmap: gid range […) -> […) not allowed`",
+        "LXC",
+        "`lxc.idmap` names ids of the host that root may not pass on. Add them, for example "
+        "`root:44:1`, to `/etc/subgid` (`/etc/subuid` for newuidmap).",
+        r"new[ug]idmap.* not allowed|newgidmap failed|newuidmap failed",
+    ),
+    Message(
+        "`volume '…' does not exist`, `no such logical volume …`, `storage '…' is not online`",
+        "Proxmox",
+        "What its root or a mount point names is not there: `pct config CTID` and `pvesm status`.",
+        r"volume '\S+' does not exist|no such logical volume|storage '\S+' is not online"
+        r"|unable to activate storage|^directory '.*' does not exist",
+    ),
+    Message(
+        '`Failed to attach "…" to bridge "…"`',
+        "LXC",
+        "The host has no such bridge: `ip link show type bridge`, and net0 in `pct config CTID`.",
+        r"Failed to attach \S+ to bridge",
+    ),
+    Message(
+        "`unsupported … version '…'`",
+        "Proxmox",
+        "The system inside is newer than this pve-container knows. Upgrade pve-container.",
+        r"unsupported \S+ version '",
     ),
     Message(
         "`hookscript error for … on pre-start: hook script '…' does not exist`",
@@ -197,7 +244,7 @@ MESSAGES = (
         "NVIDIA",
         "The libraries inside are of another version than the host's driver. `phoenix-apparmor "
         "doctor` names both.",
-        r"version mismatch",
+        r"[Dd]river/library version mismatch",
         common=True,
     ),
     Message(

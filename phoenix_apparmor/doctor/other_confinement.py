@@ -24,9 +24,10 @@ DANGEROUS = {
 def other_locks(host: Host) -> Iterator[Finding]:
     """Privileged containers that the JSON names, and what is open in them besides."""
     known = reading.assigned(host)
-    privileged = [
-        conf for conf in reading.confs(host) if conf.ctid in known and not conf.is_unprivileged
-    ]
+    each = [conf for conf in reading.confs(host) if not conf.is_unprivileged]
+    privileged = [conf for conf in each if conf.ctid in known]
+    others = [conf for conf in each if conf.ctid not in known and _depends_on_it(host, conf)]
+    yield from _unmanaged(others)
     open_calls = [conf for conf in privileged if _seccomp_value(conf) == ""]
     for confs, walls in (
         (
@@ -37,9 +38,30 @@ def other_locks(host: Host) -> Iterator[Finding]:
     ):
         if confs:
             yield _privileged(confs, walls)
+    privileged = [*privileged, *others]
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
     yield from _devices(host, privileged)
+
+
+def _depends_on_it(host: Host, conf: Conf) -> bool:
+    """Whether its profile asks for our seccomp policy, which only an entry in the JSON gives it."""
+    file = reading.file_of(host, (conf.profile or "").partition("//")[0])
+    return file is not None and bool(file.seccomp)
+
+
+def _unmanaged(confs: list[Conf]) -> Iterator[Finding]:
+    without = [c for c in confs if _seccomp_value(c) is None]
+    ctids = tuple(conf.ctid for conf in without)
+    if without:
+        found = _finding(
+            without,
+            f"it starts without the seccomp policy on which {without[0].profile} depends, as the "
+            "JSON has no entry for it",
+            f"lxc.apparmor.profile: {without[0].profile}, and no entry in the JSON",
+            [],
+        )
+        yield found._replace(fix=f"phoenix-apparmor suggest {' '.join(ctids)} --write")
 
 
 def _privileged(confs: list[Conf], walls: str) -> Finding:
@@ -80,7 +102,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     for conf in privileged:
         dropped = pveconf.dropped_capabilities(conf.main)
         back = [name for name in DANGEROUS if name not in dropped]
-        assigned = known[conf.ctid].profile or ""
+        assigned = (known[conf.ctid].profile if conf.ctid in known else conf.profile) or ""
         if back and assigned:
             if assigned not in profiles:
                 profiles[assigned] = reading.rules_of(host, assigned)

@@ -1,10 +1,8 @@
 """What a container was refused, or would have been, -> rules that allow it. Pure but for found().
 
-A rule has to hold tomorrow: what is different each time (process ids, hashes, random names)
-becomes a pattern. What would open a hole is left out unless it was named.
+The rules are those that denials shows. What would open a hole is left out unless it was named.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,19 +17,6 @@ from phoenix_apparmor.denials.judge import Judge
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
-
-_CHANGING = (
-    # a container's or a layer's id, a hash, a UUID
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "*"),
-    (re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{12,}(?![0-9A-Za-z])"), "*"),
-    # containers/storage: the short names of layers
-    (re.compile(r"(?<=/l/)[A-Z0-9]{26}\b"), "*"),
-    # processes and threads
-    (re.compile(r"(?<=/proc/)[1-9][0-9]*(?=[/ ,\"]|$)"), "[0-9]*"),
-    (re.compile(r"(?<=/task/)[1-9][0-9]*(?=[/ ,\"]|$)"), "[0-9]*"),
-)
-# mktemp and its like: a name, a dot, dash or underscore, six random characters or more.
-_RANDOM = re.compile(r"([^/\s\"]*[.\-_])([0-9A-Za-z]{6,})(?=[/ ,\"]|$)")
 
 
 @dataclass(frozen=True)
@@ -129,7 +114,7 @@ def _by_name(helped: Helped, named: Sequence[str]) -> Helped:
 
 
 def _helped(part: Group, ctid: str, named: Sequence[str], judge: Judge, whose: Container) -> Helped:
-    words, rule = part.words, lasting(part.advice.rule)
+    words, rule = part.words, part.advice.rule
     if part.advice.futile:
         why = f"{part.advice.warning}; no rule can override that"
         return Helped(words, part.count, "", why)
@@ -172,18 +157,3 @@ def _under_another(owner: Owner, rule: str) -> str:
         name = readable(f"{owner.profile}//{owner.child}" if owner.child else owner.profile)
         return f"profile {name} refused it, which does not read the container's rules"
     return ""
-
-
-def lasting(rule: str) -> str:
-    """The rule with patterns for what is different each time."""
-    for pattern, instead in _CHANGING:
-        rule = pattern.sub(instead, rule)
-    return _RANDOM.sub(_random, rule)
-
-
-def _random(match: re.Match[str]) -> str:
-    """A random ending as a star: letters of both cases, or letters and digits mixed."""
-    text = match[2]
-    kinds = [bool(re.search(kind, text)) for kind in ("[a-z]", "[A-Z]", "[0-9]")]
-    word = text.islower() or text.isdigit() or re.fullmatch(r"[A-Z]?[a-z]+[0-9]{0,2}", text)
-    return match[0] if sum(kinds) < 2 or word else f"{match[1]}*"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import containers, ctconf, init_process, kernel, labels, paths, pveconf
 from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.suggest.rootfs import Root
@@ -63,6 +64,10 @@ class Evidence:
     def has_feature(self, name: str) -> bool:
         """Whether a boolean feature of Proxmox is on."""
         return pveconf.has_feature(self.conf.features, name)
+
+    def can_mount(self, fstype: str) -> bool:
+        """Whether the kernel lets its root mount a type, whatever AppArmor allows."""
+        return not (self.unprivileged and vocabulary.is_host_only(fstype))
 
     @property
     def allow_nesting(self) -> bool:

@@ -13,6 +13,7 @@ from phoenix_apparmor.suggest.evidence import Evidence
 
 SCHEMA_VERSION = 1
 RAW_KEY = "lxc.apparmor.raw"
+SECCOMP_KEY = "lxc.seccomp.profile"
 # What the kernel holds a container to that has no profile of a file.
 NO_FILE = (labels.GENERATED, labels.LXC_DEFAULT)
 
@@ -54,8 +55,21 @@ class Suggestion:
         }
 
 
-def suggest(seen: Evidence, assigned: str = "", rules_of: RulesOf = unknown) -> Suggestion:
-    """The profile for a container, with the reasons."""
+def ours_has_seccomp(profile: str) -> bool:
+    """For who cannot read profiles: ours ask for the seccomp policy."""
+    return profile in paths.SHIPPED
+
+
+def suggest(
+    seen: Evidence,
+    assigned: str = "",
+    rules_of: RulesOf = unknown,
+    has_seccomp: Callable[[str], bool] = ours_has_seccomp,
+) -> Suggestion:
+    """The profile for a container, with the reasons.
+
+    has_seccomp: whether a profile asks for our seccomp policy for privileged containers.
+    """
     profile, why, unsure = _profile(seen, rules_of)
     return Suggestion(
         seen.conf.ctid,
@@ -64,7 +78,7 @@ def suggest(seen: Evidence, assigned: str = "", rules_of: RulesOf = unknown) -> 
         not seen.unprivileged,
         seen.under,
         assigned,
-        (*why, *_about(seen)),
+        (*why, *_about(seen, profile, has_seccomp)),
         tuple(_takes_away(seen, profile, rules_of)),
         unsure,
         seen.running,
@@ -81,16 +95,20 @@ def _name(seen: Evidence) -> str:
 
 def _profile(seen: Evidence, rules_of: RulesOf) -> tuple[str, list[str], str]:
     """(profile, reasons, what could not be seen)."""
-    named = seen.conf.profile or ""
+    # of a stack, the profile that confines it on the host
+    named = (seen.conf.profile or "").partition("//")[0]
     if named == DOCKER or (_is_own(named) and rules_of(named) is not None):
         return _as_named(seen, named)
     nesting = _nesting(seen, named)
     if seen.inside:
         return DOCKER, [f"runs containers inside: {', '.join(seen.inside)}"], ""
-    if seen.has_feature("keyctl") and nesting:
+    if seen.has_feature("keyctl") and nesting and named != BASE:
         return DOCKER, [f"has {nesting} and the feature keyctl=1, which Docker needs"], ""
-    if not seen.unseen:
-        return BASE, ["has no Docker, podman or containerd among its files"], ""
+    if named == BASE or not seen.unseen:
+        why = "has no Docker, podman or containerd among its files"
+        if seen.unseen:
+            why = f"has the line lxc.apparmor.profile: {named}, under which Docker does not run"
+        return BASE, [why], ""
     unseen = "Its files cannot be seen from here"
     if seen.running is None:
         unseen += ", nor whether it runs"
@@ -143,7 +161,7 @@ def _as_named(seen: Evidence, named: str) -> tuple[str, list[str], str]:
     return named, why, ""
 
 
-def _about(seen: Evidence) -> Iterator[str]:
+def _about(seen: Evidence, profile: str, has_seccomp: Callable[[str], bool]) -> Iterator[str]:
     if seen.gpu:
         more = f" and {len(seen.gpu) - 1} more" if len(seen.gpu) > 1 else ""
         yield f"has a GPU ({seen.gpu[0]}{more})"
@@ -152,7 +170,13 @@ def _about(seen: Evidence) -> Iterator[str]:
     if seen.unprivileged:
         yield "is unprivileged"
     else:
-        yield "is privileged, so root in it is root on this host: a seccomp policy comes with it"
+        own = next((value for key, value in seen.conf.lxc() if key == SECCOMP_KEY), None)
+        with_it = "a seccomp policy comes with it"
+        if own is not None:
+            with_it = f"our seccomp policy is not used, as it has {SECCOMP_KEY}: {own}".rstrip()
+        elif not has_seccomp(profile):
+            with_it = f"{profile} does not ask for our seccomp policy"
+        yield f"is privileged, so root in it is root on this host: {with_it}"
     if seen.conf.option("template") == "1":
         yield "is a template, and its clones need entries of their own"
 
@@ -168,7 +192,7 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
             yield "what reaches the host's kernel: it is unconfined now"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
-    named = seen.conf.profile or ""
+    named = (seen.conf.profile or "").partition("//&")[0]
     if named not in ("", profile, paths.DEPRECATED, *paths.SHIPPED, *NO_FILE, *paths.NO_LINE):
         why = "" if rules_of(named) is not None else " (no file says what: it cannot be kept)"
         yield f"what {named} allows and {profile} does not{why}"
@@ -182,12 +206,12 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
 
 
 def _mounts_away(seen: Evidence, then: Profile | None, rules_of: RulesOf) -> Iterator[str]:
-    types = seen.conf.features.get("mount", ())
+    types = tuple(filter(seen.can_mount, seen.conf.features.get("mount", ())))
     for kind in types:
         if _may_mount(seen, kind, rules_of) and not _allows(then, kind):
             yield f"mounts of {kind} inside (mount={kind}); {_to_keep(kind)}"
     for kind in seen.network_mounts:
-        if kind not in types and not _allows(then, kind):
+        if seen.can_mount(kind) and kind not in types and not _allows(then, kind):
             yield f"mounts of {kind} that it makes itself (fstab or mounted now); {_to_keep(kind)}"
 
 

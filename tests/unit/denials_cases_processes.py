@@ -16,7 +16,7 @@ CASES = (
         'sock_type="stream" protocol=0 requested_mask="send receive" denied_mask="send receive" '
         'addr=none peer_addr=none peer="lxc-nvidia-gpu-base"',
         "receive an open unix socket of lxc-nvidia-gpu-base",
-        'unix (send, receive) type=stream peer=(label="lxc-nvidia-gpu-base"),',
+        'unix (send, receive) type=stream peer=(label="@{profile_name}"),',
     ),
     Case(
         PVE9,
@@ -109,7 +109,7 @@ CASES = (
         f'operation="ptrace" class="ptrace" {P} pid=12 comm="gdb" requested_mask="trace" '
         'denied_mask="trace" peer="lxc-nvidia-gpu-base//child"',
         "trace a process under lxc-nvidia-gpu-base//child",
-        'ptrace (trace) peer="lxc-nvidia-gpu-base//child",',
+        'ptrace (trace) peer="@{profile_name}//child",',
     ),
     Case(
         PVE9,
@@ -118,8 +118,7 @@ CASES = (
         'peer="lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default"',
         "send signal kill to a process under "
         "lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",
-        "signal (send) set=(kill) "
-        'peer="lxc-nvidia-gpu-docker//&:lxc-952_<-var-lib-lxc>:docker-default",',
+        'signal (send) set=(kill) peer="@{profile_name}//&:lxc-952_<-var-lib-lxc>:docker-default",',
         ctid="952",
     ),
     Case(

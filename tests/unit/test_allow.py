@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from phoenix_apparmor.suggest.allowing import lasting
+from phoenix_apparmor.policy.aare import matches
 from tests.names import DOCKER, JSON
 from tests.unit.fakehost import Done, FakeHost
 
@@ -256,28 +256,84 @@ def test_a_rule_that_does_not_compile_is_not_written(host: FakeHost) -> None:
     assert host.read(JSON) == before
 
 
+def opened(name: str, mask: str = "r") -> str:
+    """A file that a site's own, narrow profile refuses."""
+    number = next(SERIALS)
+    return (
+        f'type=AVC msg=audit({time.time() + 100 + number:.3f}:{number}): apparmor="DENIED" '
+        f'operation="open" class="file" profile="{DOCKER}" name="{name}" pid=7 comm="x" '
+        f'requested_mask="{mask}" denied_mask="{mask}" fsuid=100000 ouid=0\n'
+    )
+
+
 HEX = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
-    ("rule", "lasts"),
+    ("messages", "written"),
     [
-        (f"mount -> /var/lib/docker/overlay2/{HEX}/merged/,",
-         "mount -> /var/lib/docker/overlay2/*/merged/,"),
-        ("/proc/4711/oom_score_adj w,", "/proc/[0-9]*/oom_score_adj w,"),
-        ("/proc/4711/task/4712/comm w,", "/proc/[0-9]*/task/[0-9]*/comm w,"),
-        ("mount -> /tmp/oldroot.aB3dE9/,", "mount -> /tmp/oldroot.*/,"),
-        ("mount fstype=overlay -> /x/l/ABCDEFGHIJKLMNOPQRSTUVWXYZ/,",
-         "mount fstype=overlay -> /x/l/*/,"),
-        ("/run/9d3e1f3a-1b2c-4d5e-8f90-0123456789ab/x rw,", "/run/*/x rw,"),
-        ("mount nas:/x -> /mnt/my-volume/,", "mount nas:/x -> /mnt/my-volume/,"),
-        ("/srv/facade/cafe rw,", "/srv/facade/cafe rw,"),
-        ("/usr/lib/x86_64-linux-gnu/a.so rm,", "/usr/lib/x86_64-linux-gnu/a.so rm,"),
-        ("/var/www/site-2026 r,", "/var/www/site-2026 r,"),
+        ([line(f"/var/lib/docker/overlay2/{HEX}/merged/")],
+         ['mount fstype=nfs options=(rw) "nas:/x"', "/var/lib/docker/overlay2/*/merged/"]),
+        ([opened("/proc/4711/oom_score_adj")], ['"/proc/[0-9]*/oom_score_adj" r,']),
+        ([line("/tmp/oldroot.aB3dE9/")], ["-> \"/tmp/oldroot.*/\","]),
+        # words and dates look like no random ending
+        *(([opened(name)], [f'"{name}" r,']) for name in (
+            "/srv/facade/cafe", "/var/www/site-2026", "/etc/ssl/private-Key2024A",
+            "/home/bob/Docs_TaxReturn", "/srv/www/site.NewDesign/x.php",
+            "/opt/models/Llama-3Instruct/w.bin", "/srv/app/.tmp-Ab12Cd9f",
+        )),
+        ([line("/mnt/Team-Share2024/", src="nas:/export/Team-Share2024")],
+         ['"nas:/export/Team-Share2024" -> "/mnt/Team-Share2024/",']),
+        # several show it
+        ([opened(f"/srv/app/.tmp-{end}") for end in ("Ab12Cd9f", "xY3kP0qZ", "m7RtW2aB")],
+         ['"/srv/app/.tmp-*" r,']),
     ],
 )  # fmt: skip
-def test_rules_that_hold_tomorrow(rule: str, lasts: str) -> None:
-    assert lasting(rule) == lasts
+def test_rules_that_hold_tomorrow(host: FakeHost, messages: list[str], written: list[str]) -> None:
+    log(host, *messages)
+    shown = json.loads(host.cli("denials", "--json", "952").out)["denials"]
+    assert allow(host).status == 0
+    (rule,) = rules_of(host)
+    assert all(part in rule for part in written), rule
+    assert [group["rule"] for group in shown] == [rule], "denials shows the same"
+
+
+SYSTEM = ("/etc", "", "/dev", "/root", "/usr/lib", "/srv/etc/ssl")
+
+
+@pytest.mark.parametrize("folder", SYSTEM)
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{a}{b}" for a in "bcdf" for b in ("ale", "oat", "ill", "ump", "art", "ost", "ine")],
+        [f"{number:016x}"[::-1] for number in range(40, 45)],
+        [f"x{number}" for number in range(25)] + ["y", "z"],
+        [f"{end}-x" for end in ("aB3dE5", "Zq4wK8", "p0Lm2N")],
+    ],
+    ids=["words", "ids", "numbers", "random"],
+)
+def test_no_rule_is_for_what_nobody_asked_for(
+    host: FakeHost, folder: str, names: list[str]
+) -> None:
+    """Root inside chooses names, and a pattern for them would take the others of the folder."""
+    log(host, *(opened(f"{folder}/{name}") for name in names))
+    assert allow(host).status == 0
+    others = ("shadow", "console", "sda", "id_rsa", "key.pem", "fuse", "abba")
+    for rule in rules_of(host):
+        pattern = rule.removesuffix(" r,").strip('"')
+        assert any(matches(pattern, f"{folder}/{name}") for name in names)
+        assert not any(matches(pattern, f"{folder}/{other}") for other in others), rule
+
+
+def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
+    ends = ("ale", "oat", "ill", "ump", "art", "ost", "ine", "ark", "end", "isk")
+    words = [f"{a}{b}" for a in "bcdfghjklmnp" for b in ends]
+    log(host, *(opened(f"/srv/data/{word}") for word in words))
+    done = allow(host)
+    assert done.status == 2 and rules_of(host) == []
+    assert '"/srv/data/*" r,' in done.out and "/srv/data/bale" in done.out
+    assert allow(host, "--also", '"/srv/data/*" r,').status == 0
+    assert rules_of(host) == ['"/srv/data/*" r,']
 
 
 def test_a_signal_into_another_container_is_left_out(host: FakeHost) -> None:

@@ -101,13 +101,43 @@ def test_a_deny_is_said_of_the_profile_that_has_it(
     ],
 )  # fmt: skip
 def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None:
+    host.runtime("952", f"lxc.apparmor.profile = {DOCKER}\n".encode())
+    host.conf("952", "unprivileged: 1\n")
     others = name.replace("5b1c", "6c2d").replace("proc/", "sys/")
-    group = only(host, mounted(DOCKER, name, comm="runc"), mounted(DOCKER, others, 130, comm="x"))
+    both = (mounted(DOCKER, name, comm="runc"), mounted(DOCKER, others, 130, comm="dockerd"))
+    group = only(host, *both)
     assert group["rule"] == f'mount -> "{rule}/**",'
     assert group["rule_file"] == f"/etc/apparmor.d/local/{DOCKER}"
     assert (group["warning"], group["count"]) == (None, 2)
     host.write(f"/etc/apparmor.d/local/{DOCKER}", group["rule"] + "\n")
     assert run_parser(group["rule"], host.root).returncode == 0
+    # root of a privileged container may call itself runc
+    host.conf("952", "hostname: x\n")
+    host.path(f"/etc/apparmor.d/local/{DOCKER}").unlink()
+    assert "any mount there" in only(host, *both)["warning"]
+
+
+@pytest.mark.parametrize(
+    ("program", "more", "warning"),
+    [
+        ("mount", 'fstype="ext4" srcname="/dev/sdb1" flags="rw"', "disk"),
+        ("runc", 'fstype="ext4" srcname="/dev/sdb1" flags="rw"', "disk"),
+        ("mount", 'srcname="/proc/" flags="rw, rbind"', "/proc/"),
+        ("runc", 'srcname="/proc/" flags="rw, rbind"', "/proc/"),
+        ("mount.nfs", 'fstype="nfs4" srcname="nas:/m" flags="rw"', ""),
+        ("chroot.sh", 'fstype="proc" srcname="proc" flags="rw"', "proc"),
+        ("runc", 'flags="rw, remount"', "other options"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["image", "volumes", "rootfs", "img"])
+def test_a_folder_called_like_an_engines_is_no_engine(
+    host: FakeHost, folder: str, program: str, more: str, warning: str
+) -> None:
+    host.runtime("952", f"lxc.apparmor.profile = {DOCKER}\n".encode())
+    host.conf("952", "hostname: x\n")
+    group = only(host, mounted(DOCKER, f"/mnt/data/{folder}/x/", comm=program, more=more))
+    assert "**" not in group["rule"] and f"/mnt/data/{folder}/x/" in group["rule"]
+    assert warning in (group["warning"] or "") and bool(group["warning"]) == bool(warning)
 
 
 def test_an_engines_data_where_its_profile_allows_it(host: FakeHost) -> None:
