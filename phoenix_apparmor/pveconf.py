@@ -233,13 +233,12 @@ class Entry(NamedTuple):
 
     @property
     def must_be_there(self) -> bool:
-        """Whether the container does not start without the source: a bind mount, not optional.
+        """Whether the container does not start without the source: a path, and not optional.
 
         LXC (conf.c, mount_entry) goes on after a mount that fails only with "optional".
         """
-        bound = bool({"bind", "rbind"} & set(self.options))
-        return bound and self.source.startswith("/") and not {
-            "optional", "relative"} & set(self.options)  # fmt: skip
+        is_path = self.source.startswith("/") and not self.source.startswith("//")
+        return is_path and not {"optional", "relative"} & set(self.options)
 
 
 def mount_entries(main: Sequence[bytes]) -> list[Entry]:
@@ -255,12 +254,21 @@ def mount_entries(main: Sequence[bytes]) -> list[Entry]:
 
 
 def lost_lines(main: Sequence[bytes]) -> list[str]:
-    """Indented lines that would set something without the blanks: Proxmox warns and drops them."""
+    """Lines that Proxmox cannot read, warns of and drops, and that would set something if spelled
+    as it takes them: without blanks or a byte order mark before the key, or blanks before its
+    colon, and in small letters.
+    """
     found = []
     for line in main:
-        text = line.strip(ctconf.BLANK)
-        if line[:1] in (b" ", b"\t", b"\r", b"\f", b"\v") and text and not text.startswith(b"#"):
-            plain = ctconf.lxc_setting(text) is not None
-            if plain or _OPTION.fullmatch(ctconf.as_text(text)):
-                found.append(ctconf.as_text(text))
+        text = line.removeprefix(b"\xef\xbb\xbf").strip(ctconf.BLANK)
+        if text.startswith(b"#") or _sets_something(line):
+            continue
+        key, colon, value = text.partition(b":")
+        meant = key.rstrip(ctconf.BLANK).lower() + colon + value
+        if _sets_something(text) or _sets_something(meant):
+            found.append(ctconf.as_text(text))
     return found
+
+
+def _sets_something(line: bytes) -> bool:
+    return ctconf.lxc_setting(line) is not None or bool(_OPTION.fullmatch(ctconf.as_text(line)))

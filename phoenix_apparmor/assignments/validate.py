@@ -168,7 +168,8 @@ def _rule_warnings(document: Any, where: Where, judge: Judge) -> Iterator[Findin
     for path, rule, entry in _rules(document):
         profile = entry.get("apparmor_profile", paths.BASE)
         of = profile if isinstance(profile, str) else ""
-        for verdict in () if rules.problem(rule) else judge(rule, str(path[1]), of):
+        all_of = [one for one in entry["apparmor_rules"] if isinstance(one, str)]
+        for verdict in () if rules.problem(rule) else judge(rule, str(path[1]), of, all_of):
             yield where.finding("warning", path, verdict.what, verdict.hint, value=rule)
     for ctid, entry in document["lxc_configs"].items():
         if not isinstance(entry, dict) or entry.get("apparmor_profile") not in paths.NO_LINE:

@@ -1,6 +1,6 @@
 """What speaks against a rule of a container's own, in validate's words. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from phoenix_apparmor.assignments import holes
@@ -14,12 +14,13 @@ class Verdict(NamedTuple):
     hint: str
 
 
-# (rule, CTID, name of its profile) -> what speaks against it.
-Judge = Callable[[str, str, str], Iterable[Verdict]]
+# (rule, CTID, name of its profile, all rules of its entry) -> what speaks against it.
+Judge = Callable[[str, str, str, Sequence[str]], Iterable[Verdict]]
 
 
-def by_text(rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
+def by_text(rule: str, ctid: str, profile: str, entry: Sequence[str] = ()) -> Iterator[Verdict]:
     """The judge where nothing is known but the text."""
+    del entry
     yield from never_matches(rule, profile)
     why = holes.hole(rule, holes.Container(ctid, profile))
     if why:

@@ -31,6 +31,8 @@ from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_eng
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.paths import BASE, DOCKER
 
+# The setting of Ubuntu's kernels, a sysctl.
+UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
 
 
@@ -54,8 +56,8 @@ class Adviser:
         if kind and facts.privileged is False:
             return host_only(owner, kind, facts)
         if owner.inside:
-            return self._inside(owner, act)
-        if kind and facts.privileged is None:
+            return self._inside(owner, act, denial)
+        if kind and facts.privileged is None and owner.profile not in LXC_START:
             note = f"No rule helps in an unprivileged container: the kernel mounts {kind} only "
             act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
         profile = self._profiles.get(owner.profile, owner.generated_in)
@@ -145,6 +147,11 @@ class Adviser:
     def _has_flag(self, owner: Owner, profile: Profile | None, denial: Denial) -> str:
         """That the profile has the flag for the lack of which it is refused; "" if it has not."""
         flag = needed_flag(denial)
+        if flag and owner.generated_in:
+            return (
+                f"{NAMELESS[flag]}, where LXC's generated profile has the flag {flag} already: "
+                "no rule helps."
+            )
         if owner.child or profile is None or not flag or flag not in profile.flags:
             return ""
         return self._in_force(owner, f"flags=({flag})", profile.path, NAMELESS[flag])
@@ -208,8 +215,10 @@ class Adviser:
     def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:
         if act.hole:
             return act.hole
-        if denial.is_of_target and owner.profile in LXC_START:
-            return "with it, processes of a container reach LXC on the host"
+        if owner.profile in LXC_START:
+            # it is the host's, and mounts what containers are
+            reach = "with it, processes of a container reach LXC on the host"
+            return reach if denial.is_of_target else ""
         whose = self._judge.of(owner.ctid, owner.profile, facts.privileged, owner.generated_in)
         hole = self._judge.hole(act.rule, whose)
         if hole or not denial.guess:
@@ -280,7 +289,7 @@ class Adviser:
             "rule", place, act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
         )
 
-    def _inside(self, owner: Owner, act: Act) -> Advice:
+    def _inside(self, owner: Owner, act: Act, denial: Denial) -> Advice:
         """A profile that was loaded inside the container is the container's own."""
         name = owner.inside
         where = f"container {readable(owner.ctid)}" if owner.ctid else "the container"
@@ -292,10 +301,16 @@ class Adviser:
             return Advice("none", words=words)
         words = f"This profile was loaded inside {where}, from its own /etc/apparmor.d."
         if name == "unconfined":
-            return Advice("none", words=act.note or words)
+            restricted = f"No profile did. The kernel restricts that: {UNPRIVILEGED_USERNS}."
+            refused = restricted if denial.operation == "userns_create" else "No profile did."
+            return Advice("none", words=act.note or refused)
         if not act.rule or not _PLAIN.match(name):
             return Advice("none", words=f"{act.note} {words}".strip())
         place = self._own.place(owner.ctid, name)
+        own = denying.first(place.denies, denial) if place is not None else None
+        if own is not None:
+            warning = f"{readable(name)} denies that on purpose: {cited(own)}"
+            return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
         if place is None:
             file = name.removeprefix("/").replace("/", ".")
             place = Place(f"{paths.APPARMOR_D}/{file}", f"{paths.APPARMOR_D}/local/{file}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from phoenix_apparmor.assignments import holes, places
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import aare, mountrules, rules
 
@@ -29,8 +30,8 @@ def asked(rule: str) -> tuple[Denial, ...]:
         return tuple(_between_processes(kind, text))
     if kind == "capability":
         return tuple(_denial("capable", capname=name) for name in words[1:])
-    if kind == "network" and len(words) == 3:
-        return (_denial("create", family=words[1], sock_type=words[2]),)
+    if kind == "network" and len(words) in (2, 3) and words[1] in vocabulary.FAMILIES:
+        return (_denial("create", family=words[1], sock_type=words[2] if words[2:] else ""),)
     return tuple(_of_file(text))
 
 

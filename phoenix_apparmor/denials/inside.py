@@ -17,10 +17,11 @@ _SAFE = re.compile(r"/etc/apparmor\.d/(?!.*\.\.)[A-Za-z0-9._/-]{1,100}\Z")
 
 
 class Place(NamedTuple):
-    """A profile's file in the container, and the local file that it reads ("": none)."""
+    """A profile's file in the container, the local file that it reads ("": none), its denies."""
 
     path: str
     local: str
+    denies: tuple[policytext.Rule, ...] = ()
 
 
 class Inside:
@@ -50,7 +51,8 @@ class Inside:
                     inner = policytext.body(text, profile) if text and profile in text else None
                     if inner is not None:
                         local = policytext.local_file(inner) or ""
-                        return Place(path, local if _SAFE.match(local) else "")
+                        denies = tuple(policytext.deny_rules([policytext.Text(path, inner)]))
+                        return Place(path, local if _SAFE.match(local) else "", denies)
         except (PhoenixError, OSError):
             pass
         return None

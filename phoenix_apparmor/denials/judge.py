@@ -1,6 +1,6 @@
 """Is a rule of a container's a good idea? One judge for denials, allow and validate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import holes
@@ -71,10 +71,12 @@ class Judge:
     def _explicit(self, act: Denial, whose: Container) -> Rule | None:
         return self._profiles.explicit(whose.profile, act, whose.folder)
 
-    def verdicts(self, rule: str, ctid: str, profile: str) -> Iterator[Verdict]:
-        """What validate says of a rule in a container's entry."""
+    def verdicts(
+        self, rule: str, ctid: str, profile: str, entry: Sequence[str] = ()
+    ) -> Iterator[Verdict]:
+        """What validate says of a rule in a container's entry. entry: all its rules."""
         whose = self.container(ctid, profile)
-        nothing = self.nothing(rule, whose)
+        nothing = self.nothing(rule, whose) or _denied_beside(rule, whose, entry)
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
@@ -83,6 +85,16 @@ class Judge:
         if why:
             hint = f"Better not. {holes.remedy(rule)}".strip()
             yield Verdict(f"this rule opens a hole: {why}.", hint)
+
+
+def _denied_beside(rule: str, whose: Container, entry: Sequence[str]) -> str:
+    """Which other rule of its entry denies what this one allows; "" if none does."""
+    denies = [denying.first_of(entry, act) for act in _asked(rule, whose)]
+    return (
+        f'"{readable(denies[0], 100)}" in the same entry denies that'
+        if all(denies) and denies
+        else ""
+    )
 
 
 def _asked(rule: str, whose: Container) -> tuple[Denial, ...]:

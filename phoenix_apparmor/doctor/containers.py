@@ -241,7 +241,7 @@ def unread(host: Host) -> Iterator[Finding]:
 
 
 def lost(host: Host) -> Iterator[Finding]:
-    """Indented lines: Proxmox warns of them and loses them at its next rewrite of the file."""
+    """Lines that Proxmox does not read: it loses them at its next rewrite of the file."""
     found: dict[str, list[Conf]] = {}
     for conf in reading.confs(host):
         for line in pveconf.lost_lines(conf.main):
@@ -249,12 +249,15 @@ def lost(host: Host) -> Iterator[Finding]:
     for line, confs in found.items():
         ctids = tuple(conf.ctid for conf in confs)
         key = re.split(r"[:=\s]", line)[0]
-        ours = line.startswith(APPARMOR_KEYS)
+        indented = all(re.search(rb"(?m)^[ \t\r\f\v]+" + re.escape(key.encode()), c.text)
+                       for c in confs)  # fmt: skip
+        ours = line.startswith(APPARMOR_KEYS) and indented
+        how = "an indented line" if indented else "this line"
         yield Finding(
             "warning",
-            f"{reading.cts(ctids)}: Proxmox does not read an indented line, and loses it the next "
+            f"{reading.cts(ctids)}: Proxmox does not read {how}, and loses it the next "
             "time it writes the file.",
-            f'{confs[0].path}: "{line}" with blanks before it',
+            f'{confs[0].path}: "{line}"{" with blanks before it" if indented else ""}',
             fix=reading.all_of(
                 [conf_edits.take_out_indented(conf.path, re.escape(key)) for conf in confs]
             )
@@ -262,7 +265,10 @@ def lost(host: Host) -> Iterator[Finding]:
             else "",
             advice=""
             if ours
-            else f"remove the blanks before it if it is meant, otherwise the line: {confs[0].path}",
+            else f"remove the blanks before it if it is meant, otherwise the line: {confs[0].path}"
+            if indented
+            else f"if it is meant, write its key in small letters from the first byte of the line, "
+            f"and right behind it the colon; otherwise remove the line: {confs[0].path}",
             ctids=ctids,
         )
 

@@ -271,14 +271,31 @@ def explicit_generated(host: Host) -> Iterator[Finding]:
     )
 
 
+def _raw_holes(conf: Conf, lines: list[str]) -> Iterator[Finding]:
+    """Rules of a privileged container's own that open what the generated profile closes."""
+    whose = holes.Container(conf.ctid, privileged=True)
+    for line in () if conf.is_unprivileged else lines:
+        why = holes.hole(line, whose)
+        if why:
+            yield Finding(
+                "warning",
+                f"CT {conf.ctid}: privileged, and a rule of its own opens a hole: {why}.",
+                f"{conf.path}: {RAW_KEY}: {line}",
+                fix=conf_edits.take_out(conf.path, r"lxc\.apparmor\.raw", line),
+                advice=holes.remedy(line),
+                ctids=(conf.ctid,),
+            )
+
+
 def overridden_lines(host: Host) -> Iterator[Finding]:
     """AppArmor lines of the user's own that are for the generated profile."""
     raw: dict[str, list[Conf]] = {}
     nesting: list[Conf] = []
     for conf in reading.confs(host):
-        if conf.profile in (None, "generated"):
-            continue
         settings = list(conf.lxc())
+        if conf.profile in (None, "generated"):
+            yield from _raw_holes(conf, [v for k, v in settings if k == RAW_KEY and v])
+            continue
         if any(key == RAW_KEY and value for key, value in settings):
             raw.setdefault(conf.profile or "", []).append(conf)
         if (NESTING_KEY, "1") in settings:

@@ -144,9 +144,14 @@ def _mount_points(host: Host, conf: Conf) -> Iterator[Need]:
     for key, value in sorted(pveconf.options(conf.main).items()):
         volume = value.partition(",")[0].removeprefix("volume=")
         is_point = re.fullmatch(r"mp\d+", key) is not None
-        if (is_point or key == "rootfs") and volume.startswith("/") and not host.exists(volume):
+        if not (is_point or key == "rootfs") or not volume.startswith("/"):
+            continue
+        # "-d" (mountpoint_mount); a device is mounted, not bound
+        there = host.exists(volume)
+        if not there or not (volume.startswith("/dev/") or os.path.isdir(host.path(volume))):
+            what = "is not a folder" if there else "is not on the host"
             remedy = f"pct set CTID --delete {key}" if is_point else f"correct {key}"
-            yield Need(f"{volume} is not on the host", f"{key}: {value}", remedy)
+            yield Need(f"{volume} {what}", f"{key}: {value}", remedy)
 
 
 def _files(host: Host, conf: Conf) -> Iterator[Need]:

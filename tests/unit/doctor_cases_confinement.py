@@ -104,7 +104,19 @@ def foreign(host: FakeHost) -> None:
     unmanaged("features: nesting=1\nlxc.apparmor.profile: lxc-foreign\n")(host)
 
 
+def not_in_the_json(host: FakeHost) -> None:
+    """A privileged container under a profile that counts on our seccomp policy."""
+    host.conf("951", f"arch: amd64\nhostname: x\nlxc.apparmor.profile: {BASE}\n")
+
+
 CASES = {
+    "privileged, and not in the JSON": Case(
+        not_in_the_json,
+        "other-locks",
+        "warning",
+        ("CT 951: privileged, and it starts without the seccomp policy", "no entry in the JSON"),
+        after=("other-locks", "attached", "gpu-configured"),
+    ),
     "change_profile": leaves("change_profile -> unconfined,", "changes to unconfined"),
     "change_profile to anything": leaves("change_profile,", "changes to any other profile"),
     "bare mount": Case(
@@ -232,6 +244,7 @@ CASES = {
         "features",
         "warning",
         ("better not ext4: the host's kernel would read a disk", "a crafted file system"),
+        besides=("other-locks",),
         has_fix=False,
     ),
     "AppArmor hidden": Case(

@@ -165,6 +165,21 @@ CASES = {
     "raw lines": Case(
         conf("lxc.apparmor.raw: mount,\n"), "apparmor-lines", "warning", ("does nothing", "mount,")
     ),
+    "a line with a blank before its colon": Case(
+        lambda host: append(host, "/etc/pve/lxc/950.conf", "lxc.apparmor.raw : mount,\n"),
+        "lost-lines",
+        "warning",
+        ("Proxmox does not read this line", '"lxc.apparmor.raw : mount,"'),
+        has_fix=False,
+    ),
+    "a raw rule that opens a hole": Case(
+        lambda host: host.conf(
+            "951", "arch: amd64\nostype: alpine\nlxc.apparmor.raw: change_profile -> **,\n"
+        ),
+        "apparmor-lines",
+        "warning",
+        ("CT 951: privileged, and a rule of its own opens a hole", "leaves its profile"),
+    ),
     "allow_nesting": Case(
         conf("lxc.apparmor.allow_nesting = 1\n"), "apparmor-lines", "warning", ("/dev/.lxc",)
     ),

@@ -53,6 +53,20 @@ CASES = {
         ),
         has_fix=False,
     ),
+    "a file as a mount point": Case(
+        lambda host: (host.write("/etc/hostname", ""), conf("mp0: /etc/hostname,mp=/x\n")(host)),
+        "needs",
+        "error",
+        ("cannot start: /etc/hostname is not a folder", "pct set 950 --delete mp0"),
+        has_fix=False,
+    ),
+    "a disk that is not there": Case(
+        conf("lxc.mount.entry: /dev/sdz1 mnt/d ext4 defaults 0 0\n"),
+        "needs",
+        "error",
+        ("cannot start: /dev/sdz1 is not on the host", '"optional"'),
+        has_fix=False,
+    ),
     "a folder that its hook may make": Case(
         lambda host: (
             host.write("/root/hook", ""),

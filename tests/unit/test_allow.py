@@ -272,8 +272,8 @@ HEX = "0123456789abcdef" * 4
 @pytest.mark.parametrize(
     ("messages", "written"),
     [
-        ([line(f"/var/lib/docker/overlay2/{HEX}/merged/")],
-         ['mount fstype=nfs options=(rw) "nas:/x"', "/var/lib/docker/overlay2/*/merged/"]),
+        ([line(f"/var/lib/app/{HEX}/merged/")],
+         ['mount fstype=nfs options=(rw) "nas:/x"', "/var/lib/app/*/merged/"]),
         ([opened("/proc/4711/oom_score_adj")], ['"/proc/[0-9]*/oom_score_adj" r,']),
         ([line("/tmp/oldroot.aB3dE9/")], ["-> \"/tmp/oldroot.*/\","]),
         # words and dates look like no random ending

@@ -244,7 +244,7 @@ def test_a_fix_is_a_command_that_does_it(host: FakeHost) -> None:
         f"name={name.encode().hex()}"
     )
     group = only(host, message)
-    assert group["fix"].endswith(" && phoenix-apparmor reload")
+    assert group["fix"].endswith(" && phoenix-apparmor reload lxc-mine")
     command = group["fix"].partition(" && ")[0].replace("/etc/", f"{host.root}/etc/")
     done = host.run("sh", "-c", command)
     assert done.status == 0, done

@@ -39,6 +39,21 @@ READ = (
 )
 
 
+UNIX = denied(
+    'operation="connect" class="unix" profile="lxc-mine" pid=9 comm="x" family="unix" '
+    'sock_type="stream" protocol=0 requested_mask="send receive connect" '
+    'denied_mask="send connect" addr=none peer_addr="@foo" peer="lxc-mine"'
+)
+PIVOT = denied(
+    'operation="pivotroot" class="mount" profile="lxc-mine" name="/run/x/" pid=9 comm="x" '
+    'srcname="/run/x/y"'
+)
+LINK = denied(
+    'operation="link" class="file" profile="lxc-mine" name="/srv/b" pid=9 comm="ln" '
+    'requested_mask="l" denied_mask="l" fsuid=0 ouid=0 target="/srv/c"'
+)
+
+
 @pytest.mark.parametrize(
     ("rules", "message", "there"),
     [
@@ -59,6 +74,26 @@ READ = (
         ("/srv/** r,\n/srv/x/* w,", denied(READ), True),
         ("/srv/** r,", denied(READ), False),
         ("/srv/* rw,", denied(READ), False),
+        ("owner /srv/** rw,", denied(f"{READ} fsuid=0 ouid=0"), True),
+        ("owner /srv/** rw,", denied(f"{READ} fsuid=100000 ouid=0"), False),
+        ("unix (send, connect) peer=(label=lxc-*),", UNIX, True),
+        ("unix (connect),\nunix (send) type=stream,", UNIX, True),
+        ("unix peer=(addr=@foo),", UNIX, True),
+        ("unix (send, connect) type=stream peer=(label=@{profile_name},addr=@foo),", UNIX, True),
+        ("unix (connect),", UNIX, False),
+        ("unix type=dgram,", UNIX, False),
+        ("unix peer=(addr=@bar),", UNIX, False),
+        ("unix peer=(label=lxc-other),", UNIX, False),
+        ("pivot_root oldroot=/run/x/* /run/x/,", PIVOT, True),
+        ("pivot_root /run/x/,", PIVOT, True),
+        ("pivot_root oldroot=/run/y/ /run/x/,", PIVOT, False),
+        ("file,", LINK, True),
+        ("/srv/b l,", LINK, False),
+        (
+            "file,",
+            LINK.replace('class="file"', 'class="file" info="link not subset of target"'),
+            False,
+        ),
         ("all,", NFS, True),
         ("# mount fstype=nfs*,", NFS, False),
     ],
@@ -182,3 +217,40 @@ def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
         assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
     bind = mounted("lxc-mine", "/x/", more='fstype="nfs" srcname="/y/" flags="rw, bind"')
     assert only(host, bind)["rule"]
+
+
+KERNELS = ("hugetlbfs", "configfs", "debugfs", "autofs", "fusectl", "tracefs", "securityfs")
+
+
+@pytest.mark.parametrize("fstype", KERNELS)
+def test_an_interface_of_the_kernel_is_no_folder_to_share(host: FakeHost, fstype: str) -> None:
+    host.conf("952", "unprivileged: 1\nmp0: local:952/x,mp=/x\n")
+    host.runtime("952", b"lxc.apparmor.profile = lxc-mine\n")
+    group = only(host, mounted("lxc-mine", "/x/", fstype=fstype))
+    assert (group["rule"], group["advice_kind"]) == (None, "none")
+    assert "--mp" not in group["advice"] and "No rule helps" in group["advice"]
+    # of a disk the first number that is free
+    assert "--mp1 " in only(host, disk("lxc-mine", "ext4", "/dev/vdb"))["advice"]
+    host.conf("952", "hostname: x\n")
+    assert only(host, mounted("lxc-mine", "/x/", fstype=fstype))["rule"]
+
+
+def test_a_deny_for_owners_denies_nobody_else(host: FakeHost) -> None:
+    text = "profile lxc-mine {\n  deny owner /srv/** rw,\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", text)
+    assert only(host, denied(f"{READ} fsuid=0 ouid=0"))["rule_is_futile"]
+    group = only(host, denied(f"{READ} fsuid=100000 ouid=0"))
+    assert (group["rule_is_futile"], group["rule"]) == (False, '"/srv/x/y" w,')
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_the_command_loads_that_profile(host: FakeHost, loaded: bool) -> None:
+    """Without its name reload loads those that a container is assigned."""
+    text = host.read("/etc/apparmor.d/lxc-mine").replace(b"  file,\n", b"")
+    host.write("/etc/apparmor.d/lxc-mine", text)
+    host.json({"950": {"apparmor_profile": "lxc-mine"}} if loaded else {})
+    fix = only(host, denied(READ))["fix"]
+    assert fix.endswith("reload" if loaded else "reload lxc-mine")
+    command = fix.partition(" && ")[2].split()
+    out = host.cli(*command[1:], "--dry-run").out
+    assert "lxc-mine" in out

@@ -214,6 +214,27 @@ def test_the_file_of_a_profile_of_the_containers_own(
     assert "grep -rlwF" in only(host, message)["advice"]
 
 
+@pytest.mark.parametrize(
+    ("message", "futile"),
+    [
+        ('operation="capable" class="cap" {} pid=9 comm="x" capability=21  capname="sys_admin"',
+         True),
+        ('operation="open" class="file" {} name="/srv/secret/x" pid=9 comm="x" denied_mask="r"',
+         True),
+        ('operation="open" class="file" {} name="/srv/x" pid=9 comm="x" denied_mask="r"', False),
+    ],
+)  # fmt: skip
+def test_what_a_profile_inside_denies_on_purpose(
+    host: FakeHost, message: str, *, futile: bool
+) -> None:
+    host.conf("105")
+    host.running("105", "x", 4242)
+    text = "profile own {\n  audit deny capability,\n  audit deny /srv/secret/** rw,\n}\n"
+    host.write("/proc/4242/root/etc/apparmor.d/own", text)
+    group = only(host, denied(message.format(INSIDE.format("own"))))
+    assert group["rule_is_futile"] is futile and bool(group["rule"]) is not futile
+
+
 @pytest.mark.parametrize("name", ["docker-default", "x; rm -rf /", "$(id)", "unconfined"])
 def test_profiles_inside_that_are_in_no_file_there(host: FakeHost, name: str) -> None:
     group = only(

@@ -1,11 +1,15 @@
 """denials: who did it and to whom, and under which of a container's profiles."""
 
+import json
+
 import pytest
 
 from tests.names import BASE, DOCKER
 from tests.unit.denials_host import (
+    GENERATED,
     denied,
     make_host,
+    mounted,
     only,
     process,
     real_profiles,
@@ -127,3 +131,59 @@ def test_what_a_guard_denies_no_rule_allows(host: FakeHost, guard: str) -> None:
     kcore = denied(READS.format(guard).replace("sysrq-trigger", "nothing"))
     group = only(host, kcore)
     assert (group["rule"], group["rule_is_futile"]) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("profile", "peer", "rule"),
+    [
+        ("lxc-mine", "lxc-mine", '"@{profile_name}"'),
+        ("lxc-mine.952", "lxc-mine.952", '"@{profile_name}"'),
+        ("lxc-mine", "lxc-mine//child", '"@{profile_name}//child"'),
+        ("lxc-mine.952", stacked("952", "lxc-mine.952"),
+         f'"@{{profile_name}}{stacked("952", "")}"'),
+        # a program of a trial's, that enforced would run under the profile
+        ("lxc-mine.952.trial", "lxc-mine.952.trial//null-/opt/x//&lxc-mine.guard",
+         '"@{profile_name}"'),
+        ("lxc-mine", "lxc-other", '"lxc-other"'),
+        ("lxc-mine.952", "lxc-mine.953", '"lxc-mine.953"'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'operation="signal" class="signal" requested_mask="send" denied_mask="send" signal=kill',
+        'operation="ptrace" class="ptrace" requested_mask="trace" denied_mask="trace"',
+        'operation="connect" class="net" family="unix" sock_type="stream" denied_mask="connect"',
+    ],
+)
+def test_a_peer_under_its_own_profile(
+    host: FakeHost, kind: str, profile: str, peer: str, rule: str
+) -> None:
+    """Rules of its own give it another name, and so do a trial and its end."""
+    host.runtime("952", f"lxc.apparmor.profile = {profile}\n".encode())
+    host.conf("952", "hostname: x\n")
+    host.json({"952": {"apparmor_profile": "lxc-mine"}})
+    group = only(host, denied(f'{kind} profile="{profile}" pid=9 comm="x" peer="{peer}"'))
+    assert rule in group["rule"]
+    assert bool(group["warning"]) == ("@" not in rule)
+    host.json({"952": {"apparmor_profile": "lxc-mine", "apparmor_rules": [group["rule"]]}})
+    again = only(host, denied(f'{kind} profile="{profile}" pid=9 comm="x" peer="{peer}"'))
+    assert again["rule"] is None and "has a rule for it already" in again["advice"]
+    found = json.loads(host.cli("validate", "--json").out)["findings"]
+    assert bool(found) == ("@" not in rule)
+
+
+def test_lxc_itself_is_of_the_host(host: FakeHost) -> None:
+    more = 'fstype="ext4" srcname="/dev/pve/vm-960" flags="rw"'
+    group = only(host, mounted("/usr/bin/lxc-start", "/var/lib/lxc/960/rootfs/x/", more=more))
+    assert group["rule"].startswith("mount fstype=ext4")
+    assert group["warning"] is None and "unprivileged" not in (group["advice"] or "")
+
+
+def test_a_profile_that_is_generated_has_its_flag(host: FakeHost) -> None:
+    body = (
+        'operation="sendmsg" class="file" info="Failed name lookup - disconnected path" error=-13 '
+        f'profile="{GENERATED}" name="run/x" pid=9 comm="x" requested_mask="w" denied_mask="w"'
+    )
+    group = only(host, denied(body))
+    assert group["rule"] is None and "has the flag attach_disconnected already" in group["advice"]

@@ -62,6 +62,35 @@ def test_our_refusal_is_the_reason(host: FakeHost) -> None:
         ),
         ("/fake/unit-journal", "start request repeated too quickly.", "reset-failed"),
         ("/run/pve/ct-950.stderr", 'Failed to run lxc.hook.pre-start for container "950"', "hook"),
+        (
+            "/run/pve/ct-950.stderr",
+            "can't lock file '/run/lock/lxc/pve-config-950.lock' - got timeout",
+            "Another task",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "command '/sbin/vgs --separator :' failed: got timeout",
+            "Run it by hand",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "command 'zfs mount tank/subvol-950-disk-0' failed: exit code 1",
+            "Run it by hand",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "hookscript error for 950 on pre-start: command '/var/lib/vz/snippets/gpu.sh 950 "
+            "pre-start' failed: exit code 127",
+            "pct set 950 --delete hookscript",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            'lxc_map_ids: 3701 newgidmap failed to write mapping "newgidmap: gid range [44-45) -> '
+            '[44-45) not allowed": newgidmap 4567 0 100000 44 44 44 1',
+            "/etc/subgid",
+        ),
+        ("/run/pve/ct-950.stderr", "volume 'local-lvm:vm-950-disk-0' does not exist", "pct config"),
+        ("/run/pve/ct-950.stderr", "unsupported debian version '14.0'", "Upgrade pve-container"),
     ],
 )
 def test_other_programs_are_translated(host: FakeHost, name: str, line: str, words: str) -> None:
@@ -69,6 +98,7 @@ def test_other_programs_are_translated(host: FakeHost, name: str, line: str, wor
     host.write(name, f"{line}\n")
     (found,) = reasons(host)
     assert line.rstrip(".") in found["what"] and words in found["advice"]
+    assert "drop-in" not in found["advice"] and "lxc-`" not in found["advice"]
 
 
 CHILD_FAILED = (

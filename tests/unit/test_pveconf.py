@@ -105,3 +105,42 @@ def test_devices_that_proxmox_refuses() -> None:
 def test_lines_that_proxmox_loses() -> None:
     main = lines("hostname: x\n    lxc.apparmor.profile: a\n\tdev0: /dev/x\n  # words\n \n")
     assert pveconf.lost_lines(main) == ["lxc.apparmor.profile: a", "dev0: /dev/x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("lxc.apparmor.profile : a", True),
+        ("LXC.apparmor.profile: a", True),
+        ("\ufefflxc.apparmor.profile: a", True),
+        ("\ufeffarch: amd64", True),
+        ("Dev0: /dev/x", True),
+        ("lxc.apparmor.profile = a", False),
+        ("lxc.apparmor.profile: a", False),
+        ("#LXC.apparmor.profile: a", False),
+        ("words of no key", False),
+        ("", False),
+    ],
+)
+def test_a_line_that_is_spelled_otherwise_is_lost(text: str, lost: bool) -> None:
+    assert bool(pveconf.lost_lines([text.encode()])) is lost
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [
+        (None, "nesting=1"),
+        ("nesting=0;fuse=1", "fuse=1,nesting=1"),
+        ("keyctl=1;nesting=0", "keyctl=1,nesting=1"),
+        ("mount=nfs;cifs nesting=0", "mount=nfs;cifs,nesting=1"),
+        ("fuse=0,fuse=1", "fuse=1,nesting=1"),
+    ],
+)
+def test_a_feature_that_is_turned_on_leaves_the_others(value: str | None, on: str) -> None:
+    assert pveconf.with_feature(value, "nesting") == on
+    assert pveconf.has_feature(pveconf.features(on), "nesting")
+
+
+def test_the_next_mount_point() -> None:
+    assert pveconf.free_mount_point(lines("mp0: a:x,mp=/x\nmp2: a:y,mp=/y")) == 1
+    assert pveconf.free_mount_point(lines("hostname: x")) == 0

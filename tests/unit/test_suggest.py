@@ -114,7 +114,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 
 def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
-    host.conf("952", "unprivileged: 1\nlxc.apparmor.profile: unconfined\n")
+    host.conf("952", "lxc.apparmor.profile: unconfined\n")
     host.running("952", "unconfined")
     host.write("/proc/4242/root/usr/bin/dockerd", "")
     host.write("/proc/4242/root/etc/fstab", "# nas nfs\nnas:/x /x nfs4 defaults 0 0\n")
@@ -124,6 +124,10 @@ def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
     taken = " ".join(found["takes_away"])
     assert "unconfined now" in taken and "nfs4" in taken and "cifs" in taken
     assert "overlay" not in taken
+    # of a user namespace, what the host mounted for it
+    host.conf("952", "unprivileged: 1\nlxc.apparmor.profile: unconfined\n")
+    [found] = suggested(host).values()
+    assert "nfs4" not in " ".join(found["takes_away"])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_a_gpu_is_seen_in_the_configuration(host: FakeHost, line: str, is_gpu: b
     ],
 )
 def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:
-    conf(host, "950", line)
+    conf(host, "950", line, unprivileged="features" not in line)
     conf(host, "951")
     root_of(host, "950")
     found = suggested(host)
@@ -188,8 +192,15 @@ def test_what_a_user_namespace_takes_already(host: FakeHost, line: str, word: st
         ("lxc.apparmor.profile: lxc-own", "lxc.apparmor.raw: mount,"),
         ("lxc.apparmor.profile: lxc-own", "features: mount=nfs"),
         ("features: mount=overlay",),
+        ("features: mount=nfs;cifs",),
     ],
-    ids=["under it already", "a rule that does nothing", "a feature that does nothing", "allowed"],
+    ids=[
+        "under it already",
+        "a rule that does nothing",
+        "a feature that does nothing",
+        "allowed",
+        "what no user namespace mounts",
+    ],
 )
 def test_what_it_does_not_take_away(host: FakeHost, lines: tuple[str, ...]) -> None:
     """What it does not have today, or would keep."""
@@ -356,3 +367,36 @@ def test_why_its_files_cannot_be_seen(host: FakeHost) -> None:
         host.path("/rpool/data/subvol-953-disk-0").mkdir(exist_ok=True)
         said = suggested(host, ctid)[ctid]["unsure"]
         assert why in said and ("image" in said) == (ctid == "951"), said
+
+
+@pytest.mark.parametrize("unprivileged", [True, False])
+@pytest.mark.parametrize("stack", ["", "//&:lxc-950_<-var-lib-lxc>:"])
+@pytest.mark.parametrize("profile", [BASE, DOCKER])
+def test_one_of_ours_that_its_configuration_names_stays(
+    host: FakeHost, profile: str, stack: str, unprivileged: bool
+) -> None:
+    """Proxmox turns nesting on by default, and Docker does not run under lxc-nvidia-gpu-base."""
+    line = f"lxc.apparmor.profile: {profile}{stack}"
+    conf(host, "950", line, "features: nesting=1,keyctl=1", unprivileged=unprivileged)
+    assert suggested(host)["950"]["profile"] == profile
+    root_of(host, "950", "usr/bin/dockerd")
+    assert suggested(host)["950"]["profile"] == DOCKER
+
+
+@pytest.mark.parametrize(
+    ("lines", "comes"),
+    [
+        ((f"lxc.apparmor.profile: {BASE}",), True),
+        (("lxc.apparmor.profile: lxc-own",), False),
+        ((f"lxc.apparmor.profile: {BASE}", "lxc.seccomp.profile:"), False),
+        ((f"lxc.apparmor.profile: {BASE}", "lxc.seccomp.profile: /usr/share/lxc/x"), False),
+    ],
+)
+def test_a_seccomp_policy_is_promised_where_it_comes(
+    host: FakeHost, lines: tuple[str, ...], comes: bool
+) -> None:
+    host.profile("lxc-own")
+    host.profile(BASE, before="# phoenix-apparmor: privileged-seccomp\n")
+    conf(host, "950", *lines, unprivileged=False)
+    why = " ".join(suggested(host)["950"]["why"])
+    assert ("a seccomp policy comes with it" in why) is comes

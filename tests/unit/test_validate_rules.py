@@ -89,6 +89,42 @@ def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -
     says(host, "lxc-mine", rule, word)
 
 
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("signal (send) peer=/usr/sbin/sshd,", HOLE),
+        ("unix (send, receive) peer=(label=/usr/bin/foo),", HOLE),
+        ("umount /proc/,", NOTHING),
+        ("mount fstype=debugfs,", NOTHING),
+        ("mount fstype=nfs,", ""),
+    ],
+)
+def test_an_entry_without_a_profile_has_the_default(host: FakeHost, rule: str, word: str) -> None:
+    host.json({"950": {"apparmor_rules": [rule]}})
+    found = json.loads(host.cli("validate", "--json").out)["findings"]
+    assert [word in finding["what"] for finding in found] == ([True] if word else [])
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("ptrace (trace) peer=lxc-mine,", "never matches"),
+        ('unix (send) peer=(label="lxc-mine"),', "never matches"),
+        ("ptrace (trace) peer=@{profile_name},", ""),
+        ("dbus (send) bus=system peer=(label=@{profile_name}),", ""),
+        ('dbus (send) bus=system peer=(name="org.x",label="unconfined"),', HOLE),
+        ("dbus (send) bus=system peer=(name=org.x),", HOLE),
+        ("dbus (eavesdrop) bus=system,", HOLE),
+        ("dbus,", HOLE),
+        ("dbus (receive) bus=system,", ""),
+        ("/sys/kernel/security/apparmor/.replace w,", HOLE),
+    ],
+)
+def test_a_rule_for_a_peer(host: FakeHost, rule: str, word: str) -> None:
+    host.conf("950", "hostname: x\n")
+    says(host, "lxc-mine", rule, word)
+
+
 ACTS = (
     ('fstype="proc" srcname="proc" flags="rw"', "mount fstype=proc -> /mnt/x/,"),
     ('fstype="ext4" srcname="/dev/sdb1" flags="rw"', "mount fstype=ext4 -> /mnt/x/,"),
