@@ -9,15 +9,24 @@ and the container's own rules behind it. What the file includes, local/ too, is 
 """
 
 # In a stack the peer's label is the whole stack (kernel, security/apparmor/label.c), which
-# peer=@{profile_name} alone does not match.
-PEERS = b"""\
-  signal peer=@{profile_name}//&**,
-  signal peer=**//&@{profile_name},
-  ptrace peer=@{profile_name}//&**,
-  ptrace peer=**//&@{profile_name},
-  unix peer=(label=@{profile_name}//&**),
-  unix peer=(label=**//&@{profile_name}),
-"""
+# peer=@{profile_name} alone does not match. So a trial has twins of such rules, and no others:
+# what the profile would refuse between the container's own processes has to be seen. These are
+# the rules of abstractions, in which the text is not read.
+PEERS = {
+    b"<abstractions/phoenix/container>": (
+        b"  signal peer=@{profile_name},",
+        b"  ptrace peer=@{profile_name},",
+        b"  unix peer=(label=@{profile_name}),",
+    ),
+    b"<abstractions/base>": (
+        b"  signal peer=@{profile_name},",
+        b"  ptrace (read) peer=@{profile_name},",
+        b"  unix peer=(label=@{profile_name}),",
+    ),
+}
+KINDS = (b"signal", b"ptrace", b"unix", b"dbus")
+BEFORE = (b"allow", b"audit", b"deny")
+OWN = b"@{profile_name}"
 
 
 def text_of(
@@ -45,12 +54,25 @@ def text_of(
         rest = (
             before + flags + b"complain," + after if flags else rest[:-1] + b" flags=(complain) {"
         )
-    own = b"".join(b"  " + rule.encode("utf-8", "surrogateescape") + b"\n" for rule in rules)
+    own = [b"  " + rule.encode("utf-8", "surrogateescape") for rule in rules]
+    twins = [*_twins(file, lines, own)] if trial else []
     lines[heads[0]] = b"profile " + name.encode() + rest
-    lines.insert(heads[0] + 1, (PEERS if trial else b"") + own)
+    lines.insert(heads[0] + 1, b"".join(line + b"\n" for line in (*twins, *own)))
     return b"\n".join(lines)
+
+
+def _twins(file: bytes, lines: "list[bytes]", own: "list[bytes]") -> "Iterator[bytes]":
+    """Rules for peers of the same profile, as they are for labels that are stacks."""
+    included = [line for name, rules in PEERS.items() if name in file for line in rules]
+    for line in (*included, *lines, *own):
+        words = line.split()
+        while words and words[0] in BEFORE:
+            words.pop(0)
+        if words and words[0] in KINDS and OWN in line and OWN + b"//" not in line:
+            yield line.replace(OWN, OWN + b"//&**")
+            yield line.replace(OWN, b"**//&" + OWN)
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator

@@ -30,6 +30,7 @@ from phoenix_apparmor.denials.quoting import quoted, readable
 from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_engines_profile
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.paths import BASE, DOCKER
+from phoenix_apparmor.policy import mountrules
 
 # The setting of Ubuntu's kernels, a sysctl.
 UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
@@ -104,7 +105,11 @@ class Adviser:
         if profile is not None and not owner.child:
             found = profile.rules.first(denial, act.rule)
         if found is not None:
-            return Advice("none", words=self._in_force(owner, *found), allowed=True)
+            words = self._in_force(owner, *found)
+            if denial.operation == "mount" and not self._judge.is_4:
+                said = mountrules.read(" ".join(holes.split(found[0])))
+                words += f" ({holes.OLD_PARSER}.)" if said.is_loose else ""
+            return Advice("none", words=words, allowed=True)
         if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
             words = f"There is already a rule for it, in {facts.file}; in force from its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""

@@ -17,6 +17,11 @@ from phoenix_apparmor.policy import mountrules
 from phoenix_apparmor.policy.mountrules import Mount
 from phoenix_apparmor.policy.policytext import Rule
 
+EVERY_FILE = (
+    "it allows every file, also those with which the kernel runs programs as root of the host: our "
+    "profiles deny those beside it (abstractions/phoenix/kernel-files)"
+)
+
 
 class Judge:
     """Judges rules by what the host's profiles say; what it cannot know, it does not say."""
@@ -48,6 +53,9 @@ class Judge:
         why = holes.hole(rule, whose)
         if why:
             return why
+        if holes.split(rule) == ("file",):
+            guarded = self._explicit(asked("/proc/sysrq-trigger w,")[0], whose) is not None
+            return "" if guarded else EVERY_FILE
         acts = (act for act in _asked(rule, whose) if self._explicit(act, whose) is None)
         also = whose.privileged is not False
         ours = next((r for act in acts if (r := self._profiles.by_ours(act, base=also))), None)

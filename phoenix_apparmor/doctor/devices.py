@@ -62,7 +62,7 @@ def set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> str
     for conf in confs:
         free = pveconf.free_devices(conf.main)
         options = " ".join(
-            f"--dev{number} {node}{_access(host, node)}"
+            f"--dev{number} {node}{access(host, node)}"
             for node, number in zip(single(host, wanted), free, strict=False)
         )
         if options:
@@ -72,7 +72,7 @@ def set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> str
     )
 
 
-def _access(host: Host, node: str) -> str:
+def access(host: Host, node: str) -> str:
     """mode and gid as the node has them on the host: Proxmox makes it 0660 of root without."""
     seen = host.stat(node)
     if seen is None:

@@ -82,12 +82,15 @@ def _bad_devices(host: Host) -> Iterator[Finding]:
         for device in pveconf.bad_devices(conf.main):
             key = f"dev{device.number}"
             value = conf.option(key)
-            whole = os.path.normpath(f"/dev/{device.path}")
-            is_node = not device.path.startswith("/") and host.exists(whole)
+            path = device.path if device.path.startswith("/") else f"/dev/{device.path}"
+            whole = os.path.normpath(path)
+            is_node = whole.startswith("/dev/") and host.exists(whole)
             options = "".join(f",{name}={word}" for name, word in device.options)
+            options = options or devices.access(host, whole)
             yield Finding(
                 "error",
-                f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…",
+                f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…, without . "
+                "and .. in their names.",
                 f"{conf.path}: {key}: {value}",
                 fix=shlex.join(["pct", "set", conf.ctid, f"--{key}", whole + options])
                 if is_node

@@ -96,6 +96,8 @@ def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
 def gpu_lines(conf: Conf) -> Iterator[str]:
     """Lines of a configuration that give the container a GPU."""
     for raw in conf.main:
+        if raw[:1] in (b" ", b"\t") and conf.path == paths.conf(conf.ctid):
+            continue  # Proxmox does not read it
         line = ctconf.as_text(raw.strip(ctconf.BLANK))
         key = re.split(r"[\s:=]", line, maxsplit=1)[0]
         numbers = re.search(r"[:=]\s*[bc]?\s*(\d+):", line) if "devices.allow" in key else None

@@ -14,6 +14,12 @@ CASES = {
         "error",
         ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666"),
     ),
+    "a device without its folder and mode": Case(
+        instead(f"dev5: /dev/./nvidiactl\nlxc.apparmor.profile: {BASE}\n"),
+        "needs",
+        "error",
+        ("without . and ..", "pct set 950 --dev5 /dev/nvidiactl,mode="),
+    ),
     "a device that nobody knows": Case(
         instead(f"dev5: /nvidia/ctl\nlxc.apparmor.profile: {BASE}\n"),
         "needs",

@@ -254,3 +254,18 @@ def test_the_command_loads_that_profile(host: FakeHost, loaded: bool) -> None:
     command = fix.partition(" && ")[2].split()
     out = host.cli(*command[1:], "--dry-run").out
     assert "lxc-mine" in out
+
+
+@pytest.mark.parametrize("is_4", [True, False])
+def test_an_old_parser_makes_more_of_a_rule(host: FakeHost, is_4: bool) -> None:
+    """What a rule says is there; that AppArmor 3.0 takes it for more is said beside it."""
+    four = host.path("/etc/apparmor.d/abi/4.0")
+    if is_4:
+        host.write("/etc/apparmor.d/abi/4.0", "")
+    else:
+        four.unlink(missing_ok=True)
+    for rule, loose in (("options in (rw,noatime)", True), ("options=(rw,noatime)", False)):
+        host.write("/etc/apparmor.d/local/lxc-mine", f"mount fstype=nfs4 {rule},\n")
+        advice = only(host, NFS)["advice"]
+        assert "already a rule" in advice
+        assert ("takes it for any mount" in advice) is (loose and not is_4)

@@ -1,6 +1,7 @@
 """A container's own rules: which are rules, and where they go in the profile's text."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.policy import files
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import FakeHost
+from tests.unit.policydfa import run_parser
 
 RULES = {"apparmor_profile": DOCKER}
 
@@ -24,6 +26,7 @@ BAD_RULES = {
     '"/a rw,': "quote",
     "/{a b}/ rw,": "blank",
     "@{x}=/y,": "",
+    "mount fstype=nfs ,": "has a blank before the comma",
     "": "comma",
     ",": "which no rule does",
     "file} x {,": "closes",
@@ -59,6 +62,35 @@ def test_rules_that_are_rules(rule: str) -> None:
 @pytest.mark.parametrize("rule", [r for r in BAD_RULES if BAD_RULES[r]])
 def test_rules_that_are_none(rule: str) -> None:
     assert BAD_RULES[rule] in parse.problem("952", RULES | {"apparmor_rules": ["/x r,", rule]})
+
+
+@pytest.mark.parametrize(
+    ("body", "rules", "twins"),
+    [
+        (b"  file,\n", [], 0),
+        (b"  ptrace (readby),\n  signal,\n", [], 0),
+        (b"  ptrace (trace) peer=@{profile_name},\n", [], 2),
+        (b"  deny unix peer=(label=@{profile_name}),\n", [], 2),
+        (b"  # signal peer=@{profile_name},\n", [], 0),
+        (b"  /srv/@{profile_name} r,\n", [], 0),
+        (b"  file,\n", ['signal (send) set=(kill) peer="@{profile_name}",'], 2),
+        (b"  include <abstractions/base>\n", [], 6),
+        (b"  include <abstractions/phoenix/container>\n", [], 6),
+    ],
+)
+def test_a_trial_allows_between_its_processes_what_the_profile_does(
+    tmp_path: Path, body: bytes, rules: list[str], twins: int
+) -> None:
+    """The guard makes the label of each a stack, which only twins of such rules match."""
+    text = b"profile lxc-x {\n" + body + b"}\n"
+    made = variant.text_of(text, "lxc-x", "lxc-x.1.trial", rules, trial=True)
+    assert made is not None and made.count(b"//&") == twins
+    assert made.count(b"@{profile_name}//&**") == twins // 2
+    enforced = variant.text_of(text, "lxc-x", "lxc-x.1", rules, trial=False)
+    assert enforced is not None and b"//&" not in enforced
+    inner = made.decode().partition("{\n")[2].rpartition("}")[0]
+    inner = "\n".join(line for line in inner.split("\n") if "include" not in line)
+    assert run_parser(inner, tmp_path).returncode == 0
 
 
 def test_the_text_of_a_variant() -> None:

@@ -141,6 +141,7 @@ def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
         ("lxc.hook.mount: /usr/share/lxc/hooks/nvidia", True),
         ("dev0: /dev/ttyUSB0", False),
         ("#dev0: /dev/nvidia0", False),
+        ("  dev0: /dev/nvidia0", False),
         ("lxc.cgroup2.devices.allow: c 10:200 rwm", False),
         ("lxc.cgroup2.devices.allow: c 10:195 rwm", False),
         ("mp0: /mnt/nvidia,mp=/nvidia", False),

@@ -60,6 +60,8 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ('mount -> "/data/docker/**",', "", "", ""),
         ("mount fstype=nfs -> /mnt/nas,", SLASH, SLASH, SLASH),
         ("mount fstype=nfs -> /mnt/nas/,", "", "", ""),
+        ("file,", "", "", HOLE),
+        ("network vsock,", NOTHING, NOTHING, HOLE),
     ],
 )
 @pytest.mark.parametrize("privileged", [True, None])
@@ -87,6 +89,22 @@ def test_a_rule_by_what_the_profile_denies(
 def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -> None:
     host.conf("950", "unprivileged: 1\n")
     says(host, "lxc-mine", rule, word)
+
+
+@pytest.mark.parametrize(
+    ("deny", "rule", "nothing"),
+    [
+        ("deny /srv/x r,", "/srv/x r,", True),
+        ("deny /srv/** r,", "/srv/x r,", True),
+        ("deny mount fstype=fuse,", "mount fstype=fuse,", True),
+        ("deny /srv/x w,", "/srv/x r,", False),
+        ("/srv/x r,", "/srv/x r,", False),
+    ],
+)
+def test_what_the_same_entry_denies(host: FakeHost, deny: str, rule: str, nothing: bool) -> None:
+    host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [deny, rule]}})
+    found = json.loads(host.cli("validate", "--json").out)["findings"]
+    assert [NOTHING in f["what"] and "same entry" in f["what"] for f in found] == [True] * nothing
 
 
 @pytest.mark.parametrize(
