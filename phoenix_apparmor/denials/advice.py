@@ -90,15 +90,21 @@ def is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:
     return by_systemd or denial.get("name").startswith(_SANDBOXES)
 
 
-def assign_docker(owner: Owner) -> Advice:
+def assign_docker(owner: Owner, who_needs: str = "Docker and podman need") -> Advice:
     """An engine under a profile that is not made for one."""
     who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
     words = (
-        f"Docker and podman need the profile {DOCKER}. Assign it to {who} "
+        f"{who_needs} the profile {DOCKER}. Assign it to {who} "
         f'("apparmor_profile": "{DOCKER}" in its entry of {paths.JSON_FILES[0].rpartition("/")[2]}) '  # noqa: E501
         "and start the container again."
     )
     return Advice("assign", words=words, cause="run containers (Docker or podman)")
+
+
+def sandbox(owner: Owner) -> Advice:
+    """bubblewrap under a profile in which nothing gets a root of its own."""
+    advice = assign_docker(owner, "bubblewrap (Flatpak too) needs")
+    return advice._replace(cause="set up a sandbox (bubblewrap)")
 
 
 def engines_profile(

@@ -17,8 +17,9 @@ from phoenix_apparmor.denials.advice import (
     is_sandbox,
     nesting,
     policy,
+    sandbox,
 )
-from phoenix_apparmor.denials.engines import is_engine, root_of
+from phoenix_apparmor.denials.engines import is_engine, is_sandbox_of_programs, root_of
 from phoenix_apparmor.denials.explanation import NAMELESS, needed_flag
 from phoenix_apparmor.denials.facts import Containers, Facts
 from phoenix_apparmor.denials.inside import Inside, Place
@@ -205,8 +206,9 @@ class Adviser:
             return self._futile(owner, act, f"{own}{also}", root)
         if is_sandbox(owner, denial, facts):
             return nesting(owner, facts)
-        if engine and not closed:
-            return assign_docker(owner)
+        bubblewrap = owner.profile == BASE and is_sandbox_of_programs(denial)
+        if bubblewrap or (engine and not closed):
+            return sandbox(owner) if bubblewrap else assign_docker(owner)
         if not root:
             return None
         act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")

@@ -32,6 +32,12 @@ def is_engine(denial: Denial) -> bool:
     return not denial.is_of_target and _PROGRAMS.match(denial.get("comm")) is not None
 
 
+def is_sandbox_of_programs(denial: Denial) -> bool:
+    """Whether bubblewrap builds a root, of which rules allow the mounts and not what follows."""
+    mounts_something = denial.operation in ("mount", "umount", "pivotroot")
+    return mounts_something and denial.get("comm") == "bwrap"
+
+
 # What engines mount in the roots of their containers, beside binds; other types are somebody's.
 _TYPES = frozenset(
     ("", "overlay", "fuse-overlayfs", "fuse.fuse-overlayfs", "tmpfs", "proc", "sysfs", "cgroup",

@@ -43,6 +43,8 @@ _OF_IDS = frozenset(
     ("overlay2", "overlay", "overlay-containers", "overlay-layers", "l", "subvolumes",
      "containers", "snapshots", "netns", "sandboxes")
 )  # fmt: skip
+# There folders that are called so have other files too.
+_OTHERS = ("/etc/", "/dev/", "/usr/", "/boot/")
 _ENTRY = re.compile(r"(?:(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}|[0-9]+)(?=-init\Z|\Z)")
 _DIGIT = re.compile(r"[0-9]")
 _DIGITS = re.compile(r"[0-9]+\Z")
@@ -86,19 +88,19 @@ def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Pa
         return ()
     if first == "proc" and _DIGITS.match(word) and (at == 2 or before in _OF_NUMBERS):
         return (NUMBER,)
-    if before in _OF_IDS and (match := _ENTRY.match(word)):
+    if before in _OF_IDS and not name.startswith(_OTHERS) and (match := _ENTRY.match(word)):
         return (ANY, Part(word[match.end() :])) if match.end() < len(word) else (ANY,)
     if len(word) < 6:
         return (Part(word),)
     parts: list[Part] = []
     patterns = (_IDS, _RANDOM, _COUNTER, _PYTHON) if temporary else (_IDS,)
-    spans = sorted({m.span() for pattern in patterns for m in pattern.finditer(word)})
+    spans = {m.span(): p for p in reversed(patterns) for m in p.finditer(word)}
     end = 0
-    for start, stop in spans:
+    for (start, stop), pattern in sorted(spans.items(), key=lambda item: item[0]):
         if start < end:
             continue
         parts += [Part(word[end:start])] if start > end else []
-        parts.append(ANY)
+        parts.append(NUMBER if pattern is _COUNTER else ANY)
         end = stop
     if end < len(word):
         return [*parts, Part(word[end:])]

@@ -37,6 +37,17 @@ def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
     assert DOCKER in group["advice"] and "CT 950" in group["advice"]
 
 
+def test_bubblewrap_under_a_profile_without_roots_of_its_own(host: FakeHost) -> None:
+    more = 'srcname="/newroot/" flags="rw, silent, rbind"'
+    tried = mounted(BASE, "/newroot/", comm="bwrap", more=more)
+    host.runtime("950", f"lxc.apparmor.profile = {BASE}\n".encode())
+    group = only(host, tried)
+    assert (group["advice_kind"], group["rule"]) == ("assign", None)
+    assert f"bubblewrap (Flatpak too) needs the profile {DOCKER}" in group["advice"]
+    # under a narrower one of the site's, rules allow it
+    assert only(host, tried.replace(BASE, "lxc-mine"))["rule"]
+
+
 @pytest.mark.parametrize(
     ("name", "more"),
     [
