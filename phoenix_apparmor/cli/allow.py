@@ -84,7 +84,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
     whose = judge.container("" if args.profile else ctid, assignment.profile or "")
     plan = allowing.plan(parts, ctid, present, judge, whose, args.also)
     _check_named(plan, args.also)
-    _compile(host, ctid, assignment, plan.rules)
+    into_json = not args.dry_run and not args.profile
+    _compile(host, ctid, assignment, plan.rules, keep=into_json)
     if args.profile:
         _into_profile(host, ctid, assignment, plan, dry_run=args.dry_run)
     if args.enforce or (plan.rules and not args.profile):
@@ -142,10 +143,12 @@ def _check_named(plan: Plan, named: list[str]) -> None:
             )
 
 
-def _compile(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> None:
+def _compile(
+    host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...], *, keep: bool
+) -> None:
     """Raises PhoenixError where the profile with these rules would not compile."""
     if rules and host.has_program("apparmor_parser"):
-        variants.check(host, ctid, assignment, (*assignment.rules, *rules))
+        variants.check(host, ctid, assignment, (*assignment.rules, *rules), keep=keep)
 
 
 def _into_json(

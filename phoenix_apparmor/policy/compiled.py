@@ -76,13 +76,29 @@ def compile_file(
     ran = host.run([*files.parser(host), how, host.path(file.path)], timeout=timeout)
     files.check_parser(file, ran.status, ran.err)
     # what was edited meanwhile may be in it or not
-    path = ""
-    if key is not None and key == _key(host, file) and files.NAME_SAFE.fullmatch(file.name):
-        try:
-            path = _keep(host, file.name, key, ran.out)
-        except (PhoenixError, OSError):
-            path = ""
-    return Policy(ran.out, path)
+    if key is None or key != _key(host, file):
+        return Policy(ran.out)
+    return Policy(ran.out, _try_to_keep(host, file, key, ran.out))
+
+
+def compile_text(host: Host, file: ProfileFile, *, keep: bool) -> Policy:
+    """What the parser makes of file.text, which need not be at its path yet. Raises PhoenixError.
+
+    keep: for when it will be there; what is kept of the profile until then gives way to it.
+    """
+    policy = kept(host, file, file.text)
+    if policy is not None:
+        return policy
+    key = _key(host, file, file.text) if keep else None
+    ran = host.run(
+        [*files.parser(host), TO_OUTPUT, "/dev/stdin"],
+        timeout=files.PARSER_SECONDS,
+        stdin=file.text,
+    )
+    files.check_parser(file, ran.status, ran.err)
+    if key is None or key != _key(host, file, file.text):
+        return Policy(ran.out)
+    return Policy(ran.out, _try_to_keep(host, file, key, ran.out))
 
 
 def compiles(host: Host, file: ProfileFile) -> bool:
@@ -96,9 +112,12 @@ def compiles(host: Host, file: ProfileFile) -> bool:
     return True
 
 
-def kept(host: Host, file: ProfileFile) -> Policy | None:
-    """The policy of a file as it is now, if it is kept: whole, and put there by root alone."""
-    key = _key(host, file)
+def kept(host: Host, file: ProfileFile, text: bytes | None = None) -> Policy | None:
+    """The policy of a file as it is now, if it is kept: whole, and put there by root alone.
+
+    text: what will be in the file, instead of what is.
+    """
+    key = _key(host, file, text)
     if key is None:
         return None
     folder = f"{paths.COMPILED}/{file.name}"
@@ -115,7 +134,7 @@ def kept(host: Host, file: ProfileFile) -> Policy | None:
     return None
 
 
-def _key(host: Host, file: ProfileFile) -> str | None:
+def _key(host: Host, file: ProfileFile, future: bytes | None = None) -> str | None:
     """A digest of all that goes into a file's policy; None where that cannot all be known."""
     texts: dict[str, str] = {}
 
@@ -126,7 +145,8 @@ def _key(host: Host, file: ProfileFile) -> str | None:
 
     try:
         # as it is now, which the parser will read
-        text = host.read(file.path).decode("utf-8", "surrogateescape")
+        now = host.read(file.path) if future is None else future
+        text = now.decode("utf-8", "surrogateescape")
         pieces = [*policytext.expand(text, file.path, read)]
         for piece in pieces:
             named = policytext.includes(piece.text)
@@ -179,6 +199,16 @@ def _tools(host: Host) -> Iterator[object]:
     yield os.uname()[2:4]
     for name in ("parser.conf", "features"):
         yield host.read_if_there(f"/etc/apparmor/{name}")
+
+
+def _try_to_keep(host: Host, file: ProfileFile, key: str, policy: bytes) -> str:
+    """As _keep; "" where it cannot be kept."""
+    if not files.NAME_SAFE.fullmatch(file.name):
+        return ""
+    try:
+        return _keep(host, file.name, key, policy)
+    except (PhoenixError, OSError):
+        return ""
 
 
 def _keep(host: Host, name: str, key: str, policy: bytes) -> str:

@@ -10,21 +10,24 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, variants
 
 
-def findings(host: Host, text: bytes) -> Iterator[Finding]:
+def findings(host: Host, text: bytes, *, in_use: bool) -> Iterator[Finding]:
     """An error for each rule with which its container's profile does not compile.
 
-    Of a profile that is not here nothing can be said. text: a document that can be read.
+    Of a profile that is not here nothing can be said. text: a document that can be read. in_use:
+    it is the host's, so the next starts find what is compiled.
     """
     if not host.has_program("apparmor_parser"):
         return
     for ctid, assignment in parse.assignments(text).items():
         profile = assignment.profile
         if assignment.rules and profile and files.find(host, profile) is not None:
-            yield from _of(host, text, ctid, assignment)
+            yield from _of(host, text, ctid, assignment, keep=in_use)
 
 
-def _of(host: Host, text: bytes, ctid: str, assignment: Assignment) -> Iterator[Finding]:
-    if _said(host, ctid, assignment, assignment.rules) == "":
+def _of(
+    host: Host, text: bytes, ctid: str, assignment: Assignment, *, keep: bool
+) -> Iterator[Finding]:
+    if _said(host, ctid, assignment, assignment.rules, keep=keep) == "":
         return
     wrong = _said(host, ctid, assignment, ())
     if wrong:
@@ -38,10 +41,12 @@ def _of(host: Host, text: bytes, ctid: str, assignment: Assignment) -> Iterator[
             yield at(text, path, f"the rule does not compile: {said}", "", rule)
 
 
-def _said(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> str:
+def _said(
+    host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...], *, keep: bool = False
+) -> str:
     """What the parser says against the profile with these rules, "" if nothing."""
     try:
-        variants.check(host, ctid, assignment, rules)
+        variants.check(host, ctid, assignment, rules, keep=keep)
     except PhoenixError as error:
         return error.what
     return ""

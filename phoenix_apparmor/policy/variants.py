@@ -9,6 +9,7 @@ The kernel keeps 0.5 to 2.2 MiB for each, so they are loaded for as long as thei
 runs; compiled they are kept in /var/cache/phoenix-apparmor.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -112,16 +113,17 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
     return result
 
 
-def check(host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...]) -> None:
+def check(
+    host: Host, ctid: str, assignment: Assignment, rules: tuple[str, ...], *, keep: bool
+) -> None:
     """Raises PhoenixError where the container's profile with these rules does not compile.
 
-    Neither the kernel nor the disk is touched.
+    keep: they are, or will be, those of its entry, so its next start finds the policy compiled.
     """
     assumed = assignment._replace(rules=rules or ("file,",), trial=False)
     [(name, text)] = texts(host, ctid, assumed).items()
-    command = [*files.parser(host), compiled.TO_OUTPUT, "/dev/stdin"]
-    ran = host.run(command, timeout=files.PARSER_SECONDS, stdin=text)
-    files.check_parser(ProfileFile(name, "", text), ran.status, ran.err)
+    file = ProfileFile(name, f"{paths.VARIANTS}/{name}", text)
+    compiled.compile_text(host, file, keep=keep and bool(rules))
 
 
 def _reason(assignment: Assignment) -> str:
@@ -248,10 +250,9 @@ def _own(host: Host, modes: dict[str, str], ctid: str) -> list[str]:
 def forget(host: Host, ctid: str, keep: tuple[str, ...]) -> None:
     """Removes the texts of variants that a container has no more."""
     endings = (f".{ctid}.trial", f".{ctid}.trial.began", f".guard.{ctid}", f".{ctid}")
-    for name in host.names(paths.VARIANTS):
+    # (What was only checked has a policy and no text.)
+    for name in sorted({*host.names(paths.VARIANTS), *host.names(paths.COMPILED)}):
         if name.removesuffix(".began") not in keep and name.endswith(endings):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(host.path(f"{paths.VARIANTS}/{name}"))
-            except FileNotFoundError:
-                continue
             shutil.rmtree(host.path(f"{paths.COMPILED}/{name}"), ignore_errors=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from phoenix_apparmor import commands, paths
+from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import compiled, files, load
+from phoenix_apparmor.policy import compiled, files, load, variants
 from phoenix_apparmor.policy.files import ProfileFile
 from tests.names import BASE
 from tests.unit.fakehost import FakeHost
@@ -227,3 +228,52 @@ def test_a_reload_leaves_the_next_boot_what_it_loaded(host: FakeHost, real: Host
     host.path(paths.COMPILED).write_text("no folder")
     host.profile(BASE, "  /c r,")
     assert kinds() == [(True, False), (True, True)]
+
+
+RULES = ("mount fstype=nfs4,",)
+VARIANT = f"{BASE}.950"
+
+
+def check_and_start(real: Host, checked: tuple[str, ...], *, keep: bool) -> bool:
+    """Whether the next start of a container with RULES compiles anew, after a check of others."""
+    assignment = Assignment(BASE, rules=RULES)
+    variants.check(real, "950", assignment, checked, keep=keep)
+    [(name, text)] = variants.texts(real, "950", assignment).items()
+    assert name == VARIANT
+    os.makedirs(real.path(paths.VARIANTS), exist_ok=True)
+    real.replace(f"{paths.VARIANTS}/{name}", text)
+    return compiled.kept(real, ProfileFile(name, f"{paths.VARIANTS}/{name}", text)) is None
+
+
+def test_rules_that_were_checked_are_not_compiled_again(host: FakeHost, real: Host) -> None:
+    assert not check_and_start(real, RULES, keep=True)
+    log = host.path("/fake-parser-calls")
+    log.unlink()
+    variants.check(real, "950", Assignment(BASE, rules=RULES), RULES, keep=True)
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("checked", "keep"), [(RULES, False), ((), True), (("mount fstype=nfs,",), True)]
+)
+def test_what_the_start_does_not_use_is_not_kept_for_it(
+    host: FakeHost, real: Host, checked: tuple[str, ...], keep: bool
+) -> None:
+    assert check_and_start(real, checked, keep=keep)
+    if not keep or not checked:
+        assert not host.path(f"{paths.COMPILED}/{VARIANT}").exists()
+
+
+def test_an_edit_of_the_profile_meanwhile_is_not_kept_for_a_start(
+    host: FakeHost, real: Host
+) -> None:
+    variants.check(real, "950", Assignment(BASE, rules=RULES), RULES, keep=True)
+    host.write("/etc/apparmor.d/abstractions/part", "/other r,\n")
+    assert check_and_start(real, (), keep=False)
+
+
+def test_what_was_only_checked_goes_with_the_rules(host: FakeHost, real: Host) -> None:
+    variants.check(real, "950", Assignment(BASE, rules=RULES), RULES, keep=True)
+    assert host.path(f"{paths.COMPILED}/{VARIANT}").is_dir()
+    variants.forget(real, "950", ())
+    assert not host.path(f"{paths.COMPILED}/{VARIANT}").exists()
