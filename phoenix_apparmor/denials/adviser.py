@@ -35,6 +35,8 @@ from phoenix_apparmor.policy import mountrules
 
 # The setting of Ubuntu's kernels, a sysctl.
 UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
+# Names that a warning of a pattern cites.
+SHOWN = 3
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
 
 
@@ -230,7 +232,7 @@ class Adviser:
         hole = self._judge.hole(act.rule, whose)
         if hole or not denial.guess:
             return hole
-        some = ", ".join(readable(name, 60) for name in denial.guess)
+        some = ", ".join(readable(name, 60) for name in denial.alike[:SHOWN])
         return f"it takes every such name, of which these and others were refused: {some}"
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:

@@ -25,6 +25,10 @@ class Rules(NamedTuple):
     def first(self, denial: Denial, wanted: str) -> tuple[str, str] | None:
         """(rule, its file) that allows it, None if none does. wanted: the rule made for it."""
         found = _first(self.profile, denial)
+        for name in denial.alike if found is not None else ():
+            # of many names, all have to be allowed
+            fields = {**denial.fields, "name": name}
+            found = found and _first(self.profile, denial._replace(fields=fields))
         if found is None:
             exact = (rule for rule in self.profile.rules if rule.text == wanted)
             found = next((rule for rule in exact if not rule.denies), None)

@@ -27,7 +27,6 @@ MANY = 20
 FEW = 3
 # So many names that only differ are told as one, of which a rule would take more than was seen.
 TOO_MANY = 100
-SHOWN = 3
 
 # What tells one kind of act from another.
 _MEANING = (
@@ -195,8 +194,11 @@ class Collector:
         for other in taken:
             if other is not bucket:
                 bucket.take(other)
-        guess = bucket.denial.guess if word else tuple(map(names.plain, same[:SHOWN]))
-        bucket.denial = bucket.denial._replace(learned={"name": pattern}, guess=guess)
+        bucket.denial = bucket.denial._replace(
+            learned={"name": pattern},
+            alike=tuple(map(names.plain, same[:MANY])),
+            guess=bucket.denial.guess or not word,
+        )
         self._learned[hole, word] = pattern
 
     def found(self) -> Iterator[Found]:

@@ -61,8 +61,8 @@ class Denial(NamedTuple):
 
     time: seconds since 1970, 0.0 if unknown. serial: the audit event's number, 0 if unknown.
     fields: the message's words, decoded. sender: the process that recorded it, "" for the
-    kernel. learned: names whose changing part was seen in the log itself. guess: some of the names,
-    where they only differ and a pattern would take others too.
+    kernel. learned: names whose changing part was seen in the log itself. alike: some of these
+    names; guess: whether they only differ, so that a pattern takes what nobody asked for.
     """
 
     time: float
@@ -70,7 +70,8 @@ class Denial(NamedTuple):
     fields: Mapping[str, str]
     sender: str = ""
     learned: Mapping[str, Name] = {}
-    guess: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
+    guess: bool = False
 
     def get(self, key: str) -> str:
         """A word's value, "" if the message has none."""

@@ -325,6 +325,17 @@ def test_no_rule_is_for_what_nobody_asked_for(
         assert not any(matches(pattern, f"{folder}/{other}") for other in others), rule
 
 
+def test_a_rule_for_one_of_many_names_is_none_for_all(host: FakeHost) -> None:
+    names = [f"/srv/data/job{number}" for number in range(25)]
+    assign(host, {"apparmor_rules": [f"{names[0]} r,"]})
+    log(host, *map(opened, names))
+    done = allow(host)
+    assert done.status == 0 and rules_of(host) == [f"{names[0]} r,", '"/srv/data/job[0-9]*" r,']
+    # those that are there already are not written again
+    log(host, *map(opened, names))
+    assert "1 more that its rules allow already" in allow(host).out
+
+
 def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
     ends = ("ale", "oat", "ill", "ump", "art", "ost", "ine", "ark", "end", "isk")
     words = [f"{a}{b}" for a in "bcdfghjklmnp" for b in ends]
