@@ -145,8 +145,9 @@ def _key(host: Host, file: ProfileFile, future: bytes | None = None) -> str | No
 
     try:
         # as it is now, which the parser will read
-        now = host.read(file.path) if future is None else future
-        text = now.decode("utf-8", "surrogateescape")
+        text = (host.read(file.path) if future is None else future).decode(
+            "utf-8", "surrogateescape"
+        )
         pieces = [*policytext.expand(text, file.path, read)]
         for piece in pieces:
             named = policytext.includes(piece.text)

@@ -337,12 +337,12 @@ def test_a_rule_for_one_of_many_names_is_none_for_all(host: FakeHost) -> None:
 
 
 def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
-    ends = ("ale", "oat", "ill", "ump", "art", "ost", "ine", "ark", "end", "isk")
+    ends = ("ail", "oat", "ill", "ump", "art", "ost", "ine", "ark", "end", "isk")
     words = [f"{a}{b}" for a in "bcdfghjklmnp" for b in ends]
     log(host, *(opened(f"/srv/data/{word}") for word in words))
     done = allow(host)
     assert done.status == 2 and rules_of(host) == []
-    assert '"/srv/data/*" r,' in done.out and "/srv/data/bale" in done.out
+    assert '"/srv/data/*" r,' in done.out and "/srv/data/bail" in done.out
     assert allow(host, "--also", '"/srv/data/*" r,').status == 0
     assert rules_of(host) == ['"/srv/data/*" r,']
 

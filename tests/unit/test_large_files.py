@@ -69,4 +69,4 @@ def test_a_profile_of_100_mib_takes_no_memory_of_who_looks(base: FakeHost, place
         if (verb, place) == ("doctor", "local"):
             assert f"cannot tell what profile {BASE} allows" in words
             assert f"cannot tell whether profile {BASE} compiles" in words
-        assert most < usual + 150, f"{verb} took {most} MiB, usually {usual}"
+        assert most < usual + 160, f"{verb} took {most} MiB, usually {usual}"
