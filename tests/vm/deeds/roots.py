@@ -6,13 +6,11 @@ As tests.vm.harness.roots has it, for one release and with more packages; at /sr
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
-from tests.vm.harness import cache, emulator
+from tests.vm.harness import cache
 from tests.vm.harness import roots as plain
-from tests.vm.harness.image import command, debootstrap, filesystem
-from tests.vm.harness.machine import ROOTS_SIZE
+from tests.vm.harness.image import command, debootstrap
 
 # Each is used once by a deed.
 USED = (
@@ -47,22 +45,15 @@ def roots(release: str) -> Path:
 
 
 def _make(release: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
-        tree = Path(temporary) / "roots"
-        tree.mkdir()
-        tree.chmod(0o755)
+    def fill(tree: Path) -> None:
         packages = (*plain.PACKAGES, *plain.MORE[release], *USED)
         debootstrap(release, packages, tree / release)
         _configure(tree / release)
         shifted = tree / f"{release}-100000"
         command("cp", "-a", str(tree / release), str(shifted))
         plain.shift(shifted, 100000)
-        raw = folder / "roots.img"
-        filesystem(tree, raw, ROOTS_SIZE)
-        # The saved VM has an empty qcow2 disk in this place; only its contents may differ.
-        command(*emulator.disk_tool(), "convert", "-f", "raw", "-O", "qcow2", str(raw),
-                str(folder / "roots.qcow2"))  # fmt: skip
-        raw.unlink()
+
+    plain.disk(folder, fill)
 
 
 def _configure(tree: Path) -> None:
