@@ -55,22 +55,41 @@ def text_of(
             before + flags + b"complain," + after if flags else rest[:-1] + b" flags=(complain) {"
         )
     own = [b"  " + rule.encode("utf-8", "surrogateescape") for rule in rules]
-    twins = [*_twins(file, lines, own)] if trial else []
+    twins = [*_twins(lines[heads[0] + 1 :], own)] if trial else []
     lines[heads[0]] = b"profile " + name.encode() + rest
     lines.insert(heads[0] + 1, b"".join(line + b"\n" for line in (*twins, *own)))
     return b"\n".join(lines)
 
 
-def _twins(file: bytes, lines: "list[bytes]", own: "list[bytes]") -> "Iterator[bytes]":
-    """Rules for peers of the same profile, as they are for labels that are stacks."""
-    included = [line for name, rules in PEERS.items() if name in file for line in rules]
-    for line in (*included, *lines, *own):
+def _twins(lines: "list[bytes]", own: "list[bytes]") -> "Iterator[bytes]":
+    """Rules for peers of the same profile, as they are for labels that are stacks.
+
+    lines: those behind the one that names the profile.
+    """
+    for line in (*_of_profile(lines), *own):
         words = line.split()
         while words and words[0] in BEFORE:
             words.pop(0)
-        if words and words[0] in KINDS and OWN in line and OWN + b"//" not in line:
+        whole = line.endswith(b",") and line.count(b'"') % 2 == 0
+        if whole and words and words[0] in KINDS and OWN in line and OWN + b"//" not in line:
             yield line.replace(OWN, OWN + b"//&**")
             yield line.replace(OWN, b"**//&" + OWN)
+
+
+def _of_profile(lines: "list[bytes]") -> "Iterator[bytes]":
+    """Lines of the profile itself: not of a child, whose denies are not its own; no comments."""
+    depth = 1
+    for line in lines:
+        stripped = line.strip().removeprefix(b"#" if line.split()[:1] == [b"#include"] else b"")
+        code = stripped.partition(b"#")[0].rstrip()
+        before, plain = depth, code.replace(b"\\{", b"").replace(b"\\}", b"")
+        depth += plain.count(b"{") - plain.count(b"}")
+        if before != 1 or depth != 1:
+            continue
+        if code.startswith(b"include "):
+            yield from PEERS.get(code.split()[-1], ())
+        else:
+            yield b"  " + code
 
 
 TYPE_CHECKING = False

@@ -15,30 +15,15 @@ from phoenix_apparmor.assignments.rules import BEFORE
 from phoenix_apparmor.policy import aare, mountrules
 from phoenix_apparmor.policy.mountrules import Mount
 
-# What a capability is good for where it is the host's; each continues "with it, root in the
-# container". In a user namespace of its own, which an unprivileged container has, none of them
-# reaches the host: the kernel asks for sys_module, sys_rawio, sys_time, mac_override, syslog,
-# audit_*, bpf and perfmon in the host's user namespace (capable(); of the last two it takes a
-# token from a bpffs that the host made for it), and for the others in the one that owns what is
-# meant (ns_capable()): the container's mounts, processes and network, its PID namespace
-# (sys_boot), its policy namespace (mac_admin: aa_policy_admin_capable).
+# Capabilities that our profiles deny on purpose, and what they are good for where they are the
+# host's; each continues "with it, root in the container". All others our profiles give to every
+# container: without sys_admin or net_admin no privileged one boots. In a user namespace of its
+# own, which an unprivileged container has, none of these reaches the host: the kernel asks for
+# them in the host's user namespace (capable()).
 DANGERS = {
     "sys_module": "loads code into the host's kernel",
-    "sys_rawio": "reads and writes the host's memory and devices",
-    "mac_admin": "changes the host's AppArmor policy",
-    "mac_override": "is no longer confined by security modules",
-    "sys_boot": "restarts the host or boots another kernel",
     "sys_time": "sets the host's clock",
     "syslog": "reads the host kernel's log and its addresses",
-    "bpf": "loads programs into the host's kernel",
-    "perfmon": "watches the host's kernel and all its processes",
-    "audit_control": "switches the host's audit log off",
-    "audit_write": "writes into the host's audit log",
-    "sys_admin": "mounts, and controls most of the host's kernel",
-    "sys_ptrace": "reads and controls processes of other users",
-    "dac_read_search": "opens any file of the host's file systems by its number",
-    "mknod": "makes nodes of the host's devices",
-    "net_admin": "changes the host's network where it shares that",
 }
 # What another process does to the container's, the profiles allow; the rest is done to a socket
 # of its own and to no other process.

@@ -34,6 +34,15 @@ def line(
     )
 
 
+def capable(name: str) -> str:
+    number = next(SERIALS)
+    return (
+        f'type=AVC msg=audit({time.time() + 100 + number:.3f}:{number}): apparmor="DENIED" '
+        f'operation="capable" class="cap" profile="{DOCKER}" pid=7 comm="x" capability=1  '
+        f'capname="{name}"\n'
+    )
+
+
 @pytest.fixture
 def host(host: FakeHost) -> FakeHost:
     host.confined("952", DOCKER)
@@ -165,6 +174,15 @@ def test_a_wider_rule_that_is_named_is_taken_for_it(host: FakeHost) -> None:
     done = allow(host, "--also", "mount fstype=ext4,", "--also", "mount fstype=nfs*,")
     assert done.status == 0, done
     assert set(rules_of(host)) == {"mount fstype=ext4,", "mount fstype=nfs*,"}
+
+
+def test_a_privileged_container_gets_what_it_boots_with(host: FakeHost) -> None:
+    """Our own profiles give it every capability but those of the host's kernel and clock."""
+    host.conf("952", "hostname: x\n")
+    names = ("sys_admin", "net_admin", "sys_rawio", "mknod", "sys_module", "sys_time", "syslog")
+    log(host, *(capable(name) for name in names))
+    assert allow(host).status == 2
+    assert rules_of(host) == [f"capability {name}," for name in names[:4]]
 
 
 def test_what_no_rule_helps_is_said(host: FakeHost) -> None:

@@ -76,6 +76,24 @@ def test_rules_that_are_none(rule: str) -> None:
         (b"  file,\n", ['signal (send) set=(kill) peer="@{profile_name}",'], 2),
         (b"  include <abstractions/base>\n", [], 6),
         (b"  include <abstractions/phoenix/container>\n", [], 6),
+        # neither comments nor what a child of the profile is told
+        (b"  #include <abstractions/base>\n", [], 6),
+        (b"  # no include <abstractions/base> here\n", [], 0),
+        (b"  file, # include <abstractions/base>\n", [], 0),
+        (b"  signal (send) peer=lxc-y, # not @{profile_name}\n", [], 0),
+        (b"  ptrace peer=@{profile_name}, # its own\n", [], 2),
+        (b"  ptrace peer=@{profile_name}\n  ,\n", [], 0),
+        (b"  profile sub {\n    include <abstractions/base>\n  }\n", [], 0),
+        (b"  profile sub {\n    ptrace peer=@{profile_name},\n  }\n", [], 0),
+        (b"  profile sub { # }\n    deny ptrace peer=@{profile_name},\n  }\n", [], 0),
+        (
+            b"  profile a {\n    deny signal peer=@{profile_name},\n    profile b {\n    }\n"
+            b"    deny ptrace peer=@{profile_name},\n  }\n  ptrace peer=@{profile_name},\n",
+            [],
+            2,
+        ),
+        (b"  ^hat {\n  /x{a,b} r,\n  deny ptrace peer=@{profile_name},\n  }\n", [], 0),
+        (b"  profile a { deny ptrace peer=@{profile_name}, }\n", [], 0),
     ],
 )
 def test_a_trial_allows_between_its_processes_what_the_profile_does(

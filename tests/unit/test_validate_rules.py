@@ -43,6 +43,8 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ("mount options=bind /proc/ -> /x/,", NOTHING, HOLE, HOLE),
         ("mount fstype=tracefs,", NOTHING, NOTHING, HOLE),
         ("capability sys_module,", NOTHING, NOTHING, HOLE),
+        ("capability sys_time,", NOTHING, NOTHING, HOLE),
+        ("capability net_admin,", "", "", ""),
         ("/proc/sys/kernel/core_pattern w,", NOTHING, NOTHING, HOLE),
         ("umount /proc/,", NOTHING, NOTHING, HOLE),
         ("network vsock stream,", NOTHING, NOTHING, HOLE),
