@@ -44,7 +44,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="phoenix-apparmor",
         description="Keeps Proxmox LXC containers with NVIDIA GPUs confined by AppArmor.",
-        epilog="Exit status: 0 fine, 1 error, 2 drift or degraded, 64 wrong usage.",
+        epilog="Exit status: 0 all is well, 1 error, 2 needs attention, 64 wrong usage.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(

@@ -22,7 +22,7 @@ Harmless ones: add a line for each to /etc/phoenix-apparmor/known-denials: the
 profile (* and ? as in AppArmor) and the rule as it is shown here. They are then
 only counted.
 
-exit status: 0 no denial but known ones, 2 there were others, 1 error, 64 usage
+exit status: 0 none, or only known ones, 2 there were others, 1 error, 64 usage
 
 examples:
   phoenix-apparmor denials

@@ -19,7 +19,7 @@ severities:
   unknown  a check could not be done
   note     good to know; nothing is wrong
 
-exit status: 0 nothing is wrong (there may be notes), 2 something is, 1 error
+exit status: 0 nothing is wrong (at most notes), 2 something is wrong or unknown, 1 error
 
 examples:
   phoenix-apparmor doctor

@@ -29,7 +29,7 @@ verdicts:
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
   unknown          what the kernel enforces on it is unknown
 
-exit status: 0 nothing is off, 2 something is, 1 error
+exit status: 0 all is well, 2 something is wrong or unknown, 1 error
 with --check: 0 OK, 1 WARNING, 2 CRITICAL (containers that run without being
 confined or cannot start), 3 UNKNOWN
 

@@ -21,8 +21,8 @@ def one_file(host: Host) -> Iterator[Finding]:
             "note" if same else "warning",
             f"there are two JSON files; {there[0]} is used, {there[1]} is never read.",
             "their content is the same" if same else "their content differs",
-            f"rm {there[1]}",
-            "" if same else f"first see what differs: diff -u {there[1]} {there[0]}",
+            f"rm {there[1]}" if same else "",
+            "" if same else f"compare them: diff -u {there[1]} {there[0]}; then: rm {there[1]}",
         )
 
 

@@ -74,7 +74,7 @@ MESSAGES = (
         "`The last good assignment is used: …`",
         "",
         "The JSON is broken; the container started as before. `phoenix-apparmor validate` shows "
-        "the place.",
+        "where.",
         r"The last good assignment is used",
         common=True,
     ),
@@ -242,7 +242,7 @@ MESSAGES = (
     Message(
         "`Driver/library version mismatch`",
         "NVIDIA",
-        "The libraries inside are of another version than the host's driver. `phoenix-apparmor "
+        "The libraries inside do not match the host's driver version. `phoenix-apparmor "
         "doctor` names both.",
         r"[Dd]river/library version mismatch",
         common=True,

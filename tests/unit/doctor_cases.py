@@ -149,7 +149,11 @@ CASES = {
         ("containers",),
     ),
     "two JSON files": Case(
-        two("{}"), "json-one", "warning", ("differs", "diff -u", f"rm {SECOND_JSON}")
+        two("{}"),
+        "json-one",
+        "warning",
+        ("differs", "compare them: diff -u", f"rm {SECOND_JSON}"),
+        has_fix=False,
     ),
     "two equal JSON files": Case(two(""), "json-one", "note", ("is the same", f"rm {SECOND_JSON}")),
     "JSON world-writable": Case(

@@ -274,3 +274,27 @@ def test_security_comes_with_the_package() -> None:
     docs = (REPO / "debian/docs").read_text().split()
     assert {"SECURITY.md", "debian/doc/attacks.md"} <= set(docs)
     assert "`attacks.md`" in (REPO / "SECURITY.md").read_text()
+
+
+def commands_of(section: str) -> list[list[str]]:
+    """The phoenix-apparmor commands of a section of the README, in order."""
+    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^ {4}phoenix-apparmor (.*?)\s*(?:#.*)?$", text, re.MULTILINE)
+    return [line.split() for line in lines]
+
+
+def test_installing_as_the_readme_says_works_on_a_fresh_host(host: FakeHost) -> None:
+    """No JSON yet, one container that Proxmox's own profile confines."""
+    host.proxmox()
+    host.write("/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent snippets\n")
+    host.write("/var/lib/vz/snippets/phoenix-apparmor.py", "")
+    host.conf("950", "arch: amd64\nunprivileged: 1\n")
+    host.profile(BASE)
+    host.load(BASE)
+    assert host.cli("validate").status == 1, "without the JSON the order would not matter"
+    *steps, last = commands_of("Install")
+    assert last == ["status"] and len(steps) > 2
+    for step in steps:
+        done = host.cli(*step)
+        assert (done.status, done.err) == (0, ""), (step, done)
+    assert "950" in host.cli("status").out

@@ -159,7 +159,7 @@ def _details(measured: Mapping[str, Measured]) -> str:
         "the host, the others with Debian's. The attacks are in\n"
         "`tests/vm/attacks/src/rows.c`; p: privileged container, u: unprivileged; our profiles\n"
         "(base, docker), LXC's default, Proxmox' generated (and with nesting=1), unconfined;\n"
-        "bare: unconfined with no other lock of LXC's either; alone: docker (alone-base: base)\n"
+        "bare: unconfined, LXC's other limits off too; alone: docker (alone-base: base)\n"
         "without its seccomp policy; trial: docker in a trial.\n\n"
     )
     heads = [f"{column.key[0]} {column.key.partition('-')[2]}" for column in ALL]
