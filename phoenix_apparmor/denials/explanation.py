@@ -91,7 +91,18 @@ def _file(denial: Denial) -> Act:
     letters += "ix" if "x" in mask else ""
     if "w" in letters:
         letters = letters.replace("a", "")
-    return Act(words, f"{quoted(denial.name())} {letters},")
+    return Act(words, f"{quoted(denial.name())} {letters},", note=_new(denial))
+
+
+def _new(denial: Denial) -> str:
+    """That a rule for this name will not help next time, "" where that is not known."""
+    if not denial.new:
+        return ""
+    return (
+        f"{denial.new} names of that folder look new each time: rules for just these names will "
+        "not help next time. If the program can, let it use a folder of its own, and write a rule "
+        "for that."
+    )
 
 
 def _order(letter: str) -> int:

@@ -1,16 +1,17 @@
 """Denials of any number -> a bounded number of kinds, each with how often, when and by whom.
 
 Kinds are told apart by what the kernel says of the act, not by process or time. Names that
-change become patterns: those that are known to, and that several show to (names). Where very many
-only differ in one word, they are one kind too, but that is marked as a guess. What comes when
-there are too many kinds even so is counted and left out.
+change become patterns: those that are known to (names), and that several show to (forms). Where
+very many only differ in one word, they are one kind too, but that is marked as a guess. What comes
+when there are too many kinds even so is counted and left out.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phoenix_apparmor.denials import names
+from phoenix_apparmor.denials import forms, names
 from phoenix_apparmor.denials.engines import is_engine
+from phoenix_apparmor.denials.forms import FEW, MANY
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.names import Name
 from phoenix_apparmor.denials.owner import Owner, Owners
@@ -22,9 +23,6 @@ MOST_OTHERS = 200
 # Looks for patterns when there are too many kinds: each takes as long as some 5,000 messages, and
 # whoever makes names up could ask for one again and again.
 MOST_ROUNDS = 10
-# So many names that differ in one word's number have more to come; or in what looks random.
-MANY = 20
-FEW = 3
 # So many names that only differ are told as one, of which a rule would take more than was seen.
 TOO_MANY = 100
 
@@ -41,7 +39,7 @@ _FIXED = ("/proc/", "/sys/")
 
 Kind = tuple[object, ...]
 Hole = tuple[Kind, int, tuple[Name, ...]]
-# A hole, and the pattern of its word; () for one that is a guess.
+# A hole, and the form of its word; () for one that is a guess.
 Learned = tuple[Hole, Name]
 
 
@@ -96,7 +94,9 @@ class Collector:
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
         self._buckets: dict[tuple[Kind, Name], _Bucket] = {}
-        self._learned: dict[Learned, Name] = {}
+        self._learned: dict[Learned, dict[Name, Name]] = {}
+        self._holes: set[Hole] = set()
+        self._patterns = False
         self._full = False
         self._rounds = 0
         self.others: dict[str, int] = {}
@@ -129,16 +129,23 @@ class Collector:
             bucket.add(denial)
 
     def _by_pattern(self, kind: Kind, name: Name) -> _Bucket | None:
-        if not self._learned:
+        if not self._patterns:
             return None
+        folders = forms.in_hash_folders(name)
+        if folders is not None and (kind, folders) in self._buckets:
+            return self._buckets[kind, folders]
         words = names.split(name)
         for at, rest in names.holes(words):
             hole = (kind, at, rest)
-            shape = names.shape(rest, words[at])
-            pattern = self._learned.get((hole, shape.word)) if shape is not None else None
-            pattern = pattern or self._learned.get((hole, ()))
-            if pattern is not None and names.fits(pattern, name):
-                return self._buckets.get((kind, pattern))
+            if hole not in self._holes:
+                continue
+            for form in forms.of(rest, at, words[at]):
+                for word, pattern in self._learned.get((hole, form.word), {}).items():
+                    if forms.takes(word, words[at]):
+                        return self._buckets.get((kind, pattern))
+            for pattern in self._learned.get((hole, ()), {}).values():
+                if names.fits(pattern, name):
+                    return self._buckets.get((kind, pattern))
         return None
 
     def _new(self, kind: Kind, name: Name, owner: Owner, denial: Denial) -> _Bucket | None:
@@ -156,6 +163,17 @@ class Collector:
 
     def _learn(self, too_many: int = MANY) -> None:
         """Names that differ in one word become one: where that changes, or there are too many."""
+        self._learn_folders()
+        several = self._several()
+        for hole, variants in several:
+            self._learn_forms(hole, self._left(hole, variants))
+        for hole, variants in several:
+            left = self._left(hole, variants)
+            if len(left) >= too_many:
+                self._merge(hole, left, names.common([names.split(n)[hole[1]] for n in left]), ())
+
+    def _several(self) -> list[tuple[Hole, list[Name]]]:
+        """Names that differ in one word, where there are a few, most first."""
         alike: dict[Hole, list[Name]] = {}
         for kind, name in self._buckets:
             text = name[0].text
@@ -163,32 +181,48 @@ class Collector:
                 for at, rest in names.holes(names.split(name)):
                     alike.setdefault((kind, at, rest), []).append(name)
         several = [item for item in alike.items() if len(item[1]) >= FEW]
-        several.sort(key=lambda item: -len(item[1]))
-        for (kind, at, rest), variants in several:
-            left = [name for name in variants if (kind, name) in self._buckets]
-            self._learn_shapes((kind, at, rest), left)
-        for (kind, at, rest), variants in several:
-            left = [name for name in variants if (kind, name) in self._buckets]
-            if len(left) >= too_many:
-                self._merge((kind, at, rest), left, ())
+        return sorted(several, key=lambda item: -len(item[1]))
 
-    def _learn_shapes(self, hole: Hole, variants: list[Name]) -> None:
-        """Of names that differ in one word, those whose words are alike become one."""
-        _, at, rest = hole
-        shapes: dict[names.Shape, list[Name]] = {}
-        for name in variants:
-            shape = names.shape(rest, names.split(name)[at])
-            if shape is not None:
-                shapes.setdefault(shape, []).append(name)
-        for shape, same in shapes.items():
-            if len(same) >= (FEW if shape.random else MANY):
-                self._merge(hole, same, shape.word)
+    def _left(self, hole: Hole, variants: list[Name]) -> list[Name]:
+        """Those of them that did not become one with others."""
+        return [name for name in variants if (hole[0], name) in self._buckets]
 
-    def _merge(self, hole: Hole, same: list[Name], word: Name) -> None:
-        """Makes one of several. word: the pattern for what differs, () where none is known."""
+    def _learn_folders(self) -> None:
+        """Ids that are in folders of their first or last digits become one."""
+        found: dict[tuple[Kind, Name], list[Name]] = {}
+        for kind, name in self._buckets:
+            pattern = forms.in_hash_folders(name)
+            if pattern is not None:
+                found.setdefault((kind, pattern), []).append(name)
+        for (kind, pattern), same in found.items():
+            if len(same) >= FEW:
+                self._become(kind, same, pattern)
+
+    def _learn_forms(self, hole: Hole, variants: list[Name]) -> None:
+        """Of names that differ in one word, those whose words have the same form become one."""
         kind, at, rest = hole
-        found = word or names.common([names.split(name)[at] for name in same])
-        pattern = names.joined([*rest[:at], found, *rest[at + 1 :]])
+        found: dict[forms.Form, dict[str, Name]] = {}
+        for name in variants:
+            word = names.split(name)[at]
+            for form in forms.of(rest, at, word):
+                found.setdefault(form, {})[word[0].text] = name
+        for form in sorted(found, key=lambda form: form.order):
+            left = {
+                text: name for text, name in found[form].items() if (kind, name) in self._buckets
+            }
+            for pattern, texts in forms.shown(form, tuple(left)):
+                self._merge(hole, [left[text] for text in texts], pattern, form.word)
+
+    def _merge(self, hole: Hole, same: list[Name], word: Name, form: Name) -> None:
+        """Makes one of several. word: the pattern for what differs; form: (), if it is a guess."""
+        kind, at, rest = hole
+        pattern = names.joined([*rest[:at], word, *rest[at + 1 :]])
+        self._become(kind, same, pattern, guess=not form)
+        self._learned.setdefault((hole, form), {})[word] = pattern
+        self._holes.add(hole)
+
+    def _become(self, kind: Kind, same: list[Name], pattern: Name, *, guess: bool = False) -> None:
+        self._patterns = True
         taken = [self._buckets.pop((kind, name)) for name in same]
         bucket = self._buckets.setdefault((kind, pattern), taken[0])
         for other in taken:
@@ -197,13 +231,22 @@ class Collector:
         bucket.denial = bucket.denial._replace(
             learned={"name": pattern},
             alike=tuple(map(names.plain, same[:MANY])),
-            guess=bucket.denial.guess or not word,
+            guess=bucket.denial.guess or guess,
         )
-        self._learned[hole, word] = pattern
+
+    def _note_new_ones(self) -> None:
+        """Tells with the first of such names that there are more, and will be others."""
+        for hole, variants in self._several():
+            kind, at, _ = hole
+            new = [name for name in variants if forms.looks_new(names.split(name)[at])]
+            if len(new) >= FEW:
+                bucket = self._buckets[kind, new[0]]
+                bucket.denial = bucket.denial._replace(new=len(new))
 
     def found(self) -> Iterator[Found]:
         """What there was."""
         self._learn(TOO_MANY)
+        self._note_new_ones()
         for bucket in self._buckets.values():
             yield Found(
                 bucket.owner,

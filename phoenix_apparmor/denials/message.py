@@ -63,6 +63,7 @@ class Denial(NamedTuple):
     fields: the message's words, decoded. sender: the process that recorded it, "" for the
     kernel. learned: names whose changing part was seen in the log itself. alike: some of these
     names; guess: whether they only differ, so that a pattern takes what nobody asked for.
+    new: how many others, told apart from this, look as if they were made up just as it does.
     """
 
     time: float
@@ -72,6 +73,7 @@ class Denial(NamedTuple):
     learned: Mapping[str, Name] = {}
     alike: tuple[str, ...] = ()
     guess: bool = False
+    new: int = 0
 
     def get(self, key: str) -> str:
         """A word's value, "" if the message has none."""

@@ -1,9 +1,7 @@
 """Names of which a part is another one each time: random suffixes, ids, process numbers. Pure.
 
 A rule for the very name that the kernel refused would be useless tomorrow. So what is known to
-change becomes a pattern, and so does what several names show to change: a number, or what looks
-random, beside a fixed part. Whoever is refused chose those names, so no pattern takes a whole
-folder of the system's, and what only differs is not taken for what changes.
+change becomes a pattern; what several names show to change, forms.py finds.
 """
 
 import re
@@ -22,6 +20,7 @@ Name = tuple[Part, ...]
 
 ANY = Part("*", wild=True)
 NUMBER = Part("[0-9]*", wild=True)
+HEX = Part("[0-9a-f]*", wild=True)
 
 # Ids that programs make up: UUIDs, hashes, Docker's and BuildKit's ids.
 _ID = (
@@ -50,17 +49,18 @@ _DIGIT = re.compile(r"[0-9]")
 _DIGITS = re.compile(r"[0-9]+\Z")
 _OF_NUMBERS = frozenset(("task", "fd", "fdinfo"))
 # A hexadecimal id where other files are as well: names that begin like one.
-_HEX_NAME = Part("[0-9a-f]" * 8 + "*", wild=True)
+HEX_NAME = Part("[0-9a-f]" * 8 + "*", wild=True)
 _HEXADECIMAL = re.compile(r"[0-9a-f]{12,}\Z|[0-9a-f]{8}-[0-9a-f-]{27}\Z")
 # Below these, a folder whose entries are ids has nothing else in it.
 _DATA = ("/var/lib/", "/var/cache/", "/sys/fs/cgroup/", *_TEMPORARY)
-# No pattern is learned for what is in them: each name has its own meaning.
-_SYSTEMS = re.compile(r"/(?:proc|sys|dev|etc|boot|root|usr|bin|sbin|lib\w*)/|/(?:/|\Z)")
-# What changes in a word when many others differ in the same: a number, or what looks random.
-_TOKEN = re.compile(r"[0-9A-Za-z]{6,}|[0-9]+")
-_PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
-# Letters and digits that stay the same beside what looks random, and beside a number.
-_SPECIFIC = 3
+# Names of which it is known what changes, whole: the shared memory of PyTorch and CUDA, Python's
+# semaphores, systemd's streams of the journal by their sockets' inodes.
+_KNOWN = (
+    ("/dev/shm/", re.compile(r"torch_([0-9]+)_([0-9]+)_([0-9]+)\Z"), NUMBER),  # noqa: S108
+    ("/dev/shm/", re.compile(r"cuda\.shm\.([0-9a-f]+)\.([0-9a-f]+)\.([0-9a-f]+)\Z"), HEX),  # noqa: S108
+    ("/dev/shm/", re.compile(r"sem\.mp-([a-z0-9_]{8})\Z"), ANY),  # noqa: S108
+    ("/run/systemd/journal/streams/", re.compile(r"[0-9]+:([0-9]+)\Z"), NUMBER),
+)
 
 
 def as_name(name: "str | Name") -> Name:
@@ -74,12 +74,23 @@ def generic(name: str) -> Name:
     # ids have digits; what is random need not
     if not name.startswith("/") or not (temporary or _DIGIT.search(name)):
         return (Part(name),)
+    for folder, known, pattern in _KNOWN:
+        if name.startswith(folder) and (match := known.match(name, len(folder))):
+            return _known(name, match, pattern)
     words = name.split("/")
     changed: list[Sequence[Part]] = []
     for at, word in enumerate(words):
         before = words[at - 1] if at else ""
         changed.append(_word(word, before, words[1], at, name))
     return joined(changed) if any(p.wild for word in changed for p in word) else (Part(name),)
+
+
+def _known(name: str, match: re.Match[str], pattern: Part) -> Name:
+    parts, end = [], 0
+    for group in range(1, match.re.groups + 1):
+        parts += [Part(name[end : match.start(group)]), pattern]
+        end = match.end(group)
+    return tuple(parts)
 
 
 def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Part]:
@@ -111,7 +122,7 @@ def _id(word: str, at: int, name: str) -> Sequence[Part]:
     """A pattern for a word that is an id as a whole; not for all that is in a folder of others."""
     if any(name.startswith(folder) and at > folder.count("/") for folder in _DATA):
         return (ANY,)
-    return (_HEX_NAME,) if _HEXADECIMAL.match(word) else (Part(word),)
+    return (HEX_NAME,) if _HEXADECIMAL.match(word) else (Part(word),)
 
 
 def joined(words: Iterable[Sequence[Part]]) -> Name:
@@ -147,48 +158,6 @@ def holes(words: Sequence[Name]) -> Iterator[tuple[int, tuple[Name, ...]]]:
     for at in range(max(1, len(words) - 6), len(words)):
         if words[at]:
             yield at, (*words[:at], (), *words[at + 1 :])
-
-
-class Shape(NamedTuple):
-    """A pattern for a word, and whether what changes looks random (or is only a number)."""
-
-    word: Name
-    random: bool
-
-
-def shape(rest: Sequence[Name], word: Name) -> Shape | None:
-    """The pattern of a word of which others may differ in one part; None: nothing is known to.
-
-    rest: the name's words, this one left out. It holds only where several names have it.
-    """
-    name = plain(joined(rest))
-    if len(word) != 1 or word[0].wild or _SYSTEMS.match(name):
-        return None
-    text = word[0].text
-    tokens = [match for match in _TOKEN.finditer(text) if _is_random(match[0])]
-    random = bool(tokens)
-    if not random:
-        tokens = list(re.finditer(r"[0-9]+", text))
-    if len(tokens) != 1:
-        return None
-    before, after = text[: tokens[0].start()], text[tokens[0].end() :]
-    said = len(re.findall(r"[0-9A-Za-z]", before + after))
-    # a number in a folder of its own needs nothing beside it, but that folder has to be specific
-    alone = not random and not said and name.count("/") > _SPECIFIC
-    if said < _SPECIFIC and not alone:
-        return None
-    parts = (Part(before), ANY if random else NUMBER, Part(after))
-    return Shape(tuple(part for part in parts if part.text), random)
-
-
-def _is_random(token: str) -> bool:
-    """Whether it looks random: letters of both cases and digits in turn, in no words."""
-    kinds = [re.search(kind, token) for kind in ("[a-z]", "[A-Z]", "[0-9]")]
-    return (
-        len(token) >= 6
-        and sum(kind is not None for kind in kinds) > 1
-        and len(token) <= 2 * len(_PIECES.findall(token))
-    )
 
 
 def plain(name: Name) -> str:

@@ -4,12 +4,14 @@ import itertools
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from phoenix_apparmor.policy.aare import matches
 from tests.names import DOCKER, JSON
 from tests.unit.fakehost import Done, FakeHost
+from tests.unit.policydfa import run_parser
 
 LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
 
@@ -341,6 +343,81 @@ def test_no_rule_is_for_what_nobody_asked_for(
         pattern = rule.removesuffix(" r,").strip('"')
         assert any(matches(pattern, f"{folder}/{name}") for name in names)
         assert not any(matches(pattern, f"{folder}/{other}") for other in others), rule
+
+
+DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+ENDS = ("1DX8pP", "kQ2vZz", "Ab9xT0", "pqrstu")
+
+
+@pytest.mark.parametrize(
+    ("names", "patterns", "tomorrow", "never"),
+    [
+        ([f"/srv/app/log/app-2026-11-{day:02d}.log" for day in range(1, 8)],
+         [f"/srv/app/log/app-{DATE}.log"],
+         ["/srv/app/log/app-2026-12-01.log"], ["/srv/app/log/app-x026-12-01.log"]),
+        ([f"/srv/dump/db-2026-11-{day:02d}T03:{day:02d}:59.gz" for day in range(1, 5)],
+         [f"/srv/dump/db-{DATE}T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].gz"],
+         ["/srv/dump/db-2026-12-01T00:00:00.gz"], ["/srv/dump/db-2026-12-01.gz"]),
+        ([f"/tmp/cc{end}.{kind}" for end in ENDS for kind in "so"],
+         ["/tmp/cc??????.s", "/tmp/cc??????.o"],
+         ["/tmp/ccZZZZZZ.s"], ["/tmp/cc.s", "/tmp/cc12345.s", "/tmp/cc/2345.s", "/tmp/xxZZZZZZ.s"]),
+        ([f"/var/tmp/cc{end}/x" for end in ENDS], ["/var/tmp/cc??????/x"],
+         ["/var/tmp/ccZZZZZZ/x"], ["/var/tmp/ccZZZZZZ/y", "/var/tmp/ccZZZZZZZ/x"]),
+        ([f"/dev/pts/{number}" for number in range(4)], ["/dev/pts/[0-9]*"],
+         ["/dev/pts/17"], ["/dev/pts/ptmx"]),
+        ([f"/srv/q/{number}" for number in range(25)], ["/srv/q/[0-9]*"],
+         ["/srv/q/99"], ["/srv/q/key", "/srv/q/1/x"]),
+        ([f"/srv/q/a-1-{number}.log" for number in range(25)], ["/srv/q/a-1-[0-9]*.log"],
+         ["/srv/q/a-1-99.log"], ["/srv/q/a-2-9.log"]),
+        ([f"/var/cache/nginx/{end[0]}/{end[1:]}/{HEX[:30]}{end}" for end in ("0ab", "1cd", "fed")],
+         ["/var/cache/nginx/[0-9a-f]/[0-9a-f][0-9a-f]/*"],
+         [f"/var/cache/nginx/7/0a/{HEX[:32]}"],
+         ["/var/cache/nginx/x/0a/y", "/var/cache/nginx/7/y"]),
+    ],
+    ids=["date", "time", "mkstemp", "mkdtemp", "terminal", "number", "one of two", "hash"],
+)  # fmt: skip
+def test_a_rule_of_the_form_that_several_names_show(
+    host: FakeHost, names: list[str], patterns: list[str], tomorrow: list[str], never: list[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    log(host, *map(opened, names))
+    shown = json.loads(host.cli("denials", "--json", "952").out)["denials"]
+    assert allow(host).status == 0
+    rules = rules_of(host)
+    assert rules == [f'"{pattern}" r,' for pattern in patterns]
+    assert [group["rule"] for group in shown] == rules, "denials shows the same"
+    assert run_parser("\n".join(rules), tmp_path).returncode == 0
+    assert all(any(matches(one, name) for one in patterns) for name in [*names, *tomorrow])
+    assert not any(matches(one, name) for one in patterns for name in never)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"/srv/app/log/app-2026-11-{day:02d}.log" for day in (1, 2)],
+        [f"/tmp/my{word}.txt" for word in ("report", "budget", "salary", "RepOrt")],
+        [f"/srv/cc{end}.s" for end in ("1DX8pP", "kQ2vZz")],
+        [f"/etc/ssl/cc{end}.s" for end in ENDS],
+        *([f"{folder}/{n}" for n in range(25)]
+          for folder in ("/srv", "/dev", "/root/x", "/var/lib", "/home/bob", "/run/user")),
+        [f"/dev/pts/{number}" for number in (1, 2)],
+        [f"/etc/x-2026-11-{day:02d}" for day in range(1, 9)],
+    ],
+)  # fmt: skip
+def test_what_shows_no_form_stays_a_list(host: FakeHost, names: list[str]) -> None:
+    log(host, *map(opened, names))
+    assert allow(host).status == 0
+    assert sorted(rules_of(host)) == sorted(f'"{name}" r,' for name in names)
+
+
+def test_names_that_look_new_each_time_are_said_to_once(host: FakeHost) -> None:
+    names = [f"/srv/x/{end}" for end in ("1DX8pP", "kQ2vZz", "Ab9xT0")]
+    log(host, *map(opened, names))
+    out = " ".join(host.cli("denials", "952").out.split())
+    assert out.count("look new each time") == 1
+    assert " ".join(allow(host).out.split()).count("look new each time") == 1
+    log(host, *(opened(f"/srv/x/{word}") for word in ("apple", "banana", "cherry")))
+    assert "look new each time" not in " ".join(host.cli("denials", "952").out.split())
 
 
 def test_a_rule_for_one_of_many_names_is_none_for_all(host: FakeHost) -> None:
