@@ -261,7 +261,9 @@ def _of_peer(name: str, whose: Container) -> str:
         return f"its peer= takes processes of CT {other}"
     if any(aare.matches(name, label) for label in _labels_of_others(whose)):
         return "its peer= takes processes of other containers"
-    if whose.profile and not all(_is_own(label, whose) for label in aare.examples(name)):
+    near = (f"{whose.profile}.{ctid}" for ctid in ("999999998", f"{whose.ctid}0", f"{whose.ctid}1"))
+    labels = [*aare.examples(name), *(label for label in near if aare.matches(name, label))]
+    if whose.profile and not all(_is_own(label, whose) for label in labels):
         return f"its peer= takes processes outside of the container ({name})"
     return ""
 
@@ -270,7 +272,9 @@ def _is_own(label: str, whose: Container) -> bool:
     named = _CONTAINER.search(label)
     if named is not None:
         return named[1] == whose.ctid
-    return whose.profile in re.split(r"//&|//", label)
+    # with rules of its own it is under a profile that is made for it (lxcconf.variants)
+    own = {whose.profile, f"{whose.profile}.{whose.ctid}"}
+    return not own.isdisjoint(re.split(r"//&|//", label))
 
 
 def _labels_of_others(whose: Container) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from phoenix_apparmor import paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, denying, mounts
+from phoenix_apparmor.denials import allowed, denying, mounts, peers
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.advice import (
     Advice,
@@ -97,16 +97,20 @@ class Adviser:
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Advice | None:
         """That a rule for it is there already, and whether it is in force; None: there is none."""
-        own = self._own_rules(owner)
-        found = allowed.of_lines(own, owner.profile).first(denial, act.rule)
+        own, name = self._own_rules(owner), self._made_name(owner)
+        made = peers.under(denial, owner.profile, name)
+        found = None if owner.child else allowed.of_lines(own, name).first(made, act.rule)
         if found is not None:
             words = (
                 f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It is '
                 f"in force from its next start: pct reboot {owner.ctid}"
             )
             return Advice("none", words=words, allowed=True)
-        if profile is not None and not owner.child:
-            found = profile.rules.first(denial, act.rule)
+        if owner.child:
+            part = f"{owner.profile}//{owner.child}"
+            profile = self._profiles.get(part, owner.generated_in)
+        if profile is not None:
+            found = profile.rules.first_of_made(denial, made, act.rule)
         if found is not None:
             words = self._in_force(owner, *found)
             if denial.operation == "mount" and not self._judge.is_4:
@@ -151,6 +155,13 @@ class Adviser:
     def _own_rules(self, owner: Owner) -> tuple[str, ...]:
         assignment = self._assignment(owner)
         return assignment.rules if assignment and assignment.profile == owner.profile else ()
+
+    def _made_name(self, owner: Owner) -> str:
+        """The name of the profile that its container is under: one is made if it has rules."""
+        assignment = self._assignment(owner)
+        made = assignment is not None and assignment.profile == owner.profile
+        has_own = made and assignment is not None and (assignment.rules or assignment.trial)
+        return f"{owner.profile}.{owner.ctid}" if has_own else owner.profile
 
     def _has_flag(self, owner: Owner, profile: Profile | None, denial: Denial) -> str:
         """That the profile has the flag for the lack of which it is refused; "" if it has not."""

@@ -34,6 +34,19 @@ class Rules(NamedTuple):
             found = next((rule for rule in exact if not rule.denies), None)
         return (found.text, self.paths.get(found.text, "")) if found is not None else None
 
+    def first_of_made(self, denial: Denial, made: Denial, wanted: str) -> tuple[str, str] | None:
+        """The same for a container under a profile made of this one. made: the denial there.
+
+        The plain name does not match there, @{profile_name} does.
+        """
+        if made.fields == denial.fields:
+            return self.first(denial, wanted)
+        named = tuple(rule for rule in self.profile.rules if "@{profile_name}" in rule.text)
+        plain = tuple(rule for rule in self.profile.rules if rule not in named)
+        by_name = self._replace(profile=self.profile._replace(rules=named))
+        others = self._replace(profile=self.profile._replace(rules=plain))
+        return by_name.first(denial, wanted) or others.first(made, wanted)
+
     def short_of_a_slash(self, denial: Denial) -> tuple[str, str] | None:
         """(rule, its file) that would allow it if folders had no slash at the end; else None."""
         if _first(self.profile, denial) is not None:

@@ -23,7 +23,8 @@ def container_in(label: str) -> str:
 def label(denial: Denial, key: str = "peer") -> Name:
     """The peer's label for a rule, with the profile's own name as the variable for it.
 
-    A profile with rules of one container's has another name than the one that it is made of.
+    A profile with rules of one container's has another name than the one that it is made of. In a
+    child the variable is the child's whole name.
     """
     peer, own = denial.get(key), by_label(denial.get("profile") or denial.get("label"), "", "")
     if denial.get("namespace") or own.generated_in or not own.profile.startswith("lxc-"):
@@ -32,7 +33,13 @@ def label(denial: Denial, key: str = "peer") -> Name:
     for at, one in enumerate(peer.split("//&")):
         name, separator, child = one.partition("//")
         parts.append(Part("//&" if at else ""))
-        parts += [OWN, Part(separator + child)] if name == own.profile else [Part(one)]
+        if own.child and name == own.profile and one != f"{name}//{own.child}":
+            made = [Part(f"{{,.{own.ctid}}}", wild=True)] if own.ctid else []
+            parts += [Part(name), *made, Part(separator + child)]
+        elif own.child and name == own.profile:
+            parts.append(OWN)
+        else:
+            parts += [OWN, Part(separator + child)] if name == own.profile else [Part(one)]
     merged: list[Part] = []
     for part in parts:
         if merged and not merged[-1].wild and not part.wild:
@@ -40,6 +47,17 @@ def label(denial: Denial, key: str = "peer") -> Name:
         elif part.text:
             merged.append(part)
     return tuple(merged)
+
+
+def under(denial: Denial, profile: str, name: str) -> Denial:
+    """The same where its peers of that profile are under one made of it, which has that name."""
+    fields = dict(denial.fields)
+    for key in ("peer", "peer_label"):
+        parts = [one.partition("//") for one in denial.get(key).split("//&")]
+        named = [(name if first == profile else first, *rest) for first, *rest in parts]
+        if key in fields:
+            fields[key] = "//&".join("".join(one) for one in named)
+    return denial._replace(fields=fields)
 
 
 def outside(denial: Denial, what: str, ctid: str) -> str:

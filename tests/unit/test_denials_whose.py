@@ -1,6 +1,7 @@
 """denials: who did it and to whom, and under which of a container's profiles."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.names import BASE, DOCKER
 from tests.unit.denials_host import (
     GENERATED,
     denied,
+    file,
     make_host,
     mounted,
     only,
@@ -15,6 +17,7 @@ from tests.unit.denials_host import (
     real_profiles,
 )
 from tests.unit.fakehost import FakeHost
+from tests.unit.policydfa import run_parser
 
 
 @pytest.fixture
@@ -171,6 +174,84 @@ def test_a_peer_under_its_own_profile(
     assert again["rule"] is None and "has a rule for it already" in again["advice"]
     found = json.loads(host.cli("validate", "--json").out)["findings"]
     assert bool(found) == ("@" not in rule)
+
+
+TRACED = 'operation="ptrace" class="ptrace" requested_mask="trace" denied_mask="trace"'
+
+
+@pytest.mark.parametrize(
+    ("rule", "there", "right"),
+    [
+        ("ptrace (trace) peer=lxc-mine,", False, False),
+        ('ptrace (trace) peer="lxc-mine",', False, False),
+        ("ptrace (trace) peer=lxc-mine.952,", True, True),
+        ("ptrace (trace) peer=@{profile_name},", True, True),
+        ("ptrace (trace) peer=lxc-mine.953,", False, False),
+        ("ptrace (trace) peer=lxc-mine.952*,", True, False),
+        ("ptrace (trace) peer=lxc-mine.*,", True, False),
+    ],
+)
+@pytest.mark.parametrize("place", ["entry", "local"])
+def test_with_rules_of_its_own_its_profile_has_another_name(
+    host: FakeHost, rule: str, place: str, *, there: bool, right: bool
+) -> None:
+    """That is made at its start; its plain name matches nothing of it then, its full one does."""
+    host.conf("952", "hostname: x\n")
+    host.write("/etc/apparmor.d/lxc-mine",
+               "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n")  # fmt: skip
+    rules = [rule] if place == "entry" else ["/x r,"]
+    host.json({"952": {"apparmor_profile": "lxc-mine", "apparmor_rules": rules}})
+    if place == "local":
+        host.write("/etc/apparmor.d/local/lxc-mine", f"{rule}\n")
+    message = denied(f'{TRACED} profile="lxc-mine.952" pid=9 comm="x" peer="lxc-mine.952"')
+    group = only(host, message)
+    assert ("already" in (group["advice"] or "")) is there
+    assert (group["rule"] is None) is there
+    assert there or group["rule"] == 'ptrace (trace) peer="@{profile_name}",'
+    if place == "entry":
+        assert (json.loads(host.cli("validate", "--json").out)["findings"] == []) is right
+
+
+@pytest.mark.parametrize(
+    ("profile", "peer", "rule"),
+    [
+        ("lxc-mine//sub", "lxc-mine//sub", "@{profile_name}"),
+        ("lxc-mine//sub", "lxc-mine", "lxc-mine"),
+        ("lxc-mine//sub", "lxc-mine//other", "lxc-mine//other"),
+        ("lxc-mine", "lxc-mine//sub", "@{profile_name}//sub"),
+        ("lxc-mine.952//sub", "lxc-mine.952//sub", "@{profile_name}"),
+        ("lxc-mine.952//sub", "lxc-mine.952", "lxc-mine{,.952}"),
+    ],
+)
+def test_a_peer_of_a_child_profile(
+    host: FakeHost, tmp_path: Path, profile: str, peer: str, rule: str
+) -> None:
+    """In a child the variable for the profile's name is the child's whole name."""
+    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  profile sub {\n  }\n}\n")
+    message = denied(f'{TRACED} profile="{profile}" pid=9 comm="x" peer="{peer}"')
+    group = only(host, message)
+    assert group["rule"] == f'ptrace (trace) peer="{rule}",'
+    if "sub" not in profile:
+        return
+    # the compiled policy is that of a rule for the peer itself; the parser's profile is x
+    own, other = peer.replace("lxc-mine", "x"), rule.replace("lxc-mine", "x")
+    own = own.replace(".952", "") if "{," not in rule else "{x,x.952}"
+    texts = [f'profile sub {{\n ptrace (trace) peer="{label}",\n}}' for label in (own, other)]
+    made = [run_parser(text, tmp_path) for text in texts]
+    assert made[0].returncode == 0 and made[0].stdout == made[1].stdout
+
+
+def test_what_a_child_profile_allows_already(host: FakeHost) -> None:
+    body = (
+        "  /srv/** r,\n  profile sub {\n    ptrace (trace) peer=@{profile_name},\n"
+        "    /srv/s/** r,\n  }\n"
+    )
+    host.write("/etc/apparmor.d/lxc-mine", f"profile lxc-mine {{\n{body}}}\n")
+    for name, there in (("/srv/s/x", True), ("/srv/x", False)):
+        group = only(host, file("lxc-mine//sub", name, 100, mask="r"))
+        assert ("already a rule" in (group["advice"] or "")) is there
+    traced = f'{TRACED} profile="lxc-mine//sub" pid=9 comm="x" peer="lxc-mine//sub"'
+    assert "already a rule" in only(host, denied(traced))["advice"]
 
 
 def test_lxc_itself_is_of_the_host(host: FakeHost) -> None:
