@@ -84,6 +84,7 @@ def of_lines(lines: Iterable[str], profile: str = "x") -> Rules:
 
 
 def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    denial = denial.at_target()
     operation = denial.operation
     if operation == "mount":
         flags, *names = mounts.read(denial)
@@ -123,7 +124,7 @@ def _of_file(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
 
 
 def _of_link(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
-    """Of a hard link only that its name may be one; where the target may less, no rule has it."""
+    """Of a hard link only that its name may be one."""
     if "subset" in denial.get("info"):
         return None
     if not profile.allows_file(denial.get("name"), "l"):

@@ -5,10 +5,10 @@ Of patterns these are examples; of what cannot be told in examples, none.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from phoenix_apparmor.assignments import holes, places
-from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials import denying, vocabulary
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import aare, mountrules, rules
 
@@ -32,7 +32,7 @@ def asked(rule: str) -> tuple[Denial, ...]:
         return tuple(_denial("capable", capname=name) for name in words[1:])
     if kind == "network" and len(words) in (2, 3) and words[1] in vocabulary.FAMILIES:
         return (_denial("create", family=words[1], sock_type=words[2] if words[2:] else ""),)
-    return tuple(_of_file(text))
+    return tuple(_of_link(words) if kind == "link" else _of_file(rule, text))
 
 
 def _denial(operation: str, **fields: str) -> Denial:
@@ -64,7 +64,9 @@ def _between_processes(kind: str, text: str) -> Iterator[Denial]:
             yield _denial(kind, denied_mask=mask, peer=label, signal=signals[1] if signals else "")
 
 
-def _of_file(text: str) -> Iterator[Denial]:
+def _of_file(rule: str, text: str) -> Iterator[Denial]:
+    # a rule that is not for owners only is one for the files of others above all
+    user = "0" if denying.is_for_owners(rule) else "1"
     parsed = rules.parse(f"profile x {{\n{text},\n}}\n")
     for one in parsed[0].rules if parsed else ():
         found = rules.file_words(one) if one.kind == "file" else None
@@ -72,4 +74,12 @@ def _of_file(text: str) -> Iterator[Denial]:
             continue
         for name in aare.examples(found[0]):
             for letter in sorted(set(found[1]) & set("rwamlkx")):
-                yield _denial("open", name=name, denied_mask=letter)
+                yield _denial("open", name=name, denied_mask=letter, fsuid=user, ouid="0")
+
+
+def _of_link(words: Sequence[str]) -> Iterator[Denial]:
+    names = [word for word in words if word not in ("link", "subset", "->")]
+    if len(names) == 2:
+        for name in aare.examples(names[0]):
+            for target in aare.examples(names[1]):
+                yield _denial("link", name=name, target=target, denied_mask="l")

@@ -35,6 +35,7 @@ def first_of(lines: Iterable[str], denial: Denial) -> str:
 def denies(rule: Rule, denial: Denial) -> bool:
     """Whether the rule denies just that; False for one whose conditions are not read here."""
     kind, _, rest = rule.body.partition(" ")
+    denial = denial.at_target()
     operation, rest = denial.operation, rest.strip()
     if operation == "mount":
         return denies_mount(rule, mounts.read(denial))
@@ -48,9 +49,23 @@ def denies(rule: Rule, denial: Denial) -> bool:
         return kind == wanted and _is_about(rest, denial)
     if denial.get("family") or denial.get("class") in _PLAIN_CLASSES:
         return _denies_channel(kind, rest, denial)
+    return _denies_name(rule, kind, rest, denial)
+
+
+def _denies_name(rule: Rule, kind: str, rest: str, denial: Denial) -> bool:
+    """A rule for a file or for a hard link."""
     name, mask = denial.get("name"), denial.mask
+    if kind == "link":
+        return denial.operation == "link" and _is_pair(rest, denial)
     applies = not is_for_owners(rule.text) or is_owned(denial) is not False
     return applies and bool(name.startswith("/") and mask) and denies_file(rule, name, mask)
+
+
+def _is_pair(rest: str, denial: Denial) -> bool:
+    """A rule for a hard link: [subset] NAME -> TARGET."""
+    pair = [word for word in _WORDS.findall(rest) if word not in ("subset", "->")]
+    names = (denial.get("name"), denial.get("target"))
+    return len(pair) == len(names) and all(map(matches, pair, names))
 
 
 def is_for_owners(rule: str) -> bool:

@@ -43,6 +43,13 @@ NAMELESS = {
 }
 
 
+# With several rules for a link, each that says nothing of its target has it compared.
+NOT_SUBSET = (
+    "No rule is given for it: a hard link may not allow more than its target, and the rules for "
+    "these two names execute them in different ways (ix, px, ux). Make them the same."
+)
+
+
 def act_of(denial: Denial, ctid: str = "") -> Act:
     """What was tried; an operation that is not known here is named as the kernel names it.
 
@@ -80,9 +87,15 @@ def _file(denial: Denial) -> Act:
     if odd:
         return Act(words, note=odd)
     target = denial.get("target")
+    path, note = denial.name(), _new(denial)
     if denial.operation == "link" and is_path(target):
-        to = denial.name("target")
-        return Act(f"{words} to {readable(to)}", f"link {quoted(denial.name())} -> {quoted(to)},")
+        path = denial.name("target")
+        words += f" to {readable(path)}"
+        if "subset" in denial.get("info"):
+            return Act(words, note=NOT_SUBSET)
+        if "l" in mask or not mask:
+            return Act(words, f"link {quoted(denial.name())} -> {quoted(path)},")
+        note = "A hard link may not allow more than its target: the rule is for the target."
     letters = "".join(
         letter
         for letter in "rwamlk"
@@ -91,7 +104,7 @@ def _file(denial: Denial) -> Act:
     letters += "ix" if "x" in mask else ""
     if "w" in letters:
         letters = letters.replace("a", "")
-    return Act(words, f"{quoted(denial.name())} {letters},", note=_new(denial))
+    return Act(words, f"{quoted(path)} {letters},", note=note)
 
 
 def _new(denial: Denial) -> str:

@@ -15,7 +15,7 @@ from phoenix_apparmor.denials.names import (
     NUMBER,
     Name,
     Part,
-    common,
+    common_start,
     joined,
     plain,
     split,
@@ -105,8 +105,10 @@ def shown(form: Form, texts: Sequence[str]) -> Iterator[tuple[Name, Sequence[str
         random = sum(map(is_random, ends))
         if random >= FEW and 2 * random >= len(texts):
             yield form.word, texts
+    elif form.kind == "random":
+        yield from _random(texts)
     elif len(texts) >= FEW:
-        yield (_narrow(form.word, texts) if form.kind == "random" else form.word), texts
+        yield form.word, texts
 
 
 def takes(pattern: Name, word: Name) -> bool:
@@ -117,7 +119,7 @@ def takes(pattern: Name, word: Name) -> bool:
     return re.fullmatch("".join(parts).replace("??????", "." * 6), word[0].text) is not None
 
 
-_EXPRESSIONS = {ANY.text: ".*", NUMBER.text: "[0-9]+"}
+_EXPRESSIONS = {NUMBER.text: "[0-9]+"}
 
 
 def looks_new(word: Name) -> bool:
@@ -166,14 +168,19 @@ def _numbers(texts: Sequence[str], enough: int) -> Iterator[tuple[Name, Sequence
     yield _with(texts[0], [m for at, m in enumerate(matches) if at not in fixed], NUMBER), texts
 
 
-def _narrow(word: Name, texts: Sequence[str]) -> Name:
-    """A pattern with what names have in common within what looks random: not by chance."""
-    found = common([(Part(text),) for text in texts])
-    before = next((part.text for part in word[:1] if not part.wild), "")
-    start = next((part.text for part in found[:1] if not part.wild), "")
-    if len(start) < len(before) + 2:
-        return word
-    return (Part(start), *word[1 if before else 0 :])
+def _random(texts: Sequence[str]) -> Iterator[tuple[Name, Sequence[str]]]:
+    """Patterns of as many letters and digits; what several begin with alike is not by chance."""
+    groups: dict[int, list[str]] = {}
+    for text in texts:
+        groups.setdefault(len(text), []).append(text)
+    for same in groups.values():
+        if len(same) < FEW:
+            continue
+        token = next(match for match in _RANDOM.finditer(same[0]) if is_random(match[0]))
+        alike = len(common_start(same))
+        start = alike if alike >= token.start() + 2 else token.start()
+        wild = Part("[0-9A-Za-z]" * (token.end() - start), wild=True)
+        yield _without_empty((Part(same[0][:start]), wild, Part(same[0][token.end() :]))), same
 
 
 def _date(text: str, date: re.Match[str]) -> Name:

@@ -94,6 +94,20 @@ class Denial(NamedTuple):
         mask = self.get("denied_mask") or self.get("requested_mask") or self.get("denied")
         return (mask or self.get("requested")).replace(":", "")
 
+    def at_target(self) -> "Denial":
+        """Of a hard link that its target forbids, as what is refused to the target; else itself.
+
+        Without a rule for the pair, a link may not allow more than its target, and the mask has
+        what that lacks, and no l (security/apparmor/file.c, profile_path_link).
+        """
+        target = self.get("target")
+        if self.operation != "link" or not target.startswith("/") or not self.mask:
+            return self
+        # then it is the way to execute that differs
+        if "l" in self.mask or "subset" in self.get("info"):
+            return self
+        return self._replace(fields={**self.fields, "operation": "open", "name": target})
+
     @property
     def is_of_target(self) -> bool:
         """Whether the profile is of the process that something was done to, not of who did it.

@@ -168,14 +168,15 @@ def plain(name: Name) -> str:
 def common(variants: Sequence[Name]) -> Name:
     """One pattern for words that differ: what they all begin and end with, and * between."""
     texts = [plain(word) for word in variants]
-    start = _common_start(texts)
-    end = _common_start([text[len(start) :][::-1] for text in texts])[::-1]
+    start = common_start(texts)
+    end = common_start([text[len(start) :][::-1] for text in texts])[::-1]
     if any(part.wild for word in variants for part in word):
         start, end = start.partition("*")[0], end.rpartition("*")[2]
     return tuple(part for part in (Part(start), ANY, Part(end)) if part.text)
 
 
-def _common_start(texts: Sequence[str]) -> str:
+def common_start(texts: Sequence[str]) -> str:
+    """What all of them begin with."""
     # what the first and the last in order have in common, all between them have
     first, last = min(texts), max(texts)
     same = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)

@@ -1,5 +1,7 @@
 """denials: no rule where there is one already, none where the kernel refuses it anyway."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.names import BASE
@@ -13,6 +15,7 @@ from tests.unit.denials_host import (
     real_profiles,
 )
 from tests.unit.fakehost import FakeHost
+from tests.unit.policydfa import run_parser
 
 
 @pytest.fixture
@@ -89,11 +92,6 @@ LINK = denied(
         ("pivot_root oldroot=/run/y/ /run/x/,", PIVOT, False),
         ("file,", LINK, True),
         ("/srv/b l,", LINK, False),
-        (
-            "file,",
-            LINK.replace('class="file"', 'class="file" info="link not subset of target"'),
-            False,
-        ),
         ("all,", NFS, True),
         ("# mount fstype=nfs*,", NFS, False),
     ],
@@ -111,6 +109,35 @@ def test_what_its_rules_allow_already(
     group = only(host, message)
     assert (group["rule"] is None) is there
     assert ("already a rule" in (group["advice"] or "")) is there
+
+
+LACKS = LINK.replace('"l"', '"w"').replace("/srv/c", "/srv/a")
+
+
+def test_a_hard_link_may_not_allow_more_than_its_target(host: FakeHost, tmp_path: Path) -> None:
+    """The kernel compares where any rule has it compared, and rules only add to that."""
+    link, target = "/srv/b rwl,", '"/srv/a" w,'
+    path = "/etc/apparmor.d/local/lxc-mine"
+    host.write("/etc/apparmor.d/lxc-mine",
+               "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n")  # fmt: skip
+    host.write(path, f"{link}\n/srv/a r,\n")
+    group = only(host, LACKS)
+    assert group["rule"] == target and "target" in group["advice"]
+    policies = [
+        run_parser(f"{link}\n/srv/a r,\n{more}", tmp_path).stdout
+        for more in ("", 'link "/srv/b" -> "/srv/a",', target)
+    ]
+    assert policies[0] == policies[1] != policies[2], "a rule for the link does nothing"
+    host.write(path, f"{link}\n/srv/a rw,\n")
+    assert "already a rule for it: /srv/a rw," in only(host, LACKS)["advice"]
+    host.write(path, f"{link}\n/srv/a r,\ndeny /srv/a w,\n")
+    assert only(host, LACKS)["rule_is_futile"]
+    # how they are executed differs: no rule that is added makes that the same
+    other = LACKS.replace('class="file"', 'class="file" info="link not subset of target"')
+    group = only(host, other.replace('denied_mask="w"', 'denied_mask="x"'))
+    assert group["rule"] is None and "execute" in group["advice"]
+    host.write(path, "file,\n")
+    assert "already" not in only(host, other)["advice"]
 
 
 SHORT = mounted("lxc-mine", "/mnt/nas/", more='fstype="nfs4" srcname="nas:/x" flags="rw"')

@@ -101,6 +101,13 @@ def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -
         ("deny mount fstype=fuse,", "mount fstype=fuse,", True),
         ("deny /srv/x w,", "/srv/x r,", False),
         ("/srv/x r,", "/srv/x r,", False),
+        # others may still
+        ("deny owner /srv/x r,", "/srv/x r,", False),
+        ("deny owner /srv/x r,", "owner /srv/x r,", True),
+        ("deny /srv/x r,", "owner /srv/x r,", True),
+        ("deny link /srv/a -> /srv/b,", "link /srv/a -> /srv/b,", True),
+        ("deny link /srv/a -> /srv/c,", "link /srv/a -> /srv/b,", False),
+        ("deny /srv/a l,", "link /srv/a -> /srv/b,", True),
     ],
 )
 def test_what_the_same_entry_denies(host: FakeHost, deny: str, rule: str, nothing: bool) -> None:
