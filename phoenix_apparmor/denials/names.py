@@ -111,7 +111,9 @@ def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Pa
         if start < end:
             continue
         parts += [Part(word[end:start])] if start > end else []
-        parts.append(NUMBER if pattern is _COUNTER else ANY)
+        # of as many characters: /run/x.?????? is no pattern for /run/x.sock
+        made = Part("?" * (stop - start), wild=True) if pattern is _RANDOM else ANY
+        parts.append(NUMBER if pattern is _COUNTER else made)
         end = stop
     if end < len(word):
         return [*parts, Part(word[end:])]

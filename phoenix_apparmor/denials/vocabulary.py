@@ -63,8 +63,8 @@ FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 # Interfaces of the kernel that it mounts only there.
 KERNELS = frozenset(
-    ("autofs", "configfs", "debugfs", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "pstore",
-     "resctrl", "securityfs", "selinuxfs", "smackfs", "tracefs")
+    ("autofs", "configfs", "debugfs", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "nfsd",
+     "pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "smackfs", "tracefs")
 )  # fmt: skip
 # Of them those that the kernel mounts only in the host's own user namespace (their struct
 # file_system_type has no FS_USERNS_MOUNT): network file systems and those of a disk.

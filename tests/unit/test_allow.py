@@ -296,7 +296,7 @@ ANY8 = "[0-9A-Za-z]" * 8
         ([line(f"/var/lib/app/{HEX}/merged/")],
          ['mount fstype=nfs options=(rw) "nas:/x"', "/var/lib/app/*/merged/"]),
         ([opened("/proc/4711/oom_score_adj")], ['"/proc/[0-9]*/oom_score_adj" r,']),
-        ([line("/tmp/oldroot.aB3dE9/")], ["-> \"/tmp/oldroot.*/\","]),
+        ([line("/tmp/oldroot.aB3dE9/")], ["-> \"/tmp/oldroot.??????/\","]),
         # words and dates look like no random ending
         *(([opened(name)], [f'"{name}" r,']) for name in (
             "/srv/facade/cafe", "/var/www/site-2026", "/etc/ssl/private-Key2024A",

@@ -246,7 +246,8 @@ def test_what_a_user_namespace_mounts(host: FakeHost) -> None:
     assert only(host, bind)["rule"]
 
 
-KERNELS = ("hugetlbfs", "configfs", "debugfs", "autofs", "fusectl", "tracefs", "securityfs")
+KERNELS = ("hugetlbfs", "configfs", "debugfs", "autofs", "fusectl", "tracefs", "securityfs",
+           "rpc_pipefs", "nfsd")  # fmt: skip
 
 
 @pytest.mark.parametrize("fstype", KERNELS)

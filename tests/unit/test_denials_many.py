@@ -1,6 +1,7 @@
 """denials: names that change, and any number of messages, in bounded time, memory and output."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -24,23 +25,24 @@ def host(host: FakeHost) -> FakeHost:
 @pytest.mark.parametrize(
     ("name", "pattern"),
     [
-        ("/run/systemd/namespace-18ipI3/", "/run/systemd/namespace-*/"),
+        ("/run/systemd/namespace-18ipI3/", "/run/systemd/namespace-??????/"),
         (f"/var/lib/docker/overlay2/{HEX}/merged/proc/", "/var/lib/docker/overlay2/*/merged/proc/"),
         (f"/var/lib/docker/overlay2/{HEX}-init/x", "/var/lib/docker/overlay2/*-init/x"),
         ("/var/lib/docker/overlay2/l/ABCDEFGHIJ2KLMNOPQRSTUVWXY", "/var/lib/docker/overlay2/l/*"),
         (f"/run/user/0/netns/netns-{UUID}", "/run/user/0/netns/netns-*"),
         ("/run/docker/netns/4f3a2b1c9d8e", "/run/docker/netns/*"),
         ("/tmp/tmpab12cd34/x.so", "/tmp/tmp*/x.so"),
-        ("/tmp/tmp.aB3dE5fG7h", "/tmp/tmp.*"),
+        ("/tmp/tmp.aB3dE5fG7h", "/tmp/tmp.??????????"),
+        ("/run/docker.Ab3dE9xQ", "/run/docker.????????"),
         ("/proc/4711/task/4712/mem", "/proc/[0-9]*/task/[0-9]*/mem"),
         ("/proc/4711/fd/3", "/proc/[0-9]*/fd/[0-9]*"),
         (f"/tmp/systemd-private-{HEX[:32]}-ntp.service-AbCdEf/tmp/",
-         "/tmp/systemd-private-*-ntp.service-*/tmp/"),
+         "/tmp/systemd-private-*-ntp.service-??????/tmp/"),
         (f"/sys/fs/cgroup/system.slice/docker-{HEX}.scope/x",
          "/sys/fs/cgroup/system.slice/docker-*.scope/x"),
         ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/17/fs/proc/",
          "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/proc/"),
-        ("/tmp/ssh-gRozJw4786ab/agent.4711", "/tmp/ssh-*/agent.[0-9]*"),
+        ("/tmp/ssh-gRozJw4786ab/agent.4711", "/tmp/ssh-????????????/agent.[0-9]*"),
         ("/tmp/go-build3210234234/b001/x", "/tmp/go-build[0-9]*/b001/x"),
         ("/var/lib/docker/buildkit/executor/k2m3nq9v0x8z7y6w5u4t3s2r1/x",
          "/var/lib/docker/buildkit/executor/*/x"),
@@ -71,7 +73,7 @@ def host(host: FakeHost) -> FakeHost:
 )  # fmt: skip
 def test_what_is_known_to_change(name: str, pattern: str | None) -> None:
     shown = (pattern or name).replace("[0-9a-f]" * 8, "").replace("[0-9]*", "*")
-    shown = shown.replace("[0-9a-f]*", "*")
+    shown = re.sub(r"\?+", "*", shown.replace("[0-9a-f]*", "*"))
     assert quoted(names.generic(name)) == f'"{pattern or name}"'
     assert readable(names.generic(name)) == shown
 
@@ -93,7 +95,7 @@ NAMES: dict[str, Callable[[int], str]] = {
 def test_two_thousand_names_are_one_group(host: FakeHost, name: str) -> None:
     messages = [file(BASE, name.format(NAMES[name](n)), 100 + n / 10) for n in range(2000)]
     group = only(host, *messages)
-    assert group["count"] == 2000 and "*" in group["rule"]
+    assert group["count"] == 2000 and ("*" in group["rule"] or "?" in group["rule"])
     assert len(host.cli("denials").out.splitlines()) < 40
 
 
