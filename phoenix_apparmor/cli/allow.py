@@ -84,6 +84,10 @@ def run(host: Host, args: argparse.Namespace) -> int:
     whose = judge.container("" if args.profile else ctid, assignment.profile or "")
     plan = allowing.plan(parts, ctid, present, judge, whose, args.also)
     _check_named(plan, args.also)
+    many = [helped for helped in plan.left if helped.many]
+    goes_on = bool(args.enforce and assignment.trial and many)
+    # what works in the trial would not work after it
+    args.enforce = args.enforce and not goes_on
     into_json = not args.dry_run and not args.profile
     _compile(host, ctid, assignment, plan.rules, keep=into_json)
     if args.profile:
@@ -93,6 +97,9 @@ def run(host: Host, args: argparse.Namespace) -> int:
     if not args.dry_run:
         _say_what_is_next(host, ctid, assignment, plan, args)
     _tell(plan)
+    if goes_on:
+        say("Its trial goes on, as so much was left out. Take that with --also, or end the trial "
+            f"without it: phoenix-apparmor allow {ctid} --enforce --since 0s")  # fmt: skip
     return 2 if plan.left else 0
 
 
@@ -235,9 +242,13 @@ def _tell(plan: Plan) -> None:
             _line(helped)
     if plan.present:
         say(f"{len(plan.present)} more that its rules allow already.")
-    holes = [helped for helped in plan.left if helped.named]
-    if holes:
-        say("Left out, as it would open what is closed on purpose (to take one: --also 'RULE'):")
+    for many, why in (
+        (False, "it would open what is closed on purpose"),
+        (True, "it is for any name"),
+    ):
+        holes = [helped for helped in plan.left if helped.named and helped.many is many]
+        if holes:
+            say(f"Left out, as {why} (to take one: --also 'RULE'):")
         for helped in holes:
             _line(helped)
             say("\n".join(wrap(f"Better not: {helped.why}.", WIDTH, "    ")))

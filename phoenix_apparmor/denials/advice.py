@@ -30,7 +30,8 @@ class Advice(NamedTuple):
     besides or instead. fix: a shell line that does it, "" where there is none. warning: why the
     rule should not be written. futile: whether a rule would do nothing. cause: denials with the
     same one are told together, in the words that are with it. allowed: whether there is a rule
-    for it already. about: what else the rule does, wherever it is written.
+    for it already. about: what else the rule does, wherever it is written. many: whether it is
+    for more names than were told one by one.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Advice(NamedTuple):
     cause: str = ""
     allowed: bool = False
     about: str = ""
+    many: bool = False
 
 
 def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:

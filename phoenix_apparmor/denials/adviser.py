@@ -83,7 +83,8 @@ class Adviser:
         warning = self._warning(owner, act, denial, facts)
         # of which the note says the same for other hosts
         act = act._replace(note="") if warning == holes.OLD_PARSER else act
-        return self._rule(owner, profile, act, facts, warning)._replace(about=act.note)
+        advice = self._rule(owner, profile, act, facts, warning)
+        return advice._replace(about=act.note, many=denial.guess)
 
     def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
         """A guard holds only the explicit denies of the profile that is on trial."""

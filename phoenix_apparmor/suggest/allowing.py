@@ -26,7 +26,8 @@ class Helped:
     rule: "" if there is none. why: why it is left out, or no rule can allow it; "" if it is taken.
     named: whether a rule that is left out can be named to be taken all the same. present:
     whether its rules or its profile's allow it already. about: what else the rule does.
-    beyond: whether there may be a rule for it, but in another place than allow writes to.
+    beyond: whether there may be a rule for it, but in another place than allow writes to. many:
+    whether it was left out for the number of its names.
     """
 
     words: str
@@ -37,6 +38,7 @@ class Helped:
     present: bool = False
     about: str = ""
     beyond: bool = False
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _by_name(helped: Helped, named: Sequence[str]) -> Helped:
     for rule in named:
         allows = allowed.of_lines([rule])
         if acts and all(allows.first(act, helped.rule) is not None for act in acts):
-            return replace(helped, rule=rule, why="", named=False)
+            return replace(helped, rule=rule, why="", named=False, many=False)
     return helped
 
 
@@ -128,7 +130,8 @@ def _helped(part: Group, ctid: str, named: Sequence[str], judge: Judge, whose: C
         return Helped(words, part.count, "", present=True)
     hole = part.advice.warning or judge.hole(rule, whose)
     if hole and rule not in named:
-        return Helped(words, part.count, rule, hole, named=True, about=part.advice.about)
+        many, about = part.advice.many, part.advice.about
+        return Helped(words, part.count, rule, hole, named=True, about=about, many=many)
     return Helped(words, part.count, rule, about=part.advice.about)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -449,6 +450,29 @@ def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
     assert '"/srv/data/*" r,' in done.out and "/srv/data/bail" in done.out
     assert allow(host, "--also", '"/srv/data/*" r,').status == 0
     assert rules_of(host) == ['"/srv/data/*" r,']
+
+
+@pytest.mark.parametrize("how", ["--also", "--since"])
+def test_a_trial_does_not_end_while_very_many_names_are_left_out(host: FakeHost, how: str) -> None:
+    ends = ("ail", "oat", "ill", "ump", "art", "ost", "ine", "ark", "end", "isk")
+    words = [f"{a}{b}" for a in "bcdfghjklmnp" for b in ends]
+    names = [*(f"/srv/data/{word}.py" for word in words), "/srv/one/bail.py"]
+    assign(host, {"apparmor_mode": "trial"})
+    now = f"audit({time.time():.3f}:"
+    trial = (opened(name).replace(DOCKER, f"{DOCKER}.952.trial") for name in names)
+    trial = (re.sub(r"audit\([0-9.]+:", now, message) for message in trial)
+    log(host, *(message.replace("DENIED", "ALLOWED") for message in trial))
+    done = allow(host, "--enforce")
+    assert done.status == 2 and "closed on purpose" not in done.out
+    assert entry(host)["apparmor_mode"] == "trial"
+    assert rules_of(host) == ['"/srv/one/bail.py" r,'], "the others are written"
+    if how == "--also":
+        assert allow(host, "--enforce", "--also", '"/srv/data/*.py" r,').status == 0
+        assert '"/srv/data/*.py" r,' in rules_of(host)
+    else:
+        assert allow(host, "--enforce", "--since", "0s").status == 0
+        assert len(rules_of(host)) == 1
+    assert "apparmor_mode" not in entry(host)
 
 
 def test_a_signal_into_another_container_is_left_out(host: FakeHost) -> None:
