@@ -12,6 +12,9 @@ FILE = "/etc/phoenix-apparmor/known-denials"
 
 # A profile's name or pattern, in quotes where it has blanks; then the rule as denials prints it.
 _LINE = re.compile(r'\s*("(?:[^"\\]|\\.)*"|\S+)\s+(\S.*?)\s*\Z')
+_FILE_RULE = re.compile(r'"(/[^"]*)" ([a-z]+),\Z')
+# A rule for one file, or for names of one length: without other patterns and escapes.
+_ONE_FILE = re.compile(r'"(/[^"\\*\[\]{}]*)" ([a-z]+),\Z')
 _PLAIN = re.compile(r"[^\s\"#\\*?\[\]{}]+\Z")
 
 
@@ -45,13 +48,23 @@ class Known:
     def has(self, owner: Owner, what: str) -> bool:
         """Whether that of that owner is known."""
         label, wanted = _label(owner), _same(what)
-        return any(e.what == wanted and matches(e.profile, label) for e in self._entries)
+        return any(_takes(e.what, wanted) and matches(e.profile, label) for e in self._entries)
 
     @staticmethod
     def line(owner: Owner, what: str) -> str:
         """The line that says so."""
         label = _label(owner)
         return f"{label if _PLAIN.match(label) else quoted(label)} {_same(what)}"
+
+
+def _takes(known: str, wanted: str) -> bool:
+    """Whether a known rule is this one, or a pattern that takes its file."""
+    if known == wanted:
+        return True
+    pattern, name = _FILE_RULE.match(known), _ONE_FILE.match(wanted)
+    if pattern is None or name is None or pattern[2] != name[2]:
+        return False
+    return matches(pattern[1], name[1])
 
 
 def _label(owner: Owner) -> str:

@@ -132,6 +132,21 @@ def test_known_is_by_profile_and_rule(host: FakeHost) -> None:
     assert f"{KNOWN}, line 1: not a profile and a rule" in host.cli("denials").out
 
 
+def test_a_known_pattern_knows_each_of_its_names(host: FakeHost) -> None:
+    """Also where they are too few to show the pattern, as after a start of the node."""
+    names = ("/srv/w/job7.dat", "/srv/w/job7.txt", "/run/x/y.Ab3dE9xQ")
+    journal(host, [file(BASE, name, 100 + at) for at, name in enumerate(names)])
+    for text, known in (
+        (f'{BASE} "/srv/w/job[0-9]*.dat" w,', [True, False, False]),
+        (f'{BASE} "/srv/w/job[0-9]*.dat" r,', [False, False, False]),
+        (f'{DOCKER} "/srv/w/job[0-9]*.dat" w,', [False, False, False]),
+        (f'{BASE} "/run/x/y.*" w,', [False, False, True]),
+    ):
+        host.write(KNOWN, f"{text}\n")
+        done = host.cli("denials", "--json")
+        assert [part["known"] for part in json.loads(done.out)["denials"]] == known, text
+
+
 def test_a_process_that_came_later_under_the_same_number_is_not_taken_for_it(
     host: FakeHost,
 ) -> None:
