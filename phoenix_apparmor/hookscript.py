@@ -55,7 +55,7 @@ def _hookscript(arguments: list[str]) -> int:
 def unit(arguments: list[str]) -> int:
     """What the drop-ins of pve-container@.service call: [pre-start|post-start|post-stop, CTID].
 
-    stdout is null there and stderr garbles Proxmox' own messages, so a start that goes on
+    stdout is null there and stderr garbles Proxmox's own messages, so a start that goes on
     says nothing on either. What is written to /run/pve/ct-CTID.warnings is shown by pct
     start when the start is refused.
     """

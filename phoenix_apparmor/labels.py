@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from phoenix_apparmor.assignments.parse import Assignment
 
-# How Proxmox' own profile is called wherever there is no profile line.
+# How Proxmox's own profile is called wherever there is no profile line.
 GENERATED = "generated"
 # What LXC takes without a profile line where Proxmox does not write "generated".
 LXC_DEFAULT = "lxc-container-default"
@@ -22,7 +22,7 @@ HOLDING = (*ENFORCING, "mixed")
 
 
 def honest(assigned: str) -> str:
-    """The name of what an assignment means: no profile line is Proxmox' generated profile."""
+    """The name of what an assignment means: no profile line is Proxmox's generated profile."""
     return GENERATED if assigned in paths.NO_LINE else assigned
 
 

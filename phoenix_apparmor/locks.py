@@ -60,7 +60,7 @@ class Lock:
             who = f"process {pid}{', which is stopped,' if stopped else ''} has held"
             hint = f"See what it does: ps -fp {pid}"
             hint += f"; to let it go on: kill -CONT {pid}" if stopped else ""
-        what = f"{who} {self._name} for more than {self._wait:.3g} s, so it was not waited for."
+        what = f"{who} {self._name} for more than {self._wait:.3g} s; gave up waiting."
         return PhoenixError(what, hint=hint)
 
     def _open(self) -> int:

@@ -63,7 +63,7 @@ PVE_MODULE = "/usr/share/perl5/PVE/LXC.pm"
 
 
 def conf(ctid: str) -> str:
-    """Proxmox' configuration of a container of this node."""
+    """Proxmox's configuration of a container of this node."""
     return f"{CONF_FOLDER}/{ctid}.conf"
 
 
@@ -78,7 +78,7 @@ def begun(ctid: str) -> str:
 
 
 def conf_lock(ctid: str) -> str:
-    """Proxmox' lock of a container's configuration (PVE::LXC::Config, lock_config)."""
+    """Proxmox's lock of a container's configuration (PVE::LXC::Config, lock_config)."""
     return f"/run/lock/lxc/pve-config-{ctid}.lock"
 
 

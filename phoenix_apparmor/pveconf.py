@@ -216,7 +216,7 @@ def denies_devices(main: Sequence[bytes]) -> bool:
 
     LXC's common.conf denies a privileged container all devices but its own list (null, tty,
     fuse, …). In unprivileged ones userns.conf takes that back for both versions of cgroups, and
-    Proxmox' userns.conf.d/01-pve.conf says lxc.cgroup2.devices.allow = a (pve-container 4.0 and
+    Proxmox's userns.conf.d/01-pve.conf says lxc.cgroup2.devices.allow = a (pve-container 4.0 and
     later): their lines by number do nothing, unless .conf denies all by itself.
     """
     keys = ("lxc.cgroup2.devices.deny", "lxc.cgroup.devices.deny")

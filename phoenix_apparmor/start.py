@@ -18,7 +18,7 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import files, load
 
-# Proxmox' own generator, with the assignment put into the configuration in memory: right
+# Proxmox's own generator, with the assignment put into the configuration in memory: right
 # whether .conf says it already (hookscript) or may not be written now (drop-in).
 REGENERATE = """use strict; use warnings; use PVE::LXC; use PVE::LXC::Config;
 my ($vmid, $profile) = @ARGV;

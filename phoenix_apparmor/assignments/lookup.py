@@ -138,7 +138,7 @@ def _unmounted(host: Host) -> PhoenixError | None:
             return None
     except OSError:
         return None
-    return PhoenixError("Proxmox' /etc/pve is not mounted.", hint=containers.SEE_MOUNT)
+    return PhoenixError("Proxmox's /etc/pve is not mounted.", hint=containers.SEE_MOUNT)
 
 
 def _look_at(host: Host, source: str) -> Found | None:
@@ -251,7 +251,7 @@ def _read_now(host: Host, since: int, *, save: bool) -> Known:
             trouble = trouble or PhoenixError(
                 f"{found.source} is not used: {error.what}",
                 hint=error.hint
-                or f"Fix it; this checks it: phoenix-apparmor validate {found.source}",
+                or f"Fix it, then check it: phoenix-apparmor validate {found.source}",
             )
     return Known(found.source, before, trouble, ever, text, lost)
 

@@ -237,19 +237,19 @@ def explain(path: list[Any], value: object = None, *, why: str = "") -> str:
         case ["apparmor_mode" | "apparmor_rules", *_]:
             return _explain_more(path, shown, why)
         case [key, *_]:
-            return f"{key} is {shown}, it must be true or false"
-    return f"the entry is {shown}, it must be an object"
+            return f"{key} is {shown}; it must be true or false"
+    return f"the entry is {shown}; it must be an object"
 
 
 def _explain_more(path: list[Any], shown: str, why: str) -> str:
     if path[0] == "apparmor_mode":
-        return f'apparmor_mode is {shown}, it must be "enforce" or "trial"'
+        return f'apparmor_mode is {shown}; it must be "enforce" or "trial"'
     if why:
         return f"apparmor_rules: the rule {why}"
     if len(path) == 1:
-        return f"apparmor_rules is {shown}, it must be a list of rules, each a string"
+        return f"apparmor_rules is {shown}; it must be a list of rules, each a string"
     if shown.endswith(' ,"'):
-        return f"apparmor_rules: the rule {shown} has a blank before the comma at its end"
+        return f"apparmor_rules: the rule {shown} has a space before its final comma"
     return (
         f"apparmor_rules: the rule {shown} is invalid: it must be a string, one AppArmor rule "
         'with its comma at the end, like "mount fstype=nfs,"'

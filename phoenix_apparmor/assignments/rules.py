@@ -66,5 +66,5 @@ def _brackets(bare: str) -> str:
         elif char == "," and not depth and number != len(bare) - 1:
             return "is more than one rule: write each as a string of its own"
         elif char in " \t" and "{" in depth:
-            return "has a blank inside braces"
+            return "has a space inside braces"
     return f'does not close its "{depth[-1]}"' if depth else ""

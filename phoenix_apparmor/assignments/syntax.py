@@ -69,7 +69,7 @@ def _by_message(error: JSONDecodeError) -> Said | None:
         return _bare(error)
     if message.startswith("Extra data"):
         hint = "One closing bracket too many?"
-        return Said("the document has ended before this.", hint, error.pos)
+        return Said("text after the end of the document.", hint, error.pos)
     return None
 
 
@@ -87,12 +87,12 @@ def _bare(error: JSONDecodeError) -> Said | None:
         return None
     shown = word[0] if len(word[0]) <= 40 else f"{word[0][:39]}…"
     if re.fullmatch(r"-?0\d+", word[0]):
-        hint = f'Write {int(word[0])}, or "{shown}" if it is a text.'
+        hint = f'Write {int(word[0])}, or "{shown}" if it is a string.'
         return Said("a number must not begin with 0.", hint, begin)
     if word[0] in WORDS:
         return Said(f"JSON has no {shown}.", f"Write {WORDS[word[0]]}.", begin)
-    what = f"{shown} is neither a number nor a word that JSON has."
-    return Said(what, f'A text is in double quotes: "{shown}".', begin)
+    what = f"{shown} is neither a number nor true, false or null."
+    return Said(what, f'A string needs double quotes: "{shown}".', begin)
 
 
 def _quote_inside(error: JSONDecodeError) -> Said | None:
@@ -100,8 +100,8 @@ def _quote_inside(error: JSONDecodeError) -> Said | None:
     doc, at = error.doc, error.pos
     before = doc[:at].rstrip(" \t")
     if before.endswith('"') and doc[at].isalnum():
-        what = "the text ends at the double quote before this."
-        return Said(what, 'A double quote inside a text is written \\".', at)
+        what = "the string ends at the double quote before this."
+        return Said(what, 'A double quote inside a string is written \\".', at)
     return None
 
 

@@ -86,7 +86,7 @@ def _no_configs(text: str) -> Finding:
         return where.finding("error", (), parse.NO_CONFIGS, like)
     if "lxc_configs" in document:
         value = document["lxc_configs"]
-        what = f"lxc_configs is {KINDS.get(type(value), 'a number')}, it must be an object."
+        what = f"lxc_configs is {KINDS.get(type(value), 'a number')}; it must be an object."
         return where.finding("error", ("lxc_configs",), what, like)
     meant = next((key for key in document if _is_slip(key, "lxc_configs")), None)
     if meant is None:

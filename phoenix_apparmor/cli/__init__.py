@@ -53,7 +53,7 @@ def make_parser() -> Parser:
         default=os.environ.get("PHOENIX_APPARMOR_ROOT", ""),
         help="work on the host tree below DIR (also: PHOENIX_APPARMOR_ROOT)",
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for verb in VERBS:
         verb.add(verbs)
     return parser

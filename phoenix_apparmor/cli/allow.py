@@ -96,7 +96,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         _into_json(host, known.source, ctid, assignment, plan, args)
     if not args.dry_run:
         _say_what_is_next(host, ctid, assignment, plan, args)
-    _tell(plan)
+    _tell(plan, dry_run=args.dry_run)
     if goes_on:
         say("Its trial goes on, as so much was left out. Take that with --also, or end the trial "
             f"without it: phoenix-apparmor allow {ctid} --enforce --since 0s")  # fmt: skip
@@ -181,9 +181,9 @@ def _into_json(
         show(json_file.diff(source, before, change(before)))
         return
     if json_file.replace_json(host, source, change):
-        what = [_rules(len(new))] if new else []
-        what += ["the end of its trial"] if args.enforce and assignment.trial else []
-        say(f"CT {ctid}: {' and '.join(what)} written into {source}.")
+        what = [f"wrote {_rules(len(new))}"] if new else []
+        what += ["ended its trial"] if args.enforce and assignment.trial else []
+        say(f"CT {ctid}: {' and '.join(what)} in {source}.")
         host.journal(NOTICE, f"allow CT {ctid}: {' '.join(new)}", ctid=ctid)
 
 
@@ -225,30 +225,34 @@ def _say_what_is_next(
     later = lookup.everyone(host, save=os.geteuid() == 0).of(ctid)
     modes = kernel.all_modes(kernel.profile_list(host) or b"")
     if later is None or later.problem:
-        raise PhoenixError(f"its entry is invalid: {later.problem if later else 'it is gone'}.")
+        what = (
+            f"its entry is invalid: {later.problem}" if later else "its entry is gone from the JSON"
+        )
+        raise PhoenixError(f"{what}.", hint=FIX, ctid=ctid)
     names = later.variants(ctid)
     if names == assignment.variants(ctid) and names[0] in modes:
         until = time.monotonic() + files.PARSER_SECONDS
         variants.ensure(host, ctid, later, until, tell_late)
         say("They are in force now.")
     elif not args.profile or args.enforce:
-        say(f"It is in force from its next start: pct reboot {ctid}")
+        say(f"This takes effect at its next start: pct reboot {ctid}")
 
 
-def _tell(plan: Plan) -> None:
+def _tell(plan: Plan, *, dry_run: bool) -> None:
     if plan.taken:
-        say("Allowed:")
+        say("To be allowed:" if dry_run else "Allowed:")
         for helped in plan.taken:
             _line(helped)
     if plan.present:
-        say(f"{len(plan.present)} more that its rules allow already.")
+        count = len(plan.present)
+        say(f"{count} more {'is' if count == 1 else 'are'} already allowed by its rules.")
     for many, why in (
-        (False, "it would open what is closed on purpose"),
-        (True, "it is for any name"),
+        (False, "they would open what is closed on purpose"),
+        (True, "they are for any name"),
     ):
         holes = [helped for helped in plan.left if helped.named and helped.many is many]
         if holes:
-            say(f"Left out, as {why} (to take one: --also 'RULE'):")
+            say(f"Left out, as {why} (to add one: --also 'RULE'):")
         for helped in holes:
             _line(helped)
             say("\n".join(wrap(f"Better not: {helped.why}.", WIDTH, "    ")))

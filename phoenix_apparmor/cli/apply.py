@@ -70,7 +70,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
         elsewhere = len(known.assigned.keys() - set(here))
         say(summary(tally.changed, tally.right, tally.failed, elsewhere, dry_run=args.dry_run))
     elif tally.right and not args.dry_run:
-        say(f"{tally.right} already right.")
+        say(f"{tally.right} already correct.")
     return 1 if tally.failed else 2 if degraded else 0
 
 
@@ -106,19 +106,21 @@ def without_profile(host: Host, known: lookup.Known, ctids: list[str]) -> Iterat
         if not loaded and files.find(host, name) is None:
             yield (
                 f"there is no profile {name}: CT {', '.join(those)} will not start. "
-                "Correct the name in the JSON, which this checks: phoenix-apparmor validate"
+                "Correct the name in the JSON, then check it: phoenix-apparmor validate"
             )
 
 
 def summary(changed: int, right: int, failed: int, elsewhere: int, *, dry_run: bool) -> str:
     """One sentence with the counts."""
     total = changed + right + failed
+    of_all = f"{total} container{'' if total == 1 else 's'}"
     if total and right == total:
-        text = f"Nothing to do: {total} containers, all already right."
+        text = f"Nothing to do: {of_all}, all already correct."
     else:
         words = "to change" if dry_run else "changed"
-        text = f"{total} containers: {changed} {words}, {right} already right, {failed} failed."
-    return text + (f" {elsewhere} of the JSON are not on this node." if elsewhere else "")
+        text = f"{of_all}: {changed} {words}, {right} already correct, {failed} failed."
+    there = f" {elsewhere} in the JSON {'is' if elsewhere == 1 else 'are'} not on this node."
+    return text + (there if elsewhere else "")
 
 
 def _apply_many(host: Host, known: lookup.Known, ctids: Sequence[str], tally: Tally) -> list[str]:

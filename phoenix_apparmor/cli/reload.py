@@ -61,7 +61,8 @@ def run(host: Host, args: argparse.Namespace) -> int:
                 host.journal(ERROR, f"{text} {outcome.hint}", profile=outcome.name)
         else:
             done += 1
-            say(f"{'would have ' if args.dry_run else ''}{outcome.action} {outcome.name}")
+            did = f"to be {outcome.action}:" if args.dry_run else outcome.action
+            say(f"{did} {outcome.name}")
             if not args.dry_run:
                 text = f"{outcome.action} profile {outcome.name} from {outcome.path}"
                 host.journal(NOTICE, text, profile=outcome.name)

@@ -99,7 +99,7 @@ def _managed(host: Host) -> tuple[str, dict[str, str]]:
     except PhoenixError as error:
         raise PhoenixError(
             f"{source} cannot be read: {error.what}",
-            hint=error.hint or f"Fix it first; this checks it: phoenix-apparmor validate {source}",
+            hint=error.hint or f"Fix it, then check it: phoenix-apparmor validate {source}",
         ) from error
     return source, {ctid: a.name or "?" for ctid, a in assigned.items()}
 
@@ -146,7 +146,7 @@ def _print(text: str) -> None:
 def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> str:
     if not found:
         text = (
-            f"Nothing to suggest: the JSON has all {here} containers of this node."
+            f"Nothing to suggest: {_all(here)} in the JSON."
             if here
             else "There is no container on this node."
         )
@@ -171,6 +171,14 @@ def _text(found: list[Suggestion], here: int, width: int, *, colour: bool) -> st
     return "".join(f"{line}\n" for line in lines)
 
 
+def _all(here: int) -> str:
+    return (
+        "the one container on this node is"
+        if here == 1
+        else f"all {here} containers on this node are"
+    )
+
+
 def _without_profile(here: list[str], managed: dict[str, str], width: int) -> str:
     """A word on those that the JSON has, but with no profile."""
     plain = [ctid for ctid in here if managed.get(ctid) in paths.NO_LINE]
@@ -179,7 +187,7 @@ def _without_profile(here: list[str], managed: dict[str, str], width: int) -> st
     which = " ".join(plain)
     text = (
         f'{len(plain)} more {"is" if len(plain) == 1 else "are"} assigned "unconfined" or '
-        f'"generated", so without a profile of ours. What they could have:'
+        f'"generated", so none of our profiles applies. To see which would fit:'
     )
     return "".join(f"{line}\n" for line in wrap(text, width, "")) + (
         f"  phoenix-apparmor suggest {which}\n"
@@ -204,8 +212,8 @@ def _reasons(s: Suggestion, width: int) -> Iterable[str]:
 
 def _to_paste(source: str, new: dict[str, dict[str, str]], width: int) -> str:
     body = json.dumps(new, indent=4).split("\n")[1:-1]
-    lines = wrap(f'To put into "lxc_configs" of {source} (or: phoenix-apparmor suggest --write):',
-                 width, "")  # fmt: skip
+    text = f'Add this to "lxc_configs" in {source} (or run: phoenix-apparmor suggest --write):'
+    lines = wrap(text, width, "")
     return "".join(f"{line}\n" for line in [*lines, *body])
 
 
@@ -226,8 +234,8 @@ def _write(
     host.journal(NOTICE, f"suggest wrote CT {listed} into {source}")
     _print(f"{source}: {len(new)} {'entry' if len(new) == 1 else 'entries'} added ({listed}).\n")
     _print(
-        "Each is in force from the container's next start, if it has our hookscript or the\n"
-        "drop-in of this package: pct reboot CTID; then: phoenix-apparmor status\n"
+        "Each takes effect at the container's next start, through our hookscript or\n"
+        "drop-in: pct reboot CTID; then: phoenix-apparmor status\n"
     )
     return 0
 

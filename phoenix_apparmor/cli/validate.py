@@ -172,7 +172,7 @@ def as_text(file: str, text: bytes, found: list[Finding], *, colour: bool) -> st
     if errors or warnings:
         parts.append(f"{file}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.\n")
     else:
-        parts.append(f"{file}: right; {_count(_containers(text), 'container')}.\n")
+        parts.append(f"{file}: valid; {_count(_containers(text), 'container')}.\n")
     return "".join(parts)
 
 

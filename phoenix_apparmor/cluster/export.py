@@ -76,7 +76,7 @@ def prometheus(found: Overview) -> str:
 
 def _metrics(found: Overview) -> Iterable[str]:
     head, line = metrics.head, metrics.line
-    yield from head("cluster_fine", "Whether status --cluster finds nothing that is off (1).")
+    yield from head("cluster_fine", "1 if status --cluster finds no problem, else 0.")
     yield line("cluster_fine", int(not found.is_off))
     members = [node for node in found.nodes if node.state != "left"]
     yield from _of_nodes(members)
@@ -119,13 +119,13 @@ def _of_nodes(members: Sequence[Node]) -> Iterable[str]:
 def _of_known(known: Sequence[tuple[Node, NodeReport]]) -> Iterable[str]:
     """What the nodes say of themselves, as far as that is how it is now."""
     head, line = metrics.head, metrics.line
-    yield from head("cluster_node_fine", "Whether a node itself finds nothing that is off (1).")
+    yield from head("cluster_node_fine", "1 if a node itself finds no problem, else 0.")
     for node, said in known:
         yield line("cluster_node_fine", int(said.fine), node=node.name)
-    yield from head("cluster_node_trouble", "How much is wrong with the whole of a node.")
+    yield from head("cluster_node_trouble", "Number of problems of a node as a whole.")
     for node, _ in known:
         yield line("cluster_node_trouble", len(node.trouble), node=node.name)
-    yield from head("cluster_profile_fine", "Whether nothing is wrong with a node's profile (1).")
+    yield from head("cluster_profile_fine", "1 if a node's profile has no problem, else 0.")
     for node, said in known:
         for p in said.profiles:
             yield line("cluster_profile_fine", int(p.fine), node=node.name, profile=p.name)

@@ -88,7 +88,7 @@ def need(host: Host) -> Members:
     found = read(host)
     if found is None:
         raise PhoenixError(
-            f"there is no {MEMBERS}: Proxmox' /etc/pve is not mounted.",
+            f"there is no {MEMBERS}: Proxmox's /etc/pve is not mounted.",
             hint="On a Proxmox host, see: systemctl status pve-cluster",
         )
     return found

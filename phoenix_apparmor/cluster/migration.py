@@ -1,7 +1,7 @@
 """Where a container could start under its profile, node by node. Pure.
 
 Nothing at a migration checks the target node: Proxmox moves .conf, and the start there is
-refused, or worse, where the profile is not what it was. Storage and network are Proxmox' to say.
+refused, or worse, where the profile is not what it was. Storage and network are Proxmox's to say.
 """
 
 from collections.abc import Iterator, Sequence
@@ -126,18 +126,20 @@ def _against_home(
     as_home = _profile(here, profile.name) if here is not None else None
     differs, unknown = [], []
     if as_home is None:
-        unknown.append(f"which text of {profile.name} {home} has is unknown")
+        unknown.append(f"which version of {profile.name} {home} has is unknown")
     elif profile.hash != as_home.hash:
-        differs.append(f"its {profile.name} is another text than {home}'s")
+        differs.append(f"its {profile.name} is a different version than {home}'s")
     if seccomp and here is None:
         unknown.append(f"which seccomp policy {home} has is unknown")
     elif seccomp and here is not None and there.seccomp not in (None, here.seccomp):
-        differs.append(f"a seccomp policy in {paths.SECCOMP_FOLDER} is another text than {home}'s")
+        differs.append(
+            f"a seccomp policy in {paths.SECCOMP_FOLDER} is a different version than {home}'s"
+        )
     return differs, unknown
 
 
 def _wanted(conf: Conf, assignment: Assignment | None) -> str | None:
-    """The profile of its own under which it would start, None: Proxmox' generated, or none.
+    """The profile of its own under which it would start, None: Proxmox's generated, or none.
 
     Where the package leaves a container alone, its .conf decides.
     """
@@ -173,7 +175,7 @@ def _profile_hinders(
     if profile.blocks:
         yield profile.blocks
     elif profile.text in ("differs", "broken") and profile.mode is not None:
-        yield f"its kernel runs another text of {profile.name} than its file"
+        yield f"its kernel runs a different version of {profile.name} than its file"
     if assignment is None:
         return  # what the profile asks our package for is not done for it
     wants = profile.namespace and assignment.policy_namespace and conf.is_unprivileged

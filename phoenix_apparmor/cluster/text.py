@@ -122,7 +122,7 @@ def _some(names: Sequence[str]) -> str:
 def _move(move: Move, room: int, *, colour: bool) -> Iterable[str]:
     under = f"under {move.profile}" if move.profile else "not managed"
     under = under if move.is_known else "what it is assigned is unknown"
-    yield from _wrap(f"Could CT {move.ctid} ({under}) start there? It is on {move.home}.", room)
+    yield from _wrap(f"Where could CT {move.ctid} ({under}) start? It is on {move.home} now.", room)
     width = max(len(answer.node) for answer in move.answers)
     for answer in move.answers:
         word, code = {True: ("yes", GREEN), False: ("no", RED), None: ("unknown", YELLOW)}[

@@ -25,5 +25,5 @@ def strange(what: str, word: str) -> str:
     """The note where a word is none of the kernel's."""
     from phoenix_apparmor.denials.quoting import readable
 
-    said = f'"{readable(word, 40)}"' if word else "nothing"
-    return f"No rule is given for it: {said} is no {what} that is known here."
+    said = f'"{readable(word, 40)}"' if word else "an empty word"
+    return f"No rule can be given: {said} is not a known {what}."

@@ -65,7 +65,7 @@ def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
 
 def nesting(owner: Owner, facts: Facts) -> Advice:
     """systemd sets up services in a generated profile without nesting."""
-    start = "systemd in a container needs these mounts for its services. Best assign "
+    start = "systemd in a container needs these mounts for its services. It is best to assign "
     start += f"{BASE} or {DOCKER}"
     cause = "set up the sandboxes of its services (systemd)"
     if facts.privileged:

@@ -103,8 +103,8 @@ class Adviser:
         found = None if owner.child else allowed.of_lines(own, name).first(made, act.rule)
         if found is not None:
             words = (
-                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It is '
-                f"in force from its next start: pct reboot {owner.ctid}"
+                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It '
+                f"takes effect at its next start: pct reboot {owner.ctid}"
             )
             return Advice("none", words=words, allowed=True)
         if owner.child:
@@ -119,7 +119,8 @@ class Adviser:
                 words += f" ({holes.OLD_PARSER}.)" if said.is_loose else ""
             return Advice("none", words=words, allowed=True)
         if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
-            words = f"There is already a rule for it, in {facts.file}; in force from its next start"
+            words = f"There is already a rule for it, in {facts.file}; "
+            words += "it takes effect at its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
             return Advice("none", words=f"{words}.", allowed=True)
         return None
@@ -190,7 +191,7 @@ class Adviser:
             )
         if loaded:
             return f"{there}, and the kernel has it: the denial is older than that."
-        return f"{there}. It is in force after: {self._reload(owner)}"
+        return f"{there}. It takes effect after: {self._reload(owner)}"
 
     def _reload(self, owner: Owner) -> str:
         """The command that loads the profile: without its name, only what is assigned is."""

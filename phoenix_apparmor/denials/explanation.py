@@ -45,7 +45,7 @@ NAMELESS = {
 
 # With several rules for a link, each that says nothing of its target has it compared.
 NOT_SUBSET = (
-    "No rule is given for it: a hard link may not allow more than its target, and the rules for "
+    "No rule can be given: a hard link may not allow more than its target, and the rules for "
     "these two names execute them in different ways (ix, px, ux). Make them the same."
 )
 
@@ -72,7 +72,7 @@ def _act_of(denial: Denial) -> Act:
     about = f" {readable(denial.name())}" if denial.get("name") else ""
     called = readable(denial.operation, 40)
     words = f"do what the kernel calls {called}{about}" if called else f"do something{about}"
-    return Act(words, note="No rule is given for it: it is not known here what would allow it.")
+    return Act(words, note="No rule can be given: it is not known here what would allow it.")
 
 
 def _file(denial: Denial) -> Act:
@@ -142,7 +142,7 @@ def _unruly(denial: Denial) -> str:
     if denial.operation == "exec" and "profile" in info:
         return f"The kernel says: {readable(info)}."
     if not is_path(denial.get("name")):
-        return "No rule is given for it: its name is no path."
+        return "No rule can be given: its name is not a path."
     odd = next((letter for letter in denial.mask if letter not in FILE_WORDS), None)
     return strange("permission for a file", denial.mask) if odd else ""
 

@@ -17,7 +17,7 @@ def ptrace(denial: Denial) -> Act:
     }
     said = words.get(mask, f"{readable(mask, 40)} a process")
     if not peer:
-        return Act(said, note="No rule is given for it: the kernel does not say of which profile "
+        return Act(said, note="No rule can be given: the kernel does not say of which profile "
                    "that process is.")  # fmt: skip
     said += _between(denial)
     if mask not in vocabulary.PTRACE:

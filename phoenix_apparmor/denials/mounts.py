@@ -62,9 +62,9 @@ def _unruly(mount: Mount, words: list[str]) -> str:
     if mount.fstype and not vocabulary.is_file_system(mount.fstype):
         return strange("type of file system", mount.fstype)
     if not is_path(mount.target):
-        return "No rule is given for it: its place is no path."
+        return "No rule can be given: the mount point is not a path."
     if _is_of_path(mount) and not is_path(mount.source):
-        return "No rule is given for it: what is mounted is no path."
+        return "No rule can be given: what is mounted is not a path."
     return ""
 
 
@@ -121,7 +121,7 @@ def umount(denial: Denial) -> Act:
     """A mount taken away."""
     words = f"unmount {readable(denial.name())}"
     if not is_path(denial.get("name")):
-        return Act(words, note="No rule is given for it: its place is no path.")
+        return Act(words, note="No rule can be given: the mount point is not a path.")
     return Act(words, f"umount {quoted(denial.name())},")
 
 
@@ -130,6 +130,6 @@ def pivot_root(denial: Denial) -> Act:
     new, old = denial.name(), denial.name("srcname")
     words = f"make {readable(new)} its root (pivot_root)"
     if not is_path(denial.get("name")):
-        return Act(words, note="No rule is given for it: its place is no path.")
+        return Act(words, note="No rule can be given: the new root is not a path.")
     before = f"oldroot={quoted(old)} " if is_path(denial.get("srcname")) else ""
     return Act(words, f"pivot_root {before}{quoted(new)},")

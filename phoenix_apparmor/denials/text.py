@@ -144,7 +144,7 @@ def _counts(report: Report, shown: tuple[Group, ...], room: int, where: str) -> 
     local = [p for p in shown if p.advice.line and "/local/" in p.advice.place]
     after = ""
     if any(part.advice.kind == "rule" for part in local):
-        after = " A rule in local/ is in force after: phoenix-apparmor reload PROFILE."
+        after = " A rule in local/ takes effect after: phoenix-apparmor reload PROFILE."
         if any(part.owner.ctid for part in local):
             after += " Rules for one container alone: phoenix-apparmor allow CTID"
     yield from wrap(found + after, room, "")

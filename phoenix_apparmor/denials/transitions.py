@@ -82,7 +82,7 @@ def change_profile(denial: Denial) -> Act:
         stacked = re.search(r"//&:([^:]+):", name)
         return Act(words, note=_not_found(outer, stacked[1] if stacked else ""))
     if not name or name.startswith("&"):
-        return Act(words, note="No rule is given for it: the kernel does not say to which one.")
+        return Act(words, note="No rule can be given: the kernel does not say to which one.")
     return Act(words, f"change_profile -> {quoted(name)},")
 
 

@@ -41,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
     Check("profile-lines", "whether profile lines are right", containers.profile_lines),
     Check("lost-lines", "whether Proxmox reads each line", containers.lost),
     Check("features", "what explicit profiles override", features.overridden),
-    Check("generated", "what Proxmox' generated profile refuses", features.generated),
+    Check("generated", "what Proxmox's generated profile refuses", features.generated),
     Check("generated-line", "whether generated is written out", features.explicit_generated),
     Check("apparmor-lines", "what other AppArmor lines do", features.overridden_lines),
     Check("includes", "what included files set", containers.includes),

@@ -222,8 +222,8 @@ def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:
 def _add_to_json(confs: Iterable[Conf]) -> str:
     entries = ", ".join(f'"{conf.ctid}": {{}}' for conf in confs)
     return (
-        f"without the line it is Proxmox' generated profile. For ours add {entries} to lxc_configs "
-        "in the JSON"
+        f"without the line it is Proxmox's generated profile. For ours add {entries} to "
+        "lxc_configs in the JSON"
     )
 
 
@@ -257,7 +257,7 @@ def lost(host: Host) -> Iterator[Finding]:
             "warning",
             f"{reading.cts(ctids)}: Proxmox does not read {how}, and loses it the next "
             "time it writes the file.",
-            f'{confs[0].path}: "{line}"{" with blanks before it" if indented else ""}',
+            f'{confs[0].path}: "{line}"{" with spaces before it" if indented else ""}',
             fix=reading.all_of(
                 [conf_edits.take_out_indented(conf.path, re.escape(key)) for conf in confs]
             )
@@ -265,10 +265,11 @@ def lost(host: Host) -> Iterator[Finding]:
             else "",
             advice=""
             if ours
-            else f"remove the blanks before it if it is meant, otherwise the line: {confs[0].path}"
+            else "remove the spaces before it if it is intended, otherwise the line: "
+            f"{confs[0].path}"
             if indented
-            else f"if it is meant, write its key in small letters from the first byte of the line, "
-            f"and right behind it the colon; otherwise remove the line: {confs[0].path}",
+            else f"if it is intended, write its key in lower case at the very start of the line, "
+            f"directly followed by the colon; otherwise remove the line: {confs[0].path}",
             ctids=ctids,
         )
 
@@ -389,5 +390,5 @@ def _evidence(container: report.Container) -> str:
         return f"systemd has the unit pve-container@{container.ctid} as failed"
     return (
         f"{paths.conf(container.ctid)} says {container.in_conf or 'nothing that can be read'}, "
-        f"assigned is {container.profile}"
+        f"assigned: {container.profile}"
     )

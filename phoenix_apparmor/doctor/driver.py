@@ -39,7 +39,7 @@ def versions(host: Host) -> Iterator[Finding]:
     if other_than(module, own):
         yield Finding(
             "warning",
-            f"the host has {_words(own)}, the loaded kernel module is of {module}: "
+            f"the host has {_words(own)}, but the loaded kernel module is version {module}: "
             'nvidia-smi says "Driver/library version mismatch".',
             f"{VERSION} says {module}",
             advice="the driver was upgraded since the host booted: reboot the host",
@@ -64,8 +64,8 @@ def _of_containers(host: Host, module: str) -> Iterator[Finding]:
     for words, confs in other.items():
         yield Finding(
             "warning",
-            f"{reading.cts(c.ctid for c in confs)}: inside is {words}, the host's driver is of "
-            f'{module}: CUDA says "Driver/library version mismatch".',
+            f"{reading.cts(c.ctid for c in confs)}: inside is {words}, but the host's driver is "
+            f'version {module}: CUDA says "Driver/library version mismatch".',
             f"{VERSION} says {module}; the files' names inside say {words}",
             advice=f"install {module} inside, without the kernel module (with NVIDIA's installer: "
             f"NVIDIA-Linux-x86_64-{module}.run --no-kernel-module), or the other version on the "
@@ -124,10 +124,10 @@ def other_than(module: str, found: Libraries) -> bool:
 
 
 def _words(found: Libraries) -> str:
-    """libcuda and libnvidia-ml of 535.1, or each with its own."""
+    """libcuda and libnvidia-ml 535.1, or each with its own."""
     if len(set(found.values())) == 1:
-        return f"{' and '.join(found)} of {' and '.join(next(iter(found.values())))}"
-    return ", ".join(f"{library} of {' and '.join(v)}" for library, v in found.items())
+        return f"{' and '.join(found)} {' and '.join(next(iter(found.values())))}"
+    return ", ".join(f"{library} {' and '.join(v)}" for library, v in found.items())
 
 
 def inside(host: Host, conf: Conf) -> Libraries | str:

@@ -23,20 +23,20 @@ from phoenix_apparmor.pveconf import has_feature
 RAW_KEY = "lxc.apparmor.raw"
 NESTING_KEY = "lxc.apparmor.allow_nesting"
 SAYS = "explicitly configured lxc.apparmor.profile overrides the following settings"
-# In the order of Proxmox' message.
+# In the order of Proxmox's message.
 OVERRIDDEN = ("fuse", "nesting", "mount")
 # What nested containers mount; a profile that refuses one of them runs no Docker.
 NESTED = (
     ("overlay", "overlay", "/var/lib/docker/overlay2/x/merged/"),
     ("proc", "proc", "/var/lib/docker/overlay2/x/merged/proc/"),
 )
-# Distributions whose containers (Proxmox' ostype) do not boot with systemd.
+# Distributions whose containers (Proxmox's ostype) do not boot with systemd.
 NO_SYSTEMD = ("alpine", "devuan", "gentoo", "busybox")
 _FSTYPE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def overridden(host: Host) -> Iterator[Finding]:
-    """What Proxmox' message about overridden features means for each profile."""
+    """What Proxmox's message about overridden features means for each profile."""
     allows = _Rules(host)
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
     futile: dict[tuple[str, ...], list[Conf]] = {}
@@ -211,7 +211,7 @@ def _can_nest(profile: rules.Profile) -> bool:
 
 
 def generated(host: Host) -> Iterator[Finding]:
-    """Managed containers under Proxmox' generated profile, in which systemd's units fail.
+    """Managed containers under Proxmox's generated profile, in which systemd's units fail.
 
     Without nesting=1 the generated profile refuses the mounts with which systemd (240 and
     later) builds the sandboxes of its units: status=226/NAMESPACE.
@@ -231,8 +231,8 @@ def generated(host: Host) -> Iterator[Finding]:
     ctids = tuple(conf.ctid for conf in without)
     yield Finding(
         "warning",
-        f"{reading.cts(ctids)}: Proxmox' generated profile without nesting=1. Units of systemd 240 "
-        "and later fail under it (status=226/NAMESPACE), logind too.",
+        f"{reading.cts(ctids)}: Proxmox's generated profile without nesting=1. Units of systemd "
+        "240 and later fail under it (status=226/NAMESPACE), logind too.",
         f"{without[0].path}: {f'features: {has}' if has else 'no features:'}, profile "
         f"{without[0].profile or 'none'}",
         fix=reading.all_of([_with_nesting(conf) for conf in without]),

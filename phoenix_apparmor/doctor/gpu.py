@@ -1,6 +1,6 @@
 """Checks of NVIDIA devices: nodes that are there, and NVIDIA's hook for LXC.
 
-A container gets a node by Proxmox' devN option, by a bind mount (lxc.mount.entry) with a device
+A container gets a node by Proxmox's devN option, by a bind mount (lxc.mount.entry) with a device
 rule by number, or by NVIDIA's own hook for LXC, which mounts all that the container's environment
 asks for.
 """

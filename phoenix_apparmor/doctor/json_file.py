@@ -93,7 +93,7 @@ def _bad_entries(host: Host, known: lookup.Known) -> Iterator[Finding]:
             "warning" if has_last else "error",
             f"{_who(ctids)}: {first.problem}{more}; {used}.",
             known.source,
-            advice="correct the JSON; this shows each place: phoenix-apparmor validate",
+            advice="correct the JSON; to see each place: phoenix-apparmor validate",
             ctids=tuple(c for c in ctids if paths.is_ctid(c)),
         )
 

@@ -59,7 +59,7 @@ MESSAGES = (
         r"profile .* is (switched off|put into complain mode) by",
     ),
     Message(
-        "`profile … is in … mode in the kernel, it would not confine anything.`",
+        "`profile … is in … mode in the kernel; it would not confine anything.`",
         "",
         "aa-complain. `aa-enforce /etc/apparmor.d/NAME`.",
         r"is in \w+ mode in the kernel",
@@ -110,7 +110,7 @@ MESSAGES = (
         "`explicitly configured lxc.apparmor.profile overrides the following settings: "
         "features:nesting`",
         "Proxmox",
-        "Not an error: the profile that the line names applies instead of Proxmox' generated one. "
+        "Not an error: the profile that the line names applies instead of Proxmox's generated one. "
         "Under `lxc-nvidia-gpu-docker` nested containers work; `doctor` says what each profile "
         "allows of it.",
         # said at each good start as well, so it explains no failure
@@ -292,7 +292,7 @@ MESSAGES = (
         "`local/` and take the new text, as `status` says.",
     ),
     Message(
-        "`… waits: what the package ships now is not in force.`",
+        "`… is waiting: the package's new version is not in force.`",
         "",
         'The same, answered with "keep". `status` gives the commands.',
     ),

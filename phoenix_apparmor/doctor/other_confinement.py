@@ -70,7 +70,7 @@ def _privileged(confs: list[Conf], walls: str) -> Finding:
     return Finding(
         "note",
         f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
-        f"{'it' if one else 'them'} is root of the host, and only {walls} between.",
+        f"{'it' if one else 'them'} is root on the host, and only {walls} between the two.",
         f"{confs[0].path} has neither unprivileged: 1 nor lxc.idmap",
         advice="an unprivileged copy, made beside it from a backup: vzdump "
         f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
@@ -116,7 +116,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         keeps = [value for key, value in confs[0].lxc() if key == "lxc.cap.keep"]
         yield _finding(
             confs,
-            f"LXC does not take from it {'; '.join(DANGEROUS[name] for name in names)}",
+            f"LXC leaves it {'; '.join(DANGEROUS[name] for name in names)}",
             "lxc.cap.drop: (empty)" if _clears(confs[0]) else f"lxc.cap.keep: {' '.join(keeps)}",
             fixes if len(fixes) == len(confs) else [],
         )

@@ -106,7 +106,7 @@ def compiles(host: Host) -> Iterator[Finding]:
         elif not load.is_loaded(host, file.name, policy):
             yield Finding(
                 "warning",
-                f"the kernel runs another text of {file.name} than its file has.",
+                f"the kernel runs a different version of {file.name} than its file.",
                 f"raw_{held[0]} in {paths.KERNEL}/policy/profiles/{file.name}.* is not that of "
                 f"the compiled {file.path}",
                 RELOAD,

@@ -79,7 +79,7 @@ def quorum(host: Host) -> Iterator[Finding]:
     if containers.is_unmounted(host):
         yield Finding(
             "error",
-            "Proxmox' /etc/pve is not mounted: no container can be started or configured.",
+            "Proxmox's /etc/pve is not mounted: no container can be started or configured.",
             f"there is no {MEMBERS}",
             advice="see: systemctl status pve-cluster",
         )
@@ -263,6 +263,6 @@ def versions(host: Host) -> Iterator[Finding]:
             "warning",
             "lxc-pve is too old for current Docker: under the generated profile runc fails with "
             '"open sysctl net.ipv4.ip_unprivileged_port_start: permission denied".',
-            f"lxc-pve {found['lxc-pve']}; Proxmox VE {pve} has the fix since {fixed}",
+            f"lxc-pve {found['lxc-pve']}; fixed in {fixed} (Proxmox VE {pve})",
             "apt-get update && apt-get install lxc-pve",
         )

@@ -171,7 +171,7 @@ def _why(ctid: str, said: str) -> str:
 
 
 def _edit_out(host: Host, ctid: str) -> None:
-    """Without pct: the line goes under Proxmox' lock."""
+    """Without pct: the line goes under Proxmox's lock."""
     with Lock(host, paths.conf_lock(ctid), wait=LOCK_SECONDS) as lock:
         if not lock.held:
             what = "its configuration is locked by another task."

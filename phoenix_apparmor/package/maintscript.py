@@ -67,7 +67,8 @@ def detach_all(host: Host) -> None:
         raise PhoenixError(
             f"{paths.CONF_FOLDER} is not there, so it is unknown which containers name "
             "our hookscript; phoenix-apparmor stays.",
-            hint="Start the cluster's file system and remove it again: systemctl start pve-cluster",
+            hint="Start the cluster's file system, then run apt remove again: "
+            "systemctl start pve-cluster",
         )
     before = dict(_detached(host))
     found = dict(_attached(host))
@@ -90,7 +91,8 @@ def detach_all(host: Host) -> None:
         names = ", ".join(sorted(left, key=int))
         raise PhoenixError(
             f"without its hookscript CT {names} would not start, so phoenix-apparmor stays.",
-            hint="Fix the above (a locked container: wait for its task) and remove it again.",
+            hint="Fix the above (if a container is locked, wait for its task), then run apt "
+            "remove again.",
         )
 
 

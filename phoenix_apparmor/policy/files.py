@@ -207,8 +207,8 @@ def check_parser(file: ProfileFile, status: int, messages: str) -> None:
         return
     if status < 0:
         raise PhoenixError(
-            f"apparmor_parser was killed by signal {-status} at profile {file.name}.",
-            hint="Is there too little memory? See: journalctl -k -p err",
+            f"apparmor_parser was killed by signal {-status} while compiling profile {file.name}.",
+            hint="Out of memory? See: journalctl -k -p err",
         )
     said = one_line(" ".join(errors or lines or [f"exit status {status}"])[:LONGEST_SAID])
     raise PhoenixError(

@@ -195,7 +195,7 @@ def _load_for_start(host: Host, name: str, until: float) -> None:
 def _refuse_unless_enforcing(name: str, mode: str | None) -> None:
     if mode not in labels.ENFORCING:
         raise PhoenixError(
-            f"profile {name} is in {mode} mode in the kernel, it would not confine anything.",
+            f"profile {name} is in {mode} mode in the kernel; it would not confine anything.",
             hint=f'Remove "complain" from the flags in {paths.APPARMOR_D}/{name} '
             f"(or rm {paths.APPARMOR_D}/force-complain/{name}), then: phoenix-apparmor reload",
         )

@@ -97,8 +97,9 @@ def texts(host: Host, ctid: str, assignment: Assignment) -> dict[str, bytes]:
     if text is None:
         raise PhoenixError(
             f"no variant of {profile} can be made from {file.path}: it must hold one profile, "
-            "with its name, its flags and its opening brace in one line.",
-            hint=f"Write it so, or remove {_reason(assignment)} from the container's JSON entry.",
+            "with its name, its flags and its opening brace on one line.",
+            hint=f"Rewrite it that way, or remove {_reason(assignment)} from the container's JSON "
+            "entry.",
         )
     for name in names:
         other = files.find(host, name)
@@ -163,7 +164,7 @@ def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:
         raise PhoenixError(
             f"profile {file.name} has {said} denies, of which {len(found)} can be read: no "
             "guard for a trial can be made of it.",
-            hint="Write each deny as a rule in a line of its own: deny PATH PERMISSIONS,",
+            hint="Write each deny as a rule on a line of its own: deny PATH PERMISSIONS,",
         )
     return list(dict.fromkeys(found))
 

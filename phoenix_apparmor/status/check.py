@@ -64,7 +64,7 @@ def check(report: Report, silent: Sequence[str] = (), more: Iterable[Finding] = 
     for (level, what), which in groups.items():
         found[level].append(f"{what}: {_some(which)}" if which else what)
     if silent:
-        found[UNKNOWN].append(f"nodes that say nothing: {_some(silent)}")
+        found[UNKNOWN].append(f"nodes that do not report: {_some(silent)}")
     level = next((level for level in ORDER if found[level]), OK)
     said = "; ".join(text for each in ORDER for text in found[each])
     total = len(report.containers)
@@ -101,7 +101,7 @@ def of_profile(mode: str | None, *, used: bool) -> tuple[int, str]:
     """(level, what) of a profile with which something is wrong. used: whether by a container."""
     if used and mode is not None and mode not in labels.ENFORCING:
         return CRITICAL, f"profiles in {mode} mode"
-    return WARNING, "profiles with which something is wrong"
+    return WARNING, "profiles with a problem"
 
 
 def _values(report: Report, silent: Sequence[str], off: int) -> Iterable[str]:

@@ -17,7 +17,7 @@ def text(report: Report, denials: Denials | None) -> str:
 
 
 def _lines(report: Report, denials: Denials | None) -> Iterable[str]:
-    yield from head("fine", "Whether status finds nothing that is off (1) or something (0).")
+    yield from head("fine", "1 if status finds no problem, else 0.")
     yield line("fine", int(not report.is_off))
     yield from head("containers", "Containers of this node by verdict.")
     for verdict in VERDICTS:

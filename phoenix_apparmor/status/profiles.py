@@ -63,7 +63,7 @@ def _profile(
     if waiting:
         notes.append(
             Note(
-                f"{waiting} waits: what the package ships now is not in force.",
+                f"{waiting} is waiting: the package's new version is not in force.",
                 f"See it: diff -u {_both(file.path, waiting)}; "
                 f"take it: mv {_both(waiting, file.path)}; then: phoenix-apparmor reload",
             )
@@ -109,7 +109,7 @@ def _without_file(
 ) -> Profile:
     mode = None if listing is None else kernel.mode_of(listing, name)
     note = Note(
-        f"there is no file for it in {paths.APPARMOR_D}, though a container is assigned it.",
+        f"it is assigned to a container but has no file in {paths.APPARMOR_D}.",
         "Correct the name in the JSON, or put the profile there and run: phoenix-apparmor reload",
     )
     conffile, why = "no file", f"there is no profile {name}"

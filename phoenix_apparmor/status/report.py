@@ -24,7 +24,7 @@ NOT_FINE = (*OFF, "unknown")
 # Trouble that concerns every container.
 NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
 # Trouble by which something cannot be known.
-NOT_MOUNTED = "Proxmox' /etc/pve is not mounted, so which containers there are is unknown."
+NOT_MOUNTED = "Proxmox's /etc/pve is not mounted, so which containers there are is unknown."
 QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothing."
 
 # What systemd says of a container's unit.
@@ -246,7 +246,7 @@ def _conf_note(ctid: str, assignment: Assignment, conf: Conf) -> Note:
     else:
         said = f"says {values[-1] if values else labels.GENERATED + ' (no profile line)'}"
     return Note(
-        f"its .conf {said}; assigned is {wanted}.",
+        f"its .conf {said}; assigned: {wanted}.",
         f"The next start corrects it. Now: phoenix-apparmor apply {ctid}",
         f"phoenix-apparmor apply {ctid}",
     )
@@ -265,7 +265,7 @@ def _label_note(
         runs += ", which only logs and stops nothing" if logs else ", which is not enforced"
     trial = " in a trial" if assignment.trial else ""
     return Note(
-        f"{runs}; assigned is {labels.honest(assignment.name)}{trial}.",
+        f"{runs}; assigned: {labels.honest(assignment.name)}{trial}.",
         f"Restart it: pct reboot {ctid}",
         f"pct reboot {ctid}",
     )

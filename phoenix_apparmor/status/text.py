@@ -154,14 +154,14 @@ def _summary(report: Report, room: int) -> Iterable[str]:
     text = f"{total} container{'' if total == 1 else 's'}: {counts}." if total else "No containers."
     if report.elsewhere:
         count = len(report.elsewhere)
-        text += f" {count} more in the JSON {'is' if count == 1 else 'are'} not here."
+        text += f" {count} more in the JSON {'is' if count == 1 else 'are'} not on this node."
     yield from wrap(text, room, "")
     plain = [c.ctid for c in report.containers if c.assigned == "unconfined"]
     if plain:
         which = ", ".join(plain) if len(plain) <= 5 else f"{len(plain)} containers"
         yield from wrap(
-            f'Assigned "unconfined" ({which}) means no profile line, and that is Proxmox\' own '
-            f"{GENERATED} profile.",
+            f'"unconfined" (assigned to {which}) means no profile line, so Proxmox\'s own '
+            f"{GENERATED} profile applies.",
             room,
             "",
         )

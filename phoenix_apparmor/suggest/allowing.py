@@ -155,7 +155,7 @@ def _of_another_place(part: Group, ctid: str, rule: str, profile: str) -> str:
 def _under_another(owner: Owner, rule: str) -> str:
     """That what refused it is no profile in which rules of the container's are; "" if it is."""
     if owner.how == "name":
-        return "it ran under Proxmox' generated profile then"
+        return "it ran under Proxmox's generated profile then"
     if rule and (owner.child or not owner.profile.startswith("lxc-")):
         name = readable(f"{owner.profile}//{owner.child}" if owner.child else owner.profile)
         return f"profile {name} refused it, which does not read the container's rules"

@@ -187,9 +187,9 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
         return
     if seen.under == "unconfined":
         if seen.unprivileged:
-            yield "what AppArmor refuses and its user namespace does not: it is unconfined now"
+            yield "what AppArmor would refuse but its user namespace allows (it is unconfined now)"
         else:
-            yield "what reaches the host's kernel: it is unconfined now"
+            yield "what reaches the host's kernel (it is unconfined now)"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
     named = (seen.conf.profile or "").partition("//&")[0]

@@ -95,7 +95,9 @@ CASES = {
         "error",
         ("put into complain mode", f"rm /etc/apparmor.d/force-complain/{BASE}"),
     ),
-    "stale": Case(stale, "profile-current", "warning", ("another text", "raw_sha256", "reload")),
+    "stale": Case(
+        stale, "profile-current", "warning", ("a different version", "raw_sha256", "reload")
+    ),
     "does not compile": Case(
         broken, "profile-current", "error", ("does not compile", "syntax error"), (), has_fix=False
     ),

@@ -265,7 +265,7 @@ CASES = {
         privileged("lxc.cap.drop:\nlxc.cap.drop: sys_module mac_admin\n"),
         "other-locks",
         "warning",
-        ("take from it sys_rawio, with which", "950.conf: lxc.cap.drop: (empty) |"),
+        ("LXC leaves it sys_rawio, with which", "950.conf: lxc.cap.drop: (empty) |"),
     ),
     "bad names, many": Case(
         many_bad_names,

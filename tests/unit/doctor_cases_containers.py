@@ -283,7 +283,7 @@ CASES = {
         lambda host: dpkg(host, "6.0.5-1"),
         "versions",
         "warning",
-        ("VE 9 has the fix since 6.0.5-2",),
+        ("fixed in 6.0.5-2 (Proxmox VE 9)",),
     ),
     "lxc-pve old on 8": Case(
         lambda host: dpkg(host, "5.0.2-2", "5.2.1"), "versions", "warning", ("VE 8", "6.0.0-2")

@@ -298,7 +298,7 @@ CASES = {
         driver("libcuda.so.535.54.03", "libnvidia-ml.so.550.127.05"),
         "gpu-driver",
         "warning",
-        ("libcuda of 535.54.03, libnvidia-ml of 550.127.05", "Driver/library version mismatch"),
+        ("libcuda 535.54.03, libnvidia-ml 550.127.05", "Driver/library version mismatch"),
         has_fix=False,
     ),
     "no driver inside": Case(
@@ -315,7 +315,7 @@ CASES = {
         ),
         "gpu-driver",
         "warning",
-        ("the host has libnvidia-ml of 565.57.01", "reboot the host"),
+        ("the host has libnvidia-ml 565.57.01", "reboot the host"),
         has_fix=False,
     ),
     "an NVIDIA node that nothing asks for urgently": Case(

@@ -1,7 +1,7 @@
 """A host tree in a temporary folder, and programs on PATH that act on it.
 
 The real code runs against it, in its own process, as on a host; only the kernel and
-Proxmox' own commands are stand-ins (tests/vm has the real ones).
+Proxmox's own commands are stand-ins (tests/vm has the real ones).
 """
 
 import functools
@@ -210,7 +210,7 @@ class FakeHost:
         )
 
     def proxmox(self) -> None:
-        """Proxmox' generator is there (tests/unit/fake/perl acts as it)."""
+        """Proxmox's generator is there (tests/unit/fake/perl acts as it)."""
         self.write("/usr/share/perl5/PVE/LXC.pm", "1;\n")
 
     def settle(self) -> None:

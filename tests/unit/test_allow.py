@@ -107,7 +107,7 @@ def test_into_its_entry(host: FakeHost) -> None:
     assert rule in variant
     again = host.read(JSON)
     done = allow(host)
-    assert done.status == 0 and "allow already" in done.out
+    assert done.status == 0 and "already allowed" in done.out
     assert host.read(JSON) == again
 
 
@@ -438,7 +438,7 @@ def test_a_rule_for_one_of_many_names_is_none_for_all(host: FakeHost) -> None:
     assert done.status == 0 and rules_of(host) == [f"{names[0]} r,", '"/srv/data/job[0-9]*" r,']
     # those that are there already are not written again
     log(host, *map(opened, names))
-    assert "1 more that its rules allow already" in allow(host).out
+    assert "1 more is already allowed by its rules" in allow(host).out
 
 
 def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
@@ -513,7 +513,7 @@ def test_what_a_wider_rule_allows_already(host: FakeHost, place: str) -> None:
     before = host.read(JSON)
     log(host, line("/data/", fstype="nfs4"))
     done = allow(host)
-    assert done.status == 0 and "1 more that its rules allow already" in done.out
+    assert done.status == 0 and "1 more is already allowed by its rules" in done.out
     assert host.read(JSON) == before
     log(host, line("/data/", fstype="cifs"))
     assert allow(host).status == 0 and len(rules_of(host)) == (1 if place == "local" else 2)

@@ -40,7 +40,7 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
         0,
         "CT 950: profile in .conf: no line -> lxc-nvidia-gpu-base\n"
         "CT 952: profile in .conf: no line -> lxc-nvidia-gpu-docker\n"
-        "3 containers: 2 changed, 1 already right, 0 failed.\n",
+        "3 containers: 2 changed, 1 already correct, 0 failed.\n",
         "",
     )
     expected = CONF.replace(b"h\n\n", b"h\nlxc.apparmor.profile: lxc-nvidia-gpu-base\n\n")
@@ -48,7 +48,7 @@ def test_all_brings_every_conf_of_this_node_to_its_assignment(host: FakeHost) ->
     assert confs(host)["951.conf"] == confs(host)["999.conf"] == CONF
     before = {path: path.stat().st_ino for path in host.path("/etc/pve/lxc").iterdir()}
     done = host.cli("apply", "--all")
-    assert done == (0, "Nothing to do: 3 containers, all already right.\n", "")
+    assert done == (0, "Nothing to do: 3 containers, all already correct.\n", "")
     assert before == {path: path.stat().st_ino for path in before}, "not even rewritten"
 
 
@@ -116,7 +116,7 @@ def test_one_that_fails_stops_no_other(host: FakeHost) -> None:
     assert done.status == 1
     assert 'CT 950: apparmor_profile "lxc_nvidia_gpu_base" is invalid' in done.err
     assert DOCKER in confs(host)["952.conf"].decode()
-    assert "1 of the JSON are not on this node." in done.out
+    assert "1 in the JSON is not on this node." in done.out
 
 
 def test_with_a_broken_json_the_last_good_assignments_are_applied(host: FakeHost) -> None:
@@ -152,7 +152,7 @@ def test_all_of_three_hundred_are_changed(host: FakeHost) -> None:
     for ctid in range(1000, 1300):
         host.conf(str(ctid), CONF)
     assert host.cli("apply", "--all").out.endswith(
-        "300 containers: 300 changed, 0 already right, 0 failed.\n"
+        "300 containers: 300 changed, 0 already correct, 0 failed.\n"
     )
 
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_put_in_its_place_fails_alone(host: FakeHost) -> None:
     command = [PYTHON, "-B", "-m", "phoenix_apparmor", "--root", str(host.root), "apply", "--all"]
     done = host.run("strace", "-qq", "-o", "/dev/null", *inject, *command, PYTHONPATH=str(REPO))
     assert done.status == 1 and "CT 1001: cannot write" in done.err, done
-    assert "2 changed, 0 already right, 1 failed" in done.out
+    assert "2 changed, 0 already correct, 1 failed" in done.out
     told = [f"CT {c}: profile in .conf" in done.out for c in ctids]
     assert told == [True, False, True]
     assert host.read("/etc/pve/lxc/1001.conf") == CONF

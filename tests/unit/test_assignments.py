@@ -218,8 +218,8 @@ STRING = "it must be a string, one AppArmor rule with its comma at the end"
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        (7, f"apparmor_rules is 7, {LIST}"),
-        ("umount,", f'apparmor_rules is "umount,", {LIST}'),
+        (7, f"apparmor_rules is 7; {LIST}"),
+        ("umount,", f'apparmor_rules is "umount,"; {LIST}'),
         ({}, LIST),
         (None, LIST),
         ([], ""),
@@ -245,7 +245,7 @@ def test_rules_of_an_entry(rules: Any, words: str) -> None:
 
 
 def test_other_keys_of_an_entry() -> None:
-    assert parse.problem("952", []) == "the entry is [], it must be an object"
+    assert parse.problem("952", []) == "the entry is []; it must be an object"
     assert "is not a valid CTID" in parse.problem("95", {})
     assert wrong(apparmor_policy_namespace=True) == wrong(apparmor_policy_namespace=False) == ""
     value: Any
@@ -261,8 +261,8 @@ def test_other_keys_of_an_entry() -> None:
 
 
 def test_long_values_are_cut_where_they_are_shown() -> None:
-    assert '"' + "x" * 58 + '", it' in wrong(apparmor_mode="x" * 58)
-    assert '"' + "x" * 56 + "..., it" in wrong(apparmor_mode="x" * 59)
+    assert '"' + "x" * 58 + '"; it' in wrong(apparmor_mode="x" * 58)
+    assert '"' + "x" * 56 + "...; it" in wrong(apparmor_mode="x" * 59)
     assert '"\N{LATIN SMALL LETTER E WITH ACUTE}"' in wrong(apparmor_mode="\u00e9")
     assert '"\N{LATIN SMALL LETTER E WITH ACUTE} x," begins with' in wrong(
         apparmor_rules=["\u00e9 x,"]

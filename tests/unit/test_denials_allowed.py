@@ -182,7 +182,7 @@ def test_whether_a_rule_that_is_there_is_in_force(host: FakeHost) -> None:
     assert host.cli("reload").status == 0
     assert "denial is older" in only(host, NFS)["advice"]
     host.write(f"/etc/apparmor.d/local/{name}", "mount fstype=nfs*,\nmount fstype=cifs,\n")
-    assert "in force after: phoenix-apparmor reload" in only(host, NFS)["advice"]
+    assert "takes effect after: phoenix-apparmor reload" in only(host, NFS)["advice"]
 
 
 def test_rules_of_the_containers_configuration(host: FakeHost) -> None:

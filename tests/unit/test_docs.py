@@ -233,7 +233,7 @@ def diagnostics() -> str:
 
 
 def test_commands_of_the_documents_are_there(host: FakeHost) -> None:
-    """Every phoenix-apparmor VERB --OPTION in the README and the man pages."""
+    """Every phoenix-apparmor COMMAND --OPTION in the README and the man pages."""
     pages = [README, *(path.read_text().replace("\\", "") for path in MAN)]
     pattern = r"(?:`|^ {4}|^\t?# |&& |\*)phoenix-apparmor ([a-z]+)([^`\n#;|&]*)"
     calls = {call for page in pages for call in re.findall(pattern, page, re.MULTILINE)}

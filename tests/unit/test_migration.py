@@ -97,16 +97,20 @@ def not_loaded_again(host: FakeHost) -> None:
 
 
 WHY_NOT = [
-    ("950", not_loaded_again, f"its kernel runs another text of {BASE} than its file"),
+    ("950", not_loaded_again, f"its kernel runs a different version of {BASE} than its file"),
     ("950", without_gpu, "it has no /dev/nvidiactl"),
-    ("950", other_text, f"its {BASE} is another text than pve2's"),
+    ("950", other_text, f"its {BASE} is a different version than pve2's"),
     ("950", without_profile, f"it has no profile {BASE}"),
     ("950", broken_profile, f"its profile {BASE} cannot be loaded"),
     ("950", complains, f"its profile {BASE} is in complain mode"),
     ("950", without_apparmor, "its kernel runs without AppArmor"),
     ("950", without_namespaces, "its kernel has no policy namespaces"),
     ("952", without_seccomp, "it lacks a seccomp policy in /etc/phoenix-apparmor"),
-    ("952", other_seccomp, "a seccomp policy in /etc/phoenix-apparmor is another text than pve1's"),
+    (
+        "952",
+        other_seccomp,
+        "a seccomp policy in /etc/phoenix-apparmor is a different version than pve1's",
+    ),
 ]
 
 
@@ -157,7 +161,7 @@ def test_home_is_silent(cluster: Cluster) -> None:
     """Then nobody knows under which text it runs now."""
     cluster.age("pve2", 7200)
     found = answers(cluster, "950")
-    assert found["pve3"] == (None, f"which text of {BASE} pve2 has is unknown")
+    assert found["pve3"] == (None, f"which version of {BASE} pve2 has is unknown")
     assert found["pve2"][0] is None
 
 
@@ -197,7 +201,7 @@ def test_as_text(cluster: Cluster) -> None:
     cluster.online("pve1", "pve3")
     cluster.age("pve2", 3 * 3600 + 10)
     done = cluster.nodes["pve1"].cli("status", "--cluster", "950")
-    begin = done.out.index("Could CT 950")
+    begin = done.out.index("Where could CT 950")
     assert_golden("migration.txt", done.out[begin:].partition("\n\n")[0] + "\n")
     assert done.status == 2, "its node says nothing"
     done = cluster.nodes["pve1"].cli("status", "--cluster", "999")

@@ -86,8 +86,8 @@ def test_a_profile_without_a_text_is_no_success(host: FakeHost, how: str) -> Non
 
 
 def test_a_dry_run_loads_nothing(host: FakeHost) -> None:
-    assert host.cli("reload", "--dry-run").out == f"would have loaded {BASE}\n" \
-        f"would have loaded {DOCKER}\n"  # fmt: skip
+    assert host.cli("reload", "--dry-run").out == f"to be loaded: {BASE}\n" \
+        f"to be loaded: {DOCKER}\n"  # fmt: skip
     assert loads(host) == []
 
 

@@ -130,7 +130,7 @@ def test_what_each_mode_does(quiet: FakeHost, mode: str, said: str) -> None:
 def test_a_trial_that_begins_at_the_next_start(quiet: FakeHost) -> None:
     quiet.json({"950": {"apparmor_mode": "trial"}})
     quiet.running("950", f"{BASE} (enforce)")
-    assert f"runs under {BASE}; assigned is {BASE} in a trial." in " ".join(
+    assert f"runs under {BASE}; assigned: {BASE} in a trial." in " ".join(
         quiet.cli("status", "950").out.split()
     )
 
@@ -211,8 +211,8 @@ def test_cluster_shows_the_other_nodes(quiet: FakeHost) -> None:
     done = quiet.cli("status", "--cluster")
     assert_golden("status-cluster.txt", done.out.replace(__version__.ljust(7), "VERSION"))
     assert done.status == 2
-    here = quiet.cli("status").out
-    assert "there" not in here and "3 more in the JSON are not here." in here
+    here = " ".join(quiet.cli("status").out.split())
+    assert "there" not in here and "3 more in the JSON are not on this node." in here
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_what_cannot_be_answered_is_refused(
 def test_named_container_of_the_json_that_is_not_here(quiet: FakeHost) -> None:
     quiet.assign(c950=BASE, c952=DOCKER, c955="unconfined", c960=BASE, c970=BASE)
     done = quiet.cli("status", "970")
-    assert "No containers." in done.out and "1 more in the JSON is not here." in done.out
+    assert "No containers." in done.out and "1 more in the JSON is not on this node." in done.out
 
 
 def test_plain_lxc_is_read_where_no_proxmox_is(host: FakeHost) -> None:

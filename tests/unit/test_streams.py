@@ -77,7 +77,7 @@ def test_a_full_disk_behind_the_messages_stops_no_work(base: FakeHost) -> None:
     base.conf("953")
     command = f"exec {PYTHON} -m phoenix_apparmor --root {base.root} apply --all 2>/dev/full"
     done = base.run("/bin/sh", "-c", command, PYTHONPATH=str(REPO))
-    assert done.status == 1 and "2 changed, 0 already right, 1 failed" in done.out, done
+    assert done.status == 1 and "2 changed, 0 already correct, 1 failed" in done.out, done
     assert BASE.encode() in base.read(paths.conf("953"))
     for verb, status in (("status 999", 1), ("apply x", 64), ("no-such-verb", 1)):
         command = f"exec {PYTHON} -m phoenix_apparmor --root {base.root} {verb} 2>/dev/full"

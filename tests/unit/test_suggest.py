@@ -159,7 +159,7 @@ def test_a_gpu_is_seen_in_the_configuration(host: FakeHost, line: str, is_gpu: b
     [
         ("features: mount=nfs;cifs", "mount fstype=cifs,"),
         ("lxc.apparmor.raw: mount fstype=ext4,", "mount fstype=ext4,"),
-        ("lxc.apparmor.profile: unconfined", "its user namespace does not"),
+        ("lxc.apparmor.profile: unconfined", "its user namespace allows"),
     ],
 )
 def test_what_it_takes_away(host: FakeHost, line: str, word: str) -> None:

@@ -59,7 +59,7 @@ def test_a_valid_document_has_no_finding(host: FakeHost) -> None:
     host.profile(BASE)
     host.profile(DOCKER)
     done = host.cli("validate")
-    assert done == (0, f"{JSON}: right; 2 containers.\n", "")
+    assert done == (0, f"{JSON}: valid; 2 containers.\n", "")
 
 
 def test_every_error_with_its_place(host: FakeHost, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_profile_that_this_host_does_not_have(host: FakeHost) -> None:
     done = host.cli("validate", str(path))
     assert 'this host has no profile "lxc-sote"' in done.out and done.status == 0
     host.path("/etc/apparmor.d/lxc-nvidia-gpu-base").unlink()
-    assert host.cli("validate", str(path)).out == f"{path}: right; 3 containers.\n"
+    assert host.cli("validate", str(path)).out == f"{path}: valid; 3 containers.\n"
 
 
 def test_a_dash_is_standard_input(host: FakeHost, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_several_files_for_pre_commit(host: FakeHost, tmp_path: Path) -> None:
     good, bad = write(tmp_path, GOOD, "good.json"), write(tmp_path, "[]", "bad.json")
     done = host.cli("validate", good, bad)
     assert done.status == 1
-    assert f"{good}: right; 2 containers.\n" in done.out
+    assert f"{good}: valid; 2 containers.\n" in done.out
     assert f"{bad}:1:1: error: " in done.out
 
 
@@ -140,7 +140,7 @@ def test_full_schema_gives_warnings(host: FakeHost, tmp_path: Path) -> None:
     text = '{"lxc_configs": {\n  "950": {"cores": 0},\n  "951": {"x": 1}\n}}\n'
     schema = write(tmp_path, json.dumps(FULL), "full.schema.json")
     file = write(tmp_path, text)
-    assert host.cli("validate", file).out == f"{file}: right; 2 containers.\n"
+    assert host.cli("validate", file).out == f"{file}: valid; 2 containers.\n"
     done = host.cli("validate", file, "--schema", schema)
     assert_golden("validate-full-schema.txt", done.out, tmp_path)
     assert done.status == 0

@@ -1,6 +1,6 @@
 package PVE::LXC;
 
-# Proxmox' generator on a fake host: writes the runtime configuration anew, and that it did.
+# Proxmox's generator on a fake host: writes the runtime configuration anew, and that it did.
 
 use strict;
 use warnings;
