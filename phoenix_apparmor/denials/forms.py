@@ -115,11 +115,14 @@ def takes(pattern: Name, word: Name) -> bool:
     """Whether a pattern of this module's takes a word."""
     if len(word) != 1 or word[0].wild:
         return False
-    parts = (_EXPRESSIONS.get(p.text, p.text) if p.wild else re.escape(p.text) for p in pattern)
-    return re.fullmatch("".join(parts).replace("??????", "." * 6), word[0].text) is not None
+    return re.fullmatch("".join(map(_expression, pattern)), word[0].text) is not None
 
 
-_EXPRESSIONS = {NUMBER.text: "[0-9]+"}
+def _expression(part: Part) -> str:
+    """Of classes and "?"; a number has nothing but digits here, so a guess takes no more."""
+    if not part.wild:
+        return re.escape(part.text)
+    return "[0-9]+" if part == NUMBER else part.text.replace("?", ".")
 
 
 def looks_new(word: Name) -> bool:

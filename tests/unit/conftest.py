@@ -10,7 +10,9 @@ import pytest
 from phoenix_apparmor import paths
 from phoenix_apparmor.host import Host
 from tests.names import BASE, DOCKER
+from tests.unit import allow_host
 from tests.unit.cluster_host import NAMES, Cluster, well
+from tests.unit.denials_host import make_host, real_profiles
 from tests.unit.fakehost import MARKERS, FakeHost, Journal
 from tests.unit.status_host import mixed_host, quiet_host
 
@@ -42,6 +44,18 @@ def mixed(host: FakeHost) -> FakeHost:
     """A host with one of everything that can be off."""
     mixed_host(host)
     return host
+
+
+@pytest.fixture
+def as_shipped(host: FakeHost) -> None:
+    """A host with containers of each kind, and the profiles as they ship."""
+    real_profiles(make_host(host))
+
+
+@pytest.fixture
+def refusing(host: FakeHost) -> None:
+    """CT 952, to which allow gives rules."""
+    allow_host.prepare(host)
 
 
 @pytest.fixture

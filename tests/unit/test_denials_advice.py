@@ -9,10 +9,8 @@ from tests.unit.denials_host import (
     capability,
     denied,
     found,
-    make_host,
     mounted,
     only,
-    real_profiles,
 )
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
@@ -20,10 +18,7 @@ from tests.unit.policydfa import run_parser
 PROXMOX = "/usr/share/perl5/PVE/LXC.pm"
 
 
-@pytest.fixture
-def host(host: FakeHost) -> FakeHost:
-    real_profiles(make_host(host))
-    return host
+pytestmark = pytest.mark.usefixtures("as_shipped")
 
 
 @pytest.mark.parametrize("name", ["sys_module", "syslog", "sys_time"])

@@ -9,19 +9,13 @@ from tests.unit.denials_host import (
     GENERATED,
     capability,
     denied,
-    make_host,
     mounted,
     only,
-    real_profiles,
 )
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
-
-@pytest.fixture
-def host(host: FakeHost) -> FakeHost:
-    real_profiles(make_host(host))
-    return host
+pytestmark = pytest.mark.usefixtures("as_shipped")
 
 
 def test_a_rule_that_is_there_already(host: FakeHost) -> None:

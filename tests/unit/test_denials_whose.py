@@ -10,20 +10,14 @@ from tests.unit.denials_host import (
     GENERATED,
     denied,
     file,
-    make_host,
     mounted,
     only,
     process,
-    real_profiles,
 )
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
-
-@pytest.fixture
-def host(host: FakeHost) -> FakeHost:
-    real_profiles(make_host(host))
-    return host
+pytestmark = pytest.mark.usefixtures("as_shipped")
 
 
 def signalled(profile: str, peer: str, second: float = 100) -> str:
