@@ -121,7 +121,7 @@ Nobody edited the containers' configuration: at each start the hookscript read t
 AppArmor line into CTID.conf and into what LXC reads, and made sure that the profile is loaded.
 950 has no apparmor_profile and got the default, {BASE}. 952 runs Docker's profile,
 stacked (//&) on a policy namespace of its own so that Docker inside can load its own. 955 says
-"unconfined", which on Proxmox is Proxmox' own generated profile. 960 names no usable profile: it
+"unconfined", which on Proxmox is Proxmox's own generated profile. 960 names no usable profile: it
 does not start, rather than start with less.
 """
 
