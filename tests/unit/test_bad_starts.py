@@ -150,7 +150,7 @@ def test_the_whole_group_is_killed() -> None:
 def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
     for child in ("setsid sleep 30 &", "sleep 30 &", "(while :; do echo x; done) &"):
         begin = time.monotonic()
-        ran = commands.run(["sh", "-c", f"{child} echo all; exit 3"], timeout=20)
+        ran = commands.run(["sh", "-c", f"echo all; {child} exit 3"], timeout=20)
         assert (ran.status, ran.out[:4]) == (3, b"all\n")
         assert time.monotonic() - begin < 5, child
 
