@@ -75,7 +75,7 @@ def _unit(arguments: list[str]) -> int:
     if not paths.is_ctid(ctid):
         return _refused(host, _no_ctid(ctid)) if step == "pre-start" else 0
     if step == "pre-start":
-        _watch(host, ctid, UNIT_SECONDS)
+        _watch(host, ctid, UNIT_SECONDS, tell_pct=True)
     elif step == "post-start":
         # Not known in time is no reason to stop a container, which a time-out of the unit would.
         _give_up(host, ctid, AFTER_SECONDS)
@@ -87,7 +87,7 @@ def _unit(arguments: list[str]) -> int:
         from phoenix_apparmor.init_process import UNCONFINED
 
         begun = _has_begun(host, ctid)
-        status = _guarded(host, ctid, _verify_unit)
+        status = _guarded(host, ctid, _verify_unit, tell_pct=begun)
         # Failing here stops the container. Under another profile than ours it may be on purpose.
         return status if begun and status == UNCONFINED else 0
     status = 0 if is_settled(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
@@ -118,7 +118,7 @@ def _has_begun(host: Host, ctid: str) -> bool:
     return True
 
 
-def _watch(host: Host, ctid: str, seconds: float) -> None:
+def _watch(host: Host, ctid: str, seconds: float, *, tell_pct: bool = False) -> None:
     """Ends this process with a refusal if it is still there after some time.
 
     A thread of its own, as a system call that hangs lets nothing else in this one run. _thread
@@ -129,12 +129,16 @@ def _watch(host: Host, ctid: str, seconds: float) -> None:
 
     def late() -> None:
         time.sleep(seconds)
-        _tell(
-            sys.stderr,
-            f"CT {ctid}: not prepared within {seconds} s, so it was not started: a file system or "
-            "program is not responding.\nSee: systemctl status pve-cluster; journalctl -k -p err\n",
+        refusal = PhoenixError(
+            f"not prepared within {seconds} s, so it was not started: a file system or program is "
+            "not responding.",
+            hint="See: systemctl status pve-cluster; journalctl -k -p err",
+            ctid=ctid,
         )
         try:
+            _tell(sys.stderr, "".join(f"{line}\n" for line in refusal.lines()))
+            if tell_pct:
+                _tell_pct(host, ctid, refusal)
             host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
         finally:
             os._exit(1)

@@ -134,15 +134,17 @@ def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
     the wait, and then the label is judged: not to look would let anything run.
     """
     pause = 0.05
-    unsure: tuple[int, str] | None = None
     while True:
+        unsure: tuple[int, str] | None = None
         pid = init_pid(host, ctid)
-        label = None if pid is None else kernel.label_of(host, pid)
-        if pid is not None and label is not None:
+        if pid is not None:
+            # Asked before the label: an exec between the two would pass lxc-start's for init's.
             executes = kernel.runs(host, pid, "lxc-start")
-            if executes is False:
+            label = kernel.label_of(host, pid)
+            if label is not None and executes is False:
                 return pid, label
-            unsure = (pid, label) if executes is None else None
+            if label is not None and executes is None:
+                unsure = pid, label
         if time.monotonic() + pause >= until:
             return unsure
         time.sleep(pause)

@@ -12,7 +12,7 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, files, load, variants
 from phoenix_apparmor.policy.files import ProfileFile
 from tests.names import BASE
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import PROGRAMS, FakeHost
 
 BODY = f"  include <abstractions/part>\n  include if exists <local/{BASE}>"
 
@@ -82,11 +82,8 @@ def test_another_parser_is_another(
     host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert compiles_anew(host, real) and not compiles_anew(host, real)
-    program = host.path("/newer/apparmor_parser")
-    program.parent.mkdir()
-    program.write_bytes((Path(__file__).parent / "fake/apparmor_parser").read_bytes())
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{host.environment['PATH']}")
+    shutil.copytree(PROGRAMS, newer := host.path("/newer"))
+    monkeypatch.setenv("PATH", f"{newer}:{host.environment['PATH']}")
     assert compiles_anew(host, real)
 
 

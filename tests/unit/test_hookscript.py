@@ -30,7 +30,11 @@ def limits(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, f
     host.confined("952", BASE, DOCKER)
     host.path(paths.RUN).mkdir(parents=True)
     found: list[tuple[str, float]] = []
-    monkeypatch.setattr(hookscript, "_watch", lambda _h, _c, s: found.append(("refuse", s)))
+
+    def watch(_host: Host, _ctid: str, seconds: float, **_more: bool) -> None:
+        found.append(("refuse", seconds))
+
+    monkeypatch.setattr(hookscript, "_watch", watch)
     monkeypatch.setattr(hookscript, "_give_up", lambda _h, _c, s: found.append(("give up", s)))
     return found
 
@@ -153,7 +157,9 @@ def test_only_a_start_that_went_through_the_unit_is_stopped(
     assert hookscript.unit(["pre-start", "952"]) == 0
     modes = [host.path(name).stat().st_mode & 0o777 for name in (paths.RUN, paths.LOCKS, BEGUN)]
     assert modes == [0o700, 0o700, 0o600]
+    host.path("/run/pve").mkdir()
     assert hookscript.unit(["post-start", "952"]) == 3
+    assert 'CT 952: runs under "unconfined"' in host.read("/run/pve/ct-952.warnings").decode()
     assert not begun.exists()
     assert hookscript.unit(["post-start", "952"]) == 0
     host.kernel({BASE: "complain"})
@@ -261,10 +267,12 @@ def hanging(host: FakeHost, name: str, change: str) -> str:
 def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> None:
     host.confined("952", BASE)
     change = "hookscript.UNIT_SECONDS = 1\nhookscript.is_settled = lambda *_: time.sleep(60)\n"
+    host.path("/run/pve").mkdir()
     begin = time.monotonic()
     done = host.run(hanging(host, "unit", change), "pre-start", "952",
                     PHOENIX_APPARMOR_ROOT=str(host.root))  # fmt: skip
     assert done.status == 1 and "not prepared within 1 s, so it was not started" in done.err
+    assert host.read("/run/pve/ct-952.warnings").decode() == done.err, "pct start shows this"
     assert time.monotonic() - begin < 30
     (entry,) = journal.entries()
     assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("3", "952")

@@ -171,3 +171,37 @@ def test_verify_waits_for_the_init_as_long_as_it_may(
     # Nor is one whose label is gone with it.
     host.path("/proc/4242/attr/apparmor/current").unlink()
     init_process.verify(real, "952")
+
+
+@pytest.mark.usefixtures("real")
+def test_an_exec_while_it_looks_is_no_reason_to_stop_a_container(host: FakeHost) -> None:
+    """The label of what was lxc-start a moment ago is not the init's."""
+
+    class Late(Host):
+        def read(self, name: str, limit: int | None = None) -> bytes:
+            was = super().read(name, limit)
+            if name.endswith("/apparmor/current"):
+                host.running("952", PLAIN)
+            return was
+
+    runs(host)
+    host.running("952", "unconfined")
+    host.executes("/usr/bin/lxc-start")
+    init_process.verify(Late(str(host.root)), "952", wait=20)
+
+
+@pytest.mark.usefixtures("real")
+def test_one_that_ended_meanwhile_is_not_judged(host: FakeHost) -> None:
+    """A container that shuts down at once, while nobody can tell what its init executes."""
+    host.running("952", "unconfined")
+    exe = host.path("/proc/4242/exe")
+    exe.unlink()
+
+    class Gone(Host):
+        def read(self, name: str, limit: int | None = None) -> bytes:
+            was = super().read(name, limit)
+            if name.endswith("/apparmor/current"):
+                host.path("/fake/pid/952").unlink()
+            return was
+
+    init_process.verify(Gone(str(host.root)), "952", wait=2)

@@ -5,6 +5,7 @@ that was two thirds of what the fast tests cost. A request is a line of JSON on 
 is a line with the exit status, negative for a signal. The outputs go to the files it names.
 """
 
+import gc
 import importlib
 import io
 import json
@@ -67,6 +68,7 @@ def run(request: dict[str, Any]) -> int:
 
 def main() -> None:
     preload()
+    gc.freeze()  # else a collection in a fork copies every page of what was imported
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

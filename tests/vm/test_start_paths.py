@@ -61,7 +61,9 @@ def with_debug(vm: Machine, ctid: int) -> None:
     # reboot that was asked for in a stop before starts it once more, which cancels the stop.
     stop = f"systemctl stop pve-container@{ctid}"
     vm.sh(f"for n in 1 2 3 4 5; do {stop} && exit 0; sleep 2; done; exit 1", timeout=300)
-    pct(vm, "start", ctid, "--debug")
+    started = pct(vm, "start", ctid, "--debug", check=False)
+    said = f"journalctl -n 100; tail -n 40 /run/pve/ct-{ctid}.*"
+    assert started.rc == 0, started.stderr + vm.sh(said, check=False).stdout
     units = vm.sh("systemctl list-units --no-legend 'pve-container*'").stdout
     assert f"pve-container-debug@{ctid}.service" in units
 
@@ -243,12 +245,13 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     vm.run("systemctl", "daemon-reload")
     create(vm, 209, hookscript=None)
     assign(vm, {209: BASE})
-    pct(vm, "start", 209, check=False)
+    said = 'CT 209: runs under "unconfined"'
+    assert said in pct(vm, "start", 209, check=False).stderr
     end = time.monotonic() + 300
     while init(vm, 209) != -1:
         assert time.monotonic() < end, "it still runs"
         time.sleep(0.5)
-    assert 'CT 209: runs under "unconfined"' in journal(vm)
+    assert said in journal(vm)
     vm.sh(f"rm -r {folder}; systemctl daemon-reload")
     pct(vm, "start", 209)
     expect_label(vm, 209, BASE)
