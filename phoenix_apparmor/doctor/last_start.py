@@ -106,7 +106,7 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
                 "error",
                 f"CT {ctid} did not start: {_bare(line, ctid)}.",
                 command,
-                advice=message.means.replace("CTID", ctid).replace("`", ""),
+                advice=messages.told(message, line, ctid),
                 ctids=(ctid,),
             )
         if known:

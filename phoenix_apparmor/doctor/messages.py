@@ -10,11 +10,16 @@ from typing import Literal, NamedTuple
 Speaker = Literal["", "LXC", "Proxmox", "Docker", "apt", "Linux", "NVIDIA"]
 
 
+# The file that a message names; its characters are none of a shell's.
+_FILE = r"(?P<FILE>/[\w/.@+-]+"
+
+
 class Message(NamedTuple):
     """A message, or what one sees without any.
 
     shown: as the table has it, `…` is a name or a number. speaker: who says so, "" for us.
-    means: what it is, and how to fix it. pattern: finds it in a log, "" where none would.
+    means: what it is, and how to fix it; CTID is the container, FILE the file that the message
+    names. pattern: finds it in a log, and in it the FILE; "" where none would.
     common: whether it is one of those that people meet most. general: says that something failed,
     and not what: it explains nothing beside any other line.
     """
@@ -171,8 +176,31 @@ MESSAGES = (
         "`can't lock file '/run/lock/lxc/pve-config-….lock' - got timeout`",
         "Proxmox",
         "Another task works on the container, such as a backup or a snapshot. Try again when it "
-        "has ended; `fuser -v /run/lock/lxc/pve-config-CTID.lock` shows who holds the lock.",
-        r"can't lock file .*got timeout",
+        "has ended; `fuser -v FILE`, with the file of the message, shows who holds the lock.",
+        rf"can't lock file '{_FILE}/pve-config-\d+\.lock)'.*got timeout",
+    ),
+    Message(
+        "`can't lock file '/var/lock/pve-manager/pve-storage-…' - got timeout`",
+        "Proxmox",
+        "Another task works on that storage: it makes, moves or removes a volume, of any "
+        "container or VM. Try again when it has ended; `fuser -v FILE`, with the file of the "
+        "message, shows who holds the lock.",
+        rf"can't lock file '{_FILE}/pve-storage-[\w.+-]+)'.*got timeout",
+    ),
+    Message(
+        "`cfs-lock '…' error: got lock request timeout`",
+        "Proxmox",
+        "Another task holds that lock of the cluster, perhaps on another node; the lock of a "
+        "storage that the nodes share is `storage-NAME`. The task lists of all nodes show which "
+        "task it is. A node that died keeps the lock for two minutes.",
+        r"cfs-lock '[^']+' error: got lock request timeout",
+    ),
+    Message(
+        "`can't lock file '/…' - got timeout`",
+        "Proxmox",
+        "Another process holds that lock for something that the start needs too. Try again when "
+        "it has ended; `fuser -v FILE`, with the file of the message, shows which process it is.",
+        rf"can't lock file '{_FILE})'.*got timeout",
     ),
     Message(
         "`hookscript error for … on pre-start: command '…' failed: exit code …`",
@@ -302,6 +330,16 @@ MESSAGES = (
 def meaning(line: str) -> Message | None:
     """What a line of a log means; None if that is not known."""
     return next((m for m in MESSAGES if m.pattern and re.search(m.pattern, line)), None)
+
+
+def told(message: Message, line: str, ctid: str) -> str:
+    """What it means, for the line in which it was found."""
+    found = re.search(message.pattern, line)
+    names = found.groupdict() if found is not None else {}
+    means = message.means.replace("CTID", ctid).replace("`", "")
+    if names.get("FILE"):
+        means = means.replace("FILE, with the file of the message,", names["FILE"])
+    return means
 
 
 def rows() -> list[str]:

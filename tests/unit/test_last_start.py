@@ -65,7 +65,24 @@ def test_our_refusal_is_the_reason(host: FakeHost) -> None:
         (
             "/run/pve/ct-950.stderr",
             "can't lock file '/run/lock/lxc/pve-config-950.lock' - got timeout",
-            "Another task",
+            "Another task works on the container, such as a backup or a snapshot. Try again when "
+            "it has ended; fuser -v /run/lock/lxc/pve-config-950.lock shows who",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout",
+            "works on that storage: it makes, moves or removes a volume, of any container or VM. "
+            "Try again when it has ended; fuser -v /var/lock/pve-manager/pve-storage-local-lvm",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "can't lock file '/var/lock/pve-manager/x.lck' - got timeout",
+            "fuser -v /var/lock/pve-manager/x.lck shows",
+        ),
+        (
+            "/run/pve/ct-950.stderr",
+            "cfs-lock 'storage-nas' error: got lock request timeout",
+            "perhaps on another node",
         ),
         (
             "/run/pve/ct-950.stderr",
@@ -98,6 +115,7 @@ def test_other_programs_are_translated(host: FakeHost, name: str, line: str, wor
     host.write(name, f"{line}\n")
     (found,) = reasons(host)
     assert line.rstrip(".") in found["what"] and words in found["advice"]
+    assert "FILE" not in found["advice"] and "CTID" not in found["advice"]
     assert "drop-in" not in found["advice"] and "lxc-`" not in found["advice"]
 
 
