@@ -31,7 +31,7 @@ from phoenix_apparmor.denials.quoting import quoted, readable
 from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_engines_profile
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.paths import BASE, DOCKER
-from phoenix_apparmor.policy import mountrules
+from phoenix_apparmor.policy import files, mountrules
 
 # The setting of Ubuntu's kernels, a sysctl.
 UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
@@ -195,10 +195,10 @@ class Adviser:
 
     def _reload(self, owner: Owner) -> str:
         """The command that loads the profile: without its name, only what is assigned is."""
-        managed = {assignment.profile for assignment in self._assigned.values()}
-        if owner.profile in (*paths.SHIPPED, *managed) or not _PLAIN.match(owner.profile):
-            return "phoenix-apparmor reload"
-        return f"phoenix-apparmor reload {owner.profile}"
+        managed = {a.profile for a in self._assigned.values() if a.profile is not None}
+        if not _PLAIN.match(owner.profile):
+            return files.RELOAD
+        return files.reload_command(owner.profile, managed)
 
     def _special(
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial

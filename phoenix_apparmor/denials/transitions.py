@@ -6,6 +6,7 @@ from phoenix_apparmor import paths
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import quoted, readable
+from phoenix_apparmor.policy import files
 
 NO_NEW_PRIVS = (
     "No rule helps: the process has the kernel's flag no_new_privs (NoNewPrivileges= of its "
@@ -17,6 +18,7 @@ NO_NEW_PRIVS = (
 LXC_START = ("/usr/bin/lxc-start", "lxc-start")
 # Changes of policy.
 POLICY = ("profile_load", "profile_replace", "profile_remove")
+_PLAIN = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9._/-]*\Z")
 # What engines call the profiles that they make and load themselves.
 _ENGINES = re.compile(
     r"(?:docker|crio|nerdctl|buildkit)-default\Z|containers-default-|cri-containerd\.apparmor\.d\Z"
@@ -46,7 +48,7 @@ def _not_found(name: str, namespace: str = "") -> str:
         return (
             f"The kernel has no policy namespace {readable(namespace)}, which our hookscript or "
             f"drop-in makes at each start, or no profile {readable(name)} (after adding its file: "
-            f"phoenix-apparmor reload). Which: phoenix-apparmor doctor{f' {ctid}' if known else ''}"
+            f"{_reload(name)}). Which: phoenix-apparmor doctor{f' {ctid}' if known else ''}"
             + (f"; then: pct start {ctid}" if known else "")
         )
     if _ENGINES.match(name):
@@ -55,12 +57,17 @@ def _not_found(name: str, namespace: str = "") -> str:
             "namespace, which lxc-nvidia-gpu-docker gives it at its start. Restart the container."
         )
     if name.startswith("lxc-"):
-        return "That profile is not loaded. After adding its file: phoenix-apparmor reload"
+        return f"That profile is not loaded. After adding its file: {_reload(name)}"
     return (
         "The profile is not loaded where the process is. A container with a policy namespace of "
         "its own loads its profiles itself (apparmor_parser -r, inside); on the host, after "
-        "adding its file: phoenix-apparmor reload"
+        f"adding its file: {_reload(name)}"
     )
+
+
+def _reload(name: str) -> str:
+    """The command that loads a profile which nobody assigns."""
+    return f"{files.RELOAD} {name if _PLAIN.match(name) else 'PROFILE'}"
 
 
 def change_profile(denial: Denial) -> Act:

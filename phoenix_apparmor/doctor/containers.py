@@ -158,7 +158,8 @@ def _line_finding(
     elif "prefix" in kinds:
         advice = _renamed(host, kinds["prefix"])
     elif "nowhere" in kinds:
-        advice = f"put the profile into {paths.APPARMOR_D}, then: phoenix-apparmor reload"
+        named = files.reload_command(kinds["nowhere"], ())
+        advice = f"put the profile into {paths.APPARMOR_D}, then: {named}"
     applied = [conf.ctid for conf in confs if conf.ctid in managed]
     # apply would write a name under which nothing starts
     wanted = reading.wanted_profiles(host)

@@ -17,7 +17,7 @@ from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import rules
+from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.pveconf import has_feature
 
 RAW_KEY = "lxc.apparmor.raw"
@@ -150,6 +150,7 @@ def _refused_mounts(
     lines = " ".join(f"'{rules[kind]}'" for kind in refused if not dangers[kind])
     harmless = [kind for kind in refused if not dangers[kind]] or refused
     shown = " and ".join(f'"{rules[kind]}"' for kind in harmless)
+    reload = files.reload_command(profile, reading.wanted_profiles(allows.host))
     them = "that rule" if len(harmless) == 1 else "these rules"
     better = [f"better not {kind}: {why}" for kind, why in dangers.items() if why]
     advice = (
@@ -160,8 +161,7 @@ def _refused_mounts(
         "warning",
         what,
         seen,
-        fix=f"mkdir -p {paths.APPARMOR_D}/local && printf '%s\\n' {lines} >>{local} && "
-        "phoenix-apparmor reload"
+        fix=f"mkdir -p {paths.APPARMOR_D}/local && printf '%s\\n' {lines} >>{local} && {reload}"
         if lines and not better
         else "",
         advice="; ".join([*better, advice]),
@@ -178,22 +178,22 @@ class _Rules:
     """Rules of profiles, each read once."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self.host = host
         self._known: dict[str, rules.Profile | None] = {}
 
     def of(self, name: str) -> rules.Profile | None:
         """What a profile allows, None if that cannot be known."""
         if name not in self._known:
-            self._known[name] = reading.rules_of(self._host, name)
+            self._known[name] = reading.rules_of(self.host, name)
         return self._known[name]
 
     def has_file(self, name: str) -> bool:
         """Whether a file holds the profile."""
-        return reading.file_of(self._host, name) is not None
+        return reading.file_of(self.host, name) is not None
 
     def local(self, name: str) -> str | None:
         """The file of site rules that a profile reads, None if it reads none."""
-        file = reading.file_of(self._host, name)
+        file = reading.file_of(self.host, name)
         base = file.path.rpartition("/")[2] if file is not None else ""
         if file is None or f"<local/{base}>".encode() not in file.text:
             return None
@@ -304,7 +304,7 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
         lines = [v for c in confs for k, v in c.lxc() if k == RAW_KEY]
         where = (
             f"put the rules into {paths.APPARMOR_D}/local/{profile} if they are needed, then: "
-            "phoenix-apparmor reload"
+            f"{files.reload_command(profile, reading.wanted_profiles(host))}"
         )
         yield Finding(
             "warning",

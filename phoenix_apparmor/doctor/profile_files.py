@@ -10,7 +10,6 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, conffiles, files, load
 
-RELOAD = "phoenix-apparmor reload"
 FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/abstractions/phoenix")
 WAITING = (".dpkg-dist", ".dpkg-new")
 REINSTALL = "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss phoenix-apparmor"
@@ -33,7 +32,7 @@ def present(host: Host) -> Iterator[Finding]:
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
                 f"no file in {paths.APPARMOR_D} holds it",
                 advice=f"put the profile into {paths.APPARMOR_D} or correct its name in the JSON, "
-                f"then: {RELOAD}",
+                f"then: {files.RELOAD}",
                 ctids=tuple(ctids),
             )
 
@@ -51,7 +50,7 @@ def loaded(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {file.name} is {files.off_by(link)}: it confines nothing.",
                 f"{link} is there",
-                f"rm {link} && {RELOAD}",
+                f"rm {link} && {files.RELOAD}",
             )
         elif mode is None:
             if not compiled.compiles(host, file):
@@ -60,14 +59,14 @@ def loaded(host: Host) -> Iterator[Finding]:
                 "error",
                 f"profile {file.name} is not in the kernel.",
                 f"{file.path} holds it, {paths.KERNEL_PROFILES} does not list it",
-                RELOAD,
+                files.RELOAD,
             )
         elif mode not in labels.ENFORCING:
             yield Finding(
                 "error",
                 f"profile {file.name} is in {mode} mode: it stops nothing.",
                 f"{paths.KERNEL_PROFILES} says {file.name} ({mode})",
-                fix=f"sed -E -i {shlex.quote(_without_flag(mode))} {file.path} && {RELOAD}"
+                fix=f"sed -E -i {shlex.quote(_without_flag(mode))} {file.path} && {files.RELOAD}"
                 if mode in ("complain", "unconfined", "prompt")
                 else "",
             )
@@ -109,7 +108,7 @@ def compiles(host: Host) -> Iterator[Finding]:
                 f"the kernel runs a different version of {file.name} than its file.",
                 f"raw_{held[0]} in {paths.KERNEL}/policy/profiles/{file.name}.* is not that of "
                 f"the compiled {file.path}",
-                RELOAD,
+                files.RELOAD,
             )
     if unseen:
         yield Finding(
@@ -131,7 +130,7 @@ def held_back(host: Host) -> Iterator[Finding]:
             what = f"the new version of {base} is not in force: "
             if ending == "dpkg-dist":
                 what += "yours was kept."
-                fix = f"mv {path}.{ending} {path} && {RELOAD}"
+                fix = f"mv {path}.{ending} {path} && {files.RELOAD}"
                 own = conffiles.place_of_own(path)
                 advice = (
                     f"first move what you added to {own}; see it: diff -u {path} {path}.{ending}"

@@ -23,6 +23,7 @@ def leaving(host: Host) -> Iterator[Finding]:
     # profiles whose mode another check tells
     told = {f.name for f in ours if modes.get(f.name, "enforce") not in labels.ENFORCING}
     loose = host.has_program("apparmor_parser") and rules.takes_any_mount(host)
+    assigned = frozenset(reading.wanted_profiles(host))
     for file in _named(host, users):
         if one_container.only(host) and file.name not in users:
             continue  # not a matter of the container that is asked about
@@ -42,13 +43,21 @@ def leaving(host: Host) -> Iterator[Finding]:
         if file.name in told:
             found = tuple(way for way in found if not way.rule.startswith("flags="))
         if found:
-            yield _held_by_nothing(file, found, users.get(file.name, []), mapped)
+            reload = files.reload_command(file.name, assigned)
+            yield _held_by_nothing(file, found, users.get(file.name, []), mapped, reload)
 
 
 def _held_by_nothing(
-    file: ProfileFile, found: tuple[ways_out.WayOut, ...], who: list[str], mapped: frozenset[str]
+    file: ProfileFile,
+    found: tuple[ways_out.WayOut, ...],
+    who: list[str],
+    mapped: frozenset[str],
+    reload: str,
 ) -> Finding:
-    """mapped: containers with a user namespace, which holds root whatever the profile allows."""
+    """mapped: containers with a user namespace, which holds root whatever the profile allows.
+
+    reload: the command that loads the profile.
+    """
     shown = found[:SHOWN]
     how = "; ".join(way.how for way in shown)
     more = f" (and {len(found) - SHOWN} more ways)" if len(found) > SHOWN else ""
@@ -83,7 +92,8 @@ def _held_by_nothing(
         what,
         f"{file.path} and what it includes: " + "  ".join(dict.fromkeys(way.rule for way in shown)),
         advice="; ".join(advice)
-        + '; README, "Your own profile", has what a profile needs; then: phoenix-apparmor reload',
+        + '; README, "Your own profile", has what a profile needs; then: '
+        + reload,
         ctids=tuple(who),
     )
 

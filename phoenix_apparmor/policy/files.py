@@ -1,7 +1,9 @@
 """Profile files in /etc/apparmor.d: which file holds a profile, what it says; the parser."""
 
 import re
+import shlex
 import stat
+from collections.abc import Collection
 from typing import NamedTuple
 
 from phoenix_apparmor import paths
@@ -15,6 +17,7 @@ SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-r
                    ".pacnew", ".rpmnew", ".rpmsave", ".orig", ".rej", "~")  # fmt: skip
 
 
+RELOAD = "phoenix-apparmor reload"
 BIGGEST_FILE = 16 << 20
 # Characters of the parser's messages that are passed on: journald takes no more than some 200 KB.
 LONGEST_SAID = 2000
@@ -167,6 +170,16 @@ def ours(host: Host, assigned: frozenset[str] = frozenset()) -> list[ProfileFile
         if other is not None:
             result[name] = other
     return [result[name] for name in sorted(result)]
+
+
+def reload_command(name: str, assigned: Collection[str]) -> str:
+    """The shell line that loads a profile whose file changed.
+
+    assigned: profiles that the JSON assigns: without names, only these and ours are loaded.
+    """
+    if name in paths.SHIPPED or name in assigned:
+        return RELOAD
+    return f"{RELOAD} {shlex.quote(name)}"
 
 
 def switched_off(host: Host, file: ProfileFile) -> str | None:

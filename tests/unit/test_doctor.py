@@ -224,6 +224,27 @@ def test_the_whole_json(host: FakeHost) -> None:
     assert_golden("doctor.json", host.cli("doctor", "--json").out, host.root)
 
 
+def test_a_fix_for_a_profile_that_only_the_conf_names_loads_it(host: FakeHost) -> None:
+    """Without its name, reload loads only ours and what the JSON assigns."""
+    text = "profile lxc-mine {\n  file,\n  include if exists <local/lxc-mine>\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", f"abi <abi/3.0>,\n{text}")
+    host.load("lxc-mine")
+    lines = "features: mount=nfs;cifs\nlxc.apparmor.profile: lxc-mine\n"
+    host.conf("951", f"arch: amd64\nostype: debian\n{lines}")
+    refused = [f for f in diagnose(host) if "mount=nfs;cifs does nothing" in f["what"]]
+    run_fix(host, refused[0]["fix"])
+    assert not [f for f in diagnose(host) if "mount=nfs;cifs does nothing" in f["what"]]
+    done = host.cli("reload", "--dry-run", "lxc-mine")
+    assert "Nothing to do" in done.out, "the kernel has what the file says now"
+    advice = [f["advice"] or "" for f in diagnose(host) if f["check"] == "profile-rules"]
+    host.conf("951", f"{lines}lxc.apparmor.raw: /srv/** r,\n")
+    advice += [f["advice"] or "" for f in diagnose(host) if f["check"] == "apparmor-lines"]
+    host.conf("951", "lxc.apparmor.profile: lxc-absent\n")
+    advice += [f["advice"] or "" for f in diagnose(host) if f["check"] == "profile-lines"]
+    named = [text.partition("phoenix-apparmor reload ")[2].partition(";")[0] for text in advice]
+    assert named == ["lxc-mine"] * 2 + ["lxc-absent"]
+
+
 def test_one_cause_is_one_finding(host: FakeHost) -> None:
     """Fifteen containers with the same faults: all of it on one screen."""
     ctids = [str(n) for n in range(960, 975)]
