@@ -4,6 +4,7 @@ Facts from PVE::LXC::Config, PVE::JSONSchema and the runtime configurations they
 (pve-container 5 and 6). ctconf reads the text itself; this says what its words mean.
 """
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -225,11 +226,15 @@ def denies_devices(main: Sequence[bytes]) -> bool:
 
 
 class Entry(NamedTuple):
-    """A lxc.mount.entry: what is mounted, and its options. value: the line's."""
+    """A lxc.mount.entry: what is mounted, its options, and where. value: the line's.
+
+    target: a path in the container, without the slash that it may or may not begin with.
+    """
 
     source: str
     options: tuple[str, ...]
     value: str
+    target: str = ""
 
     @property
     def must_be_there(self) -> bool:
@@ -247,10 +252,23 @@ def mount_entries(main: Sequence[bytes]) -> list[Entry]:
     for key, value in lxc_lines(main):
         words = value.split()
         if key == "lxc.mount.entry" and words:
-            source = re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), words[0])
+            source, target = (
+                re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word)
+                for word in (words[0], words[1] if len(words) > 1 else "")
+            )
             options = words[3].split(",") if len(words) > 3 else []
-            found.append(Entry(source, tuple(options), value))
+            found.append(Entry(source, tuple(options), value, target.lstrip("/")))
     return found
+
+
+def mounted(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """(key, path in the container) of all that its configuration mounts there."""
+    for key, value in options(main).items():
+        if re.fullmatch(r"mp\d+", key):
+            target = dict(_volume(value, "volume")[1]).get("mp", "")
+            yield key, posixpath.normpath("/" + target.lstrip("/"))
+    for entry in mount_entries(main):
+        yield "lxc.mount.entry", posixpath.normpath(f"/{entry.target}")
 
 
 def lost_lines(main: Sequence[bytes]) -> list[str]:

@@ -35,7 +35,7 @@ _GPU = re.compile(r"/dev/(nvidia[\w/-]*|dri(/\w+)?|kfd)")
 # How Proxmox names volumes that are folders (ZFS, btrfs, size=0), clones' bases too.
 _IS_FOLDER = re.compile(r"[:/](sub|base)vol-")
 NO_INIT, NO_ROOT = "its init is not found", "its configuration names no root"
-_STORE = re.compile(r"/(docker|containerd|containers/storage)(/|$)")
+_STORE = re.compile(r"/(docker|containerd|containers/storage)(/|$)|\A/var/lib/containers/?\Z")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def _look_inside(
     host: Host, conf: Conf, pid: int | None, *, proxmox: bool
 ) -> tuple[list[str], str, list[str]]:
     """(runtimes seen inside, why its files cannot be seen, types of network mounts)."""
-    found: list[str] = []
+    stores = ((key, path) for key, path in pveconf.mounted(conf.main) if _STORE.search(path))
+    found = [f"{path} is a mount point of it ({key})" for key, path in stores][:1]
     types: set[str] = set()
     if pid is not None:
         for target, fstype in _mounts(host, pid):

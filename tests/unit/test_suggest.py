@@ -82,6 +82,31 @@ def test_what_cannot_be_seen_is_not_taken_for_absent(host: FakeHost) -> None:
     assert suggested(host)["952"]["profile"] == BASE
 
 
+@pytest.mark.parametrize(
+    ("line", "is_sign"),
+    [
+        ("mp0: /tank/dk,mp=/var/lib/docker", True),
+        ("mp3: local-lvm:vm-950-disk-1,size=8G,mp=/var/lib/containerd/", True),
+        ("mp0: volume=/tank/dk,mp=/var/lib/containers/storage,backup=1", True),
+        ("mp0: /tank/dk,mp=/var/lib/containers", True),
+        ("lxc.mount.entry: /tank/dk var/lib/docker none bind,create=dir 0 0", True),
+        ("mp0: /var/lib/docker,mp=/srv/backup", False),
+        ("mp0: /tank/dk,mp=/srv/dockerfiles", False),
+        ("lxc.mount.entry: /run/docker.sock run/docker.sock none bind,create=file 0 0", False),
+    ],
+)
+def test_a_mount_point_for_a_store_is_a_sign_of_docker(
+    host: FakeHost, line: str, is_sign: bool
+) -> None:
+    """Of a container at rest whose files nobody sees."""
+    host.conf("950", f"rootfs: local:950/vm-950-disk-0.raw\nunprivileged: 1\n{line}\n")
+    found = suggested(host)["950"]
+    assert found["profile"] == (DOCKER if is_sign else BASE)
+    assert bool(found["unsure"]) is not is_sign
+    assert f"({line.partition(chr(58))[0]})" in found["why"][0] or not is_sign
+    assert "//" not in found["why"][0]
+
+
 def test_links_end_in_the_root(host: FakeHost) -> None:
     """dockerd of the host's, reached by links that root in the container chose."""
     outside = host.write("/outside/dockerd", "")
