@@ -100,7 +100,9 @@ class Adviser:
         """That a rule for it is there already, and whether it is in force; None: there is none."""
         own, name = self._own_rules(owner), self._made_name(owner)
         made = peers.under(denial, owner.profile, name)
-        found = None if owner.child else allowed.of_lines(own, name).first(made, act.rule)
+        known = self._profiles.variables(owner.profile, owner.generated_in)
+        lines = allowed.of_lines(() if owner.child else own, name, known)
+        found = lines.first(made, act.rule)
         if found is not None:
             words = (
                 f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It '
@@ -118,7 +120,7 @@ class Adviser:
                 said = mountrules.read(" ".join(holes.split(found[0])))
                 words += f" ({holes.OLD_PARSER}.)" if said.is_loose else ""
             return Advice("none", words=words, allowed=True)
-        if owner.generated_in and allowed.of_lines(facts.raw).first(denial, act.rule):
+        if owner.generated_in and allowed.of_lines(facts.raw, known=known).first(denial, act.rule):
             words = f"There is already a rule for it, in {facts.file}; "
             words += "it takes effect at its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
@@ -129,8 +131,9 @@ class Adviser:
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Act:
         """The act with a note, where a rule for it lacks the slash of a folder's name."""
-        own = allowed.of_lines(self._own_rules(owner), owner.profile)
-        raw = allowed.of_lines(facts.raw if owner.generated_in else ())
+        known = self._profiles.variables(owner.profile, owner.generated_in)
+        own = allowed.of_lines(self._own_rules(owner), owner.profile, known)
+        raw = allowed.of_lines(facts.raw if owner.generated_in else (), known=known)
         its = () if profile is None or owner.child else (profile.rules,)
         for rules in (own, *its, raw):
             short = rules.short_of_a_slash(denial)
@@ -148,7 +151,9 @@ class Adviser:
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in, owner.child)
         if own is not None:
             return cited(own)
-        rule = None if owner.child else denying.first_of(self._own_rules(owner), denial)
+        known = self._profiles.variables(owner.profile, owner.generated_in)
+        lines = () if owner.child else self._own_rules(owner)
+        rule = denying.first_of(lines, denial, known)
         return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
 
     def _assignment(self, owner: Owner) -> Assignment | None:

@@ -11,6 +11,7 @@ from phoenix_apparmor.denials import denying, mounts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import policytext, rules
 from phoenix_apparmor.policy.policytext import Text
+from phoenix_apparmor.policy.tunables import Variables
 
 _PLAIN = re.compile(r"[^\s\"{}()]+\Z")
 _FILE_CLASSES = ("", "file")
@@ -62,25 +63,24 @@ class Rules(NamedTuple):
         return None
 
 
-def read(name: str, texts: Iterable[Text], known: Mapping[str, str]) -> Rules:
-    """The rules of an expanded profile. known: variable -> pattern for its values."""
+def read(name: str, texts: Iterable[Text], known: Variables) -> Rules:
+    """The rules of an expanded profile. known: its variables."""
     name = name if _PLAIN.match(name) else "x"
-    values = "".join(f"@{{{key}}} = {value}\n" for key, value in known.items() if " " not in value)
     found: list[rules.Rule] = []
     paths: dict[str, str] = {}
     for piece in texts:
         own = policytext.without_includes(piece.text)
-        for profile in rules.parse(f"{values}profile {name} {{\n{own}\n}}\n")[:1]:
+        for profile in rules.parse(f"profile {name} {{\n{own}\n}}\n", known)[:1]:
             found += profile.rules
             for rule in profile.rules:
                 paths.setdefault(rule.text, piece.path)
     return Rules(rules.Profile(name, frozenset(), tuple(found)), paths)
 
 
-def of_lines(lines: Iterable[str], profile: str = "x") -> Rules:
+def of_lines(lines: Iterable[str], profile: str = "x", known: Variables | None = None) -> Rules:
     """Rules that stand for themselves, as in a container's configuration, of a profile."""
     texts = [Text("", f"{line}\n") for line in lines]
-    return read(profile, texts, {})
+    return read(profile, texts, known or {})
 
 
 def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:

@@ -70,9 +70,9 @@ def _of_file(rule: str, text: str) -> Iterator[Denial]:
     parsed = rules.parse(f"profile x {{\n{text},\n}}\n")
     for one in parsed[0].rules if parsed else ():
         found = rules.file_words(one) if one.kind == "file" else None
-        if found is None or not found[0].lstrip('"').startswith("/"):
+        if found is None:
             continue
-        for name in aare.examples(found[0]):
+        for name in filter(lambda name: name.startswith("/"), aare.examples(found[0])):
             for letter in sorted(set(found[1]) & set("rwamlkx")):
                 yield _denial("open", name=name, denied_mask=letter, fsuid=user, ouid="0")
 

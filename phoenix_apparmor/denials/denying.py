@@ -8,6 +8,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import mountrules, policytext
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.policytext import Rule
+from phoenix_apparmor.policy.tunables import Variables
 
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
 _PEER = re.compile(r'peer=("[^"]*"|[^\s"]+)')
@@ -24,10 +25,14 @@ def first(rules: Iterable[Rule], denial: Denial) -> Rule | None:
     return next((rule for rule in rules if denies(rule, denial)), None)
 
 
-def first_of(lines: Iterable[str], denial: Denial) -> str:
-    """The first of rules that stand for themselves which denies it, "" if none does."""
+def first_of(lines: Iterable[str], denial: Denial, known: Variables) -> str:
+    """The first of rules that stand for themselves which denies it, "" if none does.
+
+    known: variables of the profile that they are for.
+    """
     for line in lines:
-        if first(policytext.deny_rules([policytext.Text("", f"{line}\n")]), denial) is not None:
+        text = policytext.Text("", f"{line}\n")
+        if first(policytext.deny_rules([text], known), denial) is not None:
             return line
     return ""
 

@@ -13,7 +13,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.profiles import Profiles
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import mountrules
+from phoenix_apparmor.policy import mountrules, tunables
 from phoenix_apparmor.policy.mountrules import Mount
 from phoenix_apparmor.policy.policytext import Rule
 
@@ -50,20 +50,22 @@ class Judge:
 
     def hole(self, rule: str, whose: Container) -> str:
         """Why the rule should not be written, "" if nothing speaks against it."""
+        rule = self._expanded(rule, whose)
         why = holes.hole(rule, whose)
         if why:
             return why
         if holes.split(rule) == ("file",):
             guarded = self._explicit(asked("/proc/sysrq-trigger w,")[0], whose) is not None
             return "" if guarded else EVERY_FILE
-        acts = (act for act in _asked(rule, whose) if self._explicit(act, whose) is None)
+        acts = (act for act in asked(rule) if self._explicit(act, whose) is None)
         also = whose.privileged is not False
         ours = next((r for act in acts if (r := self._profiles.by_ours(act, base=also))), None)
         return f"our profiles close that on purpose: {cited(ours)}" if ours is not None else ""
 
     def nothing(self, rule: str, whose: Container) -> str:
         """Why the rule does nothing, "" if it may do something."""
-        acts = _asked(rule, whose)
+        rule = self._expanded(rule, whose)
+        acts = asked(rule)
         denies = [self._explicit(act, whose) for act in acts]
         if acts and denies[0] is not None and all(denies):
             return f"{readable(whose.profile)} denies that explicitly: {cited(denies[0])}"
@@ -76,6 +78,12 @@ class Judge:
             f"{whose.ctid} is unprivileged"
         )
 
+    def _expanded(self, rule: str, whose: Container) -> str:
+        """The rule with the values of its variables, of which the profile's name is one."""
+        known = self._profiles.variables(whose.profile, whose.folder)
+        name = {"profile_name": (whose.profile,)} if whose.profile else {}
+        return tunables.expanded(rule.removesuffix(","), {**known, **name}) + ","
+
     def _explicit(self, act: Denial, whose: Container) -> Rule | None:
         return self._profiles.explicit(whose.profile, act, whose.folder)
 
@@ -84,7 +92,7 @@ class Judge:
     ) -> Iterator[Verdict]:
         """What validate says of a rule in a container's entry. entry: all its rules."""
         whose = self.container(ctid, profile)
-        nothing = self.nothing(rule, whose) or _denied_beside(rule, whose, entry)
+        nothing = self.nothing(rule, whose) or self._denied_beside(rule, whose, entry)
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
@@ -94,19 +102,14 @@ class Judge:
             hint = f"Better not. {holes.remedy(rule)}".strip()
             yield Verdict(f"this rule opens a hole: {why}.", hint)
 
-
-def _denied_beside(rule: str, whose: Container, entry: Sequence[str]) -> str:
-    """Which other rule of its entry denies what this one allows; "" if none does."""
-    denies = [denying.first_of(entry, act) for act in _asked(rule, whose)]
-    return (
-        f'"{readable(denies[0], 100)}" in the same entry denies that'
-        if all(denies) and denies
-        else ""
-    )
-
-
-def _asked(rule: str, whose: Container) -> tuple[Denial, ...]:
-    return asked(rule.replace("@{profile_name}", whose.profile) if whose.profile else rule)
+    def _denied_beside(self, rule: str, whose: Container, entry: Sequence[str]) -> str:
+        """Which other rule of its entry denies what this one allows; "" if none does."""
+        known = self._profiles.variables(whose.profile, whose.folder)
+        acts = asked(self._expanded(rule, whose))
+        denies = [denying.first_of(entry, act, known) for act in acts]
+        if not denies or not all(denies):
+            return ""
+        return f'"{readable(denies[0], 100)}" in the same entry denies that'
 
 
 def cited(rule: Rule) -> str:

@@ -10,6 +10,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, files, load, policytext
 from phoenix_apparmor.policy.policytext import Rule
+from phoenix_apparmor.policy.tunables import Variables
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
 DOCKER = ABSTRACTIONS + "/docker"
@@ -32,6 +33,7 @@ class Profile(NamedTuple):
     denies: tuple[Rule, ...]
     supports_docker: bool
     rules: allowed.Rules
+    variables: Variables
     flags: frozenset[str] = frozenset()
 
 
@@ -57,20 +59,21 @@ class Profiles:
     def _read_profile(self, name: str, generated: str) -> Profile | None:
         outer = name.partition("//")[0]
         for path in self._candidates(outer, generated):
-            text = self._read(path, folders=False)
+            text = self._read(path)
             inner = policytext.body(text, name) if text is not None and outer in text else None
             if text is None or inner is None:
                 continue
             texts = tuple(policytext.expand(inner, path, self._read))
             before = policytext.expand(text, path, self._read)
-            known = policytext.variables(before) if "@{" in "".join(t.text for t in texts) else {}
-            known["profile_name"] = name
+            known = policytext.variables(before)
+            known["profile_name"] = (name,)
             return Profile(
                 path,
                 policytext.local_file(inner) or "",
                 tuple(policytext.deny_rules(texts, known)),
                 any(piece.path == DOCKER for piece in texts),
                 allowed.read(name, texts, known),
+                known,
                 policytext.flags(text, name),
             )
         return None
@@ -88,6 +91,11 @@ class Profiles:
             yield f"{paths.APPARMOR_D}/{dotted}"
         for folder in FOLDERS:
             yield from files.policy_files(self._host, folder)
+
+    def variables(self, name: str, generated: str = "") -> Variables:
+        """The variables of a profile, and its name as one."""
+        profile = self.get(name, generated) if name else None
+        return profile.variables if profile is not None else {}
 
     def explicit(
         self, name: str, denial: Denial, generated: str = "", child: str = ""
@@ -156,14 +164,9 @@ class Profiles:
         texts = (self._host.read_if_there(f"{DPKG}/{name}") or b"" for name in names)
         return any(wanted in text.split() for text in texts)
 
-    def _read(self, path: str, *, folders: bool = True) -> str | None:
-        """A file's text; of a folder, that of its files, as an include means it."""
+    def _read(self, path: str) -> str | None:
+        """A file's text, of a folder the includes of its files; None if it cannot be read."""
         try:
-            return self._host.read(path, 1 << 20).decode("utf-8", "surrogateescape")
-        except IsADirectoryError:
-            if not folders:
-                return None
-            inner = (self._read(f"{path}/{name}") for name in self._host.names(path))
-            return "\n".join(text for text in inner if text is not None)
-        except (OSError, ValueError):
+            return compiled.included(self._host, path, 1 << 20)
+        except (PhoenixError, ValueError):
             return None

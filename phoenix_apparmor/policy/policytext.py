@@ -5,8 +5,11 @@ Comments, includes, variables and the blocks of profiles are read as apparmor_pa
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from phoenix_apparmor.policy import tunables
+from phoenix_apparmor.policy.tunables import Variables
 
 _COMMENT = re.compile(r"(^|[ \t])#(?!include\b).*$", re.MULTILINE)
 _INCLUDE = re.compile(
@@ -19,9 +22,8 @@ _HEAD = re.compile(
     re.MULTILINE,
 )
 _BRACE = re.compile(r'"(?:[^"\\\n]|\\.)*"|(?<=[\s)"])\{(?=\s|\Z)|(?<=[\s,])\}(?=\s|\Z)|\A\}')
-_VARIABLE = re.compile(r"^[ \t]*@\{(\w+)\}[ \t]*(\+?)=[ \t]*(.+)$", re.MULTILINE)
+_VARIABLE = re.compile(r"^[ \t]*@\{\w+\}[ \t]*\+?=.+$", re.MULTILINE)
 _FLAGS = re.compile(r"flags\s*=\s*\(([^)]*)\)")
-_USED = re.compile(r"@\{(\w+)\}")
 _QUALIFIER = re.compile(r"(audit|deny|allow|quiet|priority=-?\d+)\s+")
 DEEPEST = 8
 
@@ -132,19 +134,16 @@ def expand(text: str, path: str, read: Callable[[str], str | None]) -> Iterator[
                 todo.append((name, included, depth + 1))
 
 
-def variables(texts: Iterable[Text]) -> dict[str, str]:
-    """Variable -> pattern for its values."""
-    values: dict[str, list[str]] = {}
+def variables(texts: Iterable[Text]) -> dict[str, Sequence[str]]:
+    """Variable -> its values."""
+    known: dict[str, Sequence[str]] = {}
     for piece in texts:
-        for name, more, said in _VARIABLE.findall(piece.text):
-            values[name] = [*(values.get(name, []) if more else []), *said.split()]
-    return {
-        name: found[0] if len(found) == 1 else "{" + ",".join(found) + "}"
-        for name, found in values.items()
-    }
+        for line in _VARIABLE.findall(piece.text):
+            tunables.assign(known, line)
+    return known
 
 
-def deny_rules(texts: Iterable[Text], known: Mapping[str, str] | None = None) -> list[Rule]:
+def deny_rules(texts: Iterable[Text], known: Variables | None = None) -> list[Rule]:
     """All deny rules of an expanded profile."""
     found = []
     for piece in texts:
@@ -157,7 +156,7 @@ def deny_rules(texts: Iterable[Text], known: Mapping[str, str] | None = None) ->
             if "deny" in words:
                 shown = f"deny {' '.join(rest.split())},"
                 found.append(
-                    Rule(shown, piece.path, "audit" in words, _replaced(rest, known or {}))
+                    Rule(shown, piece.path, "audit" in words, tunables.expanded(rest, known or {}))
                 )
     return found
 
@@ -186,13 +185,3 @@ def _is_block(text: str, at: int) -> bool:
     """Whether the brace there is one of a block of rules: it stands alone."""
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     return (not before or before.isspace() or before in ')",') and (not after or after.isspace())
-
-
-def _replaced(text: str, known: Mapping[str, str]) -> str:
-    for _ in range(DEEPEST):
-        after = _USED.sub(lambda match: known.get(match[1], match[0]), text)
-        if after == text:
-            break
-        text = after
-    # a variable's value may end in the slash that follows it (@{PROC}/sys)
-    return re.sub(r"(?<!:)/{2,}", "/", text)

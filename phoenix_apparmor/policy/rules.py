@@ -6,15 +6,16 @@ read from there (apparmor.d(5)). A rule that is not understood allows and denies
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import compiled, files, mountrules
+from phoenix_apparmor.policy import compiled, files, mountrules, tunables
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.files import ProfileFile
 from phoenix_apparmor.policy.mountrules import OTHER_ACTS, Mount, MountRule
+from phoenix_apparmor.policy.tunables import Variables
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
 # AppArmor's, the first without CVE-2016-1585.
@@ -148,9 +149,9 @@ def takes_any_mount(host: Host) -> bool:
     return match is None or int(match[1]) < FIXED_VERSION
 
 
-def parse(text: str) -> list[Profile]:
-    """The profiles in a preprocessed policy."""
-    variables: dict[str, list[str]] = {}
+def parse(text: str, known: Variables | None = None) -> list[Profile]:
+    """The profiles in a preprocessed policy. known: variables beside those of the text."""
+    variables = dict(known or {})
     result: list[Profile] = []
     # comments are most of the text, and the scanner goes by characters
     text = re.sub(r'(?m)(?<!\S)#[^\n"]*$', "", text)
@@ -168,10 +169,10 @@ def parse(text: str) -> list[Profile]:
             outer = f"{open_blocks[-1][0]}//" if open_blocks else ""
             open_blocks.append((outer + name, flags, [], []))
         elif kind == "variable":
-            _assign(variables, statement)
+            tunables.assign(variables, statement)
         elif open_blocks:
-            own = {**variables, "profile_name": [open_blocks[-1][0]]}
-            open_blocks[-1][2].append(_rule(statement, own))
+            variables["profile_name"] = (open_blocks[-1][0],)
+            open_blocks[-1][2].append(_rule(statement, variables))
     return result
 
 
@@ -238,39 +239,13 @@ def _header(statement: str) -> tuple[str, frozenset[str]]:
     return name, frozenset(re.split(r"[,\s]+", flags[1].strip())) if flags else frozenset()
 
 
-def _assign(variables: dict[str, list[str]], statement: str) -> None:
-    name, _, value = statement.partition("=")
-    adds = name.endswith("+")
-    key = name.rstrip("+ ").strip().lstrip("@$").strip("{}")
-    words = [word.strip('"') for word in value.split()]
-    variables[key] = [*(variables.get(key, []) if adds else []), *words]
-
-
-def _expanded(text: str, variables: Mapping[str, list[str]]) -> str:
-    """text with the values of variables, as alternations; slashes never double."""
-    for _ in range(8):
-        new = re.sub(
-            r"@\{(\w+)\}",
-            lambda m: _alternation(variables[m[1]]) if m[1] in variables else m[0],
-            text,
-        )
-        if new == text:
-            break
-        text = new
-    return re.sub(r"(?<![:\w])//+(?!&)", "/", text)
-
-
-def _alternation(values: list[str]) -> str:
-    return values[0] if len(values) == 1 else "{" + ",".join(values) + "}"
-
-
-def _rule(statement: str, variables: Mapping[str, list[str]]) -> Rule:
+def _rule(statement: str, variables: Variables) -> Rule:
     words = statement.split()
     denies = False
     while words and (words[0] in PREFIXES or words[0].startswith("priority=")):
         denies = denies or words[0] == "deny"
         words.pop(0)
-    rest = _expanded(" ".join(words), variables)
+    rest = tunables.expanded(" ".join(words), variables)
     first = rest.split(" ", 1)[0].strip('"') if rest else ""
     is_file = first.startswith(("/", "@{", "{")) or (
         _PERMS.fullmatch(first) is not None and " /" in rest

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAGIC = struct.pack(">I", 0x1B5E783D)
-ACCEPT, BASE, CHECK, DEFAULT, CLASSES, NEXT = 1, 2, 3, 4, 5, 8
+ACCEPT, BASE, CHECK, DEFAULT, CLASSES, ACCEPT_QUIET, NEXT = 1, 2, 3, 4, 5, 7, 8
 FORMATS = {1: ">%dB", 2: ">%dH", 4: ">%dI"}
 DIFF_ENCODE = 0x80000000
 PARSER = "/usr/sbin/apparmor_parser"
@@ -48,6 +48,20 @@ class Automaton:
 
     def accepts(self, state: int) -> bool:
         return bool(state and self.tables[ACCEPT][state])
+
+    def is_as(self, other: "Automaton") -> bool:
+        """Whether both say the same of every text."""
+        seen = {(1, 1)}
+        todo = [(1, 1)]
+        while todo:
+            ours, theirs = todo.pop()
+            for table in (ACCEPT, ACCEPT_QUIET):
+                if self.tables[table][ours] != other.tables[table][theirs]:
+                    return False
+            pairs = {(self.step(ours, byte), other.step(theirs, byte)) for byte in range(256)}
+            todo += pairs - seen
+            seen |= pairs
+        return True
 
     def words(self, before: bytes, *, ended: bool) -> Iterator[bytes]:
         """All that may follow before: up to where it accepts, or (ended) up to a zero byte."""

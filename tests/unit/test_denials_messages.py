@@ -238,7 +238,7 @@ def test_deny_rules_of_a_text_and_its_includes() -> None:
     ],
 )
 def test_deny_rules_of_all_kinds(rule: str, body: str, *, denied: bool) -> None:
-    (read,) = policytext.deny_rules([policytext.Text("f", rule)], {"T": "/t/"})
+    (read,) = policytext.deny_rules([policytext.Text("f", rule)], {"T": ("/t/",)})
     assert denying.denies(read, parsed(body)) is denied
 
 
@@ -282,7 +282,7 @@ def test_the_profiles_of_a_file() -> None:
 
 def test_a_profiles_variables_are_known() -> None:
     found = policytext.variables([policytext.Text("f", "@{A}=/a /b\n@{A}+=/c\n@{B}=x\n")])
-    assert found == {"A": "{/a,/b,/c}", "B": "x"}
+    assert found == {"A": ("/a", "/b", "/c"), "B": ("x",)}
 
 
 def test_the_parser_takes_every_rule(tmp_path: Path) -> None:
