@@ -69,6 +69,16 @@ def container_of(profile: str) -> tuple[str, str] | None:
     return (made.profile, made.ctid) if made is not None and made.trial else None
 
 
+def _confined_by(denial: Denial) -> str:
+    """The profile of what was refused; D-Bus says the whole label, a guard in it too."""
+    if denial.get("profile"):
+        return denial.get("profile")
+    parts = [part for part in denial.get("label").split("//&") if not part.startswith(":")]
+    mades = ((part, made_of(part.partition("//")[0])) for part in parts)
+    others = (part for part, made in mades if made is None or not made.guard)
+    return next(others, parts[0] if parts else "")
+
+
 class Variants:
     """Knows which names of profiles are of those made for containers of one host."""
 
@@ -82,7 +92,7 @@ class Variants:
         Said as the label of a stack on the container's policy namespace is, which names both. A
         guard keeps its name: what it denies, it denies on purpose.
         """
-        outer, separator, child = denial.get("profile").partition("//")
+        outer, separator, child = _confined_by(denial).partition("//")
         # in a policy namespace profiles are called whatever the container likes
         made = None if denial.get("namespace") else self._made(outer)
         if made is None or not made.ctid:
@@ -161,7 +171,7 @@ def _events(host: Host, since: float) -> dict[tuple[str, str], list[Denial]]:
     log = Log(host, since, tried=True)
     result: dict[tuple[str, str], list[Denial]] = {}
     for denial in log:
-        owner = container_of(denial.get("profile"))
+        owner = container_of(_confined_by(denial))
         # in a policy namespace profiles are called whatever the container likes
         if owner is not None and not denial.get("namespace"):
             result.setdefault(owner, []).append(_of(denial, *owner))

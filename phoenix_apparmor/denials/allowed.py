@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor.denials import denying, mounts
+from phoenix_apparmor.denials import channels, denying, mounts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import policytext, rules
 from phoenix_apparmor.policy.policytext import Text
@@ -97,8 +97,8 @@ def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     is_file = denial.get("class") in _FILE_CLASSES and denial.get("name").startswith("/")
     if is_file and denial.mask and not denial.get("family") and operation not in _NO_FILE:
         return _of_file(profile, denial)
-    if operation == "link" or denial.get("family") == "unix":
-        return (_of_link if operation == "link" else _of_ways)(profile, denial)
+    if operation == "link" or channels.kind_of(denial):
+        return (_of_link if operation == "link" else _of_channel)(profile, denial)
     return next((rule for rule in profile.rules if _is_for(rule, denial)), None)
 
 
@@ -132,18 +132,17 @@ def _of_link(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     return _whole(profile, "file")
 
 
-def _of_ways(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
-    """The first of the rules that allow all of what was tried with a socket."""
-    asked = set(re.split(r"[,\s]+", denial.mask.strip()))
+def _of_channel(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
+    """The first of the rules that allow all of what was tried with a socket, or over a bus."""
     found: dict[rules.Rule, frozenset[str]] = {}
     for rule in profile.rules:
-        ways = denying.ways(rule.words, denial)
+        ways = channels.ways(rule.words, denial)
         if ways and rule.denies:
             return None
         if ways:
             found[rule] = ways
     covered = frozenset().union(*found.values())
-    return next(iter(found), None) if asked <= covered else None
+    return next(iter(found), None) if channels.wanted(denial) <= covered else None
 
 
 def _is_for(rule: rules.Rule, denial: Denial) -> bool:

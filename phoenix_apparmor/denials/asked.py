@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from phoenix_apparmor.assignments import holes, places
-from phoenix_apparmor.denials import denying, vocabulary
+from phoenix_apparmor.denials import channels, denying, vocabulary
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import aare, mountrules, rules
 
@@ -18,21 +18,30 @@ _PEER = re.compile(r"\bpeer=(\"[^\"]*\"|[^\s\"(]+)")
 
 def asked(rule: str) -> tuple[Denial, ...]:
     """Acts that the rule allows; none for one that denies, or is not understood."""
+    return tuple(_acts(rule))
+
+
+def _acts(rule: str) -> Iterator[Denial]:
     words = holes.split(rule)
     kind, text = words[0] if words else "", " ".join(words)
-    if kind in ("mount", "remount"):
-        return tuple(_of_mount(text))
-    operation = _TAKING.get(kind)
-    if operation:
-        names = aare.examples(words[-1]) if words[-1].startswith(("/", '"/')) else ()
-        return tuple(_denial(operation, name=name) for name in names)
-    if kind in ("ptrace", "signal"):
-        return tuple(_between_processes(kind, text))
-    if kind == "capability":
-        return tuple(_denial("capable", capname=name) for name in words[1:])
-    if kind == "network" and len(words) in (2, 3) and words[1] in vocabulary.FAMILIES:
-        return (_denial("create", family=words[1], sock_type=words[2] if words[2:] else ""),)
-    return tuple(_of_link(words) if kind == "link" else _of_file(rule, text))
+    match kind:
+        case "mount" | "remount":
+            yield from _of_mount(text)
+        case "umount" | "unmount" | "pivot_root":
+            names = aare.examples(words[-1]) if words[-1].startswith(("/", '"/')) else ()
+            yield from (_denial(_TAKING[kind], name=name) for name in names)
+        case "ptrace" | "signal":
+            yield from _between_processes(kind, text)
+        case "capability":
+            yield from (_denial("capable", capname=name) for name in words[1:])
+        case "network":
+            if len(words) in (2, 3) and words[1] in vocabulary.FAMILIES:
+                kinds = {"sock_type": words[2]} if words[2:] else {}
+                yield _denial("create", family=words[1], **kinds)
+        case "link":
+            yield from _of_link(words)
+        case _:
+            yield from channels.acts(text) if kind in channels.KINDS else _of_file(rule, text)
 
 
 def _denial(operation: str, **fields: str) -> Denial:

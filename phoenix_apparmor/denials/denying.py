@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from phoenix_apparmor.denials import mounts
+from phoenix_apparmor.denials import channels, mounts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import mountrules, policytext
 from phoenix_apparmor.policy.aare import matches
@@ -14,9 +14,6 @@ _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
 _PEER = re.compile(r'peer=("[^"]*"|[^\s"]+)')
 _SET = re.compile(r"set=\(([^)]*)\)|set=(\S+)")
 _WAYS = re.compile(r"\A\(([^)]*)\)|\A([a-z]+)(?=\s|\Z)")
-_PLAIN_CLASSES = {"dbus": "dbus", "io_uring": "io_uring", "posix_mqueue": "mqueue",
-                  "sysv_mqueue": "mqueue", "namespace": "userns"}  # fmt: skip
-TO_PEERS = frozenset(("accept", "connect", "send", "receive"))
 _WORDS = re.compile(r'"[^"]*"|\S+')
 
 
@@ -52,13 +49,16 @@ def denies(rule: Rule, denial: Denial) -> bool:
     if operation in ("umount", "pivotroot"):
         wanted = "pivot_root" if operation == "pivotroot" else operation
         return kind == wanted and _is_about(rest, denial)
-    if denial.get("family") or denial.get("class") in _PLAIN_CLASSES:
-        return _denies_channel(kind, rest, denial)
+    if channels.kind_of(denial):
+        return bool(channels.ways(rule.body, denial))
     return _denies_name(rule, kind, rest, denial)
 
 
 def _denies_name(rule: Rule, kind: str, rest: str, denial: Denial) -> bool:
-    """A rule for a file or for a hard link."""
+    """A rule for a file, for a hard link or for a socket that is not a unix one."""
+    if denial.get("family"):
+        socket = (denial.get("family"), denial.get("sock_type"))
+        return kind == "network" and all(word in socket for word in rest.split())
     name, mask = denial.get("name"), denial.mask
     if kind == "link":
         return denial.operation == "link" and _is_pair(rest, denial)
@@ -96,45 +96,7 @@ def _is_about(rest: str, denial: Denial) -> bool:
     return True
 
 
-def ways(words: str, denial: Denial) -> frozenset[str]:
-    """Which of what was tried with a unix socket a rule is about; none if it is about another."""
-    kind, _, rest = words.partition(" ")
-    asked = frozenset(re.split(r"[,\s]+", denial.mask.strip())) - {""}
-    asked = asked or frozenset((denial.operation,))
-    if words in ("unix", "all"):
-        return asked
-    if kind != "unix":
-        return frozenset()
-    before, _, peer = rest.partition("peer=")
-    said = re.split(r"\b\w+=", before, maxsplit=1)[0]
-    access = frozenset(re.split(r"[,\s()]+", said)) - {""}
-    conditions = [(f"{key}", value) for key, value in _CONDITION.findall(before)]
-    conditions += [(f"peer {key}", value) for key, value in _CONDITION.findall(peer)]
-    if peer and not peer.startswith("("):
-        conditions.append(("peer label", peer))
-    for key, value in conditions:
-        field = _FIELDS.get(key)
-        if field is None or not matches(value, denial.get(field)):
-            return frozenset()
-    # what is done to a socket itself has no peer
-    asked = asked & TO_PEERS if peer else asked
-    return asked & access if access else asked
-
-
 _WORDS_WITH_KEYS = re.compile(r'(?:oldroot=)?"[^"]*"|[^\s"]+')
-_CONDITION = re.compile(r'(\w+)=("[^"]*"|[^\s",()]+)')
-_FIELDS = {"type": "sock_type", "addr": "addr", "peer addr": "peer_addr", "peer label": "peer"}
-
-
-def _denies_channel(kind: str, rest: str, denial: Denial) -> bool:
-    """Sockets, D-Bus, queues: a rule for a family and type, or one for all of the class."""
-    family = denial.get("family")
-    if family and family != "unix":
-        socket = (family, denial.get("sock_type"))
-        return kind == "network" and all(word in socket for word in rest.split())
-    if family:
-        return bool(ways(f"{kind} {rest}".strip(), denial))
-    return not rest and kind == _PLAIN_CLASSES[denial.get("class")]
 
 
 def denies_file(rule: Rule, name: str, mask: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 
 from phoenix_apparmor.assignments import holes
-from phoenix_apparmor.denials import denying, peers, vocabulary
+from phoenix_apparmor.denials import channels, peers, vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.names import ANY, Part, generic
@@ -71,7 +71,7 @@ def _unix(denial: Denial, words: str, kind: str) -> Act:
     others = [f"label={quoted(peers.label(denial))}"] if peer else []
     others += [f"addr={other[1]}"] if other else []
     # the parser takes a peer only for what is done to one
-    to_one = [way for way in ways if way in denying.TO_PEERS]
+    to_one = [way for way in ways if way in channels.TO_PEERS]
     if others and to_one:
         ways = to_one
         conditions.append(f"peer=({','.join(others)})")
