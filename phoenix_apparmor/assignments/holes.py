@@ -54,8 +54,8 @@ _CONTAINER = re.compile(r"lxc-([1-9][0-9]{2,8})_<")
 _EXECUTES = re.compile(r"[rwalkm]*([uUpP])[iIuU]?[xX][rwalkm]*\Z")
 
 
-def _none(mount: Mount) -> bool:
-    del mount
+def _none(asked: object) -> bool:
+    del asked
     return False
 
 
@@ -64,8 +64,8 @@ class Container(NamedTuple):
 
     profile: in which the rule is, "" if unknown; folder: of containers, where LXC keeps it if it
     made it. privileged: None where that is not known, or
-    of several. loose: whether the parser is one with CVE-2016-1585. denied: whether the profile
-    denies a mount explicitly.
+    of several. loose: whether the parser is one with CVE-2016-1585. denied, without: whether the
+    profile denies a mount, or a capability, explicitly.
     """
 
     ctid: str
@@ -74,6 +74,7 @@ class Container(NamedTuple):
     loose: bool = False
     denied: Callable[[Mount], bool] = _none
     folder: str = ""
+    without: Callable[[str], bool] = _none
 
     @property
     def unless(self) -> str:
@@ -103,6 +104,8 @@ def remedy(rule: str) -> str:
         if _PEER.search(rule):
             return f"The container's own processes are {_peer_of(kind, '@{profile_name}')}."
         return f"If it must be, name a peer: {_peer_of(kind, 'PROFILE')}."
+    if words == ("capability",):
+        return "Name those that it needs."
     runs = "If it must run such a program, use ix: then it stays in the profile."
     return _REMEDIES.get(kind, runs if _of_execution(words) else "")
 
@@ -143,7 +146,8 @@ def elsewhere(source: str) -> str:
 
 
 def _of_capabilities(names: Sequence[str], whose: Container) -> str:
-    named = next((name for name in names if name in DANGERS), "")
+    # one that names none is for all of them
+    named = next((n for n in DANGERS if (n in names or not names) and not whose.without(n)), "")
     if not named or whose.privileged is False:
         return ""
     where = "in a privileged container, root" if whose.privileged else "root in the container"

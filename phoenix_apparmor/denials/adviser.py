@@ -153,7 +153,7 @@ class Adviser:
             return cited(own)
         known = self._profiles.variables(owner.profile, owner.generated_in)
         lines = () if owner.child else self._own_rules(owner)
-        rule = denying.first_of(lines, denial, known)
+        rule = denying.first_of(lines, denial, known, is_4=self._judge.is_4)
         return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
 
     def _assignment(self, owner: Owner) -> Assignment | None:

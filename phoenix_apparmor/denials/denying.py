@@ -22,14 +22,14 @@ def first(rules: Iterable[Rule], denial: Denial) -> Rule | None:
     return next((rule for rule in rules if denies(rule, denial)), None)
 
 
-def first_of(lines: Iterable[str], denial: Denial, known: Variables) -> str:
+def first_of(lines: Iterable[str], denial: Denial, known: Variables, *, is_4: bool = False) -> str:
     """The first of rules that stand for themselves which denies it, "" if none does.
 
-    known: variables of the profile that they are for.
+    known: variables of the profile that they are for. is_4: whether AppArmor 4 compiles them.
     """
     for line in lines:
         text = policytext.Text("", f"{line}\n")
-        if first(policytext.deny_rules([text], known), denial) is not None:
+        if first(policytext.deny_rules([text], known, is_4=is_4), denial) is not None:
             return line
     return ""
 

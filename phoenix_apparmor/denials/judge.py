@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from phoenix_apparmor import paths
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.holes import Container
 from phoenix_apparmor.assignments.verdicts import Verdict, never_matches
@@ -29,8 +28,7 @@ class Judge:
     def __init__(self, host: Host, profiles: Profiles | None = None) -> None:
         self._profiles = profiles or Profiles(host)
         self._containers = Containers(host)
-        # It is in AppArmor 4's package and not in 3.0's.
-        self.is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
+        self.is_4 = self._profiles.is_4
 
     def container(self, ctid: str, profile: str, *, generated: str = "") -> Container:
         """The container of a rule, with what is known of it."""
@@ -46,7 +44,12 @@ class Judge:
             found = self._profiles.get(profile, generated)
             return found is not None and any(denying.denies_mount(r, mount) for r in found.denies)
 
-        return Container(ctid, profile, privileged, not self.is_4, denied, generated)
+        def without(capability: str) -> bool:
+            act = asked(f"capability {capability},")[0]
+            return self._profiles.explicit(profile, act, generated) is not None
+
+        loose = not self.is_4
+        return Container(ctid, profile, privileged, loose, denied, generated, without)
 
     def hole(self, rule: str, whose: Container) -> str:
         """Why the rule should not be written, "" if nothing speaks against it."""
@@ -106,7 +109,7 @@ class Judge:
         """Which other rule of its entry denies what this one allows; "" if none does."""
         known = self._profiles.variables(whose.profile, whose.folder)
         acts = asked(self._expanded(rule, whose))
-        denies = [denying.first_of(entry, act, known) for act in acts]
+        denies = [denying.first_of(entry, act, known, is_4=self.is_4) for act in acts]
         if not denies or not all(denies):
             return ""
         return f'"{readable(denies[0], 100)}" in the same entry denies that'

@@ -46,6 +46,8 @@ class Profiles:
         self._loaded: dict[str, bool | None] = {}
         self._ours: list[Rule] | None = None
         self._of_base: list[Rule] | None = None
+        # It is in AppArmor 4's package and not in 3.0's.
+        self.is_4 = host.exists(f"{paths.APPARMOR_D}/abi/4.0")
 
     def get(self, name: str, generated: str = "") -> Profile | None:
         """The profile of that name, None if no file has it.
@@ -70,7 +72,7 @@ class Profiles:
             return Profile(
                 path,
                 policytext.local_file(inner) or "",
-                tuple(policytext.deny_rules(texts, known)),
+                tuple(policytext.deny_rules(texts, known, is_4=self.is_4)),
                 any(piece.path == DOCKER for piece in texts),
                 allowed.read(name, texts, known),
                 known,

@@ -24,6 +24,12 @@ _ALIASES = {
     "r": "ro", "read-only": "ro", "B": "bind", "R": "rbind", "M": "move", "verbose": "silent",
     **{f"{r}{word}": f"make-{r}{word}" for word in _SPREAD for r in ("", "r")},
 }  # fmt: skip
+# What a remount may change (mount.h of apparmor_parser, MS_REMOUNT_FLAGS), and itself.
+_FLAGS = frozenset(
+    ("ro", "nosuid", "nodev", "noexec", "sync", "remount", "mand", "dirsync", "noatime",
+     "nodiratime", "bind", "silent", "acl", "relatime", "iversion", "strictatime", "lazytime",
+     "nosymfollow", "nouser")
+)  # fmt: skip
 SPREADS = frozenset(word for word in _ALIASES.values() if word.startswith("make-"))
 _TOKEN = re.compile(
     r"(?P<key>v?fstype|options?)(?:\s*=\s*|\s+in\s+)(?P<value>\([^)]*\)|\"[^\"]*\"|[^\s(\"]\S*)"
@@ -46,12 +52,14 @@ class MountRule(NamedTuple):
     """Conditions of a rule; an empty one is none.
 
     options: (exactly these, or at most these); without words for flags that are not set.
+    remounts: whether it is a rule for remounts only.
     """
 
     fstypes: tuple[str, ...]
     options: tuple[tuple[bool, frozenset[str]], ...]
     source: str
     target: str
+    remounts: bool = False
 
     @property
     def is_loose(self) -> bool:
@@ -89,7 +97,19 @@ def read(words: str) -> MountRule:
     if kind == "remount":
         options = [(exactly, said | {"remount"}) for exactly, said in options]
         options = options or [(True, frozenset(("remount",)))]
-    return MountRule(tuple(fstypes), tuple(options), *(_bare(path) for path in paths))
+    bare = [_bare(path) for path in paths]
+    return MountRule(tuple(fstypes), tuple(options), bare[0], bare[1], kind == "remount")
+
+
+def with_any_options(words: str) -> str:
+    """A rule as AppArmor 4 compiles it: ``remount`` without options is one with any others.
+
+    AppArmor 3.0 takes it for one without any (both measured).
+    """
+    kind, _, rest = words.partition(" ")
+    if kind != "remount" or re.search(r"\boptions?\b", rest):
+        return words
+    return f"remount options in ({','.join(sorted(_FLAGS))}) {rest}".rstrip()
 
 
 def listed(value: str) -> list[str]:
@@ -105,6 +125,8 @@ def fits(rule: MountRule, mount: Mount) -> bool:
     """Whether a rule is about a mount."""
     flags = normal(mount.flags)
     if rule.fstypes and not any(aare.matches(one, mount.fstype) for one in rule.fstypes):
+        return False
+    if rule.remounts and "remount" not in flags:
         return False
     for exactly, words in rule.options:
         if (exactly and words != flags) or not flags <= words:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor.policy import tunables
+from phoenix_apparmor.policy import mountrules, tunables
 from phoenix_apparmor.policy.tunables import Variables
 
 _COMMENT = re.compile(r"(^|[ \t])#(?!include\b).*$", re.MULTILINE)
@@ -143,8 +143,10 @@ def variables(texts: Iterable[Text]) -> dict[str, Sequence[str]]:
     return known
 
 
-def deny_rules(texts: Iterable[Text], known: Variables | None = None) -> list[Rule]:
-    """All deny rules of an expanded profile."""
+def deny_rules(
+    texts: Iterable[Text], known: Variables | None = None, *, is_4: bool = False
+) -> list[Rule]:
+    """All deny rules of an expanded profile. is_4: as AppArmor 4 compiles them."""
     found = []
     for piece in texts:
         for rule in _statements(_INCLUDE.sub("", piece.text)):
@@ -155,9 +157,9 @@ def deny_rules(texts: Iterable[Text], known: Variables | None = None) -> list[Ru
                 rest = rest[match.end() :]
             if "deny" in words:
                 shown = f"deny {' '.join(rest.split())},"
-                found.append(
-                    Rule(shown, piece.path, "audit" in words, tunables.expanded(rest, known or {}))
-                )
+                body = tunables.expanded(rest, known or {})
+                body = mountrules.with_any_options(body) if is_4 else body
+                found.append(Rule(shown, piece.path, "audit" in words, body))
     return found
 
 

@@ -45,6 +45,7 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ("capability sys_module,", NOTHING, NOTHING, HOLE),
         ("capability sys_time,", NOTHING, NOTHING, HOLE),
         ("capability net_admin,", "", "", ""),
+        ("capability,", "", "", HOLE),
         ("/proc/sys/kernel/core_pattern w,", NOTHING, NOTHING, HOLE),
         ("umount /proc/,", NOTHING, NOTHING, HOLE),
         ("network vsock stream,", NOTHING, NOTHING, HOLE),
@@ -111,6 +112,39 @@ def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -
     ],
 )
 def test_what_the_same_entry_denies(host: FakeHost, deny: str, rule: str, nothing: bool) -> None:
+    its_entry_denies(host, deny, rule, nothing)
+
+
+@pytest.mark.parametrize(
+    ("deny", "rule", "on_3", "on_4"),
+    [
+        ("deny remount,", "mount options=(remount) -> /srv/,", True, True),
+        ("deny remount,", "mount options=(remount,ro) -> /srv/,", False, True),
+        ("deny remount /srv/,", "mount options=(remount,ro) -> /srv/,", False, True),
+        ("deny remount /mnt/,", "mount options=(remount,ro) -> /srv/,", False, False),
+        ("deny remount options=ro,", "mount options=(remount,ro) -> /srv/,", True, True),
+        ("deny remount options=nosuid,", "mount options=(remount,ro) -> /srv/,", False, False),
+        ("deny remount,", "mount options=(bind) /a/ -> /srv/,", False, False),
+    ],
+)
+@pytest.mark.parametrize("is_4", [False, True])
+def test_a_remount_without_options_is_any_for_apparmor_4(
+    host: FakeHost, deny: str, rule: str, *, on_3: bool, on_4: bool, is_4: bool
+) -> None:
+    """For AppArmor 3.0, one that changes nothing else."""
+    host.conf("950", "unprivileged: 1\n")
+    if is_4:
+        host.write("/etc/apparmor.d/abi/4.0", "")
+    host.write("/etc/apparmor.d/lxc-nvidia-gpu-base", f"profile {BASE} {{\n}}\n")
+    host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [deny, rule]}})
+    nothing = on_4 if is_4 else on_3
+    assert ("same entry" in host.cli("validate", "--json").out) is nothing
+    host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [rule]}})
+    host.write(f"/etc/apparmor.d/{BASE}", f"profile {BASE} {{\n  {deny}\n}}\n")
+    assert ("denies that explicitly" in host.cli("validate", "--json").out) is nothing
+
+
+def its_entry_denies(host: FakeHost, deny: str, rule: str, nothing: bool) -> None:
     host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [deny, rule]}})
     found = json.loads(host.cli("validate", "--json").out)["findings"]
     assert [NOTHING in f["what"] and "same entry" in f["what"] for f in found] == [True] * nothing
