@@ -134,6 +134,21 @@ def kept(host: Host, file: ProfileFile, text: bytes | None = None) -> Policy | N
     return None
 
 
+def in_parsers_cache(host: Host, file: ProfileFile, policy: bytes) -> bool:
+    """Whether the parser's cache has these bytes for a file, so that the next boot loads them.
+
+    (One that is older than the file, the parser takes for none: it compiles, to the same bytes.)
+    """
+    ran = host.run([*files.parser(host), "--print-cache-dir"], timeout=files.PARSER_SECONDS)
+    folder = ran.out.decode("utf-8", "surrogateescape").strip()
+    if ran.status or not folder.startswith("/"):
+        return False
+    try:
+        return host.read_if_there(f"{folder}/{file.path.rpartition('/')[2]}") == policy
+    except OSError:
+        return False
+
+
 def _key(host: Host, file: ProfileFile, future: bytes | None = None) -> str | None:
     """A digest of all that goes into a file's policy; None where that cannot all be known."""
     texts: dict[str, str] = {}

@@ -80,7 +80,8 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
         return Outcome(file.name, file.path, "unchanged")
     mode = kernel.mode_of(kernel.listing(host) or b"", file.name)
     if not dry_run:
-        if kept is None and policy.path:  # the parser's cache was written just now
+        # compiling has written the parser's cache just now
+        if policy.path and (kept is None or compiled.in_parsers_cache(host, file, policy.data)):
             load_compiled(host, file, policy.path)
         else:
             load(host, file)

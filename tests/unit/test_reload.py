@@ -1,6 +1,7 @@
 """reload: files -> kernel, only what differs."""
 
 import os
+import shutil
 
 import pytest
 
@@ -36,6 +37,28 @@ def test_loads_what_differs_and_nothing_else(host: FakeHost, journal: Journal) -
     host.profile(DOCKER, body="  deny /x rw,")
     assert host.cli("reload").out == f"replaced {DOCKER}\n"
     assert loads(host) == [DOCKER]
+
+
+@pytest.mark.parametrize("next_boot", ["the same", "an older text", "nothing"])
+def test_what_the_kernel_lost_is_compiled_only_for_the_next_boot(
+    host: FakeHost, next_boot: str
+) -> None:
+    """apparmor.service loads what is in the parser's cache: that has to be right afterwards."""
+    host.cli("reload")
+    cache = host.path(f"/var/cache/apparmor/0123abcd.0/{BASE}")
+    right = cache.read_bytes()
+    if next_boot == "an older text":
+        cache.write_bytes(right.replace(b"/usr/", b"/opt/"))
+    elif next_boot == "nothing":
+        cache.unlink()
+    host.kernel({DOCKER: "enforce"})
+    shutil.rmtree(host.path(f"/sys/kernel/security/apparmor/policy/profiles/{BASE}.1"))
+    calls = host.path("/fake-parser-calls")
+    calls.unlink()
+    assert host.cli("reload").out == f"loaded {BASE}\n"
+    compiled = [line for line in calls.read_text().splitlines() if "-B " not in line]
+    assert len(compiled) == (0 if next_boot == "the same" else 1), compiled
+    assert cache.read_bytes() == right
 
 
 def test_a_change_in_local_is_a_difference(host: FakeHost) -> None:

@@ -12,6 +12,7 @@ from tests.vm.booting import boot, denials, inside, make
 from tests.vm.containers import create, label, pct, write_profile
 from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import precompile
 
 # The rules are of one kernel's log; the other's differ in what they print, which unit tests have.
 ONLY_SUITES = ("trixie",)
@@ -23,7 +24,9 @@ RUN = "docker run --rm bb echo docker runs elsewhere"
 
 def assign(vm: Machine, **more: object) -> None:
     entry: dict[str, object] = {"apparmor_profile": DOCKER, **more}
-    vm.write(JSON, json.dumps({"lxc_configs": {str(CTID): entry}}, indent=2), 0o640)
+    document = json.dumps({"lxc_configs": {str(CTID): entry}}, indent=2)
+    vm.write(JSON, document, 0o640)
+    precompile(vm, document)
 
 
 def work(vm: Machine) -> str:
@@ -87,6 +90,8 @@ mount -t nfsd nfsd /proc/fs/nfsd
 echo '-3 +4' >/proc/fs/nfsd/versions
 echo tcp 2049 >/proc/fs/nfsd/portlist
 echo 2 >/proc/fs/nfsd/threads
+# Else the first file is opened when clients of before a restart have had 90 s to come back.
+echo Y >/proc/fs/nfsd/v4_end_grace
 echo 'nfsd 127.0.0.1 2147483647 *' >/proc/net/rpc/auth.unix.ip/channel
 echo '* /srv/nfs 2147483647 9234 65534 65534 0' >/proc/net/rpc/nfsd.export/channel
 echo '* 1 \x00000000 2147483647 /srv/nfs' >/proc/net/rpc/nfsd.fh/channel

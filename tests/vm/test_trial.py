@@ -13,6 +13,7 @@ from tests.names import BASE, DOCKER, JSON
 from tests.vm.attacks.program import ALL_ROWS, program_rows, push, put, results
 from tests.vm.containers import conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import precompile
 from tests.vm.test_attacks import left
 from tests.vm.walk import PLAIN, unconfined, walk, work
 
@@ -26,7 +27,9 @@ MADE = f"grep -aE '[.]([0-9]+|trial|guard) ' {PROFILES} || true"
 
 
 def write(vm: Machine, entries: dict[int, dict[str, object]]) -> None:
-    vm.write(JSON, json.dumps({"lxc_configs": {str(c): e for c, e in entries.items()}}), 0o640)
+    document = json.dumps({"lxc_configs": {str(c): e for c, e in entries.items()}})
+    vm.write(JSON, document, 0o640)
+    precompile(vm, document)
 
 
 # What root writes to its own attr/current to be under another label.
@@ -166,6 +169,7 @@ def test_a_restart_of_the_unit_alone(vm: Machine) -> None:
 
 def test_from_unconfined_to_confined(vm: Machine) -> None:
     """The whole way, and at its end the work is done under an enforced profile."""
+    write(vm, {PLAIN.ctid: {"apparmor_profile": BASE, "apparmor_mode": "trial"}})
     write(vm, {})
     unconfined(vm)
     walk(vm, print)

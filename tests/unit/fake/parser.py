@@ -6,6 +6,8 @@ import os
 import re
 import sys
 
+CACHE = "/var/cache/apparmor/0123abcd.0"
+
 
 def read(path: str) -> str:
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -31,6 +33,10 @@ def main(argv: list[str]) -> int:
             sys.stderr.write(f"AppArmor parser error for {where}: syntax error\n")
             return 0 if "EXIT 0" in line else 1
     policy = b"POLICY\0" + text.encode(errors="surrogateescape")
+    if "-W" in argv or "-QTWS" in argv:
+        os.makedirs(root + CACHE, exist_ok=True)
+        with open(f"{root}{CACHE}/{os.path.basename(argv[-1])}", "wb") as file:
+            file.write(policy)
     if "-QTKS" in argv or "-QTWS" in argv:
         sys.stdout.buffer.write(policy)
         return 0

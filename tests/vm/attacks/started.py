@@ -10,6 +10,7 @@ from tests.vm.attacks import program
 from tests.vm.attacks.columns import Column
 from tests.vm.containers import OUR_HOOKSCRIPT, create, label, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import precompile
 
 
 def assign(vm: Machine, columns: Iterable[Column]) -> None:
@@ -20,7 +21,9 @@ def assign(vm: Machine, columns: Iterable[Column]) -> None:
         for column in columns
         if column.ours
     }
-    vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
+    document = json.dumps({"lxc_configs": entries})
+    vm.write(JSON, document, 0o640)
+    precompile(vm, document)
 
 
 def start(vm: Machine, column: Column, prepare: str = "") -> None:

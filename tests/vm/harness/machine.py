@@ -151,8 +151,9 @@ class Machine:
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Write a file in the VM; missing folders are made."""
         data = content.encode() if isinstance(content, str) else content
-        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"'
-        self.run("sh", "-c", script, "sh", path, f"{mode:o}", stdin=data)
+        # Each program that is started costs an emulated machine 30 ms, six hundred times.
+        script = '[ -d "$3" ] || mkdir -p "$3"; cat >"$1" && chmod "$2" "$1"'
+        self.run("sh", "-c", script, "sh", path, f"{mode:o}", os.path.dirname(path), stdin=data)
 
     def read(self, path: str) -> str:
         """The text of a file in the VM."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from phoenix_apparmor.assignments.parse import assignments
 from tests.build import built_deb
 
-from . import cache
+from . import cache, policies
+from .errors import VmError
 from .image import HERE
 from .machine import Machine, Snapshot, booted, derived
 
 STANDIN = HERE.parent / "proxmox"
 DEB = "/root/phoenix-apparmor.deb"
 INSTALL_LOG = "/root/phoenix-apparmor.log"
-# apt unpacks and configures, python compiles, the profiles are compiled: all emulated.
+# apt unpacks and configures, python compiles, on one suite the profiles are compiled: emulated.
 INSTALL_TIMEOUT = 300.0
 
 
@@ -37,8 +39,28 @@ def install(machine: Machine, deb: Path) -> str:
 def installed(suite: str, deb: Path | None = None) -> Snapshot:
     """A host with the stand-in and our package (the tree's, unless another .deb is given)."""
     package = deb or built_deb()
+    host = proxmox(suite)
+    compiled = policies.compiled(host, package)
 
     def prepare(machine: Machine) -> None:
+        if compiled:
+            policies.put(machine, compiled)
         machine.write(INSTALL_LOG, install(machine, package))
+        if compiled and policies.kept(machine) != policies.kept_in(compiled):
+            raise VmError(f"the {suite} VM compiled what was compiled for it: {compiled}")
 
-    return derived("installed", proxmox(suite), cache.digest(package), prepare)
+    key = cache.digest(package, compiled.parent.name if compiled else "")
+    return derived("installed", host, key, prepare)
+
+
+def precompile(machine: Machine, document: str) -> None:
+    """Has the profiles compiled that containers of a JSON need beside ours, before they start.
+
+    For the package of this tree. Nothing where the VM is to compile them itself.
+    """
+    entries = assignments(document.encode()).values()
+    if not any(entry.trial or entry.rules for entry in entries):
+        return
+    compiled = policies.compiled(proxmox(machine.suite), built_deb(), document)
+    if compiled:
+        policies.put(machine, compiled)
