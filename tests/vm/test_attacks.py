@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +29,11 @@ from tests.vm.attacks.program import (
     row_names,
     without,
 )
-from tests.vm.attacks.started import assign, start
+from tests.vm.attacks.started import assign, document, start
 from tests.vm.containers import pct
-from tests.vm.harness import cache
+from tests.vm.harness import cache, policies
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import proxmox
 from tests.vm.harness.suites import EMULATED
 
 OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
@@ -182,7 +184,7 @@ def attack(vm: Machine, column: Column) -> dict[str, str]:
 def measured(vm: Machine) -> Measured:
     """Every row under every column, on a real kernel."""
     push(vm)
-    assign(vm, (*OURS, ALONE_BASE, ALONE))
+    assign(vm, DEPENDENT)
     found = table.load(vm.suite)
     of = table.of(vm.sh("uname -rv").stdout.strip())
     every = os.environ.get("PHOENIX_TEST_COLUMNS") == "all"
@@ -240,6 +242,14 @@ def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
     others = [measured[column.key] for column in ALL if column not in (*OURS, *COMPARED)]
     never = {name for name in row_names() if all(column[name] != "H" for column in others)}
     assert never - RACES == set(NOWHERE) | set(NOWHERE_ON[vm.suite])
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_trial_is_compiled_here_as_there(vm: Machine, deb: Path) -> None:
+    """As test_policies, for what is compiled at a container's start."""
+    host = proxmox(vm.suite)
+    here = (policies.compiled_here(host, deb, text) for text in ("", document(DEPENDENT)))
+    assert policies.kept(vm) == set().union(*map(policies.kept_in, here))
 
 
 def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> None:

@@ -12,6 +12,7 @@ from tests.vm.harness.suites import COMPILE, EMULATED
 
 ONLY_SUITES = EMULATED
 BYTES = f"sha256sum {policies.PARSERS}/*/lxc-nvidia-gpu-* {policies.KEPT}/*/* | cut -d ' ' -f 1"
+FORGET = f"rm -r {policies.KEPT}/{BASE} {policies.PARSERS}/*/{BASE}"
 
 
 def test_the_same_policy_byte_for_byte(vm: Machine, deb: Path) -> None:
@@ -19,8 +20,8 @@ def test_the_same_policy_byte_for_byte(vm: Machine, deb: Path) -> None:
     here = policies.kept_in(policies.compiled_here(proxmox(vm.suite), deb))
     assert {name.split("/")[0] for name in here} == {BASE, DOCKER}
     if vm.suite not in COMPILE:
-        vm.sh(f"rm -r {policies.KEPT} {policies.PARSERS}/*")
-        said = vm.run("phoenix-apparmor", "reload", timeout=300)
+        vm.sh(FORGET)  # of the two the one that takes less time
+        said = vm.run("phoenix-apparmor", "reload", BASE, timeout=300)
         assert "Nothing to do" in said.stdout, "the kernel has another policy"
     # A policy's name is its key and its hash.
     assert policies.kept(vm) == here

@@ -13,17 +13,22 @@ from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import precompile
 
 
-def assign(vm: Machine, columns: Iterable[Column]) -> None:
-    """Writes the JSON with those that are ours."""
+def document(columns: Iterable[Column]) -> str:
+    """The JSON with those that are ours."""
     entries = {
         str(column.ctid): {"apparmor_profile": column.assigned}
         | ({"apparmor_mode": "trial"} if column.trial else {})
         for column in columns
         if column.ours
     }
-    document = json.dumps({"lxc_configs": entries})
-    vm.write(JSON, document, 0o640)
-    precompile(vm, document)
+    return json.dumps({"lxc_configs": entries})
+
+
+def assign(vm: Machine, columns: Iterable[Column]) -> None:
+    """Writes the JSON with those that are ours."""
+    text = document(columns)
+    vm.write(JSON, text, 0o640)
+    precompile(vm, text)
 
 
 def start(vm: Machine, column: Column, prepare: str = "") -> None:
