@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from unittest import mock
 
-# (commands: whatever is imported when it is used is out of reach then.)
+# (commands, encodings: what is imported only when it is used is out of reach then.)
 from phoenix_apparmor import commands, paths
-from phoenix_apparmor.assignments.parse import assignments
+from phoenix_apparmor.assignments.parse import Assignment, assignments
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, files, variants
 from phoenix_apparmor.policy.files import ProfileFile
@@ -25,6 +26,7 @@ from phoenix_apparmor.policy.files import ProfileFile
 def main() -> None:
     root, release, version = sys.argv[1:]
     document = sys.stdin.buffer.read()
+    entries = assignments(document) if document else {}
     os.environ["PATH"] = commands.STANDARD_PATH
     os.chroot(root)
     os.chdir("/")
@@ -32,7 +34,7 @@ def main() -> None:
     seen = os.uname_result((machine.sysname, machine.nodename, release, version, machine.machine))
     began = time.monotonic()
     with mock.patch("os.uname", return_value=seen):
-        names = _variants(Host(), document) if document else _profiles(Host())
+        names = _variants(Host(), entries) if document else _profiles(Host())
     print(f"{', '.join(names)} in {time.monotonic() - began:.0f} s")
 
 
@@ -43,9 +45,9 @@ def _profiles(host: Host) -> list[str]:
     return [file.name for file in found]
 
 
-def _variants(host: Host, document: bytes) -> list[str]:
+def _variants(host: Host, entries: Mapping[str, Assignment]) -> list[str]:
     found: dict[str, bytes] = {}
-    for ctid, assignment in assignments(document).items():
+    for ctid, assignment in entries.items():
         if assignment.trial or assignment.rules:
             found |= variants.texts(host, ctid, assignment)
     host.own_folder(paths.VARIANTS, 0o755)
