@@ -32,9 +32,9 @@ chown -hR {owner}:{owner} "/var/lib/standin/{ctid}" "$docker"
 """
 # The container's own systemd, asked when its bus is there.
 WAIT = """\
-for _ in $(seq 200); do
+for _ in $(seq 600); do
     [ -S /proc/{pid}/root/run/dbus/system_bus_socket ] && break
-    sleep 1
+    sleep 0.3
 done
 timeout 300 lxc-attach -n {ctid} -- systemctl is-system-running --wait || true
 lxc-attach -n {ctid} -- systemctl --failed --no-legend --plain
