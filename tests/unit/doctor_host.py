@@ -110,6 +110,7 @@ NOISE = (
     "/fake",
     "/run",
     "/var/cache/phoenix-apparmor",
+    "/var/cache/apparmor",
     "/var/lib/phoenix-apparmor",
     "/sys/kernel/security",
 )
