@@ -32,6 +32,7 @@ class Containers:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._known: dict[tuple[str, str], Facts] = {}
+        self._nodes: tuple[str, ...] | None = None
 
     def facts(self, ctid: str, folder: str = "") -> Facts:
         """What is known of a container; folder: of containers, of plain LXC's."""
@@ -42,8 +43,7 @@ class Containers:
 
     def _look(self, ctid: str, folder: str) -> Facts:
         if paths.is_ctid(ctid) and self._is_of_proxmox(ctid):
-            file = paths.conf(ctid)
-            text = self._read(file)
+            file, text = self._conf(ctid)
             if text is None:
                 return Facts(file, ": ")
             lines = text.split(b"\n")
@@ -77,6 +77,21 @@ class Containers:
                 if setting is not None and setting[0] == RAW_KEY.encode()
             ),
         )
+
+    def _conf(self, ctid: str) -> tuple[str, bytes | None]:
+        """(path, text) of its .conf; the JSON has the containers of every node."""
+        file = paths.conf(ctid)
+        text = self._read(file)
+        if text is not None:
+            return file, text
+        if self._nodes is None:
+            self._nodes = tuple(self._host.names(paths.NODES))
+        for node in self._nodes:
+            there = f"{paths.NODES}/{node}/lxc/{ctid}.conf"
+            text = self._read(there)
+            if text is not None:
+                return there, text
+        return file, None
 
     def _is_of_proxmox(self, ctid: str) -> bool:
         try:

@@ -89,8 +89,12 @@ def test_a_rule_by_what_the_profile_denies(
         ("mount fstype=(nfs, tmpfs),", ""),
     ],
 )
-def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str) -> None:
-    host.conf("950", "unprivileged: 1\n")
+@pytest.mark.parametrize("folder", ["/etc/pve/lxc", "/etc/pve/nodes/pve2/lxc"])
+def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str, folder: str) -> None:
+    """On another node too: the JSON is the whole cluster's."""
+    host.path("/etc/pve/nodes/pve1/lxc").mkdir(parents=True)
+    host.path("/etc/pve/lxc").mkdir(parents=True, exist_ok=True)
+    host.write(f"{folder}/950.conf", "unprivileged: 1\n")
     says(host, "lxc-mine", rule, word)
 
 
