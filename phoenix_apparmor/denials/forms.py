@@ -40,12 +40,15 @@ _DATE = re.compile(
 _RANDOM = re.compile(r"[0-9A-Za-z]{6,}")
 _NUMBERS = re.compile(r"[0-9]+")
 _PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_NUMBERED = re.compile(r"([0-9]+)([^0-9]*)")
 _HEX_FOLDER = re.compile(r"[0-9a-f]{1,2}\Z")
 # Letters and digits that stay the same beside what changes.
 _SPECIFIC = 3
 # More numbers than this in one word no program writes.
 _MOST_NUMBERS = 8
 
+# The numbers in one name.
+Row = tuple[str, ...]
 Kind = Literal["made", "date", "random", "numbers"]
 _ORDER: tuple[Kind, ...] = ("made", "date", "random", "numbers")
 
@@ -151,6 +154,49 @@ def in_hash_folders(name: Name) -> Name | None:
         at -= 1
         words[at] = (Part("[0-9a-f]" * len(words[at][0].text), wild=True),)
     return joined(words) if at < len(words) - 1 else None
+
+
+def in_numbered_folders(name: Name) -> tuple[Name, Row] | None:
+    """(the same with patterns, numbers) of a file with a number in a folder with one: base/5/1259.
+
+    None where it is none.
+    """
+    words = list(split(name))
+    if any(part.wild for part in name) or _SYSTEMS.match(plain(name)):
+        return None
+    found: list[str] = []
+    first = 0
+    for at, word in enumerate(words):
+        match = _NUMBERED.fullmatch(plain(word)) if word else None
+        if match is None or (match[2] and at < len(words) - 1):
+            continue
+        first = first or at
+        found.append(match[1])
+        words[at] = _without_empty((NUMBER, Part(match[2])))
+    where = plain(joined(words[:first])) + "/"
+    several = len(found) > 1 and words[-1][0] == NUMBER
+    own = where.count("/") >= _SPECIFIC and not _SHARED.match(where)
+    return (joined(words), tuple(found)) if several and own else None
+
+
+def numbers_that_change(pattern: Name, rows: Sequence[Row]) -> Iterator[tuple[Name, Sequence[Row]]]:
+    """Of names in numbered folders, patterns where several of their numbers change, each with rows.
+
+    rows: the numbers of each name. What has few values keeps them.
+    """
+    if len(rows) < MANY:
+        return
+    fixed = [at for at, column in enumerate(zip(*rows, strict=True)) if len(set(column)) < FEW]
+    groups: dict[Row, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[at] for at in fixed), []).append(row)
+    if len(groups) > 1:
+        for group in groups.values():
+            yield from numbers_that_change(pattern, group)
+    elif len(rows[0]) - len(fixed) > 1:
+        places = [at for at, part in enumerate(pattern) if part == NUMBER]
+        kept = {places[at]: Part(rows[0][at]) for at in fixed}
+        yield joined(split(tuple(kept.get(at, part) for at, part in enumerate(pattern)))), rows
 
 
 def _numbers(texts: Sequence[str], enough: int) -> Iterator[tuple[Name, Sequence[str]]]:

@@ -131,9 +131,9 @@ class Collector:
     def _by_pattern(self, kind: Kind, name: Name) -> _Bucket | None:
         if not self._patterns:
             return None
-        folders = forms.in_hash_folders(name)
-        if folders is not None and (kind, folders) in self._buckets:
-            return self._buckets[kind, folders]
+        bucket = self._by_folders(kind, name)
+        if bucket is not None:
+            return bucket
         words = names.split(name)
         for at, rest in names.holes(words):
             hole = (kind, at, rest)
@@ -147,6 +147,12 @@ class Collector:
                 if names.fits(pattern, name):
                     return self._buckets.get((kind, pattern))
         return None
+
+    def _by_folders(self, kind: Kind, name: Name) -> _Bucket | None:
+        numbered = forms.in_numbered_folders(name)
+        patterns = (forms.in_hash_folders(name), numbered[0] if numbered is not None else None)
+        return next((self._buckets[kind, p] for p in patterns if p and (kind, p) in self._buckets),
+                    None)  # fmt: skip
 
     def _new(self, kind: Kind, name: Name, owner: Owner, denial: Denial) -> _Bucket | None:
         if len(self._buckets) >= MOST and not self._full:
@@ -164,6 +170,7 @@ class Collector:
     def _learn(self, too_many: int = MANY) -> None:
         """Names that differ in one word become one: where that changes, or there are too many."""
         self._learn_folders()
+        self._learn_numbered_folders()
         several = self._several()
         for hole, variants in several:
             self._learn_forms(hole, self._left(hole, variants))
@@ -197,6 +204,17 @@ class Collector:
         for (kind, pattern), same in found.items():
             if len(same) >= FEW:
                 self._become(kind, same, pattern)
+
+    def _learn_numbered_folders(self) -> None:
+        """Files with a number in folders with one become one."""
+        found: dict[tuple[Kind, Name], dict[forms.Row, Name]] = {}
+        for kind, name in self._buckets:
+            numbered = forms.in_numbered_folders(name)
+            if numbered is not None:
+                found.setdefault((kind, numbered[0]), {})[numbered[1]] = name
+        for (kind, pattern), same in found.items():
+            for word, rows in forms.numbers_that_change(pattern, tuple(same)):
+                self._become(kind, [same[row] for row in rows], word)
 
     def _learn_forms(self, hole: Hole, variants: list[Name]) -> None:
         """Of names that differ in one word, those whose words have the same form become one."""

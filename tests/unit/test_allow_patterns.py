@@ -110,9 +110,17 @@ ENDS = ("1DX8pP", "kQ2vZz", "Ab9xT0", "pqrstu")
          ["/var/cache/nginx/[0-9a-f]/[0-9a-f][0-9a-f]/*"],
          [f"/var/cache/nginx/7/0a/{HEX[:32]}"],
          ["/var/cache/nginx/x/0a/y", "/var/cache/nginx/7/y"]),
+        ([f"/var/lib/pg/15/base/{n}/{m}" for n in (1, 5, 16384) for m in range(2600, 2610)],
+         ["/var/lib/pg/15/base/[0-9]*/[0-9]*"],
+         ["/var/lib/pg/15/base/7/1"],
+         ["/var/lib/pg/15/base/x/1", "/var/lib/pg/15/base/1/pg", "/var/lib/pg/16/base/1/1",
+          "/var/lib/pg/15/base/1"]),
+        ([f"/srv/app/{n}/x/{m}_fsm" for n in range(5) for m in range(n, n + 5)],
+         ["/srv/app/[0-9]*/x/[0-9]*_fsm"],
+         ["/srv/app/9/x/9_fsm"], ["/srv/app/9/x/9", "/srv/app/9/y/9_fsm"]),
     ],
     ids=["date", "time", "mkstemp", "mkdtemp", "random", "prefix", "terminal", "number",
-         "one of two", "hash"],
+         "one of two", "hash", "numbered folders", "and an ending"],
 )  # fmt: skip
 def test_a_rule_of_the_form_that_several_names_show(
     host: FakeHost, names: list[str], patterns: list[str], tomorrow: list[str], never: list[str],
@@ -140,6 +148,11 @@ def test_a_rule_of_the_form_that_several_names_show(
           for folder in ("/srv", "/dev", "/root/x", "/var/lib", "/home/bob", "/run/user")),
         [f"/dev/pts/{number}" for number in (1, 2)],
         [f"/etc/x-2026-11-{day:02d}" for day in range(1, 9)],
+        # few of them; in a folder of others, where few change, or of the system's
+        [f"/srv/app/{n}/{m}" for n in (1, 2, 3) for m in range(6)],
+        *([f"{folder}/{n}/{m}" for n in range(5) for m in range(5)]
+          for folder in ("/srv", "/home/bob", "/run/user", "/etc/app", "/root/app")),
+        [f"/srv/app/{n}/{m}" for n in (1, 2) for m in range(11)],
     ],
 )  # fmt: skip
 def test_what_shows_no_form_stays_a_list(host: FakeHost, names: list[str]) -> None:
