@@ -12,6 +12,8 @@ from phoenix_apparmor.policy import mountrules, tunables
 from phoenix_apparmor.policy.tunables import Variables
 
 _COMMENT = re.compile(r"(^|[ \t])#(?!include\b).*$", re.MULTILINE)
+# What ends a rule or hides the end of one.
+_MARK = re.compile(r'["{}(),]')
 _INCLUDE = re.compile(
     r'^[ \t]*#?include[ \t]+(?:if[ \t]+exists[ \t]+)?(?:<([^>\n]+)>|"([^"\n]+)")[ \t]*,?',
     re.MULTILINE,
@@ -167,7 +169,8 @@ def _statements(text: str) -> Iterator[str]:
     """Rules, without the comma that ends each: one outside of brackets, before a blank."""
     start = depth = 0
     quoted = False
-    for at, char in enumerate(text):
+    for mark in _MARK.finditer(text):
+        at, char = mark.start(), mark[0]
         if char == '"' and text[at - 1 : at] != "\\":
             quoted = not quoted
         elif quoted:

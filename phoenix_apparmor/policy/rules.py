@@ -20,10 +20,14 @@ from phoenix_apparmor.policy.tunables import Variables
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
 # AppArmor's, the first without CVE-2016-1585.
 FIXED_VERSION = 4
+# Between characters that mean something to the scanner.
+_PLAIN = re.compile(r'[^\\"#\n{}(),]+')
 _VARIABLE = re.compile(r"\s*[@$]\{?\w+\}?\s*\+?=")
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+")
 # Every question reads every rule anew, and a profile has hundreds.
 _READ_RULES = 4096
+# The profiles that a command is about: each is asked about several times.
+_READ_POLICIES = 4
 
 
 class Rule(NamedTuple):
@@ -132,7 +136,7 @@ def effective(host: Host, file: ProfileFile) -> Profile:
     ran = host.run(command, timeout=files.PARSER_SECONDS)
     files.check_parser(file, ran.status, ran.err)
     found = next(
-        (p for p in parse(ran.out.decode("utf-8", "replace")) if p.name == file.name), None
+        (p for p in _policy(ran.out.decode("utf-8", "replace")) if p.name == file.name), None
     )
     if found is None:
         raise PhoenixError(
@@ -140,6 +144,11 @@ def effective(host: Host, file: ProfileFile) -> Profile:
             hint=f"See: apparmor_parser -p {file.path}",
         )
     return found
+
+
+@functools.lru_cache(_READ_POLICIES)
+def _policy(text: str) -> tuple[Profile, ...]:
+    return tuple(parse(text))
 
 
 def takes_any_mount(host: Host) -> bool:
@@ -153,7 +162,7 @@ def parse(text: str, known: Variables | None = None) -> list[Profile]:
     """The profiles in a preprocessed policy. known: variables beside those of the text."""
     variables = dict(known or {})
     result: list[Profile] = []
-    # comments are most of the text, and the scanner goes by characters
+    # comments are most of the text, and hold much that is no plain run
     text = re.sub(r'(?m)(?<!\S)#[^\n"]*$', "", text)
     # Open blocks: name, flags, rules, children
     open_blocks: list[tuple[str, frozenset[str], list[Rule], list[Profile]]] = []
@@ -176,13 +185,17 @@ def parse(text: str, known: Variables | None = None) -> list[Profile]:
     return result
 
 
-def _statements(text: str) -> Iterator[tuple[str, str]]:  # noqa: C901  (a scanner)
+def _statements(text: str) -> Iterator[tuple[str, str]]:  # noqa: C901, PLR0912  (a scanner)
     """("begin" | "end" | "rule" | "variable", text), comments taken out."""
     now = ""
     depth = 0
     quoted = False
     at = 0
     while at < len(text):
+        if plain := _PLAIN.match(text, at):
+            now += plain[0]
+            at = plain.end()
+            continue
         char = text[at]
         before = text[at - 1] if at else "\n"
         after = text[at + 1] if at + 1 < len(text) else "\n"

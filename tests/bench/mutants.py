@@ -140,8 +140,8 @@ def _mutate(node: Any, way: int, *, at_top: bool) -> bool:  # noqa: C901, PLR091
 
 # The first 25 passed all tests of release 1.0.0. (module, text, its replacement)
 BY_HAND: tuple[tuple[str, str, str], ...] = (
-    ("hookscript", "        refusal = PhoenixError(\n            f", "        return 0\n"
-     "        refusal = PhoenixError(\n            f"),
+    ("hookscript", "        refusal = PhoenixError(\n            f\"{type", "        return 0\n"
+     "        refusal = PhoenixError(\n            f\"{type"),
     ("start", "with Lock(host, paths.conf_lock(ctid), wait=0):", "if True:"),
     ("start", "        if not lxcconf.says(old, expected):\n            raise",
      "        if False:\n            raise"),

@@ -1,10 +1,13 @@
 """A sound Proxmox host for doctor, and ways to spoil it."""
 
+import functools
 import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
@@ -61,8 +64,17 @@ def dpkg(host: FakeHost, lxc_pve: str = SIX[0], pve_container: str = SIX[1]) -> 
 
 
 def make_sound(host: FakeHost) -> FakeHost:
-    """A Proxmox host on which all is well."""
+    """A Proxmox host on which all is well: a copy, as nothing in it knows where it is."""
     host.environment["TZ"] = "UTC"
+    shutil.copytree(_sound().name, host.root, symlinks=True, dirs_exist_ok=True)
+    return host
+
+
+@functools.cache
+def _sound() -> tempfile.TemporaryDirectory[str]:
+    """One for this process; it ends with it."""
+    folder = tempfile.TemporaryDirectory(prefix="pa-")
+    host = FakeHost(Path(folder.name))
     host.proxmox()
     host.write("/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent snippets,iso\n")
     host.write("/etc/apparmor.d/tunables/global", "include <tunables/home>\n")
@@ -86,7 +98,7 @@ def make_sound(host: FakeHost) -> FakeHost:
     host.write("/proc/net/unix", "Num RefCount Protocol Flags Type St Inode Path\n")
     host.path("/var/log/journal").mkdir(parents=True)
     assert host.cli("reload").status == 0
-    return host
+    return folder
 
 
 def keep_packages(host: FakeHost) -> None:

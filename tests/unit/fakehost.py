@@ -66,12 +66,16 @@ class Zygote:
         )
 
     def run(
-        self, argv: Sequence[str], environment: Mapping[str, str], timeout: float = 60
-    ) -> tuple[int, str, str]:
+        self, program: str, argv: Sequence[str], environment: Mapping[str, str], timeout: float = 60
+    ) -> Done:
+        """program: a module, or the path of a script."""
         os.umask(umask := os.umask(0))
         with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-            request = {"argv": list(argv), "env": dict(environment), "umask": umask}
-            line = json.dumps({**request, "out": out.name, "err": err.name})
+            request = {
+                "program": program, "argv": list(argv), "env": dict(environment), "umask": umask,
+                "out": out.name, "err": err.name,
+            }  # fmt: skip
+            line = json.dumps(request)
             assert self.process.stdin is not None and self.process.stdout is not None
             self.process.stdin.write(line + "\n")
             if not select.select([self.process.stdout], [], [], timeout)[0]:
@@ -80,7 +84,7 @@ class Zygote:
                 raise subprocess.TimeoutExpired(list(argv), timeout)
             status = int(self.process.stdout.readline())
             said = [file.read().decode("utf-8", "backslashreplace") for file in (out, err)]
-        return status, said[0], said[1]
+        return Done(status, said[0], said[1])
 
 
 @functools.cache
@@ -253,7 +257,7 @@ class FakeHost:
         whole = {**self.environment, "PYTHONPATH": str(REPO), **environment}
         argv = ["--root", str(self.root), *arguments]
         if Zygote.can(whole):
-            return Done(*zygote().run(argv, whole))
+            return zygote().run("phoenix_apparmor", argv, whole)
         return self.execute([PYTHON, "-m", "phoenix_apparmor", *argv], whole)
 
     def cli_as_nobody(self, *arguments: str) -> Done:
@@ -280,13 +284,17 @@ class FakeHost:
 
     def hook(self, ctid: str, phase: str = "pre-start", **environment: str) -> Done:
         """The hookscript as Proxmox calls it."""
-        command = [self.hook_file("hookscript"), ctid, phase]
-        return self.execute(command, {"PHOENIX_APPARMOR_ROOT": str(self.root), **environment})
+        return self._hook("hookscript", (ctid, phase), environment)
 
     def unit(self, step: str, ctid: str, **environment: str) -> Done:
         """What the drop-in of the unit calls."""
-        command = [self.hook_file("unit"), step, ctid]
-        return self.execute(command, {"PHOENIX_APPARMOR_ROOT": str(self.root), **environment})
+        return self._hook("unit", (step, ctid), environment)
+
+    def _hook(self, name: str, argv: tuple[str, str], environment: Mapping[str, str]) -> Done:
+        whole = {**self.environment, "PHOENIX_APPARMOR_ROOT": str(self.root), **environment}
+        if Zygote.can(whole):
+            return zygote().run(self.hook_file(name), argv, whole)
+        return self.execute([self.hook_file(name), *argv], whole)
 
 
 class Journal:

@@ -83,6 +83,7 @@ def test_another_parser_is_another(
 ) -> None:
     assert compiles_anew(host, real) and not compiles_anew(host, real)
     shutil.copytree(PROGRAMS, newer := host.path("/newer"))
+    os.utime(newer / "apparmor_parser")
     monkeypatch.setenv("PATH", f"{newer}:{host.environment['PATH']}")
     assert compiles_anew(host, real)
 

@@ -1,4 +1,4 @@
-"""Runs our command line in forks of a process that has imported it already.
+"""Runs our command line and hooks in forks of a process that has imported them already.
 
 Each call is a process of its own, as on a host, but does not pay for starting Python and importing:
 that was two thirds of what the fast tests cost. A request is a line of JSON on stdin; the answer
@@ -34,7 +34,7 @@ def become(request: dict[str, Any]) -> None:
     time.tzset()
     os.chdir("/")
     os.umask(request["umask"])
-    sys.argv = ["phoenix_apparmor", *request["argv"]]
+    sys.argv = [request["program"], *request["argv"]]
     null = os.open(os.devnull, os.O_RDONLY)
     for number, name in ((0, None), (1, request["out"]), (2, request["err"])):
         fd = null if name is None else os.open(name, os.O_WRONLY)
@@ -55,7 +55,10 @@ def become(request: dict[str, Any]) -> None:
 def run(request: dict[str, Any]) -> int:
     try:
         become(request)
-        runpy.run_module("phoenix_apparmor", run_name="__main__", alter_sys=False)
+        if request["program"].startswith("/"):
+            runpy.run_path(request["program"], run_name="__main__")
+        else:
+            runpy.run_module(request["program"], run_name="__main__", alter_sys=False)
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
