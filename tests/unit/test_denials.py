@@ -287,6 +287,7 @@ def test_our_own_profiles_deny_silently() -> None:
     assert denies and all(words[0] == "deny" for words in denies)
 
 
+@pytest.mark.slow
 def test_a_thousand_kinds_of_denial(host: FakeHost) -> None:
     journal(host, [file(f"lxc-{n % 1000}", "/x", 100 + n / 100) for n in range(20000)])
     done = host.cli("denials", "--json")

@@ -15,6 +15,9 @@ from tests.names import DOCKER
 from tests.unit.fakehost import REPO
 from tests.unit.policydfa import ABI, ACCEPT, MAGIC, PARSER, Automaton
 
+# Compiled once, not in each worker.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docker_mounts")]
+
 # include/uapi/linux/mount.h
 FLAGS = {
     "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "remount": 32, "bind": 4096, "move": 8192,

@@ -344,6 +344,7 @@ def test_it_changes_nothing(host: FakeHost) -> None:
     assert state() == before
 
 
+@pytest.mark.slow
 def test_a_thousand_containers(host: FakeHost) -> None:
     for n in range(1000, 2000):
         host.conf(str(n), CONF)

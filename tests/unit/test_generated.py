@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -125,6 +126,7 @@ def entry_of(path: str) -> str:
     return rest[1:].split(".")[0].split("[")[0]
 
 
+@pytest.mark.slow
 @settings(MANY, max_examples=EXAMPLES * 4)
 @given(TEXTS)
 @example(b'{"lxc_configs": {"952": {}}, "lxc_configs": {}}')

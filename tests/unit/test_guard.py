@@ -16,6 +16,9 @@ from tests.names import BASE, DOCKER
 from tests.unit import policydfa
 from tests.unit.fakehost import REPO, FakeHost
 
+# Compiled once, not in each worker.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("guard")]
+
 
 class Mount(NamedTuple):
     """As mount(2) asks for it; flags: MS_… of linux/mount.h."""

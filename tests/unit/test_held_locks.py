@@ -177,6 +177,7 @@ def test_who_only_looks_waits_for_nobody(
     assert cli.main(["--root", real.root, *verb.split()]) in (0, 1, 2)
 
 
+@pytest.mark.slow
 def test_apply_refuses_what_is_locked(
     base: FakeHost, real: Host, hold: Hold, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from tests.unit.fakehost import FakeHost
 EACH = {"hookscript": 7, "unit": 11, "apply": 11, "remove": 13}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_no_fault_tears_or_weakens(host: FakeHost, name: str) -> None:
     injected.prepare(host)

@@ -53,6 +53,7 @@ def test_a_conf_that_proxmox_cannot_have_is_not_examined(base: FakeHost) -> None
     assert time.monotonic() - begin < 20, "10 MiB took a minute on a busy machine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["its file", "local"])
 def test_a_profile_of_100_mib_takes_no_memory_of_who_looks(base: FakeHost, place: str) -> None:
     base.write("/proc/sys/kernel/osrelease", "6.1\n")

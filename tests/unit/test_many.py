@@ -4,6 +4,8 @@ import json
 import subprocess
 import time
 
+import pytest
+
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
@@ -11,6 +13,7 @@ CTIDS = [str(ctid) for ctid in range(900, 950)]
 PROFILES = (BASE, DOCKER, "lxc-site")
 
 
+@pytest.mark.slow
 def test_fifty_starts_at_once(host: FakeHost) -> None:
     """No torn file, no lost edit, no wrong profile; the profiles start out not loaded."""
     for name in PROFILES:

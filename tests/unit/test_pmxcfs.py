@@ -90,6 +90,7 @@ def test_a_conf_over_one_mebibyte(host: FakeHost) -> None:
     assert leftovers(host) == []
 
 
+@pytest.mark.slow
 def test_killed_between_any_two_system_calls(host: FakeHost) -> None:
     """Every file is the old one or the new one, and the next start repairs the rest."""
     old_runtime = host.read("/var/lib/lxc/952/config")

@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,7 @@ def test_bytes_that_are_not_utf8_are_shown_as_bytes() -> None:
 ESCAPE = "x\x1b]0;owned\x07\x1b[2J\u202e\x9b1m"
 
 
+@pytest.mark.slow
 def test_no_verb_lets_escape_sequences_through(host: FakeHost) -> None:
     host.confined("950", "lxc-x")
     host.conf("950", f"hostname: {ESCAPE}\nlxc.apparmor.profile: {ESCAPE}\nhookscript: {ESCAPE}\n")
