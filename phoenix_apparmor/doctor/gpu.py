@@ -25,8 +25,10 @@ def nodes(host: Host) -> Iterator[Finding]:
     absent: dict[tuple[str, bool], list[str]] = {}
     lacking: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Conf]] = {}
     for conf in reading.confs(host):
+        if pveconf.is_template(conf.main):
+            continue  # it never starts, and its clones are told of themselves
         named = devices.named_nodes(conf)
-        needed = () if pveconf.is_template(conf.main) else devices.needed_nodes(conf)
+        needed = devices.needed_nodes(conf)
         for node in named:
             if not host.exists(node):
                 absent.setdefault((node.rstrip("/"), node in needed), []).append(conf.ctid)

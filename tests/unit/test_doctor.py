@@ -119,6 +119,9 @@ FINE = {
         )(host),
         host.conf("951", "template: 1\ndev0: /dev/kfd\n"),
     ),
+    "a GPU of a template's, without nodes for CUDA or on another host": lambda host: host.conf(
+        "951", "template: 1\nunprivileged: 1\ndev0: /dev/nvidia0\ndev1: /dev/nvidia7\n"
+    ),
     "nodes by path, unprivileged: LXC denies no device": no_devices(
         "".join(map(doctor_cases_gpu.MOUNT.format, ("nvidia0", "nvidiactl", "nvidia-uvm")))
     ),
