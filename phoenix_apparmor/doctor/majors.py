@@ -82,6 +82,11 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     here = devices.host_nodes(host) or nvidia_modprobe.MADE
     named = devices.named_nodes(conf) or [node for node in here if _opens(node, theirs)]
     nodes = devices.single(host, named)
+    # without these CUDA does not start: the next run would want them
+    hooked = any(key.startswith("lxc.hook.") and "nvidia" in value for key, value in conf.lxc())
+    if not hooked and any(map(devices.GPU.fullmatch, nodes)):
+        more = (node for node in devices.USEFUL if host.exists(node))
+        nodes = list(dict.fromkeys((*nodes, *devices.CUDA, *more)))
     made = {node: nvidia_modprobe.command(host, node) for node in nodes if not host.exists(node)}
     # A node that nothing makes now keeps its lines: whoever takes them out takes the GPU away.
     wanted = [node for node in nodes if made.get(node, node) and node != nvidia_modprobe.FOLDER]

@@ -219,7 +219,6 @@ CASES = {
         "warning",
         ("508 is nobody's now", "device line c 508:* rwm", "pct set 950 --dev0 /dev/nvidia1,"),
         besides=("other-locks",),
-        after=("gpu-nodes",),
     ),
     "a GPU by its number alone": Case(
         second_gpu_by_number,
@@ -227,7 +226,6 @@ CASES = {
         "warning",
         ("508 is nobody's now", "pct set 950 --dev0 /dev/nvidia1,"),
         besides=("other-locks",),
-        after=("gpu-nodes",),
     ),
     "nodes that are not made yet": Case(
         before_the_nodes_are_made,
