@@ -89,9 +89,10 @@ def compile_text(host: Host, file: ProfileFile, *, keep: bool) -> Policy:
     policy = kept(host, file, file.text)
     if policy is not None:
         return policy
-    key = _key(host, file, file.text) if keep else None
+    features = _features(host)
+    key = _key(host, file, file.text) if keep and not features else None
     ran = host.run(
-        [*files.parser(host), TO_OUTPUT, "/dev/stdin"],
+        [*files.parser(host), *features, TO_OUTPUT, "/dev/stdin"],
         timeout=files.PARSER_SECONDS,
         stdin=file.text,
     )
@@ -99,6 +100,18 @@ def compile_text(host: Host, file: ProfileFile, *, keep: bool) -> Policy:
     if key is None or key != _key(host, file, file.text):
         return Policy(ran.out)
     return Policy(ran.out, _try_to_keep(host, file, key, ran.out))
+
+
+def _features(host: Host) -> list[str]:
+    """What the parser is told of the kernel where none says what it can do; else nothing.
+
+    It leaves out classes of rules that it does not know the kernel to have, wrong ones among them:
+    an admin's own machine would say that they are right. The ABI has all that our profiles use.
+    """
+    abi = f"{paths.APPARMOR_D}/abi/3.0"
+    if host.exists(f"{paths.KERNEL}/features") or not host.exists(abi):
+        return []
+    return ["--kernel-features", host.path(abi)]
 
 
 def compiles(host: Host, file: ProfileFile) -> bool:

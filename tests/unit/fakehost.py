@@ -169,7 +169,8 @@ class FakeHost:
         self.path("/sys/kernel/security/apparmor/policy/profiles").mkdir(
             parents=True, exist_ok=True
         )
-        self.path("/sys/kernel/security/apparmor/policy/namespaces").mkdir(exist_ok=True)
+        for name in ("policy/namespaces", "features"):
+            self.path(f"/sys/kernel/security/apparmor/{name}").mkdir(exist_ok=True)
         listing.write_text("".join(f"{name} ({mode})\n" for name, mode in modes.items()))
 
     def running(self, ctid: str, label: str, pid: int = 4242) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.names import BASE, DOCKER
 from tests.unit.denials_host import BOOT, make_host, mounted, only, process, real_profiles
 from tests.unit.fakehost import FakeHost
+from tests.unit.policydfa import ABI, PARSER
 
 
 @pytest.fixture
@@ -232,3 +235,29 @@ def test_denials_allow_and_validate_are_of_one_mind(
     out = host.cli("allow", "950", "--dry-run").out
     assert ("Better not" in out) is (HOLE in told), (told, out)
     assert ("No rule can allow these" in out) is (NOTHING in told), (told, out)
+
+
+@pytest.mark.parametrize(
+    ("rule", "compiles"),
+    [
+        ("mount options=remount /,", False),
+        ("mount options=make-rslave /srv/ -> /,", False),
+        ("mount options=make-rslave -> /srv/,", True),
+    ],
+)
+def test_a_machine_without_apparmor_knows_what_a_kernel_takes(
+    host: FakeHost, rule: str, *, compiles: bool
+) -> None:
+    """Where the parser (the real one) knows no kernel, it takes rules for mounts that are none."""
+    shutil.rmtree(host.path("/sys/kernel/security"))
+    host.write("/etc/apparmor.d/abi/3.0", Path(ABI).read_bytes())
+    programs = host.path("/programs")
+    programs.mkdir()
+    (programs / "apparmor_parser").symlink_to(PARSER)
+    host.environment["PATH"] = f"{programs}:{host.environment['PATH']}"
+    text = "abi <abi/3.0>,\nprofile lxc-mine {\n  /x r,\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", text)
+    host.json({"950": {"apparmor_profile": "lxc-mine", "apparmor_rules": [rule]}})
+    done = host.cli("validate", "--json")
+    found = [f["what"] for f in json.loads(done.out)["findings"] if f["severity"] == "error"]
+    assert bool(found) is not compiles and all("does not compile" in what for what in found), done
