@@ -8,7 +8,7 @@ from tests.build import TREE
 from tests.vm.harness.suites import EMULATED
 
 FOLDER = TREE / "tests/vm"
-HEAD = "| tests | prove |"
+HEAD = "| tests | prove | takes |"
 
 
 def shown() -> dict[str, set[str]]:
@@ -17,9 +17,9 @@ def shown() -> dict[str, set[str]]:
     begin = next(n for n, line in enumerate(lines) if line.startswith(HEAD))
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[begin:]]
     end = next(n for n, cells in enumerate(table) if not cells)
-    suites = [cell.strip("`") for cell in table[0][2:]]
+    suites = [cell.strip("`") for cell in table[0][3:]]
     return {
-        name: {suite for suite, mark in zip(suites, cells[2:], strict=True) if mark}
+        name: {suite for suite, mark in zip(suites, cells[3:], strict=True) if mark}
         for cells in table[2:end]
         for name in cells[0].split(", ")
     }
