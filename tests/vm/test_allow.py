@@ -87,11 +87,12 @@ modprobe -a nfsd nfs nfsv4
 modprobe fuse || true
 mkdir -p /srv/nfs && echo nfs runs >/srv/nfs/word
 mount -t nfsd nfsd /proc/fs/nfsd
+# The first file is opened only when clients of before a restart have had this time to come back:
+# else 90 s.
+echo 10 >/proc/fs/nfsd/nfsv4gracetime
 echo '-3 +4' >/proc/fs/nfsd/versions
 echo tcp 2049 >/proc/fs/nfsd/portlist
 echo 2 >/proc/fs/nfsd/threads
-# Else the first file is opened when clients of before a restart have had 90 s to come back.
-echo Y >/proc/fs/nfsd/v4_end_grace
 echo 'nfsd 127.0.0.1 2147483647 *' >/proc/net/rpc/auth.unix.ip/channel
 echo '* /srv/nfs 2147483647 9234 65534 65534 0' >/proc/net/rpc/nfsd.export/channel
 echo '* 1 \x00000000 2147483647 /srv/nfs' >/proc/net/rpc/nfsd.fh/channel

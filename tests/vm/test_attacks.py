@@ -248,7 +248,8 @@ def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
 def test_a_trial_is_compiled_here_as_there(vm: Machine, deb: Path) -> None:
     """As test_policies, for what is compiled at a container's start."""
     host = proxmox(vm.suite)
-    here = (policies.compiled_here(host, deb, text) for text in ("", document(DEPENDENT)))
+    texts = ("", document(DEPENDENT))
+    here = (policies.compiled_here(host, deb, policies.Wanted(text)) for text in texts)
     assert policies.kept(vm) == set().union(*map(policies.kept_in, here))
 
 

@@ -16,6 +16,7 @@ from tests.vm.attacks.chains import KNOWN, push, search, start
 from tests.vm.attacks.columns import COLUMNS, MOUNTS, Column
 from tests.vm.attacks.started import assign
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import write_policy
 from tests.vm.harness.suites import USER_MODE
 
 # AppArmor 4.1 and 3.0, which compiles some rules into more than they say.
@@ -100,7 +101,7 @@ def test_what_it_would_find(searching: Machine, weaker: str) -> None:
     text = flat(BASE).replace(f"profile {BASE}", f"profile {name}")
     lines = [line for line in text.splitlines() if not line.strip().startswith(without)]
     lines.insert(next(at for at, line in enumerate(lines) if line.endswith(" {")) + 1, more)
-    searching.write(f"/etc/apparmor.d/{name}", "\n".join(lines) + "\n")
+    write_policy(searching, f"/etc/apparmor.d/{name}", "\n".join(lines) + "\n")
     searching.run("apparmor_parser", "-r", f"/etc/apparmor.d/{name}", timeout=300)
     ctid = 430 + list(WEAKER).index(weaker)
     conf = f"lxc.apparmor.profile: {name}\n{MOUNTS}"

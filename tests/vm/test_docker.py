@@ -17,6 +17,7 @@ from tests.vm.containers import assign, conf_path, label
 from tests.vm.deeds.program import Done, do, put
 from tests.vm.dockers import DATA_ROOT, LOCAL, PODMAN, STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.prepared import write_policy
 from tests.vm.nvidia import driver
 
 CTID = 952
@@ -137,6 +138,6 @@ def test_another_data_root_with_the_readmes_line(vm: Machine) -> None:
     assert "/data/docker" in inside(vm, CTID, DATA_ROOT, timeout=240).splitlines()
     if vm.suite != "bookworm":  # AppArmor 3.0: CVE-2016-1585, see abstractions/phoenix/mounts
         assert "permission denied" in "".join(run(vm, "bb echo runs"))
-    vm.write(LOCAL, "\n".join(lines) + "\n")
+    write_policy(vm, LOCAL, "\n".join(lines) + "\n")
     vm.run("phoenix-apparmor", "reload", DOCKER, timeout=300)
     assert run(vm, "bb cat /proc/self/attr/current") == [CONFINED]

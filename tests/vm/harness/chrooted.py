@@ -1,10 +1,11 @@
 """Compiles profiles in the root of a VM's parser: run by policies.py, in a process of its own.
 
-    python3 -m tests.vm.harness.chrooted ROOT RELEASE VERSION <DOCUMENT
+    python3 -m tests.vm.harness.chrooted ROOT RELEASE VERSION [PROFILE...] <DOCUMENT
 
-RELEASE and VERSION are those of the VM's kernel (uname -r, -v). DOCUMENT is empty, for the profiles
-in the root as the package loads them, or a phoenix_lxc_configs.json, for what its containers need
-beside those. It is the product's own code that compiles and keeps: into /var/cache in the root.
+RELEASE and VERSION are those of the VM's kernel (uname -r, -v). DOCUMENT is empty, for these
+profiles in the root or all that the package loads, or a phoenix_lxc_configs.json, for what its
+containers need beside those. It is the product's own code that compiles and keeps: into
+/var/cache in the root.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from unittest import mock
 
 # (commands, encodings: what is imported only when it is used is out of reach then.)
@@ -24,7 +25,7 @@ from phoenix_apparmor.policy.files import ProfileFile
 
 
 def main() -> None:
-    root, release, version = sys.argv[1:]
+    root, release, version, *wanted = sys.argv[1:]
     document = sys.stdin.buffer.read()
     entries = assignments(document) if document else {}
     os.environ["PATH"] = commands.STANDARD_PATH
@@ -34,12 +35,12 @@ def main() -> None:
     seen = os.uname_result((machine.sysname, machine.nodename, release, version, machine.machine))
     began = time.monotonic()
     with mock.patch("os.uname", return_value=seen):
-        names = _variants(Host(), entries) if document else _profiles(Host())
+        names = _variants(Host(), entries) if document else _profiles(Host(), wanted)
     print(f"{', '.join(names)} in {time.monotonic() - began:.0f} s")
 
 
-def _profiles(host: Host) -> list[str]:
-    found = files.ours(host)
+def _profiles(host: Host, wanted: Sequence[str]) -> list[str]:
+    found = [files.asked(host, name) for name in wanted] or files.ours(host)
     for file in found:
         compiled.compile_file(host, file, compiled.TO_OUTPUT_AND_CACHE)
     return [file.name for file in found]

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.build import TREE
 
@@ -46,17 +47,33 @@ rm -r /root/parser
 START = 'mount --bind /proc "$0/proc"; exec "$@"'
 
 
-def compiled(host: Snapshot, deb: Path, document: str = "") -> Path | None:
+class Wanted(NamedTuple):
+    """What is to be compiled, beside a package.
+
+    document: as of chrooted.py. file, text: a file in /etc/apparmor.d, or in local/ there, of the
+    name of the profile that alone is compiled.
+    """
+
+    document: str = ""
+    file: str = ""
+    text: str = ""
+
+
+# Its profiles.
+PACKAGE = Wanted()
+
+
+def compiled(host: Snapshot, deb: Path, wanted: Wanted = PACKAGE) -> Path | None:
     """A folder whose contents belong into /var/cache of the suite's VM; None: nothing does.
 
-    host: the suite's VM without the package. document: as of chrooted.py.
+    host: the suite's VM without the package.
     """
     if host.suite in COMPILE or not SUITES[host.suite].emulated:
         return None
-    return compiled_here(host, deb, document)
+    return compiled_here(host, deb, wanted)
 
 
-def compiled_here(host: Snapshot, deb: Path, document: str = "") -> Path:
+def compiled_here(host: Snapshot, deb: Path, wanted: Wanted = PACKAGE) -> Path:
     """As compiled, for any suite."""
     parser = _parser(host)
 
@@ -64,11 +81,17 @@ def compiled_here(host: Snapshot, deb: Path, document: str = "") -> Path:
         root = folder / "root"
         shutil.copytree(parser, root, symlinks=True)
         command("dpkg-deb", "--extract", str(deb), str(root))
+        only = []
+        if wanted.file:
+            path = root / wanted.file.lstrip("/")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(wanted.text)
+            only.append(path.name)
         uname = (parser / "uname").read_text().splitlines()
-        compiler = (sys.executable, "-B", "-m", f"{__package__}.chrooted", str(root), *uname)
+        compiler = (sys.executable, "-B", "-m", f"{__package__}.chrooted", str(root), *uname, *only)
         said = subprocess.run(
             ["unshare", "--mount", "sh", "-euc", START, str(root), *compiler],
-            input=document.encode(),
+            input=wanted.document.encode(),
             cwd=TREE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,7 +104,7 @@ def compiled_here(host: Snapshot, deb: Path, document: str = "") -> Path:
         shutil.rmtree(root)
 
     own = (HERE / "policies.py", HERE / "chrooted.py")
-    key = cache.digest(parser.name, deb, document, *own)
+    key = cache.digest(parser.name, deb, *wanted, *own)
     return cache.entry(f"policies-{host.suite}", key, make) / "cache"
 
 

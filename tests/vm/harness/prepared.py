@@ -61,6 +61,18 @@ def precompile(machine: Machine, document: str) -> None:
     entries = assignments(document.encode()).values()
     if not any(entry.trial or entry.rules for entry in entries):
         return
-    compiled = policies.compiled(proxmox(machine.suite), built_deb(), document)
+    _precompile(machine, policies.Wanted(document))
+
+
+def write_policy(machine: Machine, file: str, text: str) -> None:
+    """Writes a file of /etc/apparmor.d or local/ there, of a profile's name, and as precompile."""
+    machine.write(file, text)
+    # For the parser's cache, which is taken only if it is the newer one.
+    machine.run("touch", "-d", "2020-01-01", file)
+    _precompile(machine, policies.Wanted(file=file, text=text))
+
+
+def _precompile(machine: Machine, wanted: policies.Wanted) -> None:
+    compiled = policies.compiled(proxmox(machine.suite), built_deb(), wanted)
     if compiled:
         policies.put(machine, compiled)
