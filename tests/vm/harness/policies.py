@@ -80,6 +80,9 @@ def compiled_here(host: Snapshot, deb: Path, wanted: Wanted = PACKAGE) -> Path:
     def make(folder: Path) -> None:
         root = folder / "root"
         shutil.copytree(parser, root, symlinks=True)
+        for name in ("proc", "dev"):
+            (root / name).mkdir()
+        os.mknod(root / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         command("dpkg-deb", "--extract", str(deb), str(root))
         only = []
         if wanted.file:
@@ -136,9 +139,6 @@ def _parser(host: Snapshot) -> Path:
             (folder / "uname").write_text(machine.sh("uname -r; uname -v").stdout)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             archive.extractall(folder)
-        for name in ("proc", "dev"):
-            (folder / name).mkdir()
-        os.mknod(folder / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
 
-    key = cache.digest(host.key, HERE / "policies.py")
+    key = cache.digest(host.key, GATHER)
     return cache.entry(f"parser-{host.suite}", key, make)
