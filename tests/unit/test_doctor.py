@@ -248,6 +248,18 @@ def test_a_fix_for_a_profile_that_only_the_conf_names_loads_it(host: FakeHost) -
     assert named == ["lxc-mine"] * 2 + ["lxc-absent"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "opens"),
+    [("mount,", True), ("capability,", False), ("capability sys_module,", False)],
+)
+def test_a_raw_rule_that_the_generated_profile_has_opens_nothing(
+    host: FakeHost, rule: str, opens: bool
+) -> None:
+    host.conf("951", f"arch: amd64\nostype: alpine\nlxc.apparmor.raw: {rule}\n")
+    said = [f for f in diagnose(host) if f["check"] == "apparmor-lines"]
+    assert bool(said) is opens
+
+
 def test_one_cause_is_one_finding(host: FakeHost) -> None:
     """Fifteen containers with the same faults: all of it on one screen."""
     ctids = [str(n) for n in range(960, 975)]
