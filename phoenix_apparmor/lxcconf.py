@@ -25,6 +25,15 @@ SECURITYFS_ENTRY = (
     b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
 )
 SECCOMP_KEY = b"lxc.seccomp.profile"
+MOUNT_KEY = b"lxc.mount.entry"
+FSTAB_KEY = b"lxc.mount.fstab"
+# Between a container's mounts and its init (see shares.py). LXC puts "exec " before it and words
+# behind it. The shell keeps containers starting after the package is gone, as in the drop-in.
+LOCK_SHARES = (
+    b"lxc.hook.start-host = /bin/sh -c "
+    b"'[ ! -x /usr/libexec/phoenix-apparmor/lock-shares ] || "
+    b"exec /usr/libexec/phoenix-apparmor/lock-shares'"
+)
 # LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
 # /dev/console is another.
 NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"
@@ -130,13 +139,37 @@ def has_seccomp(text: bytes) -> bool:
     return any(key == SECCOMP_KEY for key, _ in _settings(without_our_lines(text)))
 
 
+def has_read_only_share(text: bytes) -> bool:
+    """Whether the container may get a mount that its host makes read-only; LXC's part of it.
+
+    An entry is a line of fstab(5). A file that is included, or has such lines, can say anything.
+    """
+    text = without_our_lines(text)
+    if MOUNT_KEY not in text and FSTAB_KEY not in text and INCLUDE_KEY not in text:
+        return False
+    for key, value in _settings(text):
+        if key == MOUNT_KEY:
+            words = value.split()
+            if len(words) > 3 and b"ro" in words[3].split(b","):
+                return True
+        elif key == FSTAB_KEY and value:
+            return True
+    return has_foreign_include(text)
+
+
 def with_our_lines(
-    text: bytes, label: str | None, *, namespace: bool = False, seccomp: str = ""
+    text: bytes,
+    label: str | None,
+    *,
+    namespace: bool = False,
+    seccomp: str = "",
+    lock: bool = False,
 ) -> bytes:
     """Runtime configuration with what we add, in a marked block at its end: the last one wins.
 
     label: for the profile, None: the plain line above is right as it is. The plain line stays
-    what Proxmox generated. seccomp: path of the policy, "" for LXC's own. With a policy
+    what Proxmox generated. seccomp: path of the policy, "" for LXC's own. lock: whether what the
+    host shares read-only is locked so. With a policy
     namespace, allow_nesting brings the unmasked proc and sysfs without which the kernel lets no
     user namespace mount proc; /sys/kernel/security is how the container's tools reach it. What an
     included file says of these is taken back.
@@ -149,6 +182,8 @@ def with_our_lines(
         lines += [NESTING_KEY + b" = 1", SECURITYFS_ENTRY]
     if seccomp:
         lines += [SECCOMP_KEY + b" = " + as_bytes(seccomp), NO_HOST_CONSOLE]
+    if lock:
+        lines.append(LOCK_SHARES)
     if not lines:
         return text
     if text and not text.endswith(b"\n"):

@@ -142,7 +142,7 @@ def _make_it_so(
                 ctid=ctid,
             )
         )
-    if set_runtime(host, ctid, assignment, until):
+    if set_runtime(host, ctid, assignment, until, conf or b""):
         changes.append("corrected the runtime configuration")
     return changes
 
@@ -164,8 +164,10 @@ def describe_edit(old: bytes, profile: str | None) -> str:
     return f"profile in .conf: {values[-1] if values else 'no line'} -> {profile or 'no line'}"
 
 
-def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> bool:
-    """Makes the runtime configuration be as it should for the assignment.
+def set_runtime(
+    host: Host, ctid: str, assignment: Assignment, until: float, conf: bytes = b""
+) -> bool:
+    """Makes the runtime configuration be as it should for the assignment; conf: its .conf.
 
     Returns whether its profile was another one. On Proxmox its own generator writes it (with
     a profile line it leaves out allow_nesting and raw, which an edit of one line would
@@ -187,18 +189,21 @@ def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> 
                 f"Proxmox did not put profile {expected} into {name}.",
                 hint=f"See what else sets one there: grep apparmor {name} {paths.conf(ctid)}",
             )
-    new = _with_our_lines(host, ctid, assignment, lxcconf.set_profile(old or b"", expected))
+    right = lxcconf.set_profile(old or b"", expected)
+    new = _with_our_lines(host, ctid, assignment, right, conf)
     if new != old:
         host.replace(name, new)
     return changed
 
 
-def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: bytes) -> bytes:
+def _with_our_lines(
+    host: Host, ctid: str, assignment: Assignment, runtime: bytes, conf: bytes
+) -> bytes:
     """The runtime configuration with what its profile file asks for beside the label.
 
     A policy namespace, unless the container is excepted or has no user namespace (only that
     can own one). Our seccomp policy in a container without a user namespace, unless its
-    .conf names one itself.
+    .conf names one itself. And what its host shares read-only is locked so.
     """
     profile = assignment.profile
     if profile is None:
@@ -225,7 +230,11 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         )
     label = lxcconf.label(assignment.variants(ctid), ctid, namespace=namespace)
     return lxcconf.with_our_lines(
-        runtime, None if label == profile else label, namespace=namespace, seccomp=seccomp
+        runtime,
+        None if label == profile else label,
+        namespace=namespace,
+        seccomp=seccomp,
+        lock=lxcconf.has_read_only_share(runtime) or ctconf.has_read_only_mount_point(conf),
     )
 
 

@@ -6,8 +6,8 @@ Needs root. The lines are added to searched.tsv in the cache, to keep in tests/v
     /usr/bin/python3 -m tests.bench.chains [--suite SUITE] [--steps N] [--random SEED]
                                            [--profiles REVISION] [COLUMN...]
 
---profiles: as git has them at REVISION, for a control; nothing is added to searched.tsv then, and
-what SECURITY.md names is told as well. Those of 1.0.0 are at b515510.
+--profiles: as git has them at REVISION, for a control; nothing is added to searched.tsv then.
+Those of 1.0.0 are at b515510.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from tests.build import TREE
-from tests.vm.attacks.chains import KNOWN, push, search, start
+from tests.vm.attacks.chains import push, search, start
 from tests.vm.attacks.columns import BASE_TRIALS, COLUMNS, TRIALS
 from tests.vm.attacks.started import assign
 from tests.vm.attacks.table import SEARCHED
@@ -63,10 +63,8 @@ def main() -> int:
         for key in options.columns or columns:
             column = columns[key]
             start(vm, column)
-            done = search(
-                vm, column, "--steps", options.steps, "--random", options.random,
-                *(() if options.profiles else KNOWN[key]), seconds=LONGEST,
-            )  # fmt: skip
+            steps = ("--steps", options.steps, "--random", options.random)
+            done = search(vm, column, *steps, seconds=LONGEST)
             pct(vm, "stop", column.ctid)
             print(
                 f"{options.suite} {key}: {done.tried} steps, {done.worked} worked, "

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 EXECUTABLE = {
     "/usr/libexec/phoenix-apparmor/hookscript",
+    "/usr/libexec/phoenix-apparmor/lock-shares",
     "/usr/libexec/phoenix-apparmor/maintscript",
     "/usr/libexec/phoenix-apparmor/unit",
     "/usr/sbin/phoenix-apparmor",

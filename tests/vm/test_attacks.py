@@ -94,13 +94,13 @@ SECCOMP = {
     "keyring",
     "request-key",
     "quota",
-    "share-setattr",
     "console",  # by the line for devices that comes with the policy
     "host-label",
     "host-shutdown",
     "console-taken",
     "crypto",  # also with it: see LEFT
-    # Remounts of a whole file system, which the docker profile cannot deny: see LEFT_DOCKER.
+    # Remounts of a whole file system: below Docker's folders any mount is allowed, and for AppArmor
+    # 3.0 a deny of remounts there is one of overlays and of docker run -v.
     "chain-host-remount-dev",
     "chain-host-remount-docker",
 }
@@ -112,36 +112,25 @@ SECCOMP_ON: dict[str, set[str]] = {
     "bookworm": {"kernel-log"},
 }
 
-# What is left: no AppArmor of these releases is asked about mount_setattr(2), and nothing about
-# what is said by netlink; what madvise(2) is refused, io_uring does (SECURITY.md has all three).
+# What is left: nothing looks at what is said by netlink; what madvise(2) is refused, io_uring does
+# (SECURITY.md has both).
 LEFT = {
     "privileged": {"crypto", without("kernel-addresses")},
     # A host whose settings give these to everybody gives them to root of a container.
-    "unprivileged": {"share-setattr", *map(without, SETTINGS)},
+    "unprivileged": {*map(without, SETTINGS)},
 }
-# Below Docker's folders any mount is allowed, and for AppArmor 3.0 a deny of remounts there is one
-# of overlays and of docker run -v. Proxmox' generated profile with nesting has it open as well.
-LEFT_DOCKER = {"chain-share-docker"}
 # No policy can tell a program for devices, which Docker loads, from one that reads.
 LEFT_BPF = {"bpf-read", "bpf-read-device", without("bpf-load")}
-# A trial lets pass what the profile refuses only by not allowing it: these remounts cannot be
-# denied explicitly (see above). SECURITY.md says it.
-LEFT_TRIAL = {
-    "chain-share-dev",
-    "chain-share-remount",
-    "chain-share-remount-nosuid",
-    "chain-share-remount-relatime",
-}
 
 
-def left(suite: str, profile: str | None, *, unprivileged: bool, trial: bool) -> set[str]:
-    """The rows that do harm under a profile of ours."""
+def left(suite: str, profile: str | None, *, unprivileged: bool) -> set[str]:
+    """The rows that do harm under a profile of ours, in a trial of it too."""
     found = set(LEFT["unprivileged" if unprivileged else "privileged"])
     if not unprivileged:
         found |= LEFT_NEWER & SECCOMP_ON[suite]
-    if profile != BASE:
-        found |= LEFT_DOCKER | (set() if unprivileged else LEFT_BPF)
-    return found | (LEFT_TRIAL if trial else set())
+        if profile != BASE:
+            found |= LEFT_BPF
+    return found
 
 
 Measured = dict[str, dict[str, str]]
@@ -208,15 +197,13 @@ def measured(vm: Machine) -> Measured:
 @pytest.mark.parametrize("column", OURS, ids=[column.key for column in OURS])
 def test_no_harm_under_our_profiles(vm: Machine, measured: Measured, column: Column) -> None:
     harmed = {name for name, letter in measured[column.key].items() if letter == "H"}
-    assert harmed == left(
-        vm.suite, column.assigned, unprivileged=column.unprivileged, trial=column.trial
-    )
+    assert harmed == left(vm.suite, column.assigned, unprivileged=column.unprivileged)
 
 
 def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:
     """Without our seccomp policy only what AppArmor is not asked about does harm."""
     harmed = {name for name, letter in measured[ALONE.key].items() if letter == "H"}
-    assert harmed == SECCOMP | SECCOMP_ON[vm.suite] | LEFT_DOCKER
+    assert harmed == SECCOMP | SECCOMP_ON[vm.suite]
 
 
 PAIRS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.vm.attacks import program, started
-from tests.vm.attacks.columns import ALL, BASE_TRIALS, Column
+from tests.vm.attacks.columns import Column
 from tests.vm.harness import cache
 from tests.vm.harness.image import command
 from tests.vm.harness.machine import Machine
@@ -20,26 +20,6 @@ SHARE = (
     # What it is refused is nobody's news, and costs an emulated machine much.
     "printf quiet >/sys/module/apparmor/parameters/audit"
 )
-# What is left, and said in SECURITY.md, by a part of how it is told: options of the program.
-_SHARES = tuple(
-    word
-    for place in ("mount-rootfs", "unit-root")
-    for word in ("--known", f"writable: /run/systemd/{place}")
-)
-# There engines and systemd build roots in many places.
-_DOCKER = ("--known", "read-only share is writable")
-KNOWN: dict[str, tuple[str, ...]] = {column.key: () for column in (*ALL, *BASE_TRIALS)} | {
-    "privileged-base": _SHARES,
-    "privileged-docker": _DOCKER,
-    "unprivileged-base": _SHARES,
-    "unprivileged-docker": _DOCKER,
-    # A trial allows what the profile only lacks a rule for.
-    **{
-        f"{kind}-trial{name}": _DOCKER
-        for kind in ("privileged", "unprivileged")
-        for name in ("", "-base")
-    },
-}
 TOTAL = re.compile(
     r"^# tried (\d+), worked (\d+), refused (\d+), .* states (\d+), found (\d+), .* (\d+) s$",
     re.MULTILINE,
