@@ -19,6 +19,8 @@ from phoenix_apparmor.policy import files
 # More names of profiles than this at once were made up.
 MOST_NAMES = 4096
 RATELIMIT = "/proc/sys/kernel/printk_ratelimit"
+# With "quiet" complain mode refuses, and logs nothing (kernel, security/apparmor/audit.c).
+AUDIT_PARAMETER, QUIET = "/sys/module/apparmor/parameters/audit", b"quiet"
 # Without auditd the kernel prints, and prints at most this many lines in so many seconds.
 BURST, BURST_SECONDS = "/proc/sys/kernel/printk_ratelimit_burst", 5
 
@@ -34,12 +36,14 @@ class Seen(NamedTuple):
 
     since: seconds since 1970 of its begin, 0.0 if unknown. denials: what would have been
     refused, oldest first, as denials of the assigned profile; None: the log cannot be read.
-    cut: whether the kernel's rate limit may have left lines out.
+    cut: whether the kernel's rate limit may have left lines out. quiet: whether the kernel
+    refuses all that now, unlogged.
     """
 
     since: float
     denials: tuple[Denial, ...] | None
     cut: bool = False
+    quiet: bool = False
 
 
 class Made(NamedTuple):
@@ -156,10 +160,12 @@ def seen(host: Host, trials: Mapping[str, str]) -> dict[str, Seen]:
     except (PhoenixError, OSError):
         return {ctid: Seen(start, None) for ctid, start in starts.items()}
     limited = _rate_limit(host)
+    quiet = (host.read_if_there(AUDIT_PARAMETER) or b"").strip() == QUIET
     result = {}
     for ctid, profile in trials.items():
         own = tuple(d for d in events.get((profile, ctid), ()) if d.time >= starts[ctid] - 1)
-        result[ctid] = Seen(starts[ctid], own, limited > 0 and _is_cut(own, limited))
+        cut = quiet or (limited > 0 and _is_cut(own, limited))
+        result[ctid] = Seen(starts[ctid], own, cut, quiet)
     return result
 
 
@@ -207,6 +213,11 @@ def in_words(found: Seen, ctid: str, now: float | None = None) -> tuple[str, str
         since = f"on trial since {day} ({_age((now or time.time()) - found.since)})"
     if found.denials is None:
         return f"{since}; what would have been refused cannot be read.", "Run it as root."
+    if found.quiet:
+        return (
+            f"{since}; but the kernel refuses what the profile lacks a rule for, and logs nothing.",
+            f"To have it allowed and logged: echo -n normal >{AUDIT_PARAMETER}",
+        )
     count = len(found.denials)
     actions = f"{count} action{'' if count == 1 else 's'}" if count else "nothing"
     what = f"{since}: {actions} would have been refused."

@@ -368,6 +368,19 @@ def test_nothing_refused(host: FakeHost) -> None:
     assert status_of(host)["verdict"] == "restart pending"
 
 
+@pytest.mark.parametrize("word", ["quiet", "quiet_denied", "normal"])
+def test_a_kernel_that_is_quiet_refuses_what_a_trial_should_allow(
+    host: FakeHost, word: str
+) -> None:
+    started(host, TRIAL)
+    host.write("/sys/module/apparmor/parameters/audit", f"{word}\n")
+    found = status_of(host)
+    trial = found["trial"]
+    assert isinstance(trial, dict) and trial["may_be_more"] is (word == "quiet")
+    assert ("the kernel refuses what" in str(found["notes"])) is (word == "quiet")
+    assert ("allow 952 --enforce" in str(found["notes"])) is (word != "quiet")
+
+
 def test_a_log_that_cannot_be_read_is_not_one_without_refusals(host: FakeHost) -> None:
     started(host, TRIAL)
     host.write("/fake/journalctl-fails", "Failed to open the journal")
