@@ -39,6 +39,18 @@ COMPOSE = """\
 printf 'services:\\n  a:\\n    image: bb\\n    command: [echo, composed]\\n' >/root/compose.yaml
 docker compose -f /root/compose.yaml up
 """
+# What an admin shares read-only, where anybody may write, but for that.
+SHARE = "lxc.mount.entry: /var/lib/test-share share none bind,ro,create=dir 0 0\n"
+MAKE_SHARE = "mkdir -m 1777 /var/lib/test-share; echo shared >/var/lib/test-share/word"
+USE_SHARE = """\
+docker run --rm -v /share:/s bb sh -c 'cat /s/word; touch /s/a 2>/dev/null || echo refused'
+docker run --rm -v /share:/s:ro bb cat /s/word
+systemd-run --quiet --wait --pipe --collect -p ProtectSystem=strict -p PrivateTmp=yes \
+    -p ReadWritePaths=/share -p BindPaths=/share:/srv -- cat /share/word /srv/word
+mount -o remount,bind,rw /share || echo refused
+mount --bind /share /mnt && mount -o remount,bind,rw /mnt || echo refused
+touch /share/b /mnt/b || echo refused
+"""
 # What NVIDIA's container tools do: tests/vm/deeds/in/90-nvidia.sh.
 GPU = ("nvidia_docker_gpus", "nvidia_docker_cdi", "nvidia_podman_hook", "nvidia_podman_cdi")
 
@@ -46,7 +58,8 @@ GPU = ("nvidia_docker_gpus", "nvidia_docker_cdi", "nvidia_podman_hook", "nvidia_
 @pytest.fixture(scope="module")
 def booted(roots_vm: Machine) -> Boot:
     driver.install(roots_vm)
-    make(roots_vm, CTID, "trixie", unprivileged=True, more=driver.MOUNTS)
+    roots_vm.sh(MAKE_SHARE)
+    make(roots_vm, CTID, "trixie", unprivileged=True, more=driver.MOUNTS + SHARE)
     assign(roots_vm, {CTID: DOCKER})
     return boot(roots_vm, CTID)
 
@@ -97,6 +110,11 @@ def test_volumes_of_the_whole_system(vm: Machine) -> None:
     found = run(vm, f"-v /:/h -v /proc:/p -v /sys:/s:ro bb sh -c '{script}'")
     assert found[0].startswith("13")
     assert found[1:] == ["systemd", "/s/class/net/lo"]
+
+
+def test_a_read_only_share_is_of_use_and_stays_so(vm: Machine) -> None:
+    said = inside(vm, CTID, f"exec 2>/dev/null; {USE_SHARE}").splitlines()
+    assert said == ["shared", "refused", *["shared"] * 3, *["refused"] * 3]
 
 
 @pytest.mark.parametrize("kit", [0, 1], ids=["classic", "buildkit"])
