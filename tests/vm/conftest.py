@@ -65,12 +65,15 @@ def _rank(item: pytest.Item) -> tuple[int, int, str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that uses `suite` (so: any VM) runs on all emulated suites.
 
-    A module's ONLY_SUITES names others, where the release or the kernel makes no difference to it.
+    A module's ONLY_SUITES names others, where the release or the kernel makes no difference to it,
+    and the marker suites those for a single test.
     A module's tests of a suite share a VM and stay together, so in one worker.
     """
     if "suite" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--suite", default=None)
         wanted = getattr(metafunc.module, "ONLY_SUITES", EMULATED)
+        own = metafunc.definition.get_closest_marker("suites")
+        wanted = wanted if own is None else own.args
         suites = [suite for suite in wanted if chosen in (None, suite)]
         if chosen == OTHER:  # by its name only, and then everything
             suites = [OTHER]
