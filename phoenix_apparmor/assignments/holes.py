@@ -226,9 +226,9 @@ def _of_remount(said: mountrules.MountRule, targets: Sequence[str], whose: Conta
     if whose.privileged is False and all(places.BUILT.match(target) for target in targets):
         return ""
     how = " by lxc.mount.entry" if whose.privileged is False else ""
-    return (
-        f"with it, root in the container makes writable what the host shares with it read-only{how}"
-    )
+    # (What was mounted at the start is locked, see shares.py; what was added since is not.)
+    what = f"makes writable what the host shared with it read-only{how} since its start"
+    return f"with it, root in the container {what}"
 
 
 def _of_processes(kind: str, rest: str, whose: Container) -> str:
