@@ -106,9 +106,10 @@ def denies_file(rule: Rule, name: str, mask: str) -> bool:
     if len(words) != 2 or not any(_PERMS.match(word) for word in words):
         return False
     path, perms = words if _PERMS.match(words[1]) else reversed(words)
-    # the parser's w covers what the kernel calls create and delete
+    # the parser's w covers what the kernel calls create, delete and append
     wanted = set(mask.replace("c", "w").replace("d", "w"))
-    return bool(wanted & set(perms)) and matches(path, name)
+    said = {*perms, *("a" if "w" in perms else "")}
+    return bool(wanted & said) and matches(path, name)
 
 
 def denies_mount(rule: Rule, mount: mountrules.Mount) -> bool:

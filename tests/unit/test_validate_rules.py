@@ -109,6 +109,8 @@ def test_a_rule_by_what_the_container_is(host: FakeHost, rule: str, word: str, f
         ("deny mount fstype=fuse,", "mount fstype=fuse,", True),
         ("deny /srv/x w,", "/srv/x r,", False),
         ("/srv/x r,", "/srv/x r,", False),
+        ("deny /srv/x w,", "/srv/x a,", True),
+        ("deny /srv/x a,", "/srv/x w,", False),
         # others may still
         ("deny owner /srv/x r,", "/srv/x r,", False),
         ("deny owner /srv/x r,", "owner /srv/x r,", True),
