@@ -66,7 +66,7 @@ def read_only(mountinfo: bytes) -> list[bytes]:
         words = line.split(b" ")
         if len(words) > 6 and b"ro" in words[5].split(b","):
             place = _plain(words[4])
-            if place != b"/" and not place.startswith(NOT_SHARED):
+            if place != b"/" and not (place + b"/").startswith(NOT_SHARED):
                 found.append(place)
     return found
 
