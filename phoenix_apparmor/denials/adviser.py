@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from phoenix_apparmor import paths, trial
 from phoenix_apparmor.assignments import holes
@@ -32,6 +32,7 @@ from phoenix_apparmor.denials.transitions import LXC_START, POLICY, asks_for_eng
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.paths import BASE, DOCKER
 from phoenix_apparmor.policy import files, mountrules
+from phoenix_apparmor.policy.tunables import Variables
 
 # The setting of Ubuntu's kernels, a sysctl.
 UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
@@ -101,7 +102,7 @@ class Adviser:
         own, name = self._own_rules(owner), self._made_name(owner)
         made = peers.under(denial, owner.profile, name)
         known = self._profiles.variables(owner.profile, owner.generated_in)
-        lines = allowed.of_lines(() if owner.child else own, name, known)
+        lines = self._of_lines(() if owner.child else own, name, known)
         found = lines.first(made, act.rule)
         if found is not None:
             words = (
@@ -120,20 +121,23 @@ class Adviser:
                 said = mountrules.read(" ".join(holes.split(found[0])))
                 words += f" ({holes.OLD_PARSER}.)" if said.is_loose else ""
             return Advice("none", words=words, allowed=True)
-        if owner.generated_in and allowed.of_lines(facts.raw, known=known).first(denial, act.rule):
+        if owner.generated_in and self._of_lines(facts.raw, "x", known).first(denial, act.rule):
             words = f"There is already a rule for it, in {facts.file}; "
             words += "it takes effect at its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
             return Advice("none", words=f"{words}.", allowed=True)
         return None
 
+    def _of_lines(self, lines: Iterable[str], profile: str, known: Variables) -> allowed.Rules:
+        return allowed.of_lines(lines, profile, known, is_4=self._judge.is_4)
+
     def _with_slash(
         self, owner: Owner, profile: Profile | None, facts: Facts, act: Act, denial: Denial
     ) -> Act:
         """The act with a note, where a rule for it lacks the slash of a folder's name."""
         known = self._profiles.variables(owner.profile, owner.generated_in)
-        own = allowed.of_lines(self._own_rules(owner), owner.profile, known)
-        raw = allowed.of_lines(facts.raw if owner.generated_in else (), known=known)
+        own = self._of_lines(self._own_rules(owner), owner.profile, known)
+        raw = self._of_lines(facts.raw if owner.generated_in else (), "x", known)
         its = () if profile is None or owner.child else (profile.rules,)
         for rules in (own, *its, raw):
             short = rules.short_of_a_slash(denial)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor.denials import channels, denying, mounts
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.policy import policytext, rules
+from phoenix_apparmor.policy import mountrules, policytext, rules
 from phoenix_apparmor.policy.policytext import Text
 from phoenix_apparmor.policy.tunables import Variables
 
@@ -63,24 +63,34 @@ class Rules(NamedTuple):
         return None
 
 
-def read(name: str, texts: Iterable[Text], known: Variables) -> Rules:
-    """The rules of an expanded profile. known: its variables."""
+def read(name: str, texts: Iterable[Text], known: Variables, *, is_4: bool = False) -> Rules:
+    """The rules of an expanded profile. known: its variables; is_4: as AppArmor 4 compiles them."""
     name = name if _PLAIN.match(name) else "x"
     found: list[rules.Rule] = []
     paths: dict[str, str] = {}
     for piece in texts:
         own = policytext.without_includes(piece.text)
         for profile in rules.parse(f"profile {name} {{\n{own}\n}}\n", known)[:1]:
-            found += profile.rules
+            found += (_as_compiled(rule) if is_4 else rule for rule in profile.rules)
             for rule in profile.rules:
                 paths.setdefault(rule.text, piece.path)
     return Rules(rules.Profile(name, frozenset(), tuple(found)), paths)
 
 
-def of_lines(lines: Iterable[str], profile: str = "x", known: Variables | None = None) -> Rules:
+def _as_compiled(rule: rules.Rule) -> rules.Rule:
+    return rule._replace(words=mountrules.with_any_options(rule.words))
+
+
+def of_lines(
+    lines: Iterable[str],
+    profile: str = "x",
+    known: Variables | None = None,
+    *,
+    is_4: bool = False,
+) -> Rules:
     """Rules that stand for themselves, as in a container's configuration, of a profile."""
     texts = [Text("", f"{line}\n") for line in lines]
-    return read(profile, texts, known or {})
+    return read(profile, texts, known or {}, is_4=is_4)
 
 
 def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:

@@ -74,7 +74,7 @@ class Profiles:
                 policytext.local_file(inner) or "",
                 tuple(policytext.deny_rules(texts, known, is_4=self.is_4)),
                 any(piece.path == DOCKER for piece in texts),
-                allowed.read(name, texts, known),
+                allowed.read(name, texts, known, is_4=self.is_4),
                 known,
                 policytext.flags(text, name),
             )

@@ -105,6 +105,18 @@ def test_what_its_rules_allow_already(
     assert ("already a rule" in (group["advice"] or "")) is there
 
 
+@pytest.mark.parametrize("is_4", [False, True])
+def test_a_remount_without_options_is_there_for_any_where_it_is_compiled_so(
+    host: FakeHost, is_4: bool
+) -> None:
+    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  remount /srv/,\n}\n")
+    if is_4:
+        host.write("/etc/apparmor.d/abi/4.0", "")
+    for flags, there in (("ro, remount", is_4), ("remount", True), ("ro, bind", False)):
+        group = only(host, mounted("lxc-mine", "/srv/", more=f'flags="{flags}"'))
+        assert ("already a rule" in (group["advice"] or "")) is there, flags
+
+
 LACKS = LINK.replace('"l"', '"w"').replace("/srv/c", "/srv/a")
 
 
