@@ -28,6 +28,7 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 # What LXC and every init have read-only there is the kernel's, not of the host's files.
 NOT_SHARED = (b"/proc/", b"/sys/")
+OWN_LABEL = "/proc/self/attr/current"
 # Exit statuses of the process that does it: all is as it was; a mount may be missing.
 NOT_LOCKED, LOST = 3, 4
 
@@ -41,12 +42,7 @@ def main(environ: Mapping[str, str]) -> int:
     host = Host()
     ctid = environ.get("LXC_NAME", "")
     try:
-        # lxc-start's profile has no rule for these mounts, and one to leave it.
-        with (
-            contextlib.suppress(OSError),
-            open("/proc/self/attr/current", "wb", buffering=0) as own,
-        ):
-            own.write(b"changeprofile unconfined")
+        _leave_profile()
         lock(int(environ["LXC_PID"]))
     except PhoenixError as error:
         told = error.about(ctid) if paths.is_ctid(ctid) else error
@@ -54,6 +50,29 @@ def main(environ: Mapping[str, str]) -> int:
         print(told, file=sys.stderr)
         return error.status
     return 0
+
+
+def _leave_profile() -> None:
+    """lxc-start's profile has no rule for the mounts here, and one to leave it.
+
+    Raises PhoenixError where a site's has none: a mount would be lost halfway.
+    """
+    with contextlib.suppress(OSError), open(OWN_LABEL, "wb", buffering=0) as own:
+        own.write(b"changeprofile unconfined")
+    label = b""
+    with contextlib.suppress(OSError), open(OWN_LABEL, "rb", buffering=0) as own:
+        label = own.read(4096).strip()
+    if label not in (b"", b"unconfined"):
+        raise _not_locked(f"this hook runs under {label.decode('ascii', 'replace')}")
+
+
+def _not_locked(why: str) -> PhoenixError:
+    """What is said where all is mounted as it was."""
+    return PhoenixError(
+        f"what is shared read-only is not locked, so root inside may make it writable: {why}.",
+        hint="See: sysctl user.max_user_namespaces user.max_mnt_namespaces",
+        status=0,
+    )
 
 
 def read_only(mountinfo: bytes) -> list[bytes]:
@@ -92,11 +111,7 @@ def lock(pid: int) -> None:
     except OSError as error:
         status, why = NOT_LOCKED, str(error)
     if status == NOT_LOCKED:
-        raise PhoenixError(
-            f"what is shared read-only is not locked, so root inside may make it writable: {why}.",
-            hint="See: sysctl user.max_user_namespaces user.max_mnt_namespaces",
-            status=0,
-        )
+        raise _not_locked(why)
     if status != 0:
         raise PhoenixError(
             f"what is shared read-only could not be put back after it was locked: {why}.",
