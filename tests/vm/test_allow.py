@@ -14,7 +14,8 @@ from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import precompile
 
-# The rules are of one kernel's log; the other's differ in what they print, which unit tests have.
+# The rules are of one kernel's log; what the other prints, unit tests have. (It all was seen to
+# pass on bookworm too.)
 ONLY_SUITES = ("trixie",)
 CTID = 954
 # As often as it goes: the kernel prints ten lines in five seconds, and says nothing of others.
@@ -121,7 +122,8 @@ def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> Non
     vm.sh(ALL_LINES)
     vm.sh(NFS_SERVER)
     write_profile(vm, NARROW, rules=RULES)
-    create(vm, ctid, root="trixie", unprivileged=False, more=PLAIN)
+    # (Linux 6.1 asks AppArmor nothing about mounts of the new kind, which Debian 13's mount makes.)
+    create(vm, ctid, root=vm.suite, unprivileged=False, more=PLAIN)
 
     def day(**entry: str) -> set[str]:
         """What the container says that it did under an entry."""
@@ -142,7 +144,9 @@ def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> Non
     # Roots of its own, proc in them, writable remounts: in a privileged container only by name.
     taken, _, left = told.stdout.partition("Left out")
     named = LEFT_OUT.findall(left)
-    assert Counter(map(kind, named)) == {"pivot_root": 2, "mount": 1, "writable remount": 7}
+    # AppArmor 3.0 takes each propagation for any mount.
+    mounts = 2 if vm.suite == "bookworm" else 1
+    assert Counter(map(kind, named)) == {"pivot_root": 2, "mount": mounts, "writable remount": 7}
     assert {kind(rule) for rule in LEFT_OUT.findall(taken)} == {"mount"}
     vm.run(*allow, *(word for rule in named for word in ("--also", rule)), timeout=240)
     pct(vm, "stop", ctid)
