@@ -40,8 +40,13 @@ class Conf(NamedTuple):
 
     @property
     def is_unprivileged(self) -> bool:
-        """Whether it has a user namespace."""
+        """As pveconf.is_unprivileged."""
         return pveconf.is_unprivileged(self.main)
+
+    @property
+    def has_user_namespace(self) -> bool:
+        """As pveconf.has_user_namespace."""
+        return pveconf.has_user_namespace(self.main)
 
     @property
     def features(self) -> dict[str, tuple[str, ...]]:

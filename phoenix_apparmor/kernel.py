@@ -123,12 +123,13 @@ def seccomp_mode(host: Host, pid: int) -> int | None:
 
 
 def is_privileged(host: Host, pid: int) -> bool | None:
-    """Whether a process is in no user namespace of its own: its root is the host's."""
+    """Whether root of the host is among the users of a process' user namespace."""
     try:
-        words = host.read(f"/proc/{pid}/uid_map").split()
+        # the first id inside, the first of the host, how many; as this namespace sees them
+        maps = host.read(f"/proc/{pid}/uid_map").split()
     except OSError:
         return None
-    return words[:2] == [b"0", b"0"] if words else None
+    return b"0" in maps[1::3] if maps else None
 
 
 def namespace_path(namespace: str) -> str:

@@ -77,8 +77,18 @@ def _profile_lines(lines: list[bytes]) -> list[tuple[int, bytes, bytes]]:
 
 
 def is_unprivileged(text: bytes) -> bool:
-    """Whether a runtime configuration maps user ids."""
-    return any(key == b"lxc.idmap" for key, _ in _settings(text))
+    """Whether a runtime configuration maps user ids, and none of them to root of the host.
+
+    With such a map a user inside owns what root of the host owns, /proc/sys/kernel among it.
+    """
+    maps = [value for key, value in _settings(text) if key == b"lxc.idmap"]
+    return bool(maps) and not any(map(maps_root, maps))
+
+
+def maps_root(value: bytes) -> bool:
+    """Whether an ``lxc.idmap`` (u|g|b, first inside, first of the host, count) has host uid 0."""
+    words = value.split()
+    return len(words) > 2 and words[0] in (b"u", b"b") and not words[2].strip(b"0")
 
 
 def set_profile(text: bytes, profile: str | None) -> bytes:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf
+from phoenix_apparmor import ctconf, lxcconf
 
 # Capabilities that LXC's common.conf takes from every container that does not clear the list.
 DROPPED = ("mac_admin", "mac_override", "sys_time", "sys_module", "sys_rawio")
@@ -106,11 +106,20 @@ def options(main: Sequence[bytes]) -> dict[str, str]:
     return found
 
 
+def has_user_namespace(main: Sequence[bytes]) -> bool:
+    """By the option, or by lxc.idmap lines."""
+    return is_true(options(main).get("unprivileged")) or any(_id_maps(main))
+
+
 def is_unprivileged(main: Sequence[bytes]) -> bool:
-    """Whether the container has a user namespace: by the option, or by lxc.idmap lines."""
-    if is_true(options(main).get("unprivileged")):
-        return True
-    return any(key == "lxc.idmap" and value for key, value in lxc_lines(main))
+    """Whether it has a user namespace with nobody in it who is root of the host (as u 0 0 …)."""
+    return has_user_namespace(main) and not any(map(lxcconf.maps_root, _id_maps(main)))
+
+
+def _id_maps(main: Sequence[bytes]) -> Iterator[bytes]:
+    return (
+        ctconf.as_bytes(value) for key, value in lxc_lines(main) if key == "lxc.idmap" and value
+    )
 
 
 def is_template(main: Sequence[bytes]) -> bool:
@@ -222,7 +231,7 @@ def denies_devices(main: Sequence[bytes]) -> bool:
     """
     keys = ("lxc.cgroup2.devices.deny", "lxc.cgroup.devices.deny")
     by_itself = any(key in keys and value.strip() == "a" for key, value in lxc_lines(main))
-    return by_itself or not is_unprivileged(main)
+    return by_itself or not has_user_namespace(main)
 
 
 class Entry(NamedTuple):

@@ -47,7 +47,7 @@ def overridden(host: Host) -> Iterator[Finding]:
         has = conf.features
         names = tuple(n for n in OVERRIDDEN if (n == "mount" and has.get(n)) or has_feature(has, n))
         types = has.get("mount", ())
-        if conf.is_unprivileged and profile != "unconfined":
+        if conf.has_user_namespace and profile != "unconfined":
             hosts = tuple(kind for kind in types if vocabulary.is_host_only(kind))
             if hosts:
                 futile.setdefault(hosts, []).append(conf)

@@ -71,7 +71,12 @@ def _privileged(confs: list[Conf], walls: str) -> Finding:
         "note",
         f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
         f"{'it' if one else 'them'} is root on the host, and only {walls} between the two.",
-        f"{confs[0].path} has neither unprivileged: 1 nor lxc.idmap",
+        f"{confs[0].path} "
+        + (
+            "maps an id to root of the host (lxc.idmap)"
+            if confs[0].has_user_namespace
+            else "has neither unprivileged: 1 nor lxc.idmap"
+        ),
         advice="an unprivileged copy, made beside it from a backup: vzdump "
         f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
         "--storage STORAGE",

@@ -121,6 +121,7 @@ def base(suite: str) -> tuple[Path, ...]:
                     "--quiet",
                     "--mode=root",
                     "--variant=minbase",
+                    "--dpkgopt=force-unsafe-io",
                     suite,
                     work,
                     *sources,

@@ -103,7 +103,8 @@ def test_what_a_process_is(host: FakeHost, real: Host) -> None:
     for text, privileged in (
         ("0 0 4294967295\n", True),
         ("0 100000 65536\n", False),
-        ("1 0 1\n", False),
+        ("1 0 1\n", True),
+        ("0 100000 1000\n1000 0 1\n", True),
         ("", None),
     ):
         host.write("/proc/7/uid_map", text)

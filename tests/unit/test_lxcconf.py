@@ -54,6 +54,8 @@ def test_a_block_cut_short_goes_too() -> None:
 def test_unprivileged_is_who_maps_ids() -> None:
     assert lxcconf.is_unprivileged(RUNTIME)
     assert not lxcconf.is_unprivileged(b"# lxc.idmap = u 0 100000 65536\nlxc.idmaps = 1\n")
+    assert not lxcconf.is_unprivileged(RUNTIME + b"lxc.idmap = u 65536 0 1\n"), "root of the host"
+    assert lxcconf.is_unprivileged(RUNTIME + b"lxc.idmap = g 65536 0 1\nlxc.idmap = u 1 1000 1\n")
 
 
 def test_a_seccomp_policy_of_the_admins_is_seen_and_ours_is_not_one() -> None:

@@ -136,6 +136,16 @@ def test_a_container_that_became_unprivileged_loses_it(host: FakeHost) -> None:
     assert seccomp(host) == []
 
 
+def test_root_of_the_host_in_a_user_namespace_is_guarded_too(host: FakeHost) -> None:
+    """It owns the host's files, /proc/sys/kernel/core_pattern among them."""
+    host.assign(c952=BASE)
+    host.runtime("952", b"lxc.idmap = u 0 0 65536\nlxc.idmap = g 0 0 65536\n" + PRIVILEGED)
+    host.hook("952")
+    assert seccomp(host) != []
+    host.settle()
+    assert host.hook("952") == (0, "", "")
+
+
 @pytest.mark.parametrize("markers", POLICIES)
 def test_without_the_seccomp_policy_a_privileged_container_does_not_start(
     host: FakeHost, markers: str

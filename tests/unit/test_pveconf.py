@@ -45,10 +45,20 @@ def test_booleans_are_read_as_proxmox_reads_them() -> None:
         ("lxc.idmap = u 0 100000 65536", True),
         ("unprivileged: 1\nunprivileged: 0", False),
         ("hostname: x", False),
+        ("unprivileged: 1\nlxc.idmap: u 0 0 65536", False),
+        ("lxc.idmap: u 0 100000 1000\nlxc.idmap: u 1000 0 1", False),
+        ("lxc.idmap: b 0 00 1", False),
+        ("unprivileged: 1\nlxc.idmap: u 0 100000 65536\nlxc.idmap: g 0 0 1", True),
     ],
 )
 def test_unprivileged_is_the_option_or_mapped_ids(text: str, expected: bool) -> None:
     assert pveconf.is_unprivileged(lines(text)) is expected
+
+
+def test_ids_of_the_host_do_not_undo_the_user_namespace() -> None:
+    """Proxmox includes LXC's userns.conf for any map: devices are not denied by their numbers."""
+    assert not pveconf.denies_devices(lines("lxc.idmap: u 0 0 65536"))
+    assert pveconf.denies_devices(lines("hostname: x"))
 
 
 def test_devices_are_those_of_devn() -> None:

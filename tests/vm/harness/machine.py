@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -223,8 +224,11 @@ def empty_roots() -> Path:
 
 def booted(suite: str) -> Snapshot:
     """The suite's VM, just booted, without our package (about a minute when not in the cache)."""
-    base = image(suite)
-    if SUITES[suite].emulated:
+    with ThreadPoolExecutor() as beside:  # QEMU comes from the mirror while the image is made
+        unpacked = beside.submit(emulator.tree) if SUITES[suite].emulated else None
+        base = image(suite)
+    if unpacked is not None:
+        unpacked.result()
         accelerator = qemu.accelerator(base)
         how = accelerator.name
         key = cache.digest(base.name, qemu.version(), *qemu.hardware(accelerator))

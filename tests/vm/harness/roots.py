@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import cache, emulator
@@ -61,13 +62,17 @@ def roots() -> Path:
 
 def _make(folder: Path) -> None:
     def fill(tree: Path) -> None:
-        for suite in STOCK:
+        def one(suite: str) -> None:
             cache.say(f"container root {suite}")
             debootstrap(suite, PACKAGES + MORE[suite], tree / suite)
             _configure(tree / suite)
             shifted = tree / f"{suite}-100000"
             command("cp", "-a", str(tree / suite), str(shifted))
             shift(shifted, 100000)
+
+        # Each waits for the mirror and the disk for half of its time.
+        with ThreadPoolExecutor() as beside:
+            list(beside.map(one, STOCK))
 
     disk(folder, fill)
 
