@@ -232,9 +232,9 @@ def _of_remount(said: mountrules.MountRule, targets: Sequence[str], whose: Conta
 
 
 def _of_processes(kind: str, rest: str, whose: Container) -> str:
-    access = set(mountrules.listed(_before_conditions(rest)))
-    if access and access <= PASSIVE[kind]:
+    if is_passive(f"{kind} {rest}"):
         return ""
+    access = set(mountrules.listed(_before_conditions(rest)))
     names = _peers(rest)
     if not names:
         what = "listens to" if "eavesdrop" in access else "reaches"
@@ -246,6 +246,26 @@ def peers_of(rule: str) -> list[str]:
     """Labels that the rule names as peers."""
     words = split(rule)
     return _peers(" ".join(words[1:])) if words and words[0] in PASSIVE else []
+
+
+def of_its_profile(rule: str, ctid: str, profile: str) -> str:
+    """Whom a rule of a container's own reaches by its profile's name; "" if it names that not.
+
+    The container is under PROFILE.CTID then. Just PROFILE is the label of those without rules.
+    """
+    own = f"{profile}.{ctid}"
+    names = (name.replace("@{profile_name}", own) for name in peers_of(rule))
+    if not profile or not any(aare.matches(name, profile) for name in names):
+        return ""
+    return f"its peer= takes processes of other containers, those under {profile} without own rules"
+
+
+def is_passive(rule: str) -> bool:
+    """Whether the rule is only for what another process does to the container's."""
+    words = split(rule)
+    kind, rest = words[0] if words else "", " ".join(words[1:])
+    access = set(mountrules.listed(_before_conditions(rest)))
+    return kind in PASSIVE and bool(access) and access <= PASSIVE[kind]
 
 
 def _peers(rest: str) -> list[str]:

@@ -21,27 +21,25 @@ Judge = Callable[[str, str, str, Sequence[str]], Iterable[Verdict]]
 def by_text(rule: str, ctid: str, profile: str, entry: Sequence[str] = ()) -> Iterator[Verdict]:
     """The judge where nothing is known but the text."""
     del entry
-    yield from never_matches(rule, profile)
-    why = holes.hole(rule, holes.Container(ctid, profile))
-    if why:
+    yield from never_matches(rule)
+    yield from opens(rule, holes.hole(rule, holes.Container(ctid, profile)), ctid, profile)
+
+
+def opens(rule: str, why: str, ctid: str, profile: str) -> Iterator[Verdict]:
+    """That the rule opens a hole. why: as the judge says it, "" if nothing speaks against it."""
+    others = holes.of_its_profile(rule, ctid, profile)
+    if why or (others and not holes.is_passive(rule)):
         hint = f"Better not. {holes.remedy(rule)}".strip()
-        yield Verdict(f"this rule opens a hole: {why}.", hint)
+        yield Verdict(f"this rule opens a hole: {why or others}.", hint)
+    elif others:
+        yield Verdict(f"this rule is not for the container's own: {others}.", holes.remedy(rule))
 
 
-def never_matches(rule: str, profile: str = "") -> Iterator[Verdict]:
-    """That a rule for a mount can mean no folder, or one for a peer not the container's own.
-
-    profile: in which the rule is; with rules of the container's it has another name.
-    """
+def never_matches(rule: str) -> Iterator[Verdict]:
+    """That a rule for a mount can mean no folder."""
     name = mountrules.never_a_folder(" ".join(holes.split(rule)))
     if name:
         yield Verdict(
             "this rule never matches a folder: AppArmor's name of a folder ends in a slash.",
             f'Write "{name}/".',
-        )
-    if profile and profile in holes.peers_of(rule):
-        yield Verdict(
-            "this rule never matches: under rules of its own the container's profile, and so the "
-            "label of its processes, has another name.",
-            "Write @{profile_name} instead.",
         )

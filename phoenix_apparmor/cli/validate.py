@@ -78,8 +78,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
                 fault = error
             else:
                 found = in_order([*found, full_schema.schema_fault(text, error)])
-        if not any(finding.severity == "error" for finding in found):
-            found += rulecheck.findings(host, text, in_use=not args.files)
+        found = in_order([*found, *rulecheck.findings(host, text, in_use=not args.files)])
         if args.strict:
             found = [finding._replace(severity="error") for finding in found]
         documents.append((file, text, found))

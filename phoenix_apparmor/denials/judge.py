@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.holes import Container
-from phoenix_apparmor.assignments.verdicts import Verdict, never_matches
+from phoenix_apparmor.assignments.verdicts import Verdict, never_matches, opens
 from phoenix_apparmor.denials import denying, vocabulary
 from phoenix_apparmor.denials.asked import asked
 from phoenix_apparmor.denials.facts import Containers
@@ -99,11 +99,8 @@ class Judge:
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
-        yield from never_matches(rule, profile)
-        why = self.hole(rule, whose)
-        if why:
-            hint = f"Better not. {holes.remedy(rule)}".strip()
-            yield Verdict(f"this rule opens a hole: {why}.", hint)
+        yield from never_matches(rule)
+        yield from opens(rule, self.hole(rule, whose), ctid, profile)
 
     def _denied_beside(self, rule: str, whose: Container, entry: Sequence[str]) -> str:
         """Which other rule of its entry denies what this one allows; "" if none does."""

@@ -295,6 +295,24 @@ def test_validate_compiles_the_rules(host: FakeHost) -> None:
     assert "does not compile" not in host.cli("validate").out
 
 
+def test_validate_tells_what_does_not_compile_beside_what_is_no_rule(host: FakeHost) -> None:
+    rules = ["/a r", '"/SYNTAX ERROR" rw,', "/x r,", 7]
+    entry = {"apparmor_profile": DOCKER, "apparmor_rules": rules}
+    other = {"apparmor_profile": DOCKER, "apparmor_rules": rules[1:3]}
+    bad = {"apparmor_profile": 5, "apparmor_rules": rules}
+    configs = {"952": entry, "953": other, "x": entry, "954": bad, "955": 3}
+    host.json(json.dumps({"lxc_configs": configs}, indent=1))
+    found = json.loads(host.cli("validate", "--json").out)["findings"]
+    compiled = [f["path"] for f in found if "does not compile" in f["what"]]
+    assert compiled == [
+        '.lxc_configs["952"].apparmor_rules[1]',
+        '.lxc_configs["953"].apparmor_rules[0]',
+    ]
+    wrong = [f["path"] for f in found if "does not compile" not in f["what"]]
+    assert '.lxc_configs["952"].apparmor_rules[0]' in wrong
+    assert '.lxc_configs["952"].apparmor_rules[3]' in wrong
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -178,8 +178,14 @@ def test_an_entry_without_a_profile_has_the_default(host: FakeHost, rule: str, w
 @pytest.mark.parametrize(
     ("rule", "word"),
     [
-        ("ptrace (trace) peer=lxc-mine,", "never matches"),
-        ('unix (send) peer=(label="lxc-mine"),', "never matches"),
+        ("ptrace (trace) peer=lxc-mine,", HOLE),
+        ("ptrace (trace) peer=lxc-min[ed],", HOLE),
+        ("signal (send) set=(kill) peer=@{profile_name}{,.950},", ""),
+        ("signal (send) set=(kill) peer=lxc-mine.950,", ""),
+        ("signal (send) set=(kill) peer=lxc-mine.950*,", HOLE),
+        ("signal (receive) peer=lxc-mine,", "not for the container's own"),
+        ("deny ptrace (trace) peer=lxc-mine,", ""),
+        ('unix (send) peer=(label="lxc-mine"),', HOLE),
         ("ptrace (trace) peer=@{profile_name},", ""),
         ("dbus (send) bus=system peer=(label=@{profile_name}),", ""),
         ('dbus (send) bus=system peer=(name="org.x",label="unconfined"),', HOLE),
