@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import labels
+from phoenix_apparmor import labels, paths
 from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -12,6 +12,9 @@ from phoenix_apparmor.policy.files import ProfileFile
 
 # So many ways out of one profile are named.
 SHOWN = 3
+PARTS = "abstractions/phoenix"
+# What of our profiles denies the kernel's files: by path, and by name wherever they are.
+DENYING = ("kernel-files", "kernel-names")
 
 
 def leaving(host: Host) -> Iterator[Finding]:
@@ -44,7 +47,8 @@ def leaving(host: Host) -> Iterator[Finding]:
             found = tuple(way for way in found if not way.rule.startswith("flags="))
         if found:
             reload = files.reload_command(file.name, assigned)
-            yield _held_by_nothing(file, found, users.get(file.name, []), mapped, reload)
+            shut = _to_shut(host, file, profile) if any(way.open_file for way in found) else ""
+            yield _held_by_nothing(file, found, users.get(file.name, []), mapped, (shut, reload))
 
 
 def _held_by_nothing(
@@ -52,11 +56,11 @@ def _held_by_nothing(
     found: tuple[ways_out.WayOut, ...],
     who: list[str],
     mapped: frozenset[str],
-    reload: str,
+    remedies: tuple[str, str],
 ) -> Finding:
     """mapped: containers with a user namespace, which holds root whatever the profile allows.
 
-    reload: the command that loads the profile.
+    remedies: what shuts the kernel's files in their usual places, and the command that loads it.
     """
     shown = found[:SHOWN]
     how = "; ".join(way.how for way in shown)
@@ -75,13 +79,9 @@ def _held_by_nothing(
             f"{more}."
         )
     # what writes a kernel file needs a deny; without its "file," nothing would run
-    lacks = [way for way in found if way.lacks_deny]
-    wrong = list(dict.fromkeys(way.rule for way in found if not way.lacks_deny))
-    advice = []
-    if lacks:
-        advice.append(
-            "add what denies the kernel's files: include <abstractions/phoenix/kernel-files>"
-        )
+    wrong = list(dict.fromkeys(way.rule for way in found if not way.open_file))
+    shut, reload = remedies
+    advice = [shut] if shut else []
     if wrong:
         advice.append(
             f"remove: {'  '.join(wrong[:SHOWN])} (they may be in local/ or in an abstraction "
@@ -95,6 +95,30 @@ def _held_by_nothing(
         + '; README, "Your own profile", has what a profile needs; then: '
         + reload,
         ctids=tuple(who),
+    )
+
+
+def _to_shut(host: Host, file: ProfileFile, profile: rules.Profile) -> str:
+    """What to add so that the profile denies the kernel's files: tried on its rules.
+
+    So it is never what the profile has already.
+    """
+    has = {rule.words for rule in profile.rules if rule.denies}
+    lacks: dict[str, tuple[rules.Rule, ...]] = {}
+    for name in DENYING:
+        text = compiled.included(host, f"{PARTS}/{name}") or ""
+        (part,) = rules.parse(f"profile part {{\n{text}\n}}\n")
+        if not has.issuperset(rule.words for rule in part.rules):
+            lacks[name] = part.rules
+    more = tuple(rule for part in lacks.values() for rule in part)
+    if not ways_out.open_files(profile._replace(rules=profile.rules + more)):
+        includes = " and ".join(f"include <{PARTS}/{name}>" for name in lacks)
+        return f"add what denies the kernel's files: {includes}"
+    base = file.path.rpartition("/")[2]
+    own = f"<local/{base}>".encode() in file.text
+    where = f"{paths.APPARMOR_D}/local/{base}" if own else file.path
+    return f"add to {where}: " + "  ".join(
+        f"deny {path} wklx," for path in ways_out.open_files(profile)
     )
 
 

@@ -39,12 +39,12 @@ CAPABILITIES = {
 class WayOut(NamedTuple):
     """how: continues "root in a privileged container …"; rule: that allows it, or a flag.
 
-    lacks_deny: whether the rule (file,) is needed, and what is missing is a deny beside it.
+    open_file: where the rule (file,) is needed, what a deny beside it is missing for.
     """
 
     how: str
     rule: str
-    lacks_deny: bool = False
+    open_file: str = ""
 
 
 # status, doctor and a trial ask it of the same few profiles.
@@ -107,11 +107,18 @@ def _by_kernel_files(profile: Profile, *, loose: bool) -> Iterator[WayOut]:
         name = _writable(profile, fstype, f"{usual}/")
         if name is not None:
             rule = next((r for r in profile.of_kind("file")), None)
-            yield WayOut(f"writes {usual}/{name}", rule.text if rule else "file,", lacks_deny=True)
+            path = f"{usual}/{name}"
+            yield WayOut(f"writes {path}", rule.text if rule else "file,", path)
     for fstype, usual in USUAL.items():
         found = next(_second(profile, fstype, usual, loose=loose), None)
         if found is not None:
             yield found
+
+
+def open_files(profile: Profile) -> list[str]:
+    """KERNEL_FILES in their usual places that the profile lets root write."""
+    each = (f"{USUAL[kind]}/{name}" for kind, names in KERNEL_FILES.items() for name in names)
+    return [path for path in each if profile.allows_file(path, "w")]
 
 
 def _writable(profile: Profile, fstype: str, place: str) -> str | None:

@@ -144,7 +144,7 @@ CASES = {
             "writes /proc/sysrq-trigger",
             "what it includes: file, | ",
             "None | add what denies the kernel's files: include <abstractions/phoenix/",
-            "kernel-files>; README",
+            "kernel-files> and include <abstractions/phoenix/kernel-names>; README",
         ),
         has_fix=False,
     ),

@@ -1,0 +1,77 @@
+"""doctor's advice for a profile: done as it says, what it was for is gone."""
+
+import re
+
+import pytest
+
+from tests.unit.doctor_host import diagnose, instead, make_sound
+from tests.unit.fakehost import FakeHost
+
+
+@pytest.fixture
+def host(host: FakeHost) -> FakeHost:
+    return make_sound(host)
+
+
+def said_of_the_profile(host: FakeHost) -> list[str]:
+    found = [f for f in diagnose(host) if f["check"] == "profile-rules"]
+    return [f["advice"] for f in found if "lxc-mine" in f["what"]]
+
+
+@pytest.mark.parametrize(
+    ("has", "says"),
+    [
+        ((), "kernel-files> and include <abstractions/phoenix/kernel-names>"),
+        (("kernel-files",), "include <abstractions/phoenix/kernel-names>"),
+        (("kernel-names",), ""),
+        (("one-root-files",), ""),
+    ],
+)
+@pytest.mark.parametrize("local", [True, False])
+def test_what_denies_the_kernels_files(
+    host: FakeHost, has: tuple[str, ...], says: str, local: bool
+) -> None:
+    """Not a part that the profile has already; each include that is named is then added."""
+    lines = ["file,", *(f"include <abstractions/phoenix/{name}>" for name in has)]
+    lines += ["include if exists <local/lxc-mine>"] * local
+    path = "/etc/apparmor.d/lxc-mine"
+
+    def write() -> None:
+        host.write(path, "profile lxc-mine {\n" + "".join(f"  {x}\n" for x in lines) + "}\n")
+        host.load("lxc-mine")
+
+    write()
+    instead("lxc.apparmor.profile: lxc-mine\n")(host)
+    advice = said_of_the_profile(host)
+    assert bool(advice) is bool(says)
+    if advice:
+        named = re.findall(r"include <[^>]*>", advice[0])
+        assert says in advice[0] and not set(named) & set(lines)
+        lines += named
+        write()
+        assert said_of_the_profile(host) == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_where_no_part_of_ours_denies_them_the_rule_itself_is_named(
+    host: FakeHost, local: bool
+) -> None:
+    """A site that has edited the parts."""
+    for name in ("kernel-files", "kernel-names"):
+        host.write(f"/etc/apparmor.d/abstractions/phoenix/{name}", "deny /proc/sys/** w,\n")
+    path = "/etc/apparmor.d/lxc-mine"
+    text = "include if exists <local/lxc-mine>\n" if local else ""
+    host.write(path, f"profile lxc-mine {{\nfile,\ndeny /proc/sys/** w,\n{text}}}\n")
+    host.load("lxc-mine")
+    instead("lxc.apparmor.profile: lxc-mine\n")(host)
+    (advice,) = said_of_the_profile(host)
+    where = re.search(r"add to (\S+): ", advice)
+    assert where is not None
+    assert where[1] == ("/etc/apparmor.d/local/lxc-mine" if local else path)
+    denies = re.findall(r"deny /\S+ wklx,", advice)
+    assert "deny /proc/sysrq-trigger wklx," in denies
+    if local:
+        host.write(where[1], "\n".join(denies) + "\n")
+    else:
+        host.write(path, host.read(path).replace(b"}\n", "\n".join([*denies, "}\n"]).encode()))
+    assert said_of_the_profile(host) == []
