@@ -238,12 +238,14 @@ class Entry(NamedTuple):
     """A lxc.mount.entry: what is mounted, its options, and where. value: the line's.
 
     target: a path in the container, without the slash that it may or may not begin with.
+    fstype: "" if the line has none; of a bind mount it means nothing.
     """
 
     source: str
     options: tuple[str, ...]
     value: str
     target: str = ""
+    fstype: str = ""
 
     @property
     def must_be_there(self) -> bool:
@@ -266,16 +268,23 @@ def mount_entries(main: Sequence[bytes]) -> list[Entry]:
                 for word in (words[0], words[1] if len(words) > 1 else "")
             )
             options = words[3].split(",") if len(words) > 3 else []
-            found.append(Entry(source, tuple(options), value, target.lstrip("/")))
+            fstype = words[2] if len(words) > 2 else ""
+            found.append(Entry(source, tuple(options), value, target.lstrip("/"), fstype))
     return found
+
+
+def mount_points(main: Sequence[bytes]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """(key, volume or folder of the host, the other options) of each mpN option."""
+    for key, value in options(main).items():
+        if re.fullmatch(r"mp\d+", key):
+            volume, rest = _volume(value, "volume")
+            yield key, volume, dict(rest)
 
 
 def mounted(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
     """(key, path in the container) of all that its configuration mounts there."""
-    for key, value in options(main).items():
-        if re.fullmatch(r"mp\d+", key):
-            target = dict(_volume(value, "volume")[1]).get("mp", "")
-            yield key, posixpath.normpath("/" + target.lstrip("/"))
+    for key, _, rest in mount_points(main):
+        yield key, posixpath.normpath("/" + rest.get("mp", "").lstrip("/"))
     for entry in mount_entries(main):
         yield "lxc.mount.entry", posixpath.normpath(f"/{entry.target}")
 

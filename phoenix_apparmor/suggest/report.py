@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_apparmor import labels, paths
+from phoenix_apparmor import hostmounts, labels, paths
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.paths import BASE, DOCKER
 from phoenix_apparmor.policy.rules import Profile
@@ -177,6 +177,9 @@ def _about(seen: Evidence, profile: str, has_seccomp: Callable[[str], bool]) -> 
         elif not has_seccomp(profile):
             with_it = f"{profile} does not ask for our seccomp policy"
         yield f"is privileged, so root in it is root on this host: {with_it}"
+        for mount in hostmounts.unguarded(seen.conf.main):
+            where = f"{mount.what} at {mount.place} ({mount.key})"
+            yield f"has {where}, where no profile protects it, as rules name paths: better not"
     if seen.conf.option("template") == "1":
         yield "is a template, and its clones need entries of their own"
 

@@ -117,6 +117,21 @@ CASES = {
         ("CT 951: privileged, and it starts without the seccomp policy", "no entry in the JSON"),
         after=("other-locks", "attached", "gpu-configured"),
     ),
+    "the host's /sys and / at other paths": Case(
+        privileged(
+            "mp0: /sys,mp=/hostsys\nmp1: /,mp=/host,ro=1\nmp2: /etc,mp=/e,ro=1\n"
+            "lxc.mount.entry: proc srv/proc proc rw,create=dir 0 0\n"
+        ),
+        "other-locks",
+        "warning",
+        (
+            "it has the host's /sys at /hostsys, the host's / at /host, the host's /etc at /e, "
+            "proc at /srv/proc; the profile's rules name paths",
+            "--delete mp0,mp1,mp2; take the lxc.mount.entry out of /etc/pve/lxc/950.conf",
+        ),
+        besides=("needs",),
+        has_fix=False,
+    ),
     "change_profile": leaves("change_profile -> unconfined,", "changes to unconfined"),
     "change_profile to anything": leaves("change_profile,", "changes to any other profile"),
     "bare mount": Case(

@@ -249,6 +249,14 @@ def test_the_words_are_those_of_its_configuration(host: FakeHost) -> None:
     assert [row[3] for row in rows] == ["down", "unconfined"]
 
 
+def test_the_hosts_own_folders_in_a_privileged_container(host: FakeHost) -> None:
+    for ctid, unprivileged in (("950", False), ("951", True)):
+        conf(host, ctid, "mp0: /sys,mp=/hostsys", unprivileged=unprivileged)
+        root_of(host, ctid)
+    said = {c: " ".join(entry["why"]) for c, entry in suggested(host).items()}
+    assert "the host's /sys at /hostsys (mp0)" in said["950"] and "hostsys" not in said["951"]
+
+
 def test_a_container_without_mapped_ids_is_privileged(host: FakeHost) -> None:
     conf(host, "950", unprivileged=False)
     conf(host, "951")

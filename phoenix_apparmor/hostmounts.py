@@ -1,0 +1,83 @@
+"""What of the host a container's own configuration mounts where no profile guards it. Pure.
+
+The rules of a profile name paths: what guards /proc and /sys knows them there, and not as
+/hostproc; and of the host's own files, which a bind mount gives a container, it knows none.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from phoenix_apparmor import pveconf
+from phoenix_apparmor.assignments import places
+
+# With these root of a privileged container has the host: all of it, what its services and its
+# root run, who may log in, the containers' configurations.
+WHOLE = frozenset(
+    ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/root", "/run", "/sbin", "/usr",
+     "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin",
+     "/var", "/var/lib")
+)  # fmt: skip
+# The same below them.
+_BELOW = re.compile(
+    r"/(?:proc|sys|root/\.ssh|var/lib/lxc|var/spool/cron|etc/(?:apparmor(?:\.d)?|cron[.\w]*|lxc"
+    r"|pam\.d|phoenix-apparmor|profile\.d|pve|ssh|sudoers\.d|systemd))(?:/|\Z)"
+)
+# What is secret there, so that it matters read-only too.
+_SECRET = frozenset(("/", "/etc", "/proc", "/root"))
+
+
+class HostMount(NamedTuple):
+    """what: a folder of the host, or a type of file system; place: in the container.
+
+    key: of its line (mp0, lxc.mount.entry); line: the whole.
+    """
+
+    what: str
+    place: str
+    key: str
+    line: str
+
+
+def unguarded(main: Sequence[bytes]) -> list[HostMount]:
+    """Folders of the host's and views of its kernel that a configuration mounts there."""
+    return [*_mount_points(main), *_entries(main)]
+
+
+def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
+    for key, volume, options in pveconf.mount_points(main):
+        source, place = _whole(volume), _whole(options.get("mp", ""))
+        is_read_only = pveconf.is_true(options.get("ro"))
+        if volume.startswith("/") and _matters(source, place, is_read_only=is_read_only):
+            line = f"{key}: {pveconf.options(main)[key]}"
+            yield HostMount(f"the host's {source}", place, key, line)
+
+
+def _entries(main: Sequence[bytes]) -> Iterator[HostMount]:
+    for entry in pveconf.mount_entries(main):
+        source, place = _whole(entry.source), _whole(entry.target)
+        words = set(entry.options)
+        line = f"lxc.mount.entry: {entry.value}"
+        if words & {"bind", "rbind"}:
+            # "ro" is for the first of several mounts
+            is_read_only = "ro" in words and "rbind" not in words
+            is_hosts = entry.source.startswith("/") and "relative" not in words
+            if is_hosts and _matters(source, place, is_read_only=is_read_only):
+                yield HostMount(f"the host's {source}", place, "lxc.mount.entry", line)
+        elif entry.fstype in places.KERNEL_VIEWS and entry.fstype != "cgroup2":
+            is_secret = entry.fstype == "proc"
+            if not places.is_kernels(place) and (is_secret or "ro" not in words):
+                yield HostMount(entry.fstype, place, "lxc.mount.entry", line)
+
+
+def _whole(path: str) -> str:
+    return posixpath.normpath(f"/{path.lstrip('/')}")
+
+
+def _matters(source: str, place: str, *, is_read_only: bool) -> bool:
+    if is_read_only:
+        return source in _SECRET
+    if places.is_kernels(source) and source == place:
+        return False  # there the profile knows it
+    return source in WHOLE or _BELOW.match(source) is not None

@@ -1,0 +1,58 @@
+"""What of the host a privileged container has where its profile does not know it."""
+
+import pytest
+
+from phoenix_apparmor import hostmounts
+
+UNGUARDED = (
+    "mp0: /sys,mp=/hostsys",
+    "mp0: volume=/sys/,mp=/hostsys",
+    "mp0: /proc/sys,mp=/x",
+    "mp0: /,mp=/host",
+    "mp0: /,mp=/host,ro=1",
+    "mp0: /dev,mp=/hostdev",
+    "mp0: /etc,mp=/etc",
+    "mp0: /etc/apparmor.d,mp=/srv/a",
+    "mp0: /etc/pve/lxc,mp=/srv/a",
+    "mp0: /etc/cron.d,mp=/srv/a",
+    "lxc.mount.entry: /sys srv/sys none rbind,create=dir",
+    "lxc.mount.entry: /sys srv/sys none rbind,ro,create=dir",
+    "lxc.mount.entry: /proc /srv/proc none bind 0 0",
+    "lxc.mount.entry: //sys/./kernel srv/k none bind 0 0",
+    "lxc.mount.entry: proc srv/proc proc rw,create=dir 0 0",
+    "lxc.mount.entry: sysfs srv/sys sysfs defaults 0 0",
+    "lxc.mount.entry: debugfs srv/debug debugfs rw 0 0",
+    "lxc.mount.entry: tracefs /srv/debug tracefs",
+)
+GUARDED = (
+    "mp0: zfs:subvol-950-disk-1,mp=/proc2",
+    "mp0: /tank/models,mp=/models",
+    "mp0: /etcetera,mp=/e",
+    "mp0: /system,mp=/s",
+    "mp0: /sys/class/drm,mp=/drm,ro=1",
+    "mp0: /etc/ssl/certs,mp=/etc/ssl/certs",
+    "mp0: /root/models,mp=/m",
+    "mp0: /var/lib/models,mp=/m",
+    "#mp0: /sys,mp=/hostsys",
+    "lxc.mount.entry: /sys sys none rbind",
+    "lxc.mount.entry: /sys/kernel/debug sys/kernel/debug none bind,optional 0 0",
+    "lxc.mount.entry: /dev/dri dev/dri none bind,optional,create=dir",
+    "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind,optional,create=file",
+    "lxc.mount.entry: sys srv/sys none bind,relative",
+    "lxc.mount.entry: tmpfs srv tmpfs rw 0 0",
+    "lxc.mount.entry: proc proc proc rw 0 0",
+    "lxc.mount.entry: debugfs sys/kernel/debug debugfs rw 0 0",
+    "lxc.mount.entry: sysfs srv/sys sysfs ro 0 0",
+    "lxc.mount.auto: proc:rw sys:rw",
+)
+
+
+@pytest.mark.parametrize("line", UNGUARDED)
+def test_what_no_profile_guards(line: str) -> None:
+    (found,) = hostmounts.unguarded([line.encode()])
+    assert found.line.split() == line.split()
+
+
+@pytest.mark.parametrize("line", GUARDED)
+def test_what_one_guards_or_what_is_of_no_matter(line: str) -> None:
+    assert hostmounts.unguarded([line.encode()]) == []
