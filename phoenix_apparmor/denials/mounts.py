@@ -8,7 +8,7 @@ fsmount, move_mount) the kernel sees a move without source and type.
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
-from phoenix_apparmor.denials.quoting import is_path, quoted, readable
+from phoenix_apparmor.denials.quoting import is_path, quoted, quoted_source, readable
 from phoenix_apparmor.denials.vocabulary import PROPAGATION
 from phoenix_apparmor.policy.mountrules import Mount
 
@@ -37,7 +37,7 @@ def act_of(denial: Denial) -> Act:
     odd = _unruly(mount, _words(denial))
     if odd:
         return Act(said, note=odd)
-    what, note = _what(mount, _words(denial), quoted(source))
+    what, note = _what(mount, _words(denial), quoted_source(source))
     return Act(said, f"mount{what} -> {quoted(target)},", note)
 
 

@@ -50,6 +50,10 @@ _DIGITS = re.compile(r"[0-9]+\Z")
 _OF_NUMBERS = frozenset(("task", "fd", "fdinfo"))
 # A hexadecimal id where other files are as well: names that begin like one.
 HEX_NAME = Part("[0-9a-f]" * 8 + "*", wild=True)
+_HEX = "[0-9a-f]"
+_IS_HEX = re.compile(r"[0-9a-f-]+\Z")
+# Characters of one id that are told apart by their kind.
+_MOST_CLASSES = 32
 _HEXADECIMAL = re.compile(r"[0-9a-f]{12,}\Z|[0-9a-f]{8}-[0-9a-f-]{27}\Z")
 # Below these, a folder whose entries are ids has nothing else in it.
 _DATA = ("/var/lib/", "/var/cache/", "/sys/fs/cgroup/", *_TEMPORARY)
@@ -95,8 +99,8 @@ def _known(name: str, match: re.Match[str], pattern: Part) -> Name:
 
 def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Part]:
     temporary = name.startswith(_TEMPORARY)
-    if not word:
-        return ()
+    if not word or (first == "proc" and at == 2 and word == "1"):
+        return (Part(word),)  # the container's init has this number at each start
     if first == "proc" and _DIGITS.match(word) and (at == 2 or before in _OF_NUMBERS):
         return (NUMBER,)
     if before in _OF_IDS and not name.startswith(_OTHERS) and (match := _ENTRY.match(word)):
@@ -106,18 +110,30 @@ def _word(word: str, before: str, first: str, at: int, name: str) -> Sequence[Pa
     parts: list[Part] = []
     patterns = (_IDS, _RANDOM, _COUNTER, _PYTHON) if temporary else (_IDS,)
     spans = {m.span(): p for p in reversed(patterns) for m in p.finditer(word)}
+    if spans.get((0, len(word))) is _IDS:
+        return _id(word, at, name)
     end = 0
     for (start, stop), pattern in sorted(spans.items(), key=lambda item: item[0]):
         if start < end:
             continue
         parts += [Part(word[end:start])] if start > end else []
-        # of as many characters: /run/x.?????? is no pattern for /run/x.sock
-        made = Part("?" * (stop - start), wild=True) if pattern is _RANDOM else ANY
-        parts.append(NUMBER if pattern is _COUNTER else made)
+        parts += [NUMBER] if pattern is _COUNTER else _as_long(word[start:stop], pattern)
         end = stop
-    if end < len(word):
-        return [*parts, Part(word[end:])]
-    return parts if parts != [ANY] else _id(word, at, name)
+    return [*parts, Part(word[end:])] if end < len(word) else parts
+
+
+def _as_long(made: str, pattern: re.Pattern[str]) -> Iterator[Part]:
+    """Patterns of as many such characters: /run/x.?????? does not take /run/x.sock.
+
+    Of an id all its dashes stay; the end of a very long one may be anything, as rules are short.
+    """
+    if pattern is _RANDOM:
+        yield Part("?" * len(made), wild=True)
+        return
+    digits = "[a-z0-9_]" if pattern is _PYTHON else _HEX if _IS_HEX.match(made) else "[0-9a-z]"
+    for piece in re.findall(r"-|[^-]+", made):
+        classes = digits * min(len(piece), _MOST_CLASSES) + "?" * (len(piece) - _MOST_CLASSES)
+        yield Part("-") if piece == "-" else Part(classes, wild=True)
 
 
 def _id(word: str, at: int, name: str) -> Sequence[Part]:

@@ -30,6 +30,17 @@ def quoted(name: "str | Name") -> str:
     return f'"{"".join(parts)}"'
 
 
+def quoted_source(name: "str | Name") -> str:
+    """The same of what is mounted, which need not be a path: nas://export, https://cloud/dav.
+
+    The parser makes one slash of several, but not of two at the start alone, and the kernel
+    compares such a name as it is. A class in brackets it leaves alone (3.0.8).
+    """
+    text = quoted(name)[1:-1]
+    host = "//" if re.match("//(?!/)", text) else ""
+    return f'"{host}{re.sub("(?<=/)/", "[/]", text[len(host) :])}"'
+
+
 def _escaped(text: str) -> str:
     # apparmor_parser turns \ooo into the byte, and into an escaped one where it is an
     # operator of its patterns (parser_misc.c, processunquoted): the same on 3.0 and 4.1

@@ -97,7 +97,8 @@ def read(words: str) -> MountRule:
     if kind == "remount":
         options = [(exactly, said | {"remount"}) for exactly, said in options]
         options = options or [(True, frozenset(("remount",)))]
-    bare = [_bare(path) for path in paths]
+    # the parser makes one slash of several, but not of two at the start alone
+    bare = [re.sub("(?<!^)/{2,}|^/{3,}", "/", _bare(path)) for path in paths]
     return MountRule(tuple(fstypes), tuple(options), bare[0], bare[1], kind == "remount")
 
 

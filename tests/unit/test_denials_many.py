@@ -15,6 +15,8 @@ from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
 HEX = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 UUID = "0b1c2d3e-1111-2222-3333-444455556666"
+H = "[0-9a-f]"
+ANY_UUID = "-".join(H * length for length in (8, 4, 4, 4, 12))
 
 
 @pytest.fixture
@@ -29,17 +31,18 @@ def host(host: FakeHost) -> FakeHost:
         (f"/var/lib/docker/overlay2/{HEX}/merged/proc/", "/var/lib/docker/overlay2/*/merged/proc/"),
         (f"/var/lib/docker/overlay2/{HEX}-init/x", "/var/lib/docker/overlay2/*-init/x"),
         ("/var/lib/docker/overlay2/l/ABCDEFGHIJ2KLMNOPQRSTUVWXY", "/var/lib/docker/overlay2/l/*"),
-        (f"/run/user/0/netns/netns-{UUID}", "/run/user/0/netns/netns-*"),
+        (f"/run/user/0/netns/netns-{UUID}", f"/run/user/0/netns/netns-{ANY_UUID}"),
         ("/run/docker/netns/4f3a2b1c9d8e", "/run/docker/netns/*"),
-        ("/tmp/tmpab12cd34/x.so", "/tmp/tmp*/x.so"),
+        ("/tmp/tmpab12cd34/x.so", f"/tmp/tmp{'[a-z0-9_]' * 8}/x.so"),
+        ("/run/tmpabcdefgh", f"/run/tmp{'[a-z0-9_]' * 8}"),
         ("/tmp/tmp.aB3dE5fG7h", "/tmp/tmp.??????????"),
         ("/run/docker.Ab3dE9xQ", "/run/docker.????????"),
         ("/proc/4711/task/4712/mem", "/proc/[0-9]*/task/[0-9]*/mem"),
         ("/proc/4711/fd/3", "/proc/[0-9]*/fd/[0-9]*"),
         (f"/tmp/systemd-private-{HEX[:32]}-ntp.service-AbCdEf/tmp/",
-         "/tmp/systemd-private-*-ntp.service-??????/tmp/"),
+         f"/tmp/systemd-private-{H * 32}-ntp.service-??????/tmp/"),
         (f"/sys/fs/cgroup/system.slice/docker-{HEX}.scope/x",
-         "/sys/fs/cgroup/system.slice/docker-*.scope/x"),
+         f"/sys/fs/cgroup/system.slice/docker-{H * 32}{'?' * 32}.scope/x"),
         ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/17/fs/proc/",
          "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/proc/"),
         ("/tmp/ssh-gRozJw4786ab/agent.4711", "/tmp/ssh-????????????/agent.[0-9]*"),
@@ -55,7 +58,16 @@ def host(host: FakeHost) -> FakeHost:
         ("/dev/shm/cuda.shm.0.1f3a.2", "/dev/shm/cuda.shm.[0-9a-f]*.[0-9a-f]*.[0-9a-f]*"),
         ("/dev/shm/sem.mp-yenpxawz", "/dev/shm/sem.mp-*"),
         ("/run/systemd/journal/streams/8:12345", "/run/systemd/journal/streams/8:[0-9]*"),
+        # an id behind a dot or a dash is no pattern for all that begins with one
+        ("/root/.0123456789ab", f"/root/.{H * 12}"),
+        (f"/etc/.{UUID}", f"/etc/.{ANY_UUID}"),
+        (f"/etc/app-{UUID}.conf", f"/etc/app-{ANY_UUID}.conf"),
+        (f"/run/.{UUID}", f"/run/.{ANY_UUID}"),
+        (f"/etc/cron.d/x-{HEX[:24]}", f"/etc/cron.d/x-{H * 24}"),
+        ("/etc/.k2m3nq9v0x8z7y6w5u4t3s2r1", f"/etc/.{'[0-9a-z]' * 25}"),
+        ("/proc/12/environ", "/proc/[0-9]*/environ"),
         # what stays as it is
+        ("/proc/1/environ", None),
         ("/srv/torch_4711_3141592653_0", None),
         ("/dev/pts/3", None),
         ("/etc/containers/123456", None),
@@ -72,8 +84,7 @@ def host(host: FakeHost) -> FakeHost:
     ],
 )  # fmt: skip
 def test_what_is_known_to_change(name: str, pattern: str | None) -> None:
-    shown = (pattern or name).replace("[0-9a-f]" * 8, "").replace("[0-9]*", "*")
-    shown = re.sub(r"\?+", "*", shown.replace("[0-9a-f]*", "*"))
+    shown = re.sub(r"(?:\[[^]]*\]|\?)+\*?", "*", pattern or name)
     assert quoted(names.generic(name)) == f'"{pattern or name}"'
     assert readable(names.generic(name)) == shown
 
@@ -85,7 +96,7 @@ def hexes(number: int) -> str:
 NAMES: dict[str, Callable[[int], str]] = {
     "/run/systemd/namespace-{}/": lambda n: f"{n % 10}a{n:04d}"[:6],
     "/var/lib/docker/overlay2/{}/merged/proc/": hexes,
-    "/proc/{}/mem": lambda n: str(n + 1),
+    "/proc/{}/mem": lambda n: str(n + 2),
     "/srv/work/job{}/out": str,
     "/srv/work/{}": lambda n: f"{n}-result",
 }

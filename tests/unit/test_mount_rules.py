@@ -173,6 +173,11 @@ def allows(rule: str, folder: Path, place: str, source: str, kind: str, flags: s
         ("/m/", "", "", "rw, rslave"),
         ("/m/", "/dev/sda1", "ext4", "ro, nosuid"),
         ("/m/", "nas:/x", "nfs", "rw"),
+        ("/m/", "nas://export", "nfs4", "rw"),
+        ("/m/", "https://cloud/dav///x", "fuse", "rw"),
+        ("/m/", "//nas/share", "cifs", "rw"),
+        ("/m/", "//nas/share//sub", "cifs", "rw"),
+        ("/m/", "///x", "cifs", "rw"),
     ],
 )
 def test_a_mount_rule_allows_just_that_mount(
@@ -183,9 +188,20 @@ def test_a_mount_rule_allows_just_that_mount(
     body += f' fstype="{kind}"' if kind else ""
     rule = act(body).rule
     assert allows(rule, tmp_path, place, source, kind, flags), rule
+    said = mountrules.read(rule.removesuffix(","))
+    assert not source or aare.matches(said.source, source), "read as the parser reads it"
     assert not allows(rule, tmp_path, place + "x/", source, kind, flags), rule
     assert not allows(rule, tmp_path, place, source, kind, flags + ", noexec"), rule
     if source:
         assert not allows(rule, tmp_path, place, source + "x", kind, flags), rule
     if kind:
         assert not allows(rule, tmp_path, place, source, "proc", flags), rule
+
+
+@pytest.mark.parametrize("source", ["nas://x", "nas:/x", "//nas/x", "///nas/x", "//nas//x"])
+def test_a_source_is_read_as_the_parser_reads_it(source: str, tmp_path: Path) -> None:
+    rule = f'mount fstype=nfs options=(rw) "{source}" -> /m/,'
+    said = mountrules.read(rule.removesuffix(","))
+    for asked in (source, "nas:/x", "/nas/x", "//nas/x"):
+        read = mountrules.fits(said, mountrules.Mount(frozenset(), "nfs", asked, "/m/"))
+        assert allows(rule, tmp_path, "/m/", asked, "nfs", "rw") is read, asked
