@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from phoenix_apparmor import labels, paths
-from phoenix_apparmor.doctor import one_container, reading
+from phoenix_apparmor.doctor import local_rules, one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -45,10 +45,12 @@ def leaving(host: Host) -> Iterator[Finding]:
         found = ways_out.ways_out(profile, loose=loose)
         if file.name in told:
             found = tuple(way for way in found if not way.rule.startswith("flags="))
+        reload = files.reload_command(file.name, assigned)
+        who, told_here = users.get(file.name, []), {way.rule for way in found}
+        yield from local_rules.opened(host, file, tuple(who), told_here, reload)
         if found:
-            reload = files.reload_command(file.name, assigned)
             shut = _to_shut(host, file, profile) if any(way.open_file for way in found) else ""
-            yield _held_by_nothing(file, found, users.get(file.name, []), mapped, (shut, reload))
+            yield _held_by_nothing(file, found, who, mapped, (shut, reload))
 
 
 def _held_by_nothing(

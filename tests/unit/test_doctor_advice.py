@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.names import BASE, DOCKER
 from tests.unit.doctor_host import diagnose, instead, make_sound
 from tests.unit.fakehost import FakeHost
 
@@ -75,3 +76,49 @@ def test_where_no_part_of_ours_denies_them_the_rule_itself_is_named(
     else:
         host.write(path, host.read(path).replace(b"}\n", "\n".join([*denies, "}\n"]).encode()))
     assert said_of_the_profile(host) == []
+
+
+HOLES = (
+    "ptrace,",
+    "signal,",
+    "mount,",
+    "unix,",
+    "dbus,",
+    "signal (send) peer=unconfined,",
+    "ptrace (trace) peer=lxc-*,",
+    "/usr/bin/tool Ux,",
+)
+# What is no hole: in the JSON neither.
+FINE = (
+    "# mount,",
+    "deny mount,",
+    "mount fstype=nfs,",
+    "mount fstype=proc -> /srv/**,",  # denied by name
+    "/srv/** rw,",
+    "umount @{HOME},",
+    "signal (receive) peer=unconfined,",
+    "ptrace (read) peer=@{profile_name},",
+    "capability sys_ptrace,",
+)
+
+
+@pytest.mark.parametrize("profile", [BASE, DOCKER])
+def test_a_rule_in_local_is_judged_as_in_the_json(host: FakeHost, profile: str) -> None:
+    """There it is for all containers under the profile."""
+    local = f"/etc/apparmor.d/local/{profile}"
+    host.write("/etc/apparmor.d/site.d/more", "unix (connect),\n")
+    lines = [*HOLES, *FINE, "include <site.d/more>", "mount fstype=tmpfs -> /srv/r,"]
+    host.write(local, "\n".join(lines) + "\n")
+    host.cli("reload")
+    found = [f for f in diagnose(host) if f["check"] == "profile-rules"]
+    said = "\n".join(f"{f['what']} | {f['advice']} | {f['evidence']}" for f in found)
+    for rule in HOLES:
+        assert rule in said
+    for rule in FINE:
+        assert f'"{rule}"' not in said
+    assert "/etc/apparmor.d/site.d/more: unix (connect)," in said
+    (never,) = (f for f in found if "never matches" in f["what"])
+    assert 'Write "/srv/r/"' in never["advice"]
+    host.write(local, "".join(f"{rule}\n" for rule in FINE))
+    host.cli("reload")
+    assert diagnose(host) == []
