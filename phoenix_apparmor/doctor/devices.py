@@ -2,8 +2,7 @@
 
 import os
 import re
-import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from phoenix_apparmor import pveconf
 from phoenix_apparmor.containers import Conf
@@ -14,6 +13,13 @@ from phoenix_apparmor.host import Host
 CUDA = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 USEFUL = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 NODE = re.compile(r"/dev/nvidia[\w-]*(?:/[\w-]+)*/?")
+# Options of devN (PVE::LXC::Config, $dev_desc); with another one parse_device ends the start.
+OPTIONS: Mapping[str, str] = {
+    "mode": "0[0-7]{3}",
+    "uid": "[0-9]+",
+    "gid": "[0-9]+",
+    "deny-write": "(?i:0|1|on|off|yes|no|true|false)",
+}
 GPU = re.compile(r"/dev/nvidia\d+")
 
 
@@ -72,12 +78,33 @@ def set_devices(host: Host, confs: Sequence[Conf], wanted: Sequence[str]) -> str
     )
 
 
+def taken(device: pveconf.Device) -> list[tuple[str, str]]:
+    """Its options as Proxmox takes them: a mode with its 0, and none that it refuses."""
+    found = []
+    for name, word in device.options:
+        lacks_zero = name == "mode" and re.fullmatch("[0-7]{3}", word)
+        value = f"0{word}" if lacks_zero else word
+        if takes(name, value):
+            found.append((name, value))
+    return found
+
+
+def with_options(device: pveconf.Device) -> str:
+    """What stands behind the path of a devN option that Proxmox takes, "" if nothing does."""
+    return "".join(f",{name}={word}" for name, word in taken(device))
+
+
+def takes(name: str, word: str) -> bool:
+    """Whether Proxmox takes an option of devN."""
+    return re.fullmatch(OPTIONS.get(name, "(?!)"), word) is not None
+
+
 def access(host: Host, node: str) -> str:
     """mode and gid as the node has them on the host: Proxmox makes it 0660 of root without."""
     seen = host.stat(node)
     if seen is None:
         return ",mode=0666"
-    mode = stat.S_IMODE(seen.st_mode)
+    mode = seen.st_mode & 0o777  # Proxmox takes no other bits (OPTIONS)
     # a group matters only where others may not use the node
     gid = f",gid={seen.st_gid}" if seen.st_gid and mode & 0o006 != 0o006 else ""
     return f"{gid},mode={mode:04o}"

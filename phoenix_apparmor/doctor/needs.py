@@ -28,12 +28,12 @@ ALWAYS = frozenset(
     for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun", "kmsg")
 )
 LXC = "/usr/share/lxc"
-# Options of devN (PVE::LXC::Config, $dev_desc); with another one parse_device ends the start.
-OPTIONS: Mapping[str, str] = {
-    "mode": "0[0-7]{3}",
-    "uid": "[0-9]+",
-    "gid": "[0-9]+",
-    "deny-write": "(?i:0|1|on|off|yes|no|true|false)",
+# How options of devN are written.
+WRITTEN: Mapping[str, str] = {
+    "mode": "a mode is 0 and three octal digits: mode=0666",
+    "uid": "uid is a number",
+    "gid": "gid is a number",
+    "deny-write": "deny-write is 1 or 0",
 }
 FILES = ("lxc.include", "lxc.seccomp.profile")
 
@@ -43,12 +43,14 @@ class Need(NamedTuple):
 
     what: a path, or the words that say what is wrong with it. line: of .conf. remedy: how the
     container starts without it. early: whether no hook of the container can make it in time.
+    of_host: whether it could also be put right on the host.
     """
 
     what: str
     line: str
     remedy: str
     early: bool = True
+    of_host: bool = True
 
 
 def missing(host: Host) -> Iterator[Finding]:
@@ -70,7 +72,8 @@ def missing(host: Host) -> Iterator[Finding]:
             f"{reading.cts(ctids)} cannot start{'' if sure else ', unless its hook makes it'}: "
             f"{'; '.join(need.what for need in needs)}.",
             f"{confs[0].path}: {'; '.join(need.line for need in needs)}",
-            advice=f"fix it on the host, or: {remedies.replace('CTID', ctids[0])}",
+            advice=("fix it on the host, or: " if any(need.of_host for need in needs) else "")
+            + remedies.replace("CTID", ctids[0]),
             ctids=ctids,
         )
     yield from _bad_devices(host)
@@ -85,8 +88,7 @@ def _bad_devices(host: Host) -> Iterator[Finding]:
             path = device.path if device.path.startswith("/") else f"/dev/{device.path}"
             whole = os.path.normpath(path)
             is_node = whole.startswith("/dev/") and host.exists(whole)
-            options = "".join(f",{name}={word}" for name, word in device.options)
-            options = options or devices.access(host, whole)
+            options = devices.with_options(device) or devices.access(host, whole)
             yield Finding(
                 "error",
                 f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…, without . "
@@ -135,12 +137,22 @@ def _devices(host: Host, conf: Conf) -> Iterator[Need]:
         if device in bad:
             continue  # told by _bad_devices, with a fix
         for name, word in device.options:
-            if not re.fullmatch(OPTIONS.get(name, "(?!)"), word):
-                yield Need(f"Proxmox takes no {name}={word} in {key}", line, f"correct {key}")
+            if not devices.takes(name, word):
+                what = f"Proxmox takes no {name}={word} in {key}"
+                yield Need(what, line, _corrected(device, key), of_host=False)
         if os.path.isdir(host.path(device.path)):
             yield Need(f"{device.path} is a folder, not a device", line, remedy)
         elif not devices.NODE.fullmatch(device.path) and _is_missing(host, device.path):
             yield Need(f"{device.path} is not on the host", line, remedy)
+
+
+def _corrected(device: pveconf.Device, key: str) -> str:
+    """How a devN option with some that Proxmox does not take is put right."""
+    if len(devices.taken(device)) == len(device.options):
+        return f"pct set CTID --{key} {shlex.quote(device.path + devices.with_options(device))}"
+    wrong = [name for name, word in device.options if not devices.takes(name, word)]
+    hints = ", ".join(WRITTEN.get(name, f"there is no {name}") for name in dict.fromkeys(wrong))
+    return f"correct {key} ({hints})"
 
 
 def _mount_points(host: Host, conf: Conf) -> Iterator[Need]:

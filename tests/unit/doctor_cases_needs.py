@@ -2,6 +2,7 @@
 
 from tests.names import BASE
 from tests.unit.doctor_host import (
+    CONF,
     Case,
     conf,
     instead,
@@ -55,9 +56,35 @@ CASES = {
         "error",
         (
             "cannot start: Proxmox takes no mode=666 in dev5; Proxmox takes no uid=root in dev5. |",
-            "correct dev5",
+            "| None | correct dev5 (a mode is 0 and three octal digits: mode=0666, uid is a n",
         ),
         has_fix=False,
+    ),
+    "a mode without its 0": Case(
+        instead(
+            "dev5: /dev/fuse,mode=666,deny-write=1\n"
+            f"dev6: /dev/net/tun,mode=0666,gid=5\nlxc.apparmor.profile: {BASE}\n"
+        ),
+        "needs",
+        "error",
+        (
+            "cannot start: Proxmox takes no mode=666 in dev5. |",
+            "| None | pct set 950 --dev5 /dev/fuse,mode=0666,deny-write=1",
+        ),
+        has_fix=False,
+    ),
+    "a GPU's mode without its 0": Case(
+        lambda host: host.conf("950", CONF.replace("nvidia0,gid=44", "nvidia0,mode=666")),
+        "needs",
+        "error",
+        ("cannot start: Proxmox takes no mode=666 in dev0", "--dev0 /dev/nvidia0,mode=0666"),
+        has_fix=False,
+    ),
+    "a device without its folder, and a mode that Proxmox refuses": Case(
+        instead(f"dev5: nvidiactl,mode=666,uid=x\nlxc.apparmor.profile: {BASE}\n"),
+        "needs",
+        "error",
+        ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666 |"),
     ),
     "a file as a mount point": Case(
         lambda host: (host.write("/etc/hostname", ""), conf("mp0: /etc/hostname,mp=/x\n")(host)),

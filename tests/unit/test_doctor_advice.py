@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.doctor_host import diagnose, instead, make_sound
+from tests.unit.doctor_host import CONF, diagnose, instead, make_sound
 from tests.unit.fakehost import FakeHost
 
 
@@ -122,3 +122,12 @@ def test_a_rule_in_local_is_judged_as_in_the_json(host: FakeHost, profile: str) 
     host.write(local, "".join(f"{rule}\n" for rule in FINE))
     host.cli("reload")
     assert diagnose(host) == []
+
+
+def test_a_nodes_mode_is_one_that_proxmox_takes(host: FakeHost) -> None:
+    """Not with the bits that only the host's node has."""
+    host.path("/dev/nvidia-uvm").chmod(0o1666)
+    host.conf("950", CONF.replace("dev2: /dev/nvidia-uvm\n", ""))
+    (found,) = (f for f in diagnose(host) if f["check"] == "gpu-nodes")
+    modes = re.findall(r"mode=(\w+)", found["fix"])
+    assert modes and all(re.fullmatch("0[0-7]{3}", mode) for mode in modes)
