@@ -90,22 +90,6 @@ def conf_says(text: bytes, profile: str | None) -> bool:
     return len(found) == 1 and found[0][1:] == (PROFILE_KEY, as_bytes(profile))
 
 
-def has_read_only_mount_point(text: bytes) -> bool:
-    """Whether an ``mpN: …`` line has ro set; Proxmox (PVE::JSONSchema) takes 1, on, yes, true."""
-    lines = text.split(b"\n")
-    for number in range(main_section(lines)):
-        line = lines[number]
-        if line[:2] != b"mp":
-            continue
-        key, _, value = line.partition(b":")
-        if key[2:].isdigit() and any(
-            option.strip(BLANK).lower() in (b"ro=1", b"ro=on", b"ro=yes", b"ro=true")
-            for option in value.split(b",")
-        ):
-            return True
-    return False
-
-
 def set_conf_profile(text: bytes, profile: str | None) -> bytes:
     """text whose main section says profile (None: has no profile line), else unchanged.
 

@@ -25,8 +25,6 @@ SECURITYFS_ENTRY = (
     b"lxc.mount.entry = /sys/kernel/security sys/kernel/security none rbind,create=dir,optional 0 0"
 )
 SECCOMP_KEY = b"lxc.seccomp.profile"
-MOUNT_KEY = b"lxc.mount.entry"
-FSTAB_KEY = b"lxc.mount.fstab"
 # Between a container's mounts and its init (see shares.py). LXC puts "exec " before it and words
 # behind it. The shell keeps containers starting after the package is gone, as in the drop-in.
 LOCK_SHARES = (
@@ -149,24 +147,6 @@ def has_seccomp(text: bytes) -> bool:
     return any(key == SECCOMP_KEY for key, _ in _settings(without_our_lines(text)))
 
 
-def has_read_only_share(text: bytes) -> bool:
-    """Whether the container may get a mount that its host makes read-only; LXC's part of it.
-
-    An entry is a line of fstab(5). A file that is included, or has such lines, can say anything.
-    """
-    text = without_our_lines(text)
-    if MOUNT_KEY not in text and FSTAB_KEY not in text and INCLUDE_KEY not in text:
-        return False
-    for key, value in _settings(text):
-        if key == MOUNT_KEY:
-            words = value.split()
-            if len(words) > 3 and b"ro" in words[3].split(b","):
-                return True
-        elif key == FSTAB_KEY and value:
-            return True
-    return has_foreign_include(text)
-
-
 def with_our_lines(
     text: bytes,
     label: str | None,
@@ -179,10 +159,10 @@ def with_our_lines(
 
     label: for the profile, None: the plain line above is right as it is. The plain line stays
     what Proxmox generated. seccomp: path of the policy, "" for LXC's own. lock: whether what the
-    host shares read-only is locked so. With a policy
-    namespace, allow_nesting brings the unmasked proc and sysfs without which the kernel lets no
-    user namespace mount proc; /sys/kernel/security is how the container's tools reach it. What an
-    included file says of these is taken back.
+    host shares read-only is locked so: whatever makes it so, as files that are included and hooks
+    of others can. With a policy namespace, allow_nesting brings the unmasked proc and sysfs without
+    which the kernel lets no user namespace mount proc; /sys/kernel/security is how the container's
+    tools reach it. What an included file says of these is taken back.
     """
     text = without_our_lines(text)
     lines = _instead_of_includes(text)

@@ -51,9 +51,7 @@ def _is_settled(host: Host, ctid: str) -> bool:
         and lxcconf.says(runtime, name)
         and kernel.mode_of(loaded, name) == "enforce"
         and (len(words) == words.count("plain") or _has_variants(host, ctid, copy, loaded, line))
-        and _has_our_lines(
-            host, ctid, name, (conf, runtime), profile, names, plain="plain" in words
-        )
+        and _has_our_lines(host, ctid, name, runtime, profile, names, plain="plain" in words)
     )
 
 
@@ -89,17 +87,13 @@ def _has_our_lines(
     host: Host,
     ctid: str,
     name: str,
-    texts: "tuple[bytes, bytes]",
+    runtime: bytes,
     profile: bytes,
     names: "tuple[str, ...]",
     *,
     plain: bool,
 ) -> bool:
-    """Whether the lines that we add are just those that its profile and its entry ask for.
-
-    texts: .conf and the runtime configuration.
-    """
-    conf, runtime = texts
+    """Whether the lines that we add are just those that its profile and its entry ask for."""
     if b"\nprofile " + name.encode() + b" " not in profile:
         return False
     namespace, seccomp = False, ""
@@ -117,5 +111,5 @@ def _has_our_lines(
         None if label == name else label,
         namespace=namespace,
         seccomp=seccomp,
-        lock=lxcconf.has_read_only_share(runtime) or ctconf.has_read_only_mount_point(conf),
+        lock=True,
     )

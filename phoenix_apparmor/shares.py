@@ -15,6 +15,7 @@ import errno
 import os
 import sys
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError
@@ -29,20 +30,25 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 # What LXC and every init have read-only there is the kernel's, not of the host's files.
 NOT_SHARED = (b"/proc/", b"/sys/")
 OWN_LABEL = "/proc/self/attr/current"
-# Exit statuses of the process that does it: all is as it was; a mount may be missing.
-NOT_LOCKED, LOST = 3, 4
+# Exit statuses of the process that does it: all is as it was; a mount may be missing; one is there
+# that is not locked; all is as it was, as there may be no more namespaces.
+NOT_LOCKED, LOST, OPEN, NO_MORE = 3, 4, 5, 6
+LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
+MOUNT_SETATTR, MOUNT_ATTR_RDONLY = 442, 1
+AT_EMPTY_PATH = 0x1000
+# struct statx (linux/stat.h): its size, where stx_mnt_id is, and the bit that asks for it.
+STATX_SIZE, STX_MNT_ID, STATX_MNT_ID = 256, 0x90, 0x1000
 
 
 def main(environ: Mapping[str, str]) -> int:
     """LXC calls it when all is mounted and no program of the container runs yet.
 
     LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID. Exit status 1: the
-    container must not start, as a mount is missing now.
+    container must not start, as a mount is missing now, or can be made writable.
     """
     host = Host()
     ctid = environ.get("LXC_NAME", "")
     try:
-        _leave_profile()
         lock(int(environ["LXC_PID"]))
     except PhoenixError as error:
         told = error.about(ctid) if paths.is_ctid(ctid) else error
@@ -75,8 +81,15 @@ def _not_locked(why: str) -> PhoenixError:
     )
 
 
-def read_only(mountinfo: bytes) -> list[bytes]:
-    """Places of the mounts that are read-only by themselves, of /proc/PID/mountinfo (proc(5)).
+class Mount(NamedTuple):
+    """The kernel's number of a mount, and its place."""
+
+    number: int
+    place: bytes
+
+
+def read_only(mountinfo: bytes) -> list[Mount]:
+    """The mounts that are read-only by themselves, of /proc/PID/mountinfo (proc(5)).
 
     Not the root, in whose place nothing can be put.
     """
@@ -86,7 +99,7 @@ def read_only(mountinfo: bytes) -> list[bytes]:
         if len(words) > 6 and b"ro" in words[5].split(b","):
             place = _plain(words[4])
             if place != b"/" and not (place + b"/").startswith(NOT_SHARED):
-                found.append(place)
+                found.append(Mount(int(words[0]), place))
     return found
 
 
@@ -99,19 +112,32 @@ def _plain(word: bytes) -> bytes:
 def lock(pid: int) -> None:
     """Locks what is read-only in the mount namespace of a process.
 
-    Raises PhoenixError; its status is 0 where all is mounted as it was.
+    Raises PhoenixError; its status is 0 where all is mounted as it was and the start may go on.
     """
     try:
-        with open(f"/proc/{pid}/mountinfo", "rb") as file:
-            places = read_only(file.read())
-        if not places:
+        mountinfo = os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        mounts = read_only(_again(mountinfo))
+        if not mounts:
             return
+        _leave_profile()
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        status, why = _in_worker(namespace, places)
+        status, why = _in_worker(mountinfo, namespace, mounts)
     except OSError as error:
         status, why = NOT_LOCKED, str(error)
-    if status == NOT_LOCKED:
+    if status == NOT_LOCKED or (status == NO_MORE and _are_forbidden()):
         raise _not_locked(why)
+    if status == NO_MORE:
+        raise PhoenixError(
+            f"what is shared read-only cannot be locked: {why}. Something uses up this host's "
+            "namespaces.",
+            hint="See: lsns -t user; sysctl user.max_user_namespaces user.max_mnt_namespaces",
+        )
+    if status == OPEN:
+        raise PhoenixError(
+            f"what is shared read-only at {why} could be made writable by root inside: another "
+            "mount hides it, or its folder was renamed meanwhile.",
+            hint="Mount nothing over it, and share no writable folder above it.",
+        )
     if status != 0:
         raise PhoenixError(
             f"what is shared read-only could not be put back after it was locked: {why}.",
@@ -119,11 +145,29 @@ def lock(pid: int) -> None:
         )
 
 
-def _in_worker(namespace: int, places: list[bytes]) -> tuple[int, str]:
+def _again(mountinfo: int) -> bytes:
+    """All of an open mountinfo, as it is now."""
+    os.lseek(mountinfo, 0, os.SEEK_SET)
+    text = b""
+    while part := os.read(mountinfo, 1 << 16):
+        text += part
+    return text
+
+
+def _are_forbidden() -> bool:
+    """Whether this host's admin wants no namespaces at all."""
+    for name in LIMITS:
+        with contextlib.suppress(OSError), open(name, "rb", buffering=0) as file:
+            if file.read(16).strip() == b"0":
+                return True
+    return False
+
+
+def _in_worker(mountinfo: int, namespace: int, mounts: list[Mount]) -> tuple[int, str]:
     """(exit status of a process that does it, what it could not do).
 
     This one stays among the host's files: what Python reads of its own, a module or an encoding,
-    would be the container's in the other.
+    would be the container's in the other. Nor is anything forked there: that reads /proc.
     """
     linux = _Linux()
     output, report = os.pipe()
@@ -131,12 +175,21 @@ def _in_worker(namespace: int, places: list[bytes]) -> tuple[int, str]:
     if worker == 0:
         status = NOT_LOCKED
         try:
-            copies = _copies(linux, namespace, places)
+            holder, is_done = _holder(linux, namespace)
+            copies = _copies(linux, holder, namespace, mounts)
+            os.close(is_done)
             status = LOST
-            for place, copy in zip(places, copies, strict=True):
-                _replace(linux, place, copy)
+            for mount, copy in zip(mounts, copies, strict=True):
+                _replace(linux, mount.place, copy)
+            left = {mount.number for mount in read_only(_again(mountinfo))}
+            status = OPEN
+            for mount in mounts:
+                if mount.number in left and not _is_locked(linux, mount):
+                    raise OSError(repr(mount.place)[1:])
             status = 0
         except BaseException as error:  # noqa: BLE001  (nothing may go on from here)
+            if status == NOT_LOCKED and getattr(error, "errno", 0) == errno.ENOSPC:
+                status = NO_MORE
             os.write(report, str(error).encode("ascii", "replace"))
         finally:
             os._exit(status)
@@ -169,6 +222,19 @@ class _Linux:
         arguments = (MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
         self._done("move_mount", self._libc.syscall(*arguments))
 
+    def number(self, fd: int) -> int:
+        """The kernel's number of the mount that an open file is in (Linux 5.8 and later)."""
+        status = ctypes.create_string_buffer(STATX_SIZE)
+        self._done("statx", self._libc.statx(fd, b"", AT_EMPTY_PATH, STATX_MNT_ID, status))
+        return int.from_bytes(status.raw[STX_MNT_ID : STX_MNT_ID + 8], sys.byteorder)
+
+    def set_writable(self, fd: int, *, writable: bool) -> None:
+        """Of the mount itself, by mount_setattr(2): struct mount_attr is set, clear, …, …."""
+        change = (0, MOUNT_ATTR_RDONLY) if writable else (MOUNT_ATTR_RDONLY, 0)
+        words = (ctypes.c_uint64 * 4)(*change, 0, 0)
+        arguments = (MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, words, ctypes.sizeof(words))
+        self._done("mount_setattr", self._libc.syscall(*arguments))
+
     def umount(self, place: bytes) -> None:
         self._done("umount2", self._libc.umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW))
 
@@ -179,34 +245,57 @@ class _Linux:
         return result
 
 
-def _copies(linux: _Linux, namespace: int, places: list[bytes]) -> list[int | None]:
-    """A locked copy of each mount; this process is in their namespace afterwards.
+def _holder(linux: _Linux, namespace: int) -> tuple[int, int]:
+    """(pid of a process in a user namespace of its own, with a copy of the mounts; what ends it).
 
-    None for one that is not there by its name, as another mount hides it.
+    It becomes a user whom nobody else is: who may make how many namespaces is counted for each
+    user of the host, and what containers make counts for root. It stays root where others may make
+    none. Ends with the last descriptor of what ends it.
     """
-    linux.setns(namespace)
+    try:
+        return _fork_holder(linux, namespace, 1 << 30 | int.from_bytes(os.urandom(4)) >> 2)
+    except OSError:
+        return _fork_holder(linux, namespace, 0)
+
+
+def _fork_holder(linux: _Linux, namespace: int, user: int) -> tuple[int, int]:
     ready, is_ready = os.pipe()
     done, is_done = os.pipe()
     holder = os.fork()
     if holder == 0:
-        number = 0
+        number = errno.EPERM
         try:
             os.close(is_done)
+            linux.setns(namespace)
+            if user:
+                os.setresuid(user, user, user)
             linux.unshare()
+            number = 0
         except OSError as error:
             number = error.errno or errno.EPERM
-        os.write(is_ready, bytes([number]))
-        os.read(done, 1)
-        os._exit(0)
+        finally:
+            os.write(is_ready, bytes([number]))
+            os.read(done, 1)
+            os._exit(0)
     os.close(is_ready)
+    os.close(done)
     number = (os.read(ready, 1) or bytes([errno.ESRCH]))[0]
+    os.close(ready)
     if number:
+        os.close(is_done)
+        os.waitpid(holder, 0)
         raise OSError(number, f"unshare: {os.strerror(number)}")
+    return holder, is_done
+
+
+def _copies(linux: _Linux, holder: int, namespace: int, mounts: list[Mount]) -> list[int | None]:
+    """A locked copy of each mount; this process is in their namespace afterwards.
+
+    None for one that is not there by its name, as another mount hides it.
+    """
     linux.setns(os.pidfd_open(holder))
-    copies = [_copy(linux, place) for place in places]
+    copies = [_copy(linux, mount.place) for mount in mounts]
     linux.setns(namespace)
-    os.close(is_done)
-    os.waitpid(holder, 0)
     return copies
 
 
@@ -224,6 +313,22 @@ def _replace(linux: _Linux, place: bytes, copy: int | None) -> None:
         linux.umount(place)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            return  # locked itself: it came with its parent's copy, or from another user namespace
+            return  # in its parent's copy, from another user namespace, or gone: asked afterwards
         raise
     linux.move_mount(copy, place)
+
+
+def _is_locked(linux: _Linux, mount: Mount) -> bool:
+    """Whether root cannot make a mount writable that was left, as its parent's lock holds it."""
+    try:
+        fd = os.open(mount.place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if linux.number(fd) != mount.number:
+            return False  # hidden, or somewhere else by now
+    except OSError:
+        return False
+    try:
+        linux.set_writable(fd, writable=True)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    linux.set_writable(fd, writable=False)
+    return False

@@ -142,7 +142,7 @@ def _make_it_so(
                 ctid=ctid,
             )
         )
-    if set_runtime(host, ctid, assignment, until, conf or b""):
+    if set_runtime(host, ctid, assignment, until):
         changes.append("corrected the runtime configuration")
     return changes
 
@@ -164,10 +164,8 @@ def describe_edit(old: bytes, profile: str | None) -> str:
     return f"profile in .conf: {values[-1] if values else 'no line'} -> {profile or 'no line'}"
 
 
-def set_runtime(
-    host: Host, ctid: str, assignment: Assignment, until: float, conf: bytes = b""
-) -> bool:
-    """Makes the runtime configuration be as it should for the assignment; conf: its .conf.
+def set_runtime(host: Host, ctid: str, assignment: Assignment, until: float) -> bool:
+    """Makes the runtime configuration be as it should for the assignment.
 
     Returns whether its profile was another one. On Proxmox its own generator writes it (with
     a profile line it leaves out allow_nesting and raw, which an edit of one line would
@@ -190,15 +188,13 @@ def set_runtime(
                 hint=f"See what else sets one there: grep apparmor {name} {paths.conf(ctid)}",
             )
     right = lxcconf.set_profile(old or b"", expected)
-    new = _with_our_lines(host, ctid, assignment, right, conf)
+    new = _with_our_lines(host, ctid, assignment, right)
     if new != old:
         host.replace(name, new)
     return changed
 
 
-def _with_our_lines(
-    host: Host, ctid: str, assignment: Assignment, runtime: bytes, conf: bytes
-) -> bytes:
+def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: bytes) -> bytes:
     """The runtime configuration with what its profile file asks for beside the label.
 
     A policy namespace, unless the container is excepted or has no user namespace (only that
@@ -234,7 +230,7 @@ def _with_our_lines(
         None if label == profile else label,
         namespace=namespace,
         seccomp=seccomp,
-        lock=lxcconf.has_read_only_share(runtime) or ctconf.has_read_only_mount_point(conf),
+        lock=True,
     )
 
 

@@ -7,80 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import ctconf, lxcconf, paths, shares, start
+from phoenix_apparmor import lxcconf, paths, shares, start
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.settled import is_settled
 from tests.names import BASE
 from tests.unit.fakehost import REPO, FakeHost
 
-ENTRY = b"lxc.mount.entry = /srv/models models none bind,ro,create=dir 0 0\n"
 
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (b"lxc.uts.name = x\n", False),
-        (ENTRY, True),
-        (ENTRY.replace(b",ro,", b","), False),
-        (ENTRY.replace(b"bind,ro,create=dir", b"ro"), True),
-        (ENTRY.replace(b" = ", b"="), True),
-        (b"#" + ENTRY, False),
-        (ENTRY.replace(b"models", b"ro").replace(b",ro", b",rw"), False),
-        (b"lxc.mount.entry = /srv\n", False),
-        (b"lxc.mount.fstab = /srv/fstab\n", True),
-        (b"lxc.mount.fstab =\n", False),
-        (b"lxc.include = /usr/share/lxc/config/debian.common.conf\n", False),
-        (b"lxc.include = /srv/more.conf\n", True),
-        # In our own block there is one of ours only.
-        (lxcconf.with_our_lines(b"", "x", namespace=True), False),
-    ],
-)
-def test_what_lxc_makes_read_only(text: bytes, expected: bool) -> None:
-    assert lxcconf.has_read_only_share(text) is expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (b"mp0: /srv/models,mp=/models,ro=1\n", True),
-        (b"mp12: local-lvm:vm-1-disk-1,mp=/models,RO=Yes,size=8G\n", True),
-        (b"mp0: /srv/models,mp=/models,ro=0\n", False),
-        (b"mp0: /srv/models,mp=/ro=1\n", False),
-        (b"mpx: /srv/models,mp=/models,ro=1\n", False),
-        (b"description: mp0: /srv,mp=/x,ro=1\n", False),
-        (b"[snap]\nmp0: /srv/models,mp=/models,ro=1\n", False),
-        (b"", False),
-    ],
-)
-def test_what_proxmox_makes_read_only(text: bytes, expected: bool) -> None:
-    assert ctconf.has_read_only_mount_point(text) is expected
-
-
-@pytest.mark.parametrize("where", [paths.conf("952"), paths.runtime("952")])
-def test_such_a_container_gets_the_hook(
-    host: FakeHost, monkeypatch: pytest.MonkeyPatch, where: str
+def test_each_container_with_a_profile_gets_the_hook(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever its texts say: an included file, a hook or the host can make a mount read-only."""
     for key, value in host.environment.items():
         monkeypatch.setenv(key, value)
     host.confined("952", BASE)
-    host.assign(c952=BASE)
     real = Host(str(host.root))
-    start.prepare(real, "952", "hookscript")
-    host.settle()
-    assert is_settled(real, "952") and lxcconf.LOCK_SHARES not in host.read(paths.runtime("952"))
-    plain = host.read(where)
-    more = ENTRY if where == paths.runtime("952") else b"mp0: /srv/models,mp=/models,ro=1\n"
-    host.write(where, more + plain)
     for place in ("hookscript", "unit"):
-        assert not is_settled(real, "952")
         start.prepare(real, "952", place)  # type: ignore[arg-type]
+        host.settle()
         assert host.read(paths.runtime("952")).count(lxcconf.LOCK_SHARES) == 1
         assert is_settled(real, "952")
         text = host.read(paths.runtime("952")).replace(lxcconf.LOCK_SHARES + b"\n", b"")
         host.write(paths.runtime("952"), text)
-    host.write(where, plain)
+        assert not is_settled(real, "952")
+    host.assign(c952="unconfined")
     start.prepare(real, "952", "hookscript")
-    assert is_settled(real, "952") and lxcconf.LOCK_SHARES not in host.read(paths.runtime("952"))
+    assert lxcconf.LOCK_SHARES not in host.read(paths.runtime("952"))
 
 
 def test_the_hook_as_lxc_calls_it(tmp_path: Path) -> None:
@@ -109,7 +61,7 @@ def test_which_mounts_are_locked() -> None:
         b"",
     )
     found = shares.read_only(b"\n".join(lines))
-    assert found == [rb"/m o\d", b"/procedures"]
+    assert found == [(5, rb"/m o\d"), (7, b"/procedures")]
 
 
 # As root of the host, in a mount namespace of its own: a share, one in it and a file.
@@ -146,13 +98,37 @@ if sys.argv[2] == "lock":
     assert sh("touch w/f && mount -o remount,bind,ro share && umount 'sha re'")
     assert sh("mount --bind src 'sha re' && mount -o remount,bind,ro 'sha re'")
     shares.lock(os.getpid())
-if sys.argv[2] == "cannot":
+def status():
+    return shares.main({"LXC_PID": str(os.getpid()), "LXC_NAME": "952"})
+
+if sys.argv[2] == "hidden":
+    assert sh("mount -t tmpfs none share")
+    print(0, status())
+    sys.exit()
+if sys.argv[2] == "renamed":
+    leave = shares._leave_profile
+    def late():
+        leave()
+        # as another container does that has the same folder
+        assert sh("unshare -m sh -ec 'umount share/in share; mv share moved; mkdir share'")
+    shares._leave_profile = late
+    print(0, status())
+    print(1, sh("mount -o remount,bind,rw moved && touch moved/a"))
+    sys.exit()
+if sys.argv[2] in ("cannot", "used up"):
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")
+        file.write("0" if sys.argv[2] == "cannot" else "1")
+    used = subprocess.Popen(["unshare", "-Ur", "sleep", "60"], stdout=subprocess.DEVNULL)
+    os.set_blocking(0, True)
+    while sys.argv[2] == "used up" and os.readlink(f"/proc/{used.pid}/ns/user") == os.readlink(
+        "/proc/self/ns/user"
+    ):
+        pass
     try:
         shares.lock(os.getpid())
     except shares.PhoenixError as error:
         print(error.status, error.what)
+    used.kill()
     assert sh("test -e share/file -a -e share/in/x -a ! -w share"), "all is as it was"
     sys.exit()
 for number, one in enumerate(tries):
@@ -177,3 +153,21 @@ def test_not_even_root_makes_it_writable(tmp_path: Path) -> None:
 def test_where_it_cannot_be_locked_it_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     [said] = tried("cannot", tmp_path, "-Urm")
     assert "may make it writable: [Errno 28] unshare: No space left on device." in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+def test_what_others_use_up_stops_the_start(tmp_path: Path) -> None:
+    """Root's namespaces are counted for all containers: none may have another start unlocked."""
+    [said] = tried("used up", tmp_path, "-Urm")
+    assert "cannot be locked: [Errno 28] unshare: No space left on device." in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+def test_what_is_out_of_reach_stops_the_start(tmp_path: Path) -> None:
+    """A mount above it can be taken away, and a folder renamed by whoever else has it."""
+    assert tried("hidden", tmp_path) == ["1"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+def test_a_folder_that_is_renamed_meanwhile_stops_the_start(tmp_path: Path) -> None:
+    assert tried("renamed", tmp_path) == ["1", "True"], "it is not locked, so it may not start"
