@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from phoenix_apparmor import paths
@@ -30,10 +31,13 @@ class Names(NamedTuple):
     known: all that are known, for a did-you-mean.
     here: those that this host has, in files or in the kernel; None: the JSON is for another
     host, so that nothing can be said.
+    made: of those in the kernel, the ones that were made for a container while it runs, and of
+    which: no file holds them, and with the container they go.
     """
 
     known: Collection[str] = paths.SHIPPED
     here: Collection[str] | None = None
+    made: Mapping[str, str] = MappingProxyType({})
 
 
 def findings(
@@ -218,7 +222,11 @@ def _unknown_name(name: object, path: Path, names: Names, where: Where) -> Itera
     if not isinstance(name, str) or name in paths.NO_LINE or not paths.is_profile(name):
         return
     hint = did_you_mean(name, names.known)
-    if names.here is None:
+    if name in names.made:
+        what = f'"{shorten(name)}" is made for a container while it runs: no file holds it.'
+        hint = f'Assign "{names.made[name]}".'
+        yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)
+    elif names.here is None:
         if name not in names.known and _is_mistyped(name, names.known):
             what = f'"{shorten(name)}" looks mistyped: no profile of that name is known here.'
             yield where.finding("warning", (*path, "apparmor_profile"), what, hint, value=name)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from phoenix_apparmor import kernel, paths
+from phoenix_apparmor import kernel, paths, trial
 from phoenix_apparmor.assignments import full_schema, lookup, parse, validate
 from phoenix_apparmor.assignments.finding import Finding, in_order
 from phoenix_apparmor.assignments.validate import Names
@@ -151,15 +151,19 @@ def known_names(host: Host, *, for_here: bool) -> Names:
     for_here: whether the document is this host's. On a machine that has our profiles any other
     one is taken for a host's of that kind; elsewhere (a desk, CI) no profile can be missed.
     """
-    here = set(kernel.all_modes(kernel.profile_list(host) or b""))
+    here: set[str] = set()
     for path in files.policy_files(host):
         try:
             here.update(files.declared_names(files.read(host, path) or b""))
         except PhoenixError:
             continue
+    loaded = set(kernel.all_modes(kernel.profile_list(host) or b"")) - here
+    named = {name: of.profile for name in loaded if (of := trial.made_of(name)) is not None}
+    made = {name: profile for name, profile in named.items() if profile in here | loaded}
+    here |= loaded - made.keys()
     ours = sorted(name for name in here if name.startswith("lxc-") and "<" not in name)
     known = [*paths.SHIPPED, *(name for name in ours if name not in paths.SHIPPED)]
-    return Names(known, here if for_here or paths.BASE in here else None)
+    return Names(known, here if for_here or paths.BASE in here else None, made)
 
 
 def as_text(file: str, text: bytes, found: list[Finding], *, colour: bool) -> str:

@@ -106,6 +106,19 @@ def test_profile_that_this_host_does_not_have(host: FakeHost) -> None:
     assert host.cli("validate", str(path)).out == f"{path}: valid; 3 containers.\n"
 
 
+@pytest.mark.parametrize("end", [".957", ".957.trial", ".guard", ".guard.957"])
+def test_a_profile_that_is_made_for_another_container(host: FakeHost, end: str) -> None:
+    """It is in the kernel as long as that runs; a site's own of such a name has a file."""
+    host.profile(BASE)
+    host.kernel(dict.fromkeys((BASE, f"{BASE}{end}", "lxc-loaded"), "enforce"))
+    host.assign(c950=f"{BASE}{end}", c951="lxc-loaded")
+    done = host.cli("validate")
+    assert f'"{BASE}{end}" is made for a container while it runs' in done.out
+    assert f'Assign "{BASE}".' in done.out and f"{JSON}: 0 errors, 1 warning." in done.out
+    host.profile(f"{BASE}{end}")
+    assert host.cli("validate").out == f"{JSON}: valid; 2 containers.\n"
+
+
 def test_a_dash_is_standard_input(host: FakeHost, tmp_path: Path) -> None:
     file = write(tmp_path, SYNTAX["comment"])
     done = host.run(
