@@ -42,6 +42,7 @@ ANY_THERE = (
     "shares among them"
 )
 OLD_PARSER = "AppArmor 3.0 of this host takes it for any mount (CVE-2016-1585)"
+ALSO_NEW = "AppArmor 3.0 of this host takes it for a new mount of any type as well (CVE-2016-1585)"
 
 _REMEDIES = {
     "change_profile": "Assign the container that profile instead.",
@@ -91,12 +92,17 @@ def split(rule: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def remedy(rule: str) -> str:
-    """How a rule of this kind may be made narrower, "" where it names all that it can."""
+def remedy(rule: str, why: str = "") -> str:
+    """How a rule of this kind may be made narrower, "" where it names all that it can.
+
+    why: what hole says of it.
+    """
     words = split(rule)
     kind = words[0] if words else ""
     if kind in ("mount", "remount"):
         said = mountrules.read(" ".join(words))
+        if why in (OLD_PARSER, ALSO_NEW) and said.is_also_new and not said.others:
+            return f"Write options=({','.join(sorted(said.acts))}), which is just that."
         lacks = [] if said.fstypes or said.acts & mountrules.OTHER_ACTS else ["a type"]
         lacks += [] if said.target and said.target not in places.WIDE else ["a place"]
         return f"If it must be, name {' and '.join(lacks)}." if lacks else ""
@@ -169,10 +175,25 @@ def _of_mount(words: str, whose: Container) -> str:
     if said.acts & mountrules.SPREADS:
         return ""
     if "remount" in said.acts:
-        return _of_remount(said, targets, whose) if opens("", "", "remount") else ""
-    if not said.fstypes and said.acts & {"bind", "rbind", "move"}:
-        return _of_second_path(said, opens)
-    return _of_new_mount(said, opens, whose)
+        why = _of_remount(said, targets, whose) if opens("", "", "remount") else ""
+    elif not said.fstypes and said.acts & {"bind", "rbind", "move"}:
+        why = _of_second_path(said, opens)
+    else:
+        return _of_new_mount(said, opens, whose)
+    return why or (ALSO_NEW if whose.loose and _opens_views(said, targets, whose) else "")
+
+
+def _opens_views(said: mountrules.MountRule, targets: Sequence[str], whose: Container) -> bool:
+    """Whether AppArmor 3.0 takes it for a mount of a writable /proc or /sys as well."""
+    if not said.is_also_new or "ro" in said.others:
+        return False
+    each = (
+        Mount(said.others, view, said.source or view, target)
+        for view in ("proc", "sysfs")
+        for target in targets
+        if not places.is_usual(view, target) and not places.BUILT.match(target)
+    )
+    return any(not whose.denied(mount) for mount in each)
 
 
 def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose: Container) -> str:

@@ -29,7 +29,7 @@ def opens(rule: str, why: str, ctid: str, profile: str) -> Iterator[Verdict]:
     """That the rule opens a hole. why: as the judge says it, "" if nothing speaks against it."""
     others = holes.of_its_profile(rule, ctid, profile)
     if why or (others and not holes.is_passive(rule)):
-        hint = f"Better not. {holes.remedy(rule)}".strip()
+        hint = f"Better not. {holes.remedy(rule, why)}".strip()
         yield Verdict(f"this rule opens a hole: {why or others}.", hint)
     elif others:
         yield Verdict(f"this rule is not for the container's own: {others}.", holes.remedy(rule))

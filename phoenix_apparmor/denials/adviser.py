@@ -119,7 +119,8 @@ class Adviser:
             words = self._in_force(owner, *found)
             if denial.operation == "mount" and not self._judge.is_4:
                 said = mountrules.read(" ".join(holes.split(found[0])))
-                words += f" ({holes.OLD_PARSER}.)" if said.is_loose else ""
+                old = holes.OLD_PARSER if said.is_loose else holes.ALSO_NEW
+                words += f" ({old}.)" if said.is_loose or said.is_also_new else ""
             return Advice("none", words=words, allowed=True)
         if owner.generated_in and self._of_lines(facts.raw, "x", known).first(denial, act.rule):
             words = f"There is already a rule for it, in {facts.file}; "

@@ -10,7 +10,7 @@ from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.quoting import is_path, quoted, quoted_source, readable
 from phoenix_apparmor.denials.vocabulary import PROPAGATION
-from phoenix_apparmor.policy.mountrules import Mount
+from phoenix_apparmor.policy.mountrules import UNSET, Mount
 
 # These are the container's own and hold nothing of the kernel's.
 HARMLESS = frozenset(("tmpfs", "ramfs", "hugetlbfs", "mqueue", "devpts", "overlay", "rpc_pipefs"))
@@ -79,6 +79,9 @@ def _is_of_path(mount: Mount) -> bool:
 def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     """(the rule's conditions up to the place, a note)."""
     flags = mount.flags
+    if flags & _NOT_NEW:
+        # rw says nothing there, and makes AppArmor 3.0 take the rule for a new mount as well
+        words = [word for word in words if word not in UNSET]
     options = f" options=({','.join(words)})" if words else ""
     if "remount" in flags:
         return options, ""
@@ -90,6 +93,7 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     if flags & PROPAGATION:
         made = [f"make-{word}" if word in PROPAGATION else word for word in words]
         note = "AppArmor 3.0 (PVE 8) takes this rule for any mount (CVE-2016-1585)."
+        note = note if flags - PROPAGATION - UNSET else ""
         return f" options=({','.join(made)})", note
     # What holds nothing but the container's own may have any option: the kernel does not print
     # all of them (nosymfollow). A device or a server is worth naming, the arbitrary word of a

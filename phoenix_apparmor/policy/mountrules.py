@@ -52,7 +52,8 @@ class MountRule(NamedTuple):
     """Conditions of a rule; an empty one is none.
 
     options: (exactly these, or at most these); without words for flags that are not set.
-    remounts: whether it is a rule for remounts only.
+    remounts: whether it is a rule for remounts only. besides: whether its options have a word
+    beside those for what it does, "rw" too.
     """
 
     fstypes: tuple[str, ...]
@@ -60,11 +61,28 @@ class MountRule(NamedTuple):
     source: str
     target: str
     remounts: bool = False
+    besides: bool = False
 
     @property
     def is_loose(self) -> bool:
         """Whether AppArmor 3.0 takes it for any mount that its other conditions allow."""
-        return bool(self.acts & SPREADS) or not all(exactly for exactly, _ in self.options)
+        if not all(exactly for exactly, _ in self.options):
+            return True
+        return bool(self.acts & SPREADS) and self.besides
+
+    @property
+    def is_also_new(self) -> bool:
+        """Whether AppArmor 3.0 takes it for a new mount too: of any type, with the other flags.
+
+        Measured with apparmor_parser 3.0.8: (rw,move) is one, (move) is none; make-* likewise.
+        """
+        said = bool(self.others) if self.remounts else self.besides
+        return bool(self.acts & (OTHER_ACTS | SPREADS)) and said
+
+    @property
+    def others(self) -> frozenset[str]:
+        """The flags that do not say what it does."""
+        return self.acts - OTHER_ACTS - SPREADS
 
     @property
     def acts(self) -> frozenset[str]:
@@ -84,6 +102,7 @@ def read(words: str) -> MountRule:
     fstypes: list[str] = []
     options: list[tuple[bool, frozenset[str]]] = []
     paths = ["", ""]
+    besides = False
     behind = kind not in {"mount", "all"}
     for token in _TOKEN.finditer(rest):
         if token["arrow"]:
@@ -93,13 +112,16 @@ def read(words: str) -> MountRule:
         elif token["key"].endswith("fstype"):
             fstypes += listed(token["value"])
         else:
-            options.append((not _IS_IN.match(token[0]), normal(listed(token["value"]))))
+            said = listed(token["value"])
+            options.append((not _IS_IN.match(token[0]), normal(said)))
+            besides = besides or any(_ALIASES.get(w, w) not in OTHER_ACTS | SPREADS for w in said)
     if kind == "remount":
-        options = [(exactly, said | {"remount"}) for exactly, said in options]
+        options = [(exactly, words_of | {"remount"}) for exactly, words_of in options]
         options = options or [(True, frozenset(("remount",)))]
     # the parser makes one slash of several, but not of two at the start alone
     bare = [re.sub("(?<!^)/{2,}|^/{3,}", "/", _bare(path)) for path in paths]
-    return MountRule(tuple(fstypes), tuple(options), bare[0], bare[1], kind == "remount")
+    is_remount = kind == "remount"
+    return MountRule(tuple(fstypes), tuple(options), bare[0], bare[1], is_remount, besides)
 
 
 def with_any_options(words: str) -> str:

@@ -14,7 +14,7 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, files, mountrules, tunables
 from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.files import ProfileFile
-from phoenix_apparmor.policy.mountrules import OTHER_ACTS, Mount, MountRule
+from phoenix_apparmor.policy.mountrules import OTHER_ACTS, SPREADS, Mount, MountRule
 from phoenix_apparmor.policy.tunables import Variables
 
 PREFIXES = ("audit", "allow", "deny", "quiet", "owner", "other", "prompt")
@@ -97,17 +97,16 @@ class Profile(NamedTuple):
     ) -> Rule | None:
         """As mount_rule, with whatever flags a rule asks for.
 
-        loose: as AppArmor below 4.0 compiles it: a rule for propagation (make-rslave) allows any
-        mount (CVE-2016-1585).
+        loose: as AppArmor below 4.0 compiles it: a rule for another act with a word beside that
+        (rw,make-rslave) allows a new mount as well (CVE-2016-1585).
         """
-        for rule in self._of("mount", denies=False):
+        for rule in self._of_mounts(denies=False):
             flags = _flags_of(rule)
-            spreads = any(flag.startswith("make-") for flag in flags)
-            if flags & OTHER_ACTS or (spreads and not loose):
-                continue
-            if spreads:
-                said = mountrules.read(rule.words)._replace(fstypes=(), options=())
-                if self._is_open(said, Mount(frozenset(), fstype, source, target)):
+            if flags & (OTHER_ACTS | SPREADS):
+                said = mountrules.read(rule.words)
+                new = said._replace(options=(), remounts=False)
+                mount = Mount(said.others, fstype, source, target)
+                if loose and said.is_also_new and "ro" not in flags and self._is_open(new, mount):
                     return rule
                 continue
             mount = Mount(flags, fstype, source, target)

@@ -275,7 +275,7 @@ def test_what_another_profile_refused_is_not_allowed_by_this_one(
 
 def test_what_else_a_rule_does_is_said_before_it_is_written(host: FakeHost) -> None:
     made = line("/data/y/").replace(
-        'fstype="nfs" srcname="nas:/x" flags="rw"', 'flags="rw, rslave"'
+        'fstype="nfs" srcname="nas:/x" flags="rw"', 'flags="rw, silent, rslave"'
     )
     log(host, made)
     before = host.read(JSON)

@@ -194,8 +194,27 @@ def test_a_mount_rule_allows_just_that_mount(
     assert not allows(rule, tmp_path, place, source, kind, flags + ", noexec"), rule
     if source:
         assert not allows(rule, tmp_path, place, source + "x", kind, flags), rule
+    if not kind:
+        assert not allows(rule, tmp_path, place, source or "proc", "proc", "rw"), rule
     if kind:
         assert not allows(rule, tmp_path, place, source, "proc", flags), rule
+
+
+@pytest.mark.parametrize("word", ["rw", "suid", "nosuid", ""])
+@pytest.mark.parametrize("does", ["move", "bind", "rbind", "remount", "R", "make-slave", "rslave"])
+@pytest.mark.parametrize("kind", ["mount", "remount"])
+def test_what_apparmor_3_takes_for_a_new_mount_too(
+    word: str, does: str, kind: str, tmp_path: Path
+) -> None:
+    if kind == "remount" and does != "remount":
+        return
+    source = "/a/ " if does in ("bind", "rbind", "R", "move") else ""
+    rule = f"{kind} options=({','.join(filter(None, (word, does)))}) {source}-> /m/,"
+    if kind == "remount":
+        rule = f"remount options=({word or does}) /m/,"
+    flags = word if word == "nosuid" else "rw"
+    new = allows(rule, tmp_path, "/m/", "/a/", "proc", flags)
+    assert mountrules.read(rule.removesuffix(",")).is_also_new is new, rule
 
 
 @pytest.mark.parametrize("source", ["nas://x", "nas:/x", "//nas/x", "///nas/x", "//nas//x"])

@@ -56,6 +56,19 @@ def test_propagation_is_any_mount_below_apparmor_4(tmp_path: Path) -> None:
     assert not ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True)
 
 
+@pytest.mark.parametrize("does", ["move", "remount", "bind", "make-slave"])
+def test_rw_beside_another_act_is_a_new_mount_below_apparmor_4(tmp_path: Path, does: str) -> None:
+    guard = "  deny /proc/** w,\n  deny /sys/** w,\n"
+    source = "/x/ " if does == "bind" else ""
+    for words, is_out in ((f"(rw,{does})", does != "bind"), (f"({does})", False)):
+        rule = f"  mount options={words} {source}-> /srv/**,\n"
+        site(tmp_path, rule + guard, includes=("container",))
+        ways = [way.how for way in ways_out.ways_out(read(tmp_path, "lxc-site"), loose=True)]
+        assert any("mounts proc on /srv/x/" in how for how in ways) is is_out, (words, ways)
+        held = ways_out.ways_out(read(tmp_path, "lxc-site"))
+        assert not any("mounts" in way.how for way in held)
+
+
 OUT = {
     "change_profile -> unconfined,": "changes to unconfined",
     'change_profile -> "unconfined",': "changes to unconfined",

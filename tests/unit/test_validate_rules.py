@@ -85,7 +85,12 @@ def test_a_rule_by_what_the_profile_denies(
     [
         ("mount fstype=nfs4,", NOTHING),
         ("mount fstype=ext4 /dev/sdb1 -> /mnt/,", NOTHING),
-        ("mount options=(rw,remount) -> /,", ""),
+        ("mount options=(remount) -> /,", ""),
+        ("mount options=(rw,remount) -> /,", "Write options=(remount)"),
+        ("mount options=(rw,bind) /opt/ -> /mnt/x/,", "a new mount of any type"),
+        ("mount options=(bind) /opt/ -> /mnt/x/,", ""),
+        ("mount options=(rw,make-rslave) -> /mnt/x/,", "any mount"),
+        ("mount options=make-rslave -> /mnt/x/,", ""),
         ("mount options=(rw,remount,bind) -> /mnt/x/,", "lxc.mount.entry"),
         ("mount options=(rw,remount,bind) -> /newroot/x/,", ""),
         ("capability sys_admin,", ""),
@@ -205,12 +210,12 @@ ACTS = (
     ('fstype="proc" srcname="proc" flags="rw"', "mount fstype=proc -> /mnt/x/,"),
     ('fstype="ext4" srcname="/dev/sdb1" flags="rw"', "mount fstype=ext4 -> /mnt/x/,"),
     ('srcname="/sys/" flags="rw, bind"', "mount options=(rw,bind) /sys/ -> /mnt/x/,"),
-    ('srcname="/opt/" flags="rw, bind"', "mount options=(rw,bind) /opt/ -> /mnt/x/,"),
-    ('flags="rw, remount"', "mount options=(rw,remount) -> /mnt/x/,"),
-    ('flags="rw, remount, bind"', "mount options=(rw,remount,bind) -> /mnt/x/,"),
+    ('srcname="/opt/" flags="rw, bind"', "mount options=(bind) /opt/ -> /mnt/x/,"),
+    ('flags="rw, remount"', "mount options=(remount) -> /mnt/x/,"),
+    ('flags="rw, remount, bind"', "mount options=(remount,bind) -> /mnt/x/,"),
     ('flags="ro, remount, bind, nodev"', "mount options=(ro,remount,bind,nodev) -> /mnt/x/,"),
     ('fstype="nfs4" srcname="nas:/x" flags="rw"', "mount fstype=nfs4 -> /mnt/x/,"),
-    ('flags="rw, rprivate"', "mount options=(rw,make-rprivate) -> /mnt/x/,"),
+    ('flags="rw, rprivate"', "mount options=(make-rprivate) -> /mnt/x/,"),
 )
 
 
