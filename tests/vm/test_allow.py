@@ -114,7 +114,8 @@ DONE = {"bubblewrap runs", "fuse runs", "nfs runs"}
 
 def kind(rule: str) -> str:
     options = set(re.findall(r"\w+", rule.partition("options=(")[2].partition(")")[0]))
-    return "writable remount" if {"rw", "remount"} <= options else rule.split(maxsplit=1)[0]
+    writable = "remount" in options and "ro" not in options
+    return "writable remount" if writable else rule.split(maxsplit=1)[0]
 
 
 def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> None:
