@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from phoenix_apparmor import lxcconf
 from tests.names import BASE
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
@@ -85,6 +86,11 @@ def runtime_with(profile: str) -> bytes:
     return f"lxc.idmap = u 0 100000 65536\nlxc.apparmor.profile = {profile}\n".encode()
 
 
+def prepared() -> bytes:
+    """The runtime configuration that a start makes."""
+    return lxcconf.with_our_lines(runtime_with(BASE), None, lock=True)
+
+
 def environment(host: FakeHost) -> dict[str, str]:
     return {
         **host.environment,
@@ -136,9 +142,10 @@ def violations(host: FakeHost, name: str, status: int, said: str) -> Iterator[st
     texts = [conf_with(profile) for profile in (OLD, BASE)]
     if conf.removeprefix("hookscript: local:snippets/phoenix-apparmor.py\n") not in texts:
         yield f"a torn .conf: {conf!r}"
-    if runtime not in (runtime_with(OLD), runtime_with(BASE)):
+    right = prepared()
+    if runtime not in (runtime_with(OLD), right):
         yield f"a torn runtime configuration: {runtime!r}"
-    if name in ("hookscript", "unit") and status == 0 and runtime != runtime_with(BASE):
+    if name in ("hookscript", "unit") and status == 0 and runtime != right:
         yield "a start under less than assigned"
     if name == "apply" and status == 0 and conf != conf_with(BASE):
         yield "exit 0, but .conf is as before"
@@ -161,7 +168,7 @@ def repaired(host: FakeHost) -> Iterator[str]:
     done = host.hook("952")
     if done.status != 0:
         yield f"the next start fails: {done.err}"
-    elif host.read(RUNTIME) != runtime_with(BASE) or host.read(CONF).decode() != conf_with(BASE):
+    elif host.read(RUNTIME) != prepared() or host.read(CONF).decode() != conf_with(BASE):
         yield "the next start does not repair"
     left = [p for p in Path(host.root).rglob("*.phoenix-apparmor.*") if "snippets" not in str(p)]
     if [p for p in left if p.parent.name in ("lxc", "952")]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_apparmor import lxcconf
 from tests.names import BASE
 from tests.unit.fakehost import Done, FakeHost
 
@@ -94,7 +95,8 @@ def test_a_conf_over_one_mebibyte(host: FakeHost) -> None:
 def test_killed_between_any_two_system_calls(host: FakeHost) -> None:
     """Every file is the old one or the new one, and the next start repairs the rest."""
     old_runtime = host.read("/var/lib/lxc/952/config")
-    new_runtime = old_runtime.replace(b"generated", BASE.encode())
+    plain = old_runtime.replace(b"generated", BASE.encode())
+    new_runtime = lxcconf.with_our_lines(plain, None, lock=True)
     kills = 0
     for step in range(1, 100):
         host.conf("952", OLD)
