@@ -69,7 +69,8 @@ SCRIPT = r"""
 import sys
 sys.path.insert(0, sys.argv[1])
 import os, subprocess
-from phoenix_apparmor import shares
+from phoenix_apparmor import mountlock, shares
+from phoenix_apparmor.errors import PhoenixError
 
 def sh(text):
     return subprocess.run(["sh", "-ec", text], stderr=subprocess.DEVNULL).returncode == 0
@@ -97,7 +98,7 @@ if sys.argv[2] == "lock":
     assert sh("test -e share/file -a -e share/in/x -a -e 'sha re/file'")
     assert sh("touch w/f && mount -o remount,bind,ro share && umount 'sha re'")
     assert sh("mount --bind src 'sha re' && mount -o remount,bind,ro 'sha re'")
-    shares.lock(os.getpid())
+    mountlock.lock(os.getpid())
 def status():
     return shares.main({"LXC_PID": str(os.getpid()), "LXC_NAME": "952"})
 
@@ -106,12 +107,12 @@ if sys.argv[2] == "hidden":
     print(0, status())
     sys.exit()
 if sys.argv[2] == "renamed":
-    leave = shares._leave_profile
+    leave = mountlock._leave_profile
     def late():
         leave()
         # as another container does that has the same folder
         assert sh("unshare -m sh -ec 'umount share/in share; mv share moved; mkdir share'")
-    shares._leave_profile = late
+    mountlock._leave_profile = late
     print(0, status())
     print(1, sh("mount -o remount,bind,rw moved && touch moved/a"))
     sys.exit()
@@ -125,8 +126,8 @@ if sys.argv[2] in ("cannot", "used up"):
     ):
         pass
     try:
-        shares.lock(os.getpid())
-    except shares.PhoenixError as error:
+        mountlock.lock(os.getpid())
+    except PhoenixError as error:
         print(error.status, error.what)
     used.kill()
     assert sh("test -e share/file -a -e share/in/x -a ! -w share"), "all is as it was"
