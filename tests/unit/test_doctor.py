@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import pytest
 
 from phoenix_apparmor.doctor.checks import CHECKS as CHECKS_OF_DOCTOR
 from phoenix_apparmor.policy.conffiles import place_of_own
-from tests.names import BASE, DOCKER
+from tests.names import BASE
 from tests.unit import (
     doctor_cases,
     doctor_cases_confinement,
@@ -25,17 +24,14 @@ from tests.unit.doctor_host import (
     UNIT_FOLDER,
     Case,
     append,
-    broken,
     by_hand,
     conf,
     diagnose,
     dpkg,
     instead,
     journal,
-    kernel_off,
     make_sound,
     no_devices,
-    not_loaded,
     on_cgroup_v1,
     run_fix,
 )
@@ -260,57 +256,6 @@ def test_a_raw_rule_that_the_generated_profile_has_opens_nothing(
     assert bool(said) is opens
 
 
-def test_one_cause_is_one_finding(host: FakeHost) -> None:
-    """Fifteen containers with the same faults: all of it on one screen."""
-    ctids = [str(n) for n in range(960, 975)]
-    host.json({c: {"apparmor_profile": f"lxc_bad_{c}" if c < "968" else BASE} for c in ctids})
-    for ctid in ctids:
-        text = CONF.replace("dev2: /dev/nvidia-uvm\n", "").replace("keyctl=1", "nesting=1")
-        host.conf(ctid, text.replace("unprivileged: 1\n", "unprivileged: yes\n"))
-    findings = [f for f in diagnose(host) if f["containers"]]
-    assert [f["check"] for f in findings] == ["json-content", "features", "gpu-nodes"]
-    assert [len(f["containers"]) for f in findings] == [8, 15, 15]
-    assert len(host.cli("doctor").out.splitlines()) < 35
-
-
-def test_all_that_is_wrong_with_a_profile_line_is_one_finding(host: FakeHost) -> None:
-    """Not one a line, and another for what status says of it: one command fixes them all."""
-    conf(f"lxc.aa_profile: unconfined\nlxc.apparmor.profile: {DOCKER}\n")(host)
-    (found,) = diagnose(host)
-    assert "lxc.aa_profile" in found["what"] and "more than one profile line" in found["what"]
-    assert found["fix"] == "phoenix-apparmor apply 950"
-    run_fix(host, found["fix"])
-    assert diagnose(host) == []
-    lines = f"lxc.aa_profile: x\nlxc.apparmor.profile: {DOCKER}\nlxc.apparmor.profile: {BASE}\n"
-    host.conf("951", f"unprivileged: 1\n{lines}")
-    (found,) = diagnose(host)
-    run_fix(host, found["fix"])
-    assert diagnose(host) == []
-    assert (
-        host.read("/etc/pve/lxc/951.conf") == f"unprivileged: 1\n{lines.splitlines()[2]}\n".encode()
-    )
-
-
-def test_generated_that_is_assigned_and_written_out_is_one_finding(host: FakeHost) -> None:
-    host.assign(c950="generated")
-    instead("lxc.apparmor.profile: generated\n")(host)
-    host.conf("950", host.read("/etc/pve/lxc/950.conf").decode().replace("keyctl=1", "nesting=1"))
-    (found,) = diagnose(host)
-    assert "loses the rules" in found["what"]
-    (line,) = (x for x in host.cli("status").out.splitlines() if x.startswith("950"))
-    assert "same" not in line and "drift" in line
-
-
-@pytest.mark.parametrize("text", ["{", '{"lxc_configs": {"951": {}, "951": {}}}'])
-def test_a_json_that_refuses_a_container_is_told_once(host: FakeHost, text: str) -> None:
-    """Not by a failed unit, of which systemd knows nothing."""
-    host.conf("951", CONF)
-    host.json(text.replace("{", '{"lxc_configs": {"951": {}', 1) if text == "{" else text)
-    findings = diagnose(host)
-    assert [f["check"] for f in findings] == ["json-content"], findings
-    assert "CT 951" in findings[0]["what"] and findings[0]["containers"] == ["951"]
-
-
 def test_names_that_are_not_ctids(host: FakeHost) -> None:
     host.json({"950": {}, "5": {}, "abc": {}})
     (found,) = diagnose(host)
@@ -333,16 +278,6 @@ def test_a_template_never_starts(host: FakeHost) -> None:
     status = host.cli("status", "950")
     assert "drift" not in status.out and "next start" not in status.out
     assert "never starts" in status.out and "apply 950" in status.out
-
-
-def test_a_profile_that_does_not_compile_is_one_finding(host: FakeHost) -> None:
-    """Not a reload that must fail, nor a file that nobody finds."""
-    broken(host)
-    not_loaded(host)
-    conf("features: nesting=1\n")(host)
-    (found,) = diagnose(host)
-    assert found["check"] == "profile-current" and "does not compile" in found["what"]
-    assert "nothing starts under it" in found["what"] and found["fix"] is None
 
 
 def test_it_changes_nothing(host: FakeHost) -> None:
@@ -398,27 +333,3 @@ def test_what_nvidias_hook_gives_is_not_said_to_lack(host: FakeHost) -> None:
     assert not [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
     doctor_cases_gpu.hooked(f"{gpu}{doctor_cases_gpu.USES} 195:* rwm\n")(host)
     assert [f for f in diagnose(host) if f["check"] == "gpu-nodes"]
-
-
-def test_apply_is_no_fix_where_the_assigned_profile_is_nowhere_either(host: FakeHost) -> None:
-    host.assign(c950="lxc-nvidia-gpu-bsae")
-    host.conf("950", CONF.replace(f"profile: {BASE}", "profile: lxc-gone"))
-    (finding,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
-    assert finding["fix"] is None and "lxc-nvidia-gpu-bsae" in finding["advice"]
-    assert "phoenix-apparmor apply 950" in finding["advice"]
-
-
-def test_a_host_without_apparmor_is_told_once(host: FakeHost) -> None:
-    kernel_off(host)
-    off = [f for f in diagnose(host) if f["severity"] in ("error", "unknown")]
-    assert [f["check"] for f in off if f["check"] != "containers"] == ["apparmor"]
-    host.write(f"/etc/apparmor.d/local/{BASE}", "SYNTAX ERROR\n")
-    assert [f for f in diagnose(host) if f["check"] == "profile-current"], "it can be compiled"
-
-
-def test_a_kernel_without_hashes_is_told_once(host: FakeHost) -> None:
-    shutil.rmtree(host.path("/sys/kernel/security/apparmor/policy/profiles"))
-    (finding,) = (f for f in diagnose(host) if f["check"] == "profile-current")
-    assert (
-        finding["severity"] == "unknown" and BASE in finding["what"] and DOCKER in finding["what"]
-    )
