@@ -46,6 +46,8 @@ _FIELDS: dict[str, dict[str, str]] = {
     "userns": {},
 }  # fmt: skip
 _OF_MESSAGES = frozenset(("path", "interface", "member", "peer name", "peer label"))
+# Examples of one rule, at most.
+_MOST = 16
 _VALUE = r'"[^"]*"|(?:\{[^}]*\}|[^\s,"(){}])+'
 _PEER = re.compile(rf"\bpeer=(?:\(([^)]*)\)|({_VALUE}))")
 _CONDITION = re.compile(rf"\b(\w+)=({_VALUE})")
@@ -148,9 +150,6 @@ def acts(words: str) -> Iterator[Denial]:
         for told in itertools.islice(itertools.product(*known.values()), _MOST):
             given = dict(zip(known, told, strict=True))
             yield Denial(0.0, 0, {**_about(said.kind, access, values), **given})
-
-
-_MOST = 16
 
 
 def _about(kind: str, access: str, values: dict[str, str]) -> dict[str, str]:

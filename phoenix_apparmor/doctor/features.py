@@ -283,7 +283,7 @@ def _raw_holes(conf: Conf, lines: list[str]) -> Iterator[Finding]:
                 f"CT {conf.ctid}: privileged, and a rule of its own opens a hole: {why}.",
                 f"{conf.path}: {RAW_KEY}: {line}",
                 fix=conf_edits.take_out(conf.path, r"lxc\.apparmor\.raw", line),
-                advice=holes.remedy(line),
+                advice=holes.remedy(line, why),
                 ctids=(conf.ctid,),
             )
 

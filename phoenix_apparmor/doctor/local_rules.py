@@ -44,7 +44,7 @@ def opened(
             what, advice = f"{shown} never matches a folder.", never.hint
         elif why:
             what = f"{shown} opens a hole for every container under {file.name}: {why}."
-            advice = f"better not. {holes.remedy(rule.text)}".strip()
+            advice = f"better not. {holes.remedy(rule.text, why)}".strip()
         else:
             continue
         advice = f"{advice.removesuffix('.')}; remove the rule or change it, then: {reload}"

@@ -131,3 +131,14 @@ def test_a_nodes_mode_is_one_that_proxmox_takes(host: FakeHost) -> None:
     (found,) = (f for f in diagnose(host) if f["check"] == "gpu-nodes")
     modes = re.findall(r"mode=(\w+)", found["fix"])
     assert modes and all(re.fullmatch("0[0-7]{3}", mode) for mode in modes)
+
+
+def test_what_apparmor_3_takes_for_more_is_told_with_the_rule_for_just_that(
+    host: FakeHost,
+) -> None:
+    host.profile("lxc-site", "  include if exists <local/lxc-site>\n")
+    host.write("/etc/apparmor.d/local/lxc-site", "mount options=(rw,bind) /srv/a/ -> /srv/b/,\n")
+    host.assign(c950="lxc-site")
+    host.cli("reload")
+    said = [f["advice"] for f in diagnose(host) if f["check"] == "profile-rules"]
+    assert any("Write options=(bind), which is just that" in advice for advice in said)
