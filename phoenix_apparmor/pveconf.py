@@ -289,6 +289,15 @@ def mounted(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
         yield "lxc.mount.entry", posixpath.normpath(f"/{entry.target}")
 
 
+def shared(main: Sequence[bytes]) -> Iterator[str]:
+    """Paths in the container of the host's file systems that are mounted there."""
+    for _, _, rest in mount_points(main):
+        yield posixpath.normpath("/" + rest.get("mp", "").lstrip("/"))
+    for entry in mount_entries(main):
+        if {"bind", "rbind"} & set(entry.options):
+            yield posixpath.normpath(f"/{entry.target}")
+
+
 def lost_lines(main: Sequence[bytes]) -> list[str]:
     """Lines that Proxmox cannot read, warns of and drops, and that would set something if spelled
     as it takes them: without blanks or a byte order mark before the key, or blanks before its

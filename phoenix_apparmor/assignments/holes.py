@@ -204,7 +204,7 @@ def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose:
     if view:
         return of_view(view, said.target)
     disk = any(aare.matches(t, one) for t in types for one in places.DISKS)
-    on_node = re.match(r"/dev/(?!\.lxc|fuse\Z)", said.source) is not None
+    on_node = places.NODE.match(said.source) is not None
     on_node = on_node and (not types or any(aare.matches(t, "fuseblk") for t in types))
     if (disk or on_node) and whose.privileged is not False and opens("ext4", said.source):
         return places.WHY_NO_DISK

@@ -26,6 +26,8 @@ WHY_NO_DISK = (
     "the host's kernel would read a disk that the container can write; a crafted file system "
     "attacks the kernel"
 )
+# A device, but for LXC's own files there and what FUSE calls its source.
+NODE = re.compile(r"/dev/(?!\.lxc|fuse\Z)")
 # Of each, places that a pattern can mean.
 KERNEL = (
     "/proc/", "/proc/sys/", "/proc/sys/kernel/", "/proc/sysrq-trigger", "/sys/", "/sys/kernel/",

@@ -79,7 +79,7 @@ def run(host: Host, args: argparse.Namespace) -> int:
     parts = allowing.found(host, ctid, assignment, refused, args.also)
     if since is not None:
         parts = [part for part in parts if part.last >= since]
-    present = _present(host, assignment)
+    present = _present(host, assignment, of_all=args.profile)
     judge = Judge(host)
     whose = judge.container("" if args.profile else ctid, assignment.profile or "")
     plan = allowing.plan(parts, ctid, present, judge, whose, args.also)
@@ -129,11 +129,14 @@ def _local(assignment: Assignment) -> str:
     return f"{paths.APPARMOR_D}/local/{assignment.profile}"
 
 
-def _present(host: Host, assignment: Assignment) -> tuple[str, ...]:
-    """Rules that the container has already: its own, and its profile's local ones."""
+def _present(host: Host, assignment: Assignment, *, of_all: bool) -> tuple[str, ...]:
+    """Rules that the container has already: its own, and its profile's local ones.
+
+    of_all: only those that all containers under its profile have.
+    """
     local = host.read_if_there(_local(assignment)) or b""
     lines = local.decode("utf-8", "surrogateescape").split("\n")
-    return (*assignment.rules, *(line.strip() for line in lines))
+    return (*(() if of_all else assignment.rules), *(line.strip() for line in lines))
 
 
 def _check_named(plan: Plan, named: list[str]) -> None:

@@ -21,17 +21,20 @@ Kind = Literal["rule", "assign", "nesting", "inside", "profile", "none"]
 
 _SANDBOXES = ("/run/systemd/", "/run/credentials/", "/dev/shm/", "/dev/mqueue/", "/run/lock/")  # noqa: S108
 
+# Names of profiles that the kernel makes in complain mode, for a program that no rule lets run.
+LEARNED = "null-"
+
 
 class Advice(NamedTuple):
     """What to do.
 
     rule: the AppArmor rule. place: the file for it, line: what goes into that; "" where there is
-    none. words: what to do
-    besides or instead. fix: a shell line that does it, "" where there is none. warning: why the
-    rule should not be written. futile: whether a rule would do nothing. cause: denials with the
-    same one are told together, in the words that are with it. allowed: whether there is a rule
-    for it already. about: what else the rule does, wherever it is written. many: whether it is
-    for more names than were told one by one.
+    none. words: what to do besides or instead. fix: a shell line that does it, "" where there is
+    none. warning: why the rule should not be written. futile: whether a rule would do nothing.
+    cause: denials with the same one are told together, in the words that are with it. allowed:
+    whether there is a rule for it already; with rule set, only in the container's own entry.
+    about: what else the rule does, wherever it is written. many: whether it is for more names than
+    were told one by one.
     """
 
     kind: Kind
@@ -61,6 +64,30 @@ def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
     if paths.is_ctid(owner.ctid):
         words += f": pct set {owner.ctid} --mp{facts.free_mount_point} /FOLDER,mp=/FOLDER"
     return Advice("none", words=f"{words}.")
+
+
+def not_its_own() -> Advice:
+    """A remount, without bind, of what is mounted from the host: the kernel refuses it."""
+    words = (
+        "No rule helps: the options of a file system of the host's can be changed by root of the "
+        "host only, and this container is unprivileged."
+    )
+    return Advice("none", words=words)
+
+
+def learned(owner: Owner) -> Advice:
+    """What a program did for which the kernel made a profile, as complain mode let it run.
+
+    Source: security/apparmor/domain.c (profile_transition), policy.c (aa_new_learning_profile).
+    """
+    program = owner.child.rpartition("//")[2].removeprefix(LEARNED)
+    words = (
+        f"{readable(owner.profile)} has no rule with which {readable(program)} may run; it ran in "
+        "complain mode, under a profile that the kernel made for that. A rule for this goes "
+        f"nowhere: what is allowed to {readable(owner.profile)} is allowed to it, once that runs "
+        "it (ix)."
+    )
+    return Advice("none", words=words)
 
 
 def nesting(owner: Owner, facts: Facts) -> Advice:

@@ -10,12 +10,15 @@ from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import allowed, denying, mounts, peers
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.advice import (
+    LEARNED,
     Advice,
     assign_docker,
     engines_profile,
     host_only,
     is_sandbox,
+    learned,
     nesting,
+    not_its_own,
     policy,
     sandbox,
 )
@@ -57,18 +60,14 @@ class Adviser:
     def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
         """What to do about it."""
         facts = self._containers.facts(owner.ctid, owner.generated_in)
-        kind = mounts.host_only(denial)
-        if kind and facts.privileged is False:
-            return host_only(owner, kind, facts)
-        if owner.inside:
-            return self._inside(owner, act, denial)
-        if kind and facts.privileged is None and owner.profile not in LXC_START:
-            note = f"No rule helps in an unprivileged container: the kernel mounts {kind} only "
-            act = act._replace(note=f"{act.note} {note}for root of the host.".strip())
+        hopeless, note = _of_the_hosts_root(owner, denial, facts)
+        if hopeless is not None or owner.inside:
+            return hopeless or self._inside(owner, act, denial)
+        act = act._replace(note=f"{act.note} {note}".strip())
         profile = self._profiles.get(owner.profile, owner.generated_in)
-        guard = trial.made_of(owner.profile)
-        if guard is not None and guard.guard and profile is None:
-            return self._by_guard(guard.profile, act, denial)
+        made = self._by_made(owner, profile, act, denial)
+        if made is not None:
+            return made
         act = self._with_slash(owner, profile, facts, act, denial)
         special = self._special(owner, profile, facts, act, denial)
         if act.rule and (special is None or special.kind == "rule"):
@@ -87,8 +86,17 @@ class Adviser:
         advice = self._rule(owner, profile, act, facts, warning)
         return advice._replace(about=act.note, many=denial.guess)
 
-    def _by_guard(self, name: str, act: Act, denial: Denial) -> Advice:
-        """A guard holds only the explicit denies of the profile that is on trial."""
+    def _by_made(
+        self, owner: Owner, profile: Profile | None, act: Act, denial: Denial
+    ) -> Advice | None:
+        """By a profile of which no rule is read: a trial's guard, or one of the kernel's own."""
+        if owner.child.startswith(LEARNED):
+            return learned(owner)
+        guard = trial.made_of(owner.profile)
+        if guard is None or not guard.guard or profile is not None:
+            return None
+        # a guard holds only the explicit denies of the profile that is on trial
+        name = guard.profile
         own = self._profiles.explicit(name, denial)
         rule = f": {cited(own)}" if own is not None else ""
         words = f"Its guard enforces the denies of {readable(name)} in a container's trial too."
@@ -103,16 +111,11 @@ class Adviser:
         made = peers.under(denial, owner.profile, name)
         known = self._profiles.variables(owner.profile, owner.generated_in)
         lines = self._of_lines(() if owner.child else own, name, known)
-        found = lines.first(made, act.rule)
-        if found is not None:
-            words = (
-                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {found[0]} It '
-                f"takes effect at its next start: pct reboot {owner.ctid}"
-            )
-            return Advice("none", words=words, allowed=True)
+        its_own = lines.first(made, act.rule)
         if owner.child:
             part = f"{owner.profile}//{owner.child}"
             profile = self._profiles.get(part, owner.generated_in)
+        found = None
         if profile is not None:
             found = profile.rules.first_of_made(denial, made, act.rule)
         if found is not None:
@@ -122,6 +125,12 @@ class Adviser:
                 old = holes.OLD_PARSER if said.is_loose else holes.ALSO_NEW
                 words += f" ({old}.)" if said.is_loose or said.is_also_new else ""
             return Advice("none", words=words, allowed=True)
+        if its_own is not None:
+            words = (
+                f'"apparmor_rules" of CT {owner.ctid} has a rule for it already: {its_own[0]} It '
+                f"takes effect at its next start: pct reboot {owner.ctid}"
+            )
+            return Advice("none", rule=act.rule, words=words, allowed=True)
         if owner.generated_in and self._of_lines(facts.raw, "x", known).first(denial, act.rule):
             words = f"There is already a rule for it, in {facts.file}; "
             words += "it takes effect at its next start"
@@ -151,15 +160,23 @@ class Adviser:
                 return act._replace(note=f"{act.note} {note}".strip())
         return act
 
-    def _explicit(self, owner: Owner, denial: Denial) -> str:
-        """The rule with which the profile itself denies it, and where that is; "" if none does."""
+    def _explicit(self, owner: Owner, denial: Denial) -> tuple[str, str]:
+        """(the rule with which the profile itself denies it and where that is, what to do if that
+        is a rule of the site's); "" for none.
+        """
         own = self._profiles.explicit(owner.profile, denial, owner.generated_in, owner.child)
+        if own is not None and own.path.startswith(f"{paths.APPARMOR_D}/local/"):
+            return cited(own), f"Remove that rule if it is not wanted, then: {self._reload(owner)}"
         if own is not None:
-            return cited(own)
+            return cited(own), ""
         known = self._profiles.variables(owner.profile, owner.generated_in)
         lines = () if owner.child else self._own_rules(owner)
         rule = denying.first_of(lines, denial, known, is_4=self._judge.is_4)
-        return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}' if rule else ""
+        if not rule:
+            return "", ""
+        return f'"{readable(rule, 100)}" in the entry of CT {owner.ctid}', (
+            f"Remove that rule if it is not wanted, then: pct reboot {owner.ctid}"
+        )
 
     def _assignment(self, owner: Owner) -> Assignment | None:
         return self._assigned.get(owner.ctid) if owner.ctid else None
@@ -221,14 +238,14 @@ class Adviser:
                 if changes
                 else engines_profile(owner, profile, facts, act, self._assignment(owner))
             )
-        own = self._explicit(owner, denial)
+        own, mine = self._explicit(owner, denial)
         root = root_of(denial) if profile and profile.supports_docker else ""
         # What one profile closes on purpose to engines, the one made for them may allow.
         engine = is_engine(denial) and not (profile and profile.supports_docker)
         closed = engine and self._profiles.explicit(DOCKER, denial) is not None
         if own and (closed or not engine):
             also = f", as does {DOCKER}" if closed else ""
-            return self._futile(owner, act, f"{own}{also}", root)
+            return self._futile(owner, act, f"{own}{also}", root, mine)
         if is_sandbox(owner, denial, facts):
             return nesting(owner, facts)
         bubblewrap = owner.profile == BASE and is_sandbox_of_programs(denial)
@@ -258,9 +275,8 @@ class Adviser:
         some = ", ".join(readable(name, 60) for name in denial.alike[:SHOWN])
         return f"it takes every such name, of which these and others were refused: {some}"
 
-    def _futile(self, owner: Owner, act: Act, rule: str, root: str) -> Advice:
-        words = ""
-        if root:
+    def _futile(self, owner: Owner, act: Act, rule: str, root: str, words: str) -> Advice:
+        if root and not words:
             words = (
                 "Move the folder of the container engine's data: below /var/lib, or to a mount "
                 "point of the container there."
@@ -286,6 +302,8 @@ class Adviser:
             )
         if owner.child:
             words = f"It goes into the part {readable(owner.child)} of {profile.path}."
+            if self._profiles.get(f"{owner.profile}//{owner.child}", owner.generated_in) is None:
+                words = f"{profile.path} has no part {readable(owner.child)} any more."
             return Advice(
                 "profile", "", act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
             )
@@ -351,6 +369,21 @@ class Adviser:
             words += f" It reads no local file: the rule goes into {place.path}, before its end."
         words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
         return Advice("inside", place.local, act.rule, act.rule, words)
+
+
+def _of_the_hosts_root(owner: Owner, denial: Denial, facts: Facts) -> tuple[Advice | None, str]:
+    """(advice where the kernel leaves it to root of the host, a note where that may be so)."""
+    kind = mounts.host_only(denial)
+    is_hosts = mounts.is_remount_of(denial, facts.shared) and not is_engine(denial)
+    if facts.privileged or not (kind or is_hosts):
+        return None, ""
+    if facts.privileged is False:
+        return host_only(owner, kind, facts) if kind else not_its_own(), ""
+    if owner.profile in LXC_START:
+        return None, ""
+    why = f"the kernel mounts {kind} only for root of the host."
+    why = why if kind else "what is mounted there is the host's."
+    return None, f"No rule helps in an unprivileged container: {why}"
 
 
 def _below(root: str) -> str:

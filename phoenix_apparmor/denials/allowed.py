@@ -99,8 +99,8 @@ def _first(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     if operation == "mount":
         flags, *names = mounts.read(denial)
         return profile.mount_rule(names[0], flags, names[1], names[2])
-    if operation == "capable":
-        name = denial.get("capname")
+    if denial.capability:
+        name = denial.capability
         if not profile.allows_capability(name):
             return None
         return profile.names_capability(name) or _whole(profile, "capability")
@@ -128,9 +128,13 @@ def _of_file(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     profile = profile._replace(rules=its)
     if not profile.allows_file(name, mask):
         return None
-    each = (profile._replace(rules=(rule,)) for rule in profile.rules if not rule.denies)
+    each = [profile._replace(rules=(rule,)) for rule in profile.rules if not rule.denies]
     # several rules together may allow it: then the first that allows a part of it
-    return next((one.rules[0] for one in each if any(one.allows_file(name, c) for c in mask)), None)
+    for wanted in (mask, *mask):
+        found = next((one.rules[0] for one in each if one.allows_file(name, wanted)), None)
+        if found is not None:
+            return found
+    return None
 
 
 def _of_link(profile: rules.Profile, denial: Denial) -> rules.Rule | None:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from phoenix_apparmor.assignments.holes import split
+from phoenix_apparmor.assignments.rules import KINDS
 from phoenix_apparmor.denials import channels, mounts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import mountrules, policytext
@@ -10,6 +12,8 @@ from phoenix_apparmor.policy.aare import matches
 from phoenix_apparmor.policy.policytext import Rule
 from phoenix_apparmor.policy.tunables import Variables
 
+# Rules of the first kind are among those of the second.
+_WHOLE = {"remount": "mount", "unmount": "umount", "link": "file"}
 _PERMS = re.compile(r"[rwaxmklidcpuPUCI]+\Z")
 _PEER = re.compile(r'peer=("[^"]*"|[^\s"]+)')
 _SET = re.compile(r"set=\(([^)]*)\)|set=(\S+)")
@@ -41,9 +45,9 @@ def denies(rule: Rule, denial: Denial) -> bool:
     operation, rest = denial.operation, rest.strip()
     if operation == "mount":
         return denies_mount(rule, mounts.read(denial))
-    if operation == "capable":
+    if denial.capability:
         words = rest.split()
-        return kind == "capability" and (not words or denial.get("capname") in words)
+        return kind == "capability" and (not words or denial.capability in words)
     if operation in ("ptrace", "signal"):
         return kind == operation and _between_processes(rest, denial)
     if operation in ("umount", "pivotroot"):
@@ -71,6 +75,21 @@ def _is_pair(rest: str, denial: Denial) -> bool:
     pair = [word for word in _WORDS.findall(rest) if word not in ("subset", "->")]
     names = (denial.get("name"), denial.get("target"))
     return len(pair) == len(names) and all(map(matches, pair, names))
+
+
+def denies_all_of(deny: str, rule: str) -> bool:
+    """Whether a deny rule is for all that a rule allows: it is in the same words, or has none.
+
+    Both as written, with the comma.
+    """
+    words = split(rule)
+    before, _, denied = f" {deny.strip().removesuffix(',')} ".partition(" deny ")
+    body = denied.split()
+    if not words or not body or "owner" in before.split() or "owner" in body:
+        return False
+    return body in ([*words], ["all"], [_WHOLE.get(words[0], words[0])]) or (
+        body == ["file"] and words[0] not in KINDS - {"file", "link"}
+    )
 
 
 def is_for_owners(rule: str) -> bool:

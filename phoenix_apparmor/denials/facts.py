@@ -12,6 +12,7 @@ class Facts(NamedTuple):
     """privileged, nesting: None where it is not known. features: value of that option.
 
     raw: the AppArmor rules in it, for a generated profile. free_mount_point: N of the next mpN.
+    shared: where file systems that the host mounted are in it.
 
     file: the configuration into which its own lines go, separator: between key and value there
     (with the other one LXC does not start it).
@@ -24,6 +25,7 @@ class Facts(NamedTuple):
     features: str = ""
     raw: tuple[str, ...] = ()
     free_mount_point: int = 0
+    shared: frozenset[str] = frozenset("/")
 
 
 class Containers:
@@ -57,6 +59,7 @@ class Containers:
                 features,
                 tuple(value for key, value in pveconf.lxc_lines(main) if key == RAW_KEY),
                 pveconf.free_mount_point(main),
+                frozenset(("/", *pveconf.shared(main))),
             )
         if "/" in ctid or ctid in ("", ".", ".."):
             return Facts("", " = ")

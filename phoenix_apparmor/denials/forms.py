@@ -28,7 +28,6 @@ MANY = 20
 _SYSTEMS = re.compile(r"/(?:proc|sys|dev|etc|boot|root|usr|bin|sbin|lib\w*)/|/(?:/|\Z)")
 # Where things are temporary; there mkstemp(3) and mkdtemp(3) make names: ccXXXXXX.s.
 _TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108
-_TERMINALS = "/dev/pts/"
 _MADE = re.compile(r"([^.]{2,}?)([A-Za-z0-9]{6})(\..*)?")
 # Folders of which each entry is another service's, or user's.
 _SHARED = re.compile(r"/(?:var/[^/]+|run/user|home/[^/]+|dev/shm)/\Z")
@@ -58,7 +57,6 @@ class Form(NamedTuple):
 
     kind: Kind
     word: Name
-    few: bool = False
 
     @property
     def order(self) -> int:
@@ -74,8 +72,6 @@ def of(rest: Sequence[Name], at: int, word: Name) -> Iterator[Form]:
     if len(word) != 1 or word[0].wild:
         return
     text = word[0].text
-    if where == _TERMINALS and _NUMBERS.fullmatch(text):
-        yield Form("numbers", (NUMBER,), few=True)
     if _SYSTEMS.match(name) and not temporary:
         return
     made = _MADE.fullmatch(text) if temporary else None
@@ -101,7 +97,7 @@ def of(rest: Sequence[Name], at: int, word: Name) -> Iterator[Form]:
 def shown(form: Form, texts: Sequence[str]) -> Iterator[tuple[Name, Sequence[str]]]:
     """Patterns for which there are names enough, each with those that it takes."""
     if form.kind == "numbers":
-        yield from _numbers(texts, FEW if form.few else MANY)
+        yield from _numbers(texts)
         return
     if form.kind == "made":
         ends = [match[2] for text in texts if (match := _MADE.fullmatch(text))]
@@ -199,9 +195,9 @@ def numbers_that_change(pattern: Name, rows: Sequence[Row]) -> Iterator[tuple[Na
         yield joined(split(tuple(kept.get(at, part) for at, part in enumerate(pattern)))), rows
 
 
-def _numbers(texts: Sequence[str], enough: int) -> Iterator[tuple[Name, Sequence[str]]]:
+def _numbers(texts: Sequence[str]) -> Iterator[tuple[Name, Sequence[str]]]:
     """Of words that have numbers at the same places, patterns for those that are others."""
-    if len(texts) < enough:
+    if len(texts) < MANY:
         return
     rows = [_NUMBERS.findall(text) for text in texts]
     columns: list[Counter[str]] = [Counter(column) for column in zip(*rows, strict=True)]
@@ -211,7 +207,7 @@ def _numbers(texts: Sequence[str], enough: int) -> Iterator[tuple[Name, Sequence
         groups.setdefault(tuple(row[at] for at in fixed), []).append(text)
     if len(groups) > 1:
         for group in groups.values():
-            yield from _numbers(group, enough)
+            yield from _numbers(group)
         return
     matches = list(_NUMBERS.finditer(texts[0]))
     yield _with(texts[0], [m for at, m in enumerate(matches) if at not in fixed], NUMBER), texts

@@ -3,6 +3,7 @@
 from phoenix_apparmor.denials import peers, vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
+from phoenix_apparmor.denials.owner import by_label
 from phoenix_apparmor.denials.quoting import is_dbus_word, quoted, readable
 
 
@@ -31,7 +32,8 @@ def ptrace(denial: Denial) -> Act:
 
 def _between(denial: Denial) -> str:
     """Under which profile the other process is, to stand behind "a process"."""
-    own = readable(denial.get("profile"))
+    mine = by_label(denial.get("profile"), "", "")
+    own = readable(f"{mine.profile}//{mine.child}" if mine.child else mine.profile)
     peer = readable(denial.get("peer"))
     if denial.is_of_target:
         return f" under {own}" + (f", itself under {peer}" if peer else "")
@@ -60,9 +62,9 @@ def resource_limit(denial: Denial) -> Act:
     name, value = denial.get("rlimit"), denial.get("value")
     words = f"set the resource limit {readable(name, 40)} to {readable(value, 40)}"
     peer = denial.get("peer")
-    if peer or "cap_sys_resource" in denial.get("info"):
+    if denial.capability:
         words += " of a process" + (f" under {readable(peer)}" if peer else " of another profile")
-        return Act(words, "capability sys_resource,")
+        return Act(words, f"capability {denial.capability},")
     return Act(words, note="Its profile limits that itself, by a rule that begins with set "
                f"rlimit {readable(name, 40)}: raise the number in that rule.")  # fmt: skip
 

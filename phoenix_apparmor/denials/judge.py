@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from phoenix_apparmor.assignments import holes
+from phoenix_apparmor.assignments import holes, places
 from phoenix_apparmor.assignments.holes import Container
 from phoenix_apparmor.assignments.verdicts import Verdict, never_matches, opens
 from phoenix_apparmor.denials import denying, vocabulary
@@ -72,8 +72,11 @@ class Judge:
         denies = [self._explicit(act, whose) for act in acts]
         if acts and denies[0] is not None and all(denies):
             return f"{readable(whose.profile)} denies that explicitly: {cited(denies[0])}"
+        whole = self._profiles.denying_all(whose.profile, rule, whose.folder)
+        if whole is not None:
+            return f"{readable(whose.profile)} denies that explicitly: {cited(whole)}"
         said = mountrules.read(" ".join(holes.split(rule)))
-        types = said.fstypes if whose.privileged is False else ()
+        types = vocabulary.meant(said.fstypes) if whose.privileged is False else ()
         if not types or not all(vocabulary.is_host_only(one) for one in types):
             return ""
         return (
@@ -99,17 +102,35 @@ class Judge:
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
+        yield from _no_disk(rule, whose)
         yield from never_matches(rule)
         yield from opens(rule, self.hole(rule, whose), ctid, profile)
 
     def _denied_beside(self, rule: str, whose: Container, entry: Sequence[str]) -> str:
         """Which other rule of its entry denies what this one allows; "" if none does."""
+        whole = next((one for one in entry if denying.denies_all_of(one, rule)), "")
+        if whole:
+            return f'"{readable(whole, 100)}" in the same entry denies that'
         known = self._profiles.variables(whose.profile, whose.folder)
         acts = asked(self._expanded(rule, whose))
         denies = [denying.first_of(entry, act, known, is_4=self.is_4) for act in acts]
         if not denies or not all(denies):
             return ""
         return f'"{readable(denies[0], 100)}" in the same entry denies that'
+
+
+def _no_disk(rule: str, whose: Container) -> Iterator[Verdict]:
+    """That a rule for a device mounts no file system of it. (It allows a tmpfs of that name.)"""
+    said = mountrules.read(" ".join(holes.split(rule)))
+    is_new = not said.fstypes and not said.acts & (mountrules.OTHER_ACTS | mountrules.SPREADS)
+    # without options it is one for a bind of the device's node too, which is put on a file
+    is_disk = places.NODE.match(said.source) and said.target.endswith("/")
+    if is_new and is_disk and whose.privileged is False:
+        yield Verdict(
+            f"this rule mounts nothing that is on {readable(said.source)}: the kernel does that "
+            f"only for root of the host, and CT {whose.ctid} is unprivileged.",
+            "Remove it, and mount that on the host.",
+        )
 
 
 def cited(rule: Rule) -> str:

@@ -94,6 +94,18 @@ class Denial(NamedTuple):
         mask = self.get("denied_mask") or self.get("requested_mask") or self.get("denied")
         return (mask or self.get("requested")).replace(":", "")
 
+    @property
+    def capability(self) -> str:
+        """The capability for the lack of which it was refused, "" if for another reason.
+
+        The limits of a process under another profile are set with one (security/apparmor/
+        resource.c, aa_task_setrlimit).
+        """
+        if self.operation == "capable":
+            return self.get("capname")
+        of_another = self.get("peer") or "cap_sys_resource" in self.get("info")
+        return "sys_resource" if self.operation == "setrlimit" and of_another else ""
+
     def at_target(self) -> "Denial":
         """Of a hard link that its target forbids, as what is refused to the target; else itself.
 

@@ -5,6 +5,8 @@ Kernel: security/apparmor/mount.c. ``flags`` are the mount's options, but newer 
 fsmount, move_mount) the kernel sees a move without source and type.
 """
 
+from collections.abc import Collection
+
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.denials.act import Act, strange
 from phoenix_apparmor.denials.message import Denial
@@ -46,6 +48,17 @@ def host_only(denial: Denial) -> str:
     mount = read(denial)
     is_new = denial.operation == "mount" and not mount.flags & _NOT_NEW
     return mount.fstype if is_new and vocabulary.is_host_only(mount.fstype) else ""
+
+
+def is_remount_of(denial: Denial, places: Collection[str]) -> bool:
+    """Whether it changes a file system itself, not only a mount of it, that is mounted there.
+
+    places: without a slash at the end. The kernel lets only root of the user namespace in which
+    it was mounted do so (fs/namespace.c, do_remount).
+    """
+    mount = read(denial)
+    is_one = denial.operation == "mount" and "remount" in mount.flags and "bind" not in mount.flags
+    return is_one and (mount.target.rstrip("/") or "/") in places
 
 
 def _words(denial: Denial) -> list[str]:
@@ -99,7 +112,8 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     # all of them (nosymfollow). A device or a server is worth naming, the arbitrary word of a
     # tmpfs is not.
     kind = f" fstype={mount.fstype}" if mount.fstype else ""
-    options = "" if mount.fstype in HARMLESS else options
+    # Without any flag the kernel prints none, and a rule without options is for all of them.
+    options = "" if mount.fstype in HARMLESS else options or " options=(rw)"
     named = "/" in mount.source or (mount.fstype in NAMED and mount.source)
     return f"{kind}{options}{f' {source}' if named else ''}", ""
 

@@ -58,8 +58,9 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{12,}\Z|[0-9a-f]{8}-[0-9a-f-]{27}\Z")
 # Below these, a folder whose entries are ids has nothing else in it.
 _DATA = ("/var/lib/", "/var/cache/", "/sys/fs/cgroup/", *_TEMPORARY)
 # Names of which it is known what changes, whole: the shared memory of PyTorch and CUDA, Python's
-# semaphores, systemd's streams of the journal by their sockets' inodes.
+# semaphores, systemd's streams of the journal by their sockets' inodes, terminals by their order.
 _KNOWN = (
+    ("/dev/pts/", re.compile(r"([0-9]+)\Z"), NUMBER),
     ("/dev/shm/", re.compile(r"torch_([0-9]+)_([0-9]+)_([0-9]+)\Z"), NUMBER),  # noqa: S108
     ("/dev/shm/", re.compile(r"cuda\.shm\.([0-9a-f]+)\.([0-9a-f]+)\.([0-9a-f]+)\Z"), HEX),  # noqa: S108
     ("/dev/shm/", re.compile(r"sem\.mp-([a-z0-9_]{8})\Z"), ANY),  # noqa: S108

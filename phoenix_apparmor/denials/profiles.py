@@ -106,6 +106,12 @@ class Profiles:
         profile = self.get(f"{name}//{child}" if child else name, generated)
         return denying.first(profile.denies, denial) if profile else None
 
+    def denying_all(self, name: str, rule: str, generated: str = "") -> Rule | None:
+        """The rule with which the profile denies all that a rule allows: deny mount,"""
+        profile = self.get(name, generated) if name else None
+        denies = profile.denies if profile is not None else ()
+        return next((own for own in denies if denying.denies_all_of(own.text, rule)), None)
+
     def by_ours(self, denial: Denial, *, base: bool = False) -> Rule | None:
         """The rule with which our profiles deny this.
 

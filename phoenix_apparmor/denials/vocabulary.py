@@ -5,6 +5,9 @@ security/apparmor/{mount,capability,net,ipc}.c and what apparmor_parser 3.0 and 
 """
 
 import re
+from collections.abc import Iterable
+
+from phoenix_apparmor.policy import aare
 
 CAPABILITIES = frozenset(
     ("audit_control", "audit_read", "audit_write", "block_suspend", "bpf", "checkpoint_restore",
@@ -88,6 +91,15 @@ def is_signal(word: str) -> bool:
 def is_file_system(word: str) -> bool:
     """Whether it is a type of file system, or a FUSE one (fuse.sshfs)."""
     return word in FILE_SYSTEMS or _FUSE.match(word) is not None
+
+
+def meant(patterns: Iterable[str]) -> tuple[str, ...]:
+    """The types that these patterns for types mean; a name that is not known here as it is."""
+    return tuple(
+        name
+        for one in patterns
+        for name in (sorted(t for t in FILE_SYSTEMS if aare.matches(one, t)) or (one,))
+    )
 
 
 def is_host_only(word: str) -> bool:

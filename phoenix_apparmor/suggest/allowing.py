@@ -3,7 +3,8 @@
 The rules are those that denials shows. What would open a hole is left out unless it was named.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from phoenix_apparmor import trial
@@ -17,6 +18,9 @@ from phoenix_apparmor.denials.judge import Judge
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
+
+# A rule for a file as denials makes them: its name, its permissions.
+_FILE = re.compile(r'(".*") ([rwamlk]*(?:ix)?),')
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def plan(
     """
     merged: dict[tuple[str, str, str], Helped] = {}
     for part in parts:
+        if part.advice.allowed and part.advice.rule and not whose.ctid:
+            # its own entry allows it, and the others under the profile have none
+            part = replace(part, advice=part.advice._replace(allowed=False))  # noqa: PLW2901
         helped = _by_name(_helped(part, ctid, named, judge, whose), named)
         key = (helped.rule or helped.words, helped.why, "" if helped.rule else helped.words)
         before = merged.get(key)
@@ -102,7 +109,29 @@ def plan(
             left.append(helped)
         else:
             taken.append(helped)
-    return Plan(tuple(taken), tuple(had), tuple(left))
+    return Plan(tuple(_with_widest(taken, named)), tuple(had), tuple(left))
+
+
+def _with_widest(taken: Sequence[Helped], named: Sequence[str]) -> Iterator[Helped]:
+    """The same, each with the rule among them that covers its own, so that it is not written."""
+    written = [helped.rule for helped in taken]
+    for helped in taken:
+        own = helped.rule
+        # the widest has the most permissions
+        wider = max((r for r in written if _covers(r, own)), key=len, default=own)
+        yield helped if own in named else replace(helped, rule=wider)
+
+
+def _covers(wider: str, rule: str) -> bool:
+    """Whether a rule for a file allows on the same names all that another does, and more."""
+    more, less = _FILE.fullmatch(wider), _FILE.fullmatch(rule)
+    if more is None or less is None or more[1] != less[1]:
+        return False
+    return {*less[2], *_with(less[2])} < {*more[2], *_with(more[2])}
+
+
+def _with(perms: str) -> str:
+    return "a" if "w" in perms else ""  # whoever may write may append
 
 
 def _by_name(helped: Helped, named: Sequence[str]) -> Helped:

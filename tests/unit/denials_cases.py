@@ -97,7 +97,7 @@ CASES = (
         f'operation="mount" info="failed mntpnt match" error=-13 {P} name="/mnt/" pid=4712 '
         'comm="mount" fstype="proc" srcname="proc"',
         "mount proc on /mnt/",
-        'mount fstype=proc -> "/mnt/",',
+        'mount fstype=proc options=(rw) -> "/mnt/",',
         hole="host kernel's own interface",
     ),
     Case(

@@ -146,7 +146,6 @@ def test_a_rule_of_the_form_that_several_names_show(
         [f"/etc/ssl/cc{end}.s" for end in ENDS],
         *([f"{folder}/{n}" for n in range(25)]
           for folder in ("/srv", "/dev", "/root/x", "/var/lib", "/home/bob", "/run/user")),
-        [f"/dev/pts/{number}" for number in (1, 2)],
         [f"/etc/x-2026-11-{day:02d}" for day in range(1, 9)],
         # few of them; in a folder of others, where few change, or of the system's
         [f"/srv/app/{n}/{m}" for n in (1, 2, 3) for m in range(6)],
