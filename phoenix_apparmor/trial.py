@@ -30,6 +30,9 @@ _MADE = re.compile(
     r"(?:(?P<guard>guard)(?:\.(?P<its>[1-9][0-9]{2,8}))?|(?P<ctid>[1-9][0-9]{2,8})(?P<trial>\.trial)?)\Z"
 )
 
+# What is said of such a profile where a container is assigned it.
+MADE = "is made for a container while it runs, and no file holds it"
+
 
 class Seen(NamedTuple):
     """Of one container's trial.
@@ -65,6 +68,17 @@ def made_of(profile: str) -> Made | None:
         return None
     ctid = match["ctid"] or match["its"] or ""
     return Made(match["profile"], ctid, trial=bool(match["trial"]), guard=bool(match["guard"]))
+
+
+def assignable(host: Host, name: str) -> str:
+    """The profile to assign instead of one that was made for a container, "" if it is none."""
+    made = made_of(name)
+    try:
+        is_made = made is not None and files.find(host, name) is None
+        has_file = made is not None and is_made and files.find(host, made.profile) is not None
+    except PhoenixError:
+        return ""
+    return made.profile if made is not None and has_file else ""
 
 
 def container_of(profile: str) -> tuple[str, str] | None:

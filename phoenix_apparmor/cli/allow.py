@@ -251,7 +251,7 @@ def _tell(plan: Plan, *, dry_run: bool) -> None:
         say(f"{count} more {'is' if count == 1 else 'are'} already allowed by its rules.")
     for many, why in (
         (False, "they would open what is closed on purpose"),
-        (True, "they are for any name"),
+        (True, "they are guesses, for names that nobody asked for too"),
     ):
         holes = [helped for helped in plan.left if helped.named and helped.many is many]
         if holes:

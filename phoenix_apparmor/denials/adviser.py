@@ -270,10 +270,14 @@ class Adviser:
             return reach if denial.is_of_target else ""
         whose = self._judge.of(owner.ctid, owner.profile, facts.privileged, owner.generated_in)
         hole = self._judge.hole(act.rule, whose)
-        if hole or not denial.guess:
+        if not denial.guess:
             return hole
         some = ", ".join(readable(name, 60) for name in denial.alike[:SHOWN])
-        return f"it takes every such name, of which these and others were refused: {some}"
+        guess = (
+            f"it is a guess: many names were refused that differ only there ({some}), and it is "
+            "for every other name that fits as well"
+        )
+        return f"{hole}; and {guess}" if hole else guess
 
     def _futile(self, owner: Owner, act: Act, rule: str, root: str, words: str) -> Advice:
         if root and not words:

@@ -345,6 +345,7 @@ def _confining(host: Host, name: str) -> Iterator[str]:
 TOLD = (
     "is invalid",
     "cannot be started: ",
+    "next start will be refused: ",
     "It cannot be started.",
     "Its last good assignment is used",
 )

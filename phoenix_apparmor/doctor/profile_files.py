@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import kernel, labels, paths
+from phoenix_apparmor import kernel, labels, paths, trial
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -27,12 +27,18 @@ def present(host: Host) -> Iterator[Finding]:
             )
     for name, ctids in sorted(reading.wanted_profiles(host).items()):
         if name not in paths.SHIPPED and files.find(host, name) is None:
+            instead = trial.assignable(host, name)
+            advice = (
+                f"put the profile into {paths.APPARMOR_D} or correct its name in the JSON, then: "
+                f"{files.RELOAD}"
+            )
+            if instead:
+                advice = f'it {trial.MADE}: assign "{instead}" in the JSON'
             yield Finding(
                 "error",
                 f"profile {name} has no file, and {reading.cts(ctids)} must run under it.",
                 f"no file in {paths.APPARMOR_D} holds it",
-                advice=f"put the profile into {paths.APPARMOR_D} or correct its name in the JSON, "
-                f"then: {files.RELOAD}",
+                advice=advice,
                 ctids=tuple(ctids),
             )
 

@@ -127,6 +127,15 @@ def read(host: Host, path: str) -> bytes | None:
     return text
 
 
+def refuse_made(host: Host, name: str) -> None:
+    """Raises PhoenixError where that profile was made for a container: it goes with that."""
+    from phoenix_apparmor import trial  # it asks here
+
+    instead = trial.assignable(host, name)
+    if instead:
+        raise PhoenixError(f"profile {name} {trial.MADE}.", hint=f'Assign "{instead}".')
+
+
 def asked(host: Host, name: str) -> ProfileFile:
     """The file of a loaded profile, which says what else its containers need.
 
@@ -134,6 +143,7 @@ def asked(host: Host, name: str) -> ProfileFile:
     """
     file = find(host, name)
     if file is None:
+        refuse_made(host, name)
         raise PhoenixError(
             f"profile {name} is loaded, but no file in {paths.APPARMOR_D} holds it, so what "
             "else it requires is unknown.",

@@ -179,6 +179,7 @@ def _mode(host: Host, name: str) -> str | None:
 def _load_for_start(host: Host, name: str, until: float) -> None:
     file = files.find(host, name)
     if file is None:
+        files.refuse_made(host, name)
         raise PhoenixError(
             f"profile {name} is neither in the kernel nor in a file in {paths.APPARMOR_D}.",
             hint="Correct the name in the JSON, or put the profile there. To list all: "

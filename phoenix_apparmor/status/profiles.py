@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from phoenix_apparmor import kernel, labels, paths
+from phoenix_apparmor import kernel, labels, paths, trial
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -108,19 +108,22 @@ def _without_file(
     host: Host, name: str, listing: bytes | None, used_by: tuple[str, ...]
 ) -> Profile:
     mode = None if listing is None else kernel.mode_of(listing, name)
+    assignable = trial.assignable(host, name)
     note = Note(
         f"it is assigned to a container but has no file in {paths.APPARMOR_D}.",
         "Correct the name in the JSON, or put the profile there and run: phoenix-apparmor reload",
     )
-    conffile, why = "no file", f"there is no profile {name}"
+    if assignable:
+        note = Note(f"it {trial.MADE}.", f'Assign "{assignable}".')
+    conffile, why = "no file", f"no file holds its profile {name}"
     try:
         files.find(host, name)
     except PhoenixError as error:
         note = Note(f"whether there is a file for it is unknown: {error.what}", error.hint)
         conffile, why = "unknown", f"its profile {name} cannot be loaded"
     text: report.Text = "not loaded" if listing is not None and mode is None else "unknown"
-    blocks = why if text == "not loaded" else ""
-    return Profile(name, None, conffile, mode, text, used_by, (note,), off=True, blocks=blocks)
+    # also one that the kernel has: which seccomp policy goes with it, only a file says
+    return Profile(name, None, conffile, mode, text, used_by, (note,), off=True, blocks=why)
 
 
 def compare(

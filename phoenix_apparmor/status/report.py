@@ -30,6 +30,8 @@ QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothi
 # What systemd says of a container's unit.
 FAILED = "its last start failed."
 
+BELOW = "See what its profile needs, below."
+
 # Of the file's text and the policy in the kernel.
 Text = Literal["same", "differs", "not loaded", "broken", "unknown"]
 
@@ -185,9 +187,10 @@ def judge(
             verdict = "drift" if weak else verdict
             note = _label_note(ctid, label, assignment, weak=weak, conf=conf)
             notes[:] = [note, *_problem(assignment)]
+        notes[:] = _blocked(ctid, notes, blocks, restart=not fits)
     elif blocks and not running:
         verdict = "refused"
-        why = Note(f"it cannot be started: {blocks}.", "See what its profile needs, below.")
+        why = Note(f"it cannot be started: {blocks}.", BELOW)
         notes[:] = [why, *_problem(assignment)]
     elif failed and not running:
         verdict = "refused"
@@ -204,6 +207,17 @@ def judge(
     if assignment.problem and verdict in ("ok", "down", "unknown"):
         verdict = "drift"
     return verdict, tuple(notes)
+
+
+def _blocked(ctid: str, notes: Sequence[Note], blocks: str, *, restart: bool) -> list[Note]:
+    """The notes where the next start is refused, so that it corrects nothing; blocks "": as is."""
+    if not blocks:
+        return list(notes)
+    then = f" Fix that, then: pct reboot {ctid}" if restart else ""
+    refused = f"ts next start will be refused: {blocks}."
+    if not notes:
+        return [Note(f"i{refused}", BELOW)]
+    return [note._replace(hint=f"I{refused}{then}", fix="") for note in notes]
 
 
 def _of_template(ctid: str) -> str:

@@ -148,6 +148,7 @@ def _helped(part: Group, ctid: str, named: Sequence[str], judge: Judge, whose: C
     words, rule = part.words, part.advice.rule
     if part.advice.futile:
         why = f"{part.advice.warning}; no rule can override that"
+        why += f". {part.advice.words.removesuffix('.')}" if part.advice.words else ""
         return Helped(words, part.count, "", why)
     why = _of_another_place(part, ctid, rule, "" if whose.ctid else whose.profile)
     if why:

@@ -188,6 +188,18 @@ def test_very_many_names_are_left_out_as_one(host: FakeHost) -> None:
     done = allow(host)
     assert done.status == 2 and rules_of(host) == []
     assert '"/srv/data/*" r,' in done.out and "/srv/data/bail" in done.out
+    assert "it is a guess" in " ".join(done.out.split())
+    assert "it is a guess" in " ".join(host.cli("denials", "952").out.split())
+    # what opens a hole besides is both
+    proc = (line(f"/srv/data/{word}/", fstype="proc", src="proc") for word in words)
+    log(host, *proc)
+    done = allow(host)
+    assert done.status == 2 and rules_of(host) == []
+    said = " ".join(done.out.split())
+    assert "kernel's own interface" in said and "it is a guess" in said
+    log(host, *(opened(f"/srv/data/{word}") for word in words[:20]))
+    assert "it is a guess" not in allow(host, "--dry-run").out
+    log(host, *(opened(f"/srv/data/{word}") for word in words))
     assert allow(host, "--also", '"/srv/data/*" r,').status == 0
     assert rules_of(host) == ['"/srv/data/*" r,']
 
