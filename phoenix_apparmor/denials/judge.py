@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from phoenix_apparmor.assignments import holes, places
 from phoenix_apparmor.assignments.holes import Container
-from phoenix_apparmor.assignments.verdicts import Verdict, never_matches, opens
+from phoenix_apparmor.assignments.verdicts import Verdict, of_rule
 from phoenix_apparmor.denials import denying, vocabulary
 from phoenix_apparmor.denials.asked import asked
 from phoenix_apparmor.denials.facts import Containers
@@ -103,8 +103,7 @@ class Judge:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
         yield from _no_disk(rule, whose)
-        yield from never_matches(rule)
-        yield from opens(rule, self.hole(rule, whose), ctid, profile)
+        yield from of_rule(rule, lambda one: self.hole(one, whose), ctid, profile)
 
     def _denied_beside(self, rule: str, whose: Container, entry: Sequence[str]) -> str:
         """Which other rule of its entry denies what this one allows; "" if none does."""

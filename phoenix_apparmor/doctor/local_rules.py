@@ -32,14 +32,17 @@ def opened(
     judge = Judge(host)
     # of any container that it may be given to
     whose = judge.of("", file.name, None)
+
+    def hole(rule: str) -> str:
+        return judge.hole(rule, whose)
+
     for path, rule in _rules(host, f"{paths.APPARMOR_D}/{local}", text):
         if rule.denies or rule.text in told:
             continue
         shown = f'the rule "{readable(rule.text, LONGEST)}" in {path}'
         # a variable's value may end in a slash
-        each = () if "@{" in rule.text else verdicts.never_matches(rule.text)
-        never = next(iter(each), None)
-        why = judge.hole(rule.text, whose)
+        never = None if "@{" in rule.text else verdicts.never_matches(rule.text, hole)
+        why = hole(rule.text)
         if never is not None:
             what, advice = f"{shown} never matches a folder.", never.hint
         elif why:

@@ -30,6 +30,17 @@ _FLAGS = frozenset(
      "nodiratime", "bind", "silent", "acl", "relatime", "iversion", "strictatime", "lazytime",
      "nosymfollow", "nouser")
 )  # fmt: skip
+# Folders of every system: no file has such a name.
+_FOLDERS = frozenset(
+    ("/tmp", "/var/tmp", "/dev/shm",  # noqa: S108
+     "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt",
+     "/opt", "/proc", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sys/fs", "/proc/sys/kernel",
+     "/proc/sys/net", "/proc/sys/vm", "/root", "/run", "/sbin", "/srv", "/sys", "/sys/bus",
+     "/sys/class", "/sys/dev", "/sys/devices", "/sys/firmware", "/sys/fs", "/sys/fs/cgroup",
+     "/sys/kernel", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing",
+     "/sys/module", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/sbin",
+     "/usr/share", "/var", "/var/cache", "/var/lib", "/var/log")
+)  # fmt: skip
 SPREADS = frozenset(word for word in _ALIASES.values() if word.startswith("make-"))
 _TOKEN = re.compile(
     r"(?P<key>v?fstype|options?)(?:\s*=\s*|\s+in\s+)(?P<value>\([^)]*\)|\"[^\"]*\"|[^\s(\"]\S*)"
@@ -165,6 +176,7 @@ def never_a_folder(words: str) -> str:
 
     words: as for read, "umount …" and "pivot_root …" too. What may be a file is left alone.
     """
+    # (of several, one after the other: see with_slashes)
     rule = read(words)
     kind = words.partition(" ")[0]
     if kind == "pivot_root":
@@ -172,10 +184,25 @@ def never_a_folder(words: str) -> str:
         return next((name for name in names if name != "->" and _is_short(name)), "")
     if kind not in ("mount", "remount", "umount", "unmount") or not _is_short(rule.target):
         # a folder is not bound to a file
-        is_bound = rule.target.endswith("/") and rule.acts & {"bind", "rbind", "move"}
-        return rule.source if is_bound and _is_short(rule.source) else ""
+        is_bound = bool(rule.acts & {"bind", "rbind", "move"})
+        is_folder = rule.source in _FOLDERS or rule.target.endswith("/")
+        return rule.source if is_bound and is_folder and _is_short(rule.source) else ""
     may_be_file = bool(rule.acts & (OTHER_ACTS - {"remount"})) and not rule.source.endswith("/")
-    return "" if may_be_file else rule.target
+    if not may_be_file:
+        return rule.target
+    return next((name for name in (rule.source, rule.target) if name in _FOLDERS), "")
+
+
+def with_slashes(words: str) -> tuple[str, list[str]]:
+    """(the rule with the slashes that it lacks to mean folders, the names that have one now)."""
+    added = []
+    for _ in range(2):
+        name = never_a_folder(words)
+        if name:
+            added.append(f"{name}/")
+            whole = rf"(?<![^\s\"=]){re.escape(name)}(?=[\s\"]|\Z)"
+            words = re.sub(whole, lambda found: f"{found[0]}/", words, count=1)
+    return words, added
 
 
 def _words(words: str) -> list[str]:

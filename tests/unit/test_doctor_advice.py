@@ -124,6 +124,46 @@ def test_a_rule_in_local_is_judged_as_in_the_json(host: FakeHost, profile: str) 
     assert diagnose(host) == []
 
 
+@pytest.mark.parametrize("place", ["local", "json"])
+@pytest.mark.parametrize(
+    ("rule", "opens"),
+    [
+        ("mount options=bind /proc -> /srv/r,", True),
+        ("mount options=bind /proc/sys -> /srv/r/,", True),
+        ("mount options=move /sys/kernel -> /srv/r,", True),
+        ("mount options=rbind / -> /srv/r,", True),
+        ("mount options=bind /opt -> /srv/r,", False),
+        ("mount options=bind /srv/a -> /mnt,", False),
+    ],
+)
+def test_no_slash_is_advised_that_would_open_a_hole(
+    host: FakeHost, rule: str, opens: bool, place: str
+) -> None:
+    """A bind of a folder's name without its slash does nothing; with it, it is as any other."""
+
+    def told(rule: str) -> str:
+        own = [] if place == "local" else [rule]
+        host.profile("lxc-site", "  include if exists <local/lxc-site>\n")
+        host.write("/etc/apparmor.d/local/lxc-site", "" if own else f"{rule}\n")
+        host.json({"950": {"apparmor_profile": "lxc-site", "apparmor_rules": own}})
+        if own:
+            return host.cli("validate").out
+        host.cli("reload")
+        found = [f for f in diagnose(host) if f["check"] == "profile-rules"]
+        return "".join(f"{f['what']} {f['advice']}" for f in found if rule in f["evidence"])
+
+    said = told(rule)
+    assert "never matches a folder" in said
+    assert ("it would open a hole" in said) is opens and ("Write " in said) is not opens
+    assert "opens a hole" not in said
+    source, target = (
+        name if name.endswith("/") else f"{name}/" for name in rule[:-1].split()[2::2]
+    )
+    with_it = f"{' '.join(rule.split()[:2])} {source} -> {target},"
+    assert ("opens a hole" in told(with_it)) is opens
+    assert "never matches" not in told(with_it)
+
+
 def test_a_nodes_mode_is_one_that_proxmox_takes(host: FakeHost) -> None:
     """Not with the bits that only the host's node has."""
     host.path("/dev/nvidia-uvm").chmod(0o1666)

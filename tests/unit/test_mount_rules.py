@@ -88,6 +88,12 @@ def test_what_a_mount_rule_is_about_is_read_as_the_parser_reads_it(
         ("mount options=(rw,bind) /opt/ -> /mnt/x,", "/mnt/x"),
         ("mount options=(rw,bind) /opt -> /mnt/x/,", "/opt"),
         ("mount options=(rw,bind) /opt/file -> /mnt/file,", ""),
+        ("mount options=(rw,bind) /run -> /srv/r,", "/run"),
+        ("mount options=(rw,bind) /run -> /srv/**,", "/run"),
+        ("mount options=rbind /proc/sys -> /srv/r,", "/proc/sys"),
+        ("mount options=move /srv/x -> /mnt,", "/mnt"),
+        ("mount options=bind /proc/sysrq-trigger -> /srv/r,", ""),
+        ("mount options=bind /run* -> /srv/r,", ""),
         ("remount /mnt,", "/mnt"),
         ("mount options=(ro,remount,bind) -> /etc/x,", ""),
         ("umount /mnt/x,", "/mnt/x"),
@@ -101,6 +107,23 @@ def test_what_a_mount_rule_is_about_is_read_as_the_parser_reads_it(
 )
 def test_rules_that_mean_no_folder(rule: str, name: str) -> None:
     assert mountrules.never_a_folder(rule.removesuffix(",")) == name
+
+
+@pytest.mark.parametrize(
+    ("rule", "meant"),
+    [
+        ("mount options=bind /run -> /srv/r", "mount options=bind /run/ -> /srv/r/"),
+        ('mount options=bind "/run" -> "/srv/r x"', 'mount options=bind "/run/" -> "/srv/r x/"'),
+        ("mount options=bind /run -> /run", "mount options=bind /run/ -> /run/"),
+        ("mount options=bind /opt/ -> /opt", "mount options=bind /opt/ -> /opt/"),
+        ("pivot_root oldroot=/x /x/y", "pivot_root oldroot=/x/ /x/y/"),
+        ("mount options=bind /srv/a -> /srv/b", "mount options=bind /srv/a -> /srv/b"),
+    ],
+)
+def test_a_rule_with_the_slashes_that_it_lacks(rule: str, meant: str) -> None:
+    words, names = mountrules.with_slashes(rule)
+    assert words == meant and len(names) == meant.count("/") - rule.count("/")
+    assert mountrules.never_a_folder(meant) == ""
 
 
 @pytest.mark.parametrize(
