@@ -6,11 +6,13 @@ The rules of a profile name paths: what guards /proc and /sys knows them there, 
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from phoenix_apparmor import pveconf
 from phoenix_apparmor.assignments import places
+from phoenix_apparmor.lxcfiles import NOTHING, Found
+from phoenix_apparmor.pveconf import Entry
 
 # With these root of a privileged container has the host: all of it, what its services and its
 # root run, who may log in, the containers' configurations.
@@ -31,18 +33,32 @@ _SECRET = frozenset(("/", "/etc", "/proc", "/root"))
 class HostMount(NamedTuple):
     """what: a folder of the host, or a type of file system; place: in the container.
 
-    key: of its line (mp0, lxc.mount.entry); line: the whole.
+    key: of its line (mp0, lxc.mount.entry); line: the whole. file: that it is in, "" for the
+    configuration itself.
     """
 
     what: str
     place: str
     key: str
     line: str
+    file: str = ""
 
 
-def unguarded(main: Sequence[bytes]) -> list[HostMount]:
-    """Folders of the host's and views of its kernel that a configuration mounts there."""
-    return [*_mount_points(main), *_entries(main)]
+def unguarded(main: Sequence[bytes], brought: Found = NOTHING) -> list[HostMount]:
+    """Folders of the host's and views of its kernel that a configuration mounts there.
+
+    brought: what it brings in from other files (lxcfiles.look).
+    """
+    inside = [line for line in brought.lines if line.key == "lxc.mount.entry"]
+    lines = [("lxc.mount.entry: ", line) for line in inside]
+    lines += [("", line) for line in brought.mounts]
+    others = [
+        mount._replace(file=line.file, line=f"{before}{line.value}")
+        for before, line in lines
+        if (entry := pveconf.mount_entry(line.value)) is not None
+        for mount in _entries([entry])
+    ]
+    return [*_mount_points(main), *_entries(pveconf.mount_entries(main)), *others]
 
 
 def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
@@ -54,8 +70,8 @@ def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
             yield HostMount(f"the host's {source}", place, key, line)
 
 
-def _entries(main: Sequence[bytes]) -> Iterator[HostMount]:
-    for entry in pveconf.mount_entries(main):
+def _entries(entries: Iterable[Entry]) -> Iterator[HostMount]:
+    for entry in entries:
         source, place = _whole(entry.source), _whole(entry.target)
         words = set(entry.options)
         line = f"lxc.mount.entry: {entry.value}"

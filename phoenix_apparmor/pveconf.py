@@ -259,18 +259,22 @@ class Entry(NamedTuple):
 
 def mount_entries(main: Sequence[bytes]) -> list[Entry]:
     r"""The mount entries, as getmntent(3) reads them: blanks in a path are \040."""
-    found = []
-    for key, value in lxc_lines(main):
-        words = value.split()
-        if key == "lxc.mount.entry" and words:
-            source, target = (
-                re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word)
-                for word in (words[0], words[1] if len(words) > 1 else "")
-            )
-            options = words[3].split(",") if len(words) > 3 else []
-            fstype = words[2] if len(words) > 2 else ""
-            found.append(Entry(source, tuple(options), value, target.lstrip("/"), fstype))
-    return found
+    found = (mount_entry(value) for key, value in lxc_lines(main) if key == "lxc.mount.entry")
+    return [entry for entry in found if entry is not None]
+
+
+def mount_entry(value: str) -> Entry | None:
+    """The value of a lxc.mount.entry, or a line of an fstab; None of an empty one."""
+    words = value.split()
+    if not words:
+        return None
+    source, target = (
+        re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word)
+        for word in (words[0], words[1] if len(words) > 1 else "")
+    )
+    options = words[3].split(",") if len(words) > 3 else []
+    fstype = words[2] if len(words) > 2 else ""
+    return Entry(source, tuple(options), value, target.lstrip("/"), fstype)
 
 
 def mount_points(main: Sequence[bytes]) -> Iterator[tuple[str, str, dict[str, str]]]:

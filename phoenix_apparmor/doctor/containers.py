@@ -1,11 +1,10 @@
 """Checks of what the containers' configurations say about their profile, and what they run."""
 
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, labels, lxcconf, paths, pveconf
+from phoenix_apparmor import containers, ctconf, labels, lxcfiles, paths, pveconf
 from phoenix_apparmor.assignments import validate
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
@@ -300,7 +299,6 @@ def hidden(host: Host) -> Iterator[Finding]:
         )
 
 
-INCLUDE_KEY = "lxc.include"
 # What an included file must not set beside the profile line: LXC takes the last of several.
 CONFINING = ("lxc.apparmor.", "lxc.aa_profile", "lxc.seccomp.", "lxc.cap.")
 
@@ -308,37 +306,33 @@ CONFINING = ("lxc.apparmor.", "lxc.aa_profile", "lxc.seccomp.", "lxc.cap.")
 def includes(host: Host) -> Iterator[Finding]:
     """Files that .conf includes and that say how the container is confined."""
     found: dict[tuple[str, str], list[Conf]] = {}
+    unread: dict[tuple[str, str], list[Conf]] = {}
     for conf in reading.confs(host):
-        for key, value in conf.lxc():
-            if key == INCLUDE_KEY:
-                for line in _confining(host, value):
-                    found.setdefault((value, line), []).append(conf)
+        brought = lxcfiles.look(host, conf.lxc())
+        for name, why in brought.unread:
+            unread.setdefault((name, why), []).append(conf)
+        for file, key, value in brought.lines:
+            if key.startswith(CONFINING):
+                found.setdefault((file, f"{key} = {value}"), []).append(conf)
+    for (name, why), confs in unread.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        yield Finding(
+            "unknown",
+            f"cannot tell what {reading.cts(ctids)} gets from {name}, which is not read: {why}.",
+            f"{confs[0].path}: lxc.include or lxc.mount.fstab, or a file that it includes",
+            advice="name it by its whole path, and let only root change it and its folders",
+            ctids=ctids,
+        )
     for (name, line), confs in found.items():
         ctids = tuple(conf.ctid for conf in confs)
         yield Finding(
             "error" if "profile" in line else "warning",
             f"{reading.cts(ctids)}: a file that .conf includes sets {line}, which LXC may take "
             "instead of what is assigned.",
-            f"{confs[0].path}: {INCLUDE_KEY}: {name}",
+            f"{confs[0].path} includes {name}",
             advice=f"remove that line from {name}, or the include from .conf",
             ctids=ctids,
         )
-
-
-def _confining(host: Host, name: str) -> Iterator[str]:
-    if not name.startswith("/"):
-        return
-    try:
-        seen = host.stat(name)
-        if seen is None or not stat.S_ISREG(seen.st_mode):
-            return
-        text = host.read(name, 1 << 20)
-    except OSError:
-        return
-    for line in text.split(b"\n"):
-        setting = lxcconf.setting_of(line)
-        if setting is not None and ctconf.as_text(setting[0]).startswith(CONFINING):
-            yield f"{ctconf.as_text(setting[0])} = {ctconf.as_text(setting[1])}"
 
 
 # Verdicts whose cause another check names.

@@ -6,7 +6,7 @@ What is left to root in a privileged container was measured: README, "Security".
 import re
 from collections.abc import Iterator
 
-from phoenix_apparmor import hostmounts, kernel, paths, pveconf
+from phoenix_apparmor import hostmounts, kernel, lxcfiles, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -42,21 +42,22 @@ def other_locks(host: Host) -> Iterator[Finding]:
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
     yield from _devices(host, privileged)
-    yield from _host_mounts([c for c in privileged if c.profile != "unconfined"])
+    yield from _host_mounts(host, [c for c in privileged if c.profile != "unconfined"])
 
 
-def _host_mounts(confs: list[Conf]) -> Iterator[Finding]:
+def _host_mounts(host: Host, confs: list[Conf]) -> Iterator[Finding]:
     for conf in confs:
-        found = hostmounts.unguarded(conf.main)
+        found = hostmounts.unguarded(conf.main, lxcfiles.look(host, conf.lxc()))
         if not found:
             continue
         has = ", ".join(f"{mount.what} at {mount.place}" for mount in found)
         points = [mount.key for mount in found if mount.key != "lxc.mount.entry"]
         how = [f"pct set {conf.ctid} --delete {','.join(points)}"] if points else []
-        if len(points) < len(found):
-            how.append(f"take the lxc.mount.entry out of {conf.path}")
+        others = [mount.file or conf.path for mount in found if mount.key == "lxc.mount.entry"]
+        how += [f"take its line out of {file}" for file in dict.fromkeys(others)]
         what = f"it has {has}; the profile's rules name paths and do not protect it there"
-        told = _finding([conf], what, "; ".join(mount.line for mount in found), [])
+        seen = (f"{mount.file}: {mount.line}" if mount.file else mount.line for mount in found)
+        told = _finding([conf], what, "; ".join(seen), [])
         yield told._replace(
             advice="share only those folders that it needs, read-only if it only reads them, "
             f"and remove this: {'; '.join(how)}"

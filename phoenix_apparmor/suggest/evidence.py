@@ -6,11 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, init_process, kernel, labels, paths, pveconf
+from phoenix_apparmor import (
+    containers,
+    ctconf,
+    init_process,
+    kernel,
+    labels,
+    lxcfiles,
+    paths,
+    pveconf,
+)
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcfiles import NOTHING, Found
 from phoenix_apparmor.suggest.rootfs import Root
 
 PVESM_SECONDS = 20
@@ -44,7 +54,8 @@ class Evidence:
 
     gpu: the lines that give it a GPU. inside: runtimes of containers that it has, and where
     that was seen. unseen: why its files could not be seen, "" if they were. network_mounts: types
-    that its fstab or its mounts name. under: what it runs under now, or would if it were started.
+    that its fstab or its mounts name. brought: what its configuration brings in from other files.
+    under: what it runs under now, or would if it were started.
     """
 
     conf: Conf
@@ -55,6 +66,7 @@ class Evidence:
     inside: tuple[str, ...]
     unseen: str
     network_mounts: tuple[str, ...] = ()
+    brought: Found = NOTHING
 
     @property
     def unprivileged(self) -> bool:
@@ -89,7 +101,15 @@ def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
     else:
         under = conf.profile or (labels.GENERATED if proxmox else labels.LXC_DEFAULT)
     return Evidence(
-        conf, proxmox, runs, under, tuple(gpu_lines(conf)), tuple(inside), unseen, tuple(types)
+        conf,
+        proxmox,
+        runs,
+        under,
+        tuple(gpu_lines(conf)),
+        tuple(inside),
+        unseen,
+        tuple(types),
+        lxcfiles.look(host, conf.lxc()),
     )
 
 

@@ -177,9 +177,11 @@ def _about(seen: Evidence, profile: str, has_seccomp: Callable[[str], bool]) -> 
         elif not has_seccomp(profile):
             with_it = f"{profile} does not ask for our seccomp policy"
         yield f"is privileged, so root in it is root on this host: {with_it}"
-        for mount in hostmounts.unguarded(seen.conf.main):
-            where = f"{mount.what} at {mount.place} ({mount.key})"
+        for mount in hostmounts.unguarded(seen.conf.main, seen.brought):
+            where = f"{mount.what} at {mount.place} ({mount.file or mount.key})"
             yield f"has {where}, where no profile protects it, as rules name paths: better not"
+        for file, why in seen.brought.unread:
+            yield f"may have more of the host: {file}, which it names, is not read ({why})"
     if seen.conf.option("template") == "1":
         yield "is a template, and its clones need entries of their own"
 
