@@ -50,7 +50,8 @@ def look(host: Host, settings: Iterable[tuple[str, str]]) -> Found:
     """What these settings of a configuration bring in.
 
     A file that somebody else than root can change may say another thing at the next start: it is
-    not read, and neither is one whose place depends on where LXC runs.
+    not read, and neither is one whose place depends on where LXC runs. One that is not there brings
+    in nothing.
     """
     reader = _Reader(host)
     lines = list(reader.included(settings))
@@ -115,6 +116,8 @@ class _Reader:
             elif not (why := self._host.distrust(file)):
                 text = self._host.read(file, BIGGEST)
                 why = "it is larger than 1 MiB" if len(text) > BIGGEST else ""
+        except FileNotFoundError:
+            return b""
         except (OSError, ValueError) as error:
             why = _said(error)
         if why:

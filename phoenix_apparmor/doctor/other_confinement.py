@@ -13,6 +13,7 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
 SECCOMP_KEY = "lxc.seccomp.profile"
+ENTRY = "lxc.mount.entry"
 # An empty value gives the container back what LXC's common.conf takes from it.
 DANGEROUS = {
     "mac_admin": "mac_admin, with which root in it loads AppArmor policy",
@@ -51,10 +52,13 @@ def _host_mounts(host: Host, confs: list[Conf]) -> Iterator[Finding]:
         if not found:
             continue
         has = ", ".join(f"{mount.what} at {mount.place}" for mount in found)
-        points = [mount.key for mount in found if mount.key != "lxc.mount.entry"]
+        points = [mount.key for mount in found if mount.key != ENTRY]
         how = [f"pct set {conf.ctid} --delete {','.join(points)}"] if points else []
-        others = [mount.file or conf.path for mount in found if mount.key == "lxc.mount.entry"]
-        how += [f"take its line out of {file}" for file in dict.fromkeys(others)]
+        entries = [mount.file for mount in found if mount.key == ENTRY]
+        how += [
+            f"take its line out of {file}" if file else f"take the {ENTRY} out of {conf.path}"
+            for file in dict.fromkeys(entries)
+        ]
         what = f"it has {has}; the profile's rules name paths and do not protect it there"
         seen = (f"{mount.file}: {mount.line}" if mount.file else mount.line for mount in found)
         told = _finding([conf], what, "; ".join(seen), [])
