@@ -9,6 +9,7 @@ import pytest
 
 from phoenix_apparmor import paths
 from phoenix_apparmor.host import Host
+from tests.build import scratch_dir
 from tests.names import BASE, DOCKER
 from tests.unit import allow_host
 from tests.unit.cluster_host import NAMES, Cluster, well
@@ -20,9 +21,16 @@ from tests.unit.status_host import mixed_host, quiet_host
 @pytest.fixture
 def host() -> Iterator[FakeHost]:
     # A short path: the journal's socket is in it, and sun_path holds 107 bytes.
-    root = Path(tempfile.mkdtemp(prefix="pa-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix="pa-", dir=scratch_dir()))
     yield FakeHost(root)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """As pytest's, but in memory, and gone after the test."""
+    with tempfile.TemporaryDirectory(prefix="pa-", dir=scratch_dir()) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jsonschema
 
+from tests.build import scratch_dir
 from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import REPO, FakeHost
 
@@ -73,7 +74,7 @@ def make_sound(host: FakeHost) -> FakeHost:
 @functools.cache
 def _sound() -> tempfile.TemporaryDirectory[str]:
     """One for this process; it ends with it."""
-    folder = tempfile.TemporaryDirectory(prefix="pa-")
+    folder = tempfile.TemporaryDirectory(prefix="pa-", dir=scratch_dir())
     host = FakeHost(Path(folder.name))
     host.proxmox()
     host.write("/etc/pve/storage.cfg", "dir: local\n\tpath /var/lib/vz\n\tcontent snippets,iso\n")

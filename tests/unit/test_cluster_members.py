@@ -11,6 +11,7 @@ import pytest
 
 from phoenix_apparmor.cluster import members
 from phoenix_apparmor.host import Host
+from tests.build import scratch_dir
 from tests.names import BASE
 from tests.unit.cluster_host import ALL_WELL, LABEL, NAMES, Cluster, node, shown, verdicts
 from tests.unit.fakehost import FakeHost
@@ -151,7 +152,7 @@ def test_etc_pve_that_is_not_mounted(cluster: Cluster) -> None:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Where another user can come to; a folder of pytest is closed."""
-    folder = Path(tempfile.mkdtemp(prefix="pa-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pa-", dir=scratch_dir()))
     folder.chmod(0o755)
     yield folder / "c"
     shutil.rmtree(folder)
