@@ -5,6 +5,7 @@ A rule that is not understood allows nothing here, so that its denial is told as
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from phoenix_apparmor.denials import channels, denying, mounts
@@ -44,8 +45,8 @@ class Rules(NamedTuple):
             return self.first(denial, wanted)
         named = tuple(rule for rule in self.profile.rules if "@{profile_name}" in rule.text)
         plain = tuple(rule for rule in self.profile.rules if rule not in named)
-        by_name = self._replace(profile=self.profile._replace(rules=named))
-        others = self._replace(profile=self.profile._replace(rules=plain))
+        by_name = self._replace(profile=replace(self.profile, rules=named))
+        others = self._replace(profile=replace(self.profile, rules=plain))
         return by_name.first(denial, wanted) or others.first(made, wanted)
 
     def short_of_a_slash(self, denial: Denial) -> tuple[str, str] | None:
@@ -125,10 +126,10 @@ def _of_file(profile: rules.Profile, denial: Denial) -> rules.Rule | None:
     owned = denying.is_owned(denial)
     # a rule for owners is one for nobody else
     its = tuple(rule for rule in profile.rules if owned or not denying.is_for_owners(rule.text))
-    profile = profile._replace(rules=its)
+    profile = replace(profile, rules=its)
     if not profile.allows_file(name, mask):
         return None
-    each = [profile._replace(rules=(rule,)) for rule in profile.rules if not rule.denies]
+    each = [replace(profile, rules=(rule,)) for rule in profile.rules if not rule.denies]
     # several rules together may allow it: then the first that allows a part of it
     for wanted in (mask, *mask):
         found = next((one.rules[0] for one in each if one.allows_file(name, wanted)), None)

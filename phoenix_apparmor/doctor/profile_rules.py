@@ -1,6 +1,7 @@
 """Check of what the profiles' own rules allow: whether root can get out of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from phoenix_apparmor import labels, paths
 from phoenix_apparmor.doctor import local_rules, one_container, reading
@@ -113,7 +114,7 @@ def _to_shut(host: Host, file: ProfileFile, profile: rules.Profile) -> str:
         if not has.issuperset(rule.words for rule in part.rules):
             lacks[name] = part.rules
     more = tuple(rule for part in lacks.values() for rule in part)
-    if not ways_out.open_files(profile._replace(rules=profile.rules + more)):
+    if not ways_out.open_files(replace(profile, rules=profile.rules + more)):
         includes = " and ".join(f"include <{PARTS}/{name}>" for name in lacks)
         return f"add what denies the kernel's files: {includes}"
     base = file.path.rpartition("/")[2]

@@ -19,21 +19,25 @@ def matches(pattern: str, name: str) -> bool:
 
     Octal escapes name bytes, so names are compared as bytes are: each byte a character.
     """
-    try:
-        name = name.encode("utf-8", "surrogateescape").decode("latin-1")
-        pattern = pattern.encode("utf-8", "surrogateescape").decode("latin-1")
-    except UnicodeEncodeError:
-        return False  # half a character, as only JSON can say it
     expression = _compiled(pattern)
+    if not name.isascii():
+        try:
+            name = _as_bytes(name)
+        except UnicodeEncodeError:
+            return False  # half a character, as only JSON can say it
     return expression is not None and expression.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=2048)
 def _compiled(pattern: str) -> re.Pattern[str] | None:
     try:
-        return re.compile(regex(pattern), re.DOTALL)
-    except re.error:
+        return re.compile(regex(_as_bytes(pattern)), re.DOTALL)
+    except (re.error, UnicodeEncodeError):
         return None
+
+
+def _as_bytes(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def regex(pattern: str) -> str:

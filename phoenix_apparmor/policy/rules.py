@@ -6,7 +6,8 @@ read from there (apparmor.d(5)). A rule that is not understood allows and denies
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from phoenix_apparmor.errors import PhoenixError
@@ -39,7 +40,8 @@ class Rule(NamedTuple):
     words: str
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True)
+class Profile:
     """A profile as the parser sees it. flags: complain, unconfined, …; children: those in it."""
 
     name: str
@@ -47,10 +49,20 @@ class Profile(NamedTuple):
     rules: tuple[Rule, ...]
     children: tuple["Profile", ...] = ()
 
-    def _of(self, kind: str, *, denies: bool) -> Iterator[Rule]:
-        for rule in self.rules:
-            if rule.denies is denies and (rule.kind == kind or rule.words == "all"):
-                yield rule
+    def _of(self, kind: str, *, denies: bool) -> Sequence[Rule]:
+        """Every question asks again for the same few kinds."""
+        found = self._sorted.get((kind, denies))
+        if found is None:
+            found = self._sorted[kind, denies] = tuple(
+                rule
+                for rule in self.rules
+                if rule.denies is denies and (rule.kind == kind or rule.words == "all")
+            )
+        return found
+
+    @functools.cached_property
+    def _sorted(self) -> dict[tuple[str, bool], Sequence[Rule]]:
+        return {}
 
     def allows_capability(self, name: str) -> bool:
         """Whether a capability (mac_admin) is allowed."""
@@ -74,6 +86,8 @@ class Profile(NamedTuple):
         wanted = set(perms)
         held: set[str] = set()
         for rule in self._of("file", denies=False):
+            if held >= wanted:
+                break
             held |= _file_perms(rule, path, wanted)
         if not wanted <= held:
             return False
@@ -84,13 +98,14 @@ class Profile(NamedTuple):
     ) -> Rule | None:
         """The rule that allows a mount, None where nothing does or a deny forbids it."""
         mount = Mount(flags, fstype, source, target)
-        if any(_fits(rule, mount) for rule in self._of_mounts(denies=True)):
+        found = next((r for r in self._of_mounts(denies=False) if _fits(r, mount)), None)
+        if found is None or any(_fits(rule, mount) for rule in self._of_mounts(denies=True)):
             return None
-        return next((r for r in self._of_mounts(denies=False) if _fits(r, mount)), None)
+        return found
 
     def _of_mounts(self, *, denies: bool) -> Iterator[Rule]:
         yield from self._of("mount", denies=denies)
-        yield from (r for r in self.rules if r.kind == "remount" and r.denies is denies)
+        yield from (r for r in self._of("remount", denies=denies) if r.kind == "remount")
 
     def new_mount_rule(
         self, fstype: str, source: str, target: str, *, loose: bool = False
@@ -103,10 +118,8 @@ class Profile(NamedTuple):
         for rule in self._of_mounts(denies=False):
             flags = _flags_of(rule)
             if flags & (OTHER_ACTS | SPREADS):
-                said = mountrules.read(rule.words)
-                new = said._replace(options=(), remounts=False)
-                mount = Mount(said.others, fstype, source, target)
-                if loose and said.is_also_new and "ro" not in flags and self._is_open(new, mount):
+                new = _as_new(rule) if loose and "ro" not in flags else None
+                if new and self._is_open(new[0], Mount(new[1], fstype, source, target)):
                     return rule
                 continue
             mount = Mount(flags, fstype, source, target)
@@ -293,10 +306,18 @@ def _file_perms(rule: Rule, path: str, wanted: set[str]) -> set[str]:
     if found is None:
         return set()
     # the parser's w is append, create and delete too
-    perms = set(found[1]) | ({"a", "c", "d"} if "w" in found[1] else set())
-    return wanted & perms if matches(found[0], path) else set()
+    perms = wanted.intersection(found[1] + ("acd" if "w" in found[1] else ""))
+    return perms if perms and matches(found[0], path) else set()
 
 
+@functools.lru_cache(_READ_RULES)
+def _as_new(rule: Rule) -> tuple[MountRule, frozenset[str]] | None:
+    """(the new mounts that AppArmor 3.0 takes a rule for another act for, with these flags)."""
+    said = mountrules.read(rule.words)
+    return (said._replace(options=(), remounts=False), said.others) if said.is_also_new else None
+
+
+@functools.lru_cache(_READ_RULES)
 def _flags_of(rule: Rule) -> frozenset[str]:
     """The flags that a mount rule asks for; empty where it takes any."""
     exact = [words for exactly, words in mountrules.read(rule.words).options if exactly]

@@ -128,7 +128,7 @@ def _writable(profile: Profile, fstype: str, place: str) -> str | None:
 
 def _second(profile: Profile, fstype: str, usual: str, *, loose: bool) -> Iterator[WayOut]:
     """A second /proc or /sys in a place where the profile lets root write to it."""
-    for place in _places(profile):
+    for place in dict.fromkeys(_places(profile)):
         name = _writable(profile, fstype, place)
         if name is None or place.startswith(("/proc/", "/sys/")):
             continue
