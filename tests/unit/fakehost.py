@@ -66,14 +66,20 @@ class Zygote:
         )
 
     def run(
-        self, program: str, argv: Sequence[str], environment: Mapping[str, str], timeout: float = 60
+        self,
+        program: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        timeout: float = 60,
+        *,
+        here: bool = False,
     ) -> Done:
-        """program: a module, or the path of a script."""
+        """program: a module, or the path of a script. here: in the zygote itself, not in a fork."""
         os.umask(umask := os.umask(0))
         with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
             request = {
                 "program": program, "argv": list(argv), "env": dict(environment), "umask": umask,
-                "out": out.name, "err": err.name,
+                "out": out.name, "err": err.name, "here": here,
             }  # fmt: skip
             line = json.dumps(request)
             assert self.process.stdin is not None and self.process.stdout is not None
