@@ -199,3 +199,11 @@ class TestOfAllow:
         assert named == [" rw,"]
         assert sorted(r for r in rules_of(host) if "srv" in r) == ['"/srv/x" a,', '"/srv/x" r,']
         assert "already allowed" in allow(host).out
+
+    def test_a_deny_of_the_sites_own_is_told_with_what_to_do(self, host: FakeHost) -> None:
+        host.write(f"/etc/apparmor.d/local/{DOCKER}", "deny /srv/x r,\n")
+        log(host, opened("/srv/x"), opened("/srv/y"))
+        done = allow(host)
+        assert done.status == 2 and rules_of(host) == ['"/srv/y" r,']
+        said = " ".join(done.out.split())
+        assert f"in /etc/apparmor.d/local/{DOCKER}; no rule can override that. Remove" in said

@@ -113,3 +113,15 @@ def test_only_what_lxc_reads(host: FakeHost) -> None:
         found = place(host)
         assert (len(found.mounts), found.unread) == (mounts, ()), lines
         assert not any(line.key == "lxc.mount.entry" for line in found.lines)
+
+
+def test_how_an_included_file_confines_is_told_however_deep(host: FakeHost) -> None:
+    host.confined("950", BASE)
+    host.conf("950", "arch: amd64\nlxc.include: /root/a\n")
+    host.write("/root/a/x.conf", "lxc.include = /root/b.conf\n")
+    host.write("/root/b.conf", "lxc.apparmor.profile = unconfined\n")
+    said = told(host, "error")
+    assert "lxc.apparmor.profile = unconfined" in said and "from /root/b.conf" in said
+    host.path("/root/b.conf").chmod(0o666)
+    assert "unconfined" not in told(host, "error")
+    assert "cannot tell what CT 950 gets from /root/b.conf" in told(host, "unknown")
