@@ -5,13 +5,15 @@ from typing import Literal, NamedTuple
 
 from phoenix_apparmor import lxcconf, paths, pveconf
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import vocabulary
+from phoenix_apparmor.denials import mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
+from phoenix_apparmor.denials.engines import is_engine
 from phoenix_apparmor.denials.facts import Facts
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
 from phoenix_apparmor.denials.profiles import Profile
 from phoenix_apparmor.denials.quoting import readable
+from phoenix_apparmor.denials.transitions import LXC_START
 from phoenix_apparmor.paths import BASE, DOCKER
 
 # rule: write that rule. assign: give the container another profile. nesting: turn that on.
@@ -51,7 +53,30 @@ class Advice(NamedTuple):
     many: bool = False
 
 
-def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
+def of_the_hosts_root(
+    owner: Owner, denial: Denial, facts: Facts, *, nested: bool
+) -> tuple[Advice | None, str]:
+    """(advice where the kernel leaves it to root of the host, a note where that may be so).
+
+    nested: whether it may be in a container inside, whose root and mounts are its own.
+    """
+    kind = mounts.host_only(denial)
+    is_hosts = mounts.is_remount_of(denial, facts.shared) and not is_engine(denial)
+    if facts.privileged or not (kind or is_hosts):
+        return None, ""
+    if facts.privileged is False and (kind or not nested):
+        return _host_only(owner, kind, facts) if kind else _not_its_own(), ""
+    if owner.profile in LXC_START:
+        return None, ""
+    if kind:
+        why = f"the kernel mounts {kind} only for root of the host."
+        return None, f"No rule helps in an unprivileged container: {why}"
+    inner = ", unless it is one of a container inside" if nested else ""
+    note = "No rule helps in an unprivileged container: what is mounted there is the host's"
+    return None, f"{note}{inner}."
+
+
+def _host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
     """A mount that the kernel refuses root of a user namespace, with any profile and any rule."""
     words = (
         f"No rule helps: the kernel mounts {kind} only for root of the host, and this container is "
@@ -66,7 +91,7 @@ def host_only(owner: Owner, kind: str, facts: Facts) -> Advice:
     return Advice("none", words=f"{words}.")
 
 
-def not_its_own() -> Advice:
+def _not_its_own() -> Advice:
     """A remount, without bind, of what is mounted from the host: the kernel refuses it."""
     words = (
         "No rule helps: the options of a file system of the host's can be changed by root of the "

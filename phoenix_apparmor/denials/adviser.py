@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping
 from phoenix_apparmor import paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, denying, mounts, peers
+from phoenix_apparmor.denials import allowed, denying, peers
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.advice import (
     LEARNED,
     Advice,
     assign_docker,
     engines_profile,
-    host_only,
     is_sandbox,
     learned,
     nesting,
-    not_its_own,
+    of_the_hosts_root,
     policy,
     sandbox,
 )
@@ -60,11 +59,12 @@ class Adviser:
     def advise(self, owner: Owner, act: Act, denial: Denial) -> Advice:
         """What to do about it."""
         facts = self._containers.facts(owner.ctid, owner.generated_in)
-        hopeless, note = _of_the_hosts_root(owner, denial, facts)
+        profile = self._profiles.get(owner.profile, owner.generated_in)
+        nested = bool(owner.inside) or (profile is not None and profile.supports_docker)
+        hopeless, note = of_the_hosts_root(owner, denial, facts, nested=nested)
         if hopeless is not None or owner.inside:
             return hopeless or self._inside(owner, act, denial)
         act = act._replace(note=f"{act.note} {note}".strip())
-        profile = self._profiles.get(owner.profile, owner.generated_in)
         made = self._by_made(owner, profile, act, denial)
         if made is not None:
             return made
@@ -373,21 +373,6 @@ class Adviser:
             words += f" It reads no local file: the rule goes into {place.path}, before its end."
         words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
         return Advice("inside", place.local, act.rule, act.rule, words)
-
-
-def _of_the_hosts_root(owner: Owner, denial: Denial, facts: Facts) -> tuple[Advice | None, str]:
-    """(advice where the kernel leaves it to root of the host, a note where that may be so)."""
-    kind = mounts.host_only(denial)
-    is_hosts = mounts.is_remount_of(denial, facts.shared) and not is_engine(denial)
-    if facts.privileged or not (kind or is_hosts):
-        return None, ""
-    if facts.privileged is False:
-        return host_only(owner, kind, facts) if kind else not_its_own(), ""
-    if owner.profile in LXC_START:
-        return None, ""
-    why = f"the kernel mounts {kind} only for root of the host."
-    why = why if kind else "what is mounted there is the host's."
-    return None, f"No rule helps in an unprivileged container: {why}"
 
 
 def _below(root: str) -> str:

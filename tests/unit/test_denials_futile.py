@@ -36,6 +36,15 @@ class TestOfDenials:
         assert "unprivileged" in only(host, remount("/"))["advice"]
         assert only(host, remount("/tmp/"))["advice"] is None
 
+    def test_a_container_inside_has_a_root_of_its_own(self, host: FakeHost) -> None:
+        host.conf("950", "unprivileged: 1\n")
+        host.runtime("950", f"lxc.apparmor.profile = {DOCKER}\n".encode())
+        advice = only(host, remount("/").replace("lxc-mine", DOCKER))["advice"]
+        assert "unless it is one of a container inside" in advice
+        inside = 'namespace="root//lxc-950_<-var-lib-lxc>" profile="mine"'
+        group = only(host, remount("/").replace('profile="lxc-mine"', inside))
+        assert group["rule"] and "the host's" not in (group["advice"] or "")
+
     def test_a_deny_of_the_sites_own_can_be_taken_out(self, host: FakeHost) -> None:
         message = denied(
             'operation="open" class="file" profile="lxc-mine" pid=9 comm="x" name="/srv/x" '
