@@ -241,8 +241,10 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
         if not shared or (said.assigned, said.in_conf) == (assigned, in_conf):
             verdict, notes, assigned = said.verdict, said.notes, said.assigned
         else:
+            profiles = node.said.profiles if node.said is not None else ()
+            why = next((p.blocks for p in profiles if p.name == assigned), "")
             verdict, notes = report.judge(
-                conf.ctid, assignment, of_text(conf.text), label, running=running
+                conf.ctid, assignment, of_text(conf.text), label, running=running, blocks=why
             )
         notes = tuple(_over_there(note, node.name) for note in notes)
     elif shared:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from tests.names import BASE, DOCKER
+from tests.unit.cluster_host import Cluster
+from tests.unit.cluster_host import shown as in_cluster
 from tests.unit.fakehost import FakeHost
 
 MADE = (f"{BASE}.957", f"{BASE}.957.trial", f"{BASE}.guard", f"{BASE}.guard.957")
@@ -72,3 +74,17 @@ def test_a_restart_is_not_advised_that_would_be_refused(host: FakeHost, assigned
     assert "corrects it" not in said(found) and "Restart it" not in said(found)
     assert host.hook("950").status == 1
     assert found["verdict"] == before["verdict"]
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_start_on_another_node(cluster: Cluster, *, blocked: bool) -> None:
+    """Assigned anew since that node spoke: its word on the profile still counts."""
+    cluster.assign(c950=BASE, c951=DOCKER, c960=DOCKER, c970=BASE)
+    cluster.container("pve2", "951", DOCKER)
+    names = [profile["name"] for profile in cluster.said("pve2")["profiles"]]
+    if blocked:
+        cluster.changed(f"profiles.{names.index(DOCKER)}.blocks", "it is broken there")
+    found = next(c for c in in_cluster(cluster)[1]["containers"] if c["ctid"] == "951")
+    assert found["verdict"] == "restart pending"
+    assert ("refused: it is broken there" in said(found)) is blocked
+    assert ("Restart it: pct reboot 951" in said(found)) is not blocked
