@@ -242,7 +242,8 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
             verdict, notes, assigned = said.verdict, said.notes, said.assigned
         else:
             profiles = node.said.profiles if node.said is not None else ()
-            why = next((p.blocks for p in profiles if p.name == assigned), "")
+            each = (p.blocks for p in profiles if p.name == assigned and p.blocks)
+            why = next((Note(blocks, report.BELOW) for blocks in each), None)
             verdict, notes = report.judge(
                 conf.ctid, assignment, of_text(conf.text), label, running=running, blocks=why
             )

@@ -183,7 +183,7 @@ def _here(
 ) -> Container:
     host = inits.host
     pid, label, unknown = inits.of(ctid) if runs else (None, None, "")
-    why = blocks.get(assignment.name, "") if assignment is not None else ""
+    why = _blocks(host, ctid, assignment, blocks) if assignment is not None else None
     said = of_text(conf) if conf is not None else None
     verdict, notes = report.judge(
         ctid, assignment, said, label, running=runs, failed=failed, blocks=why
@@ -207,6 +207,27 @@ def _here(
         verdict,
         notes,
     )
+
+
+def _blocks(
+    host: Host, ctid: str, assignment: Assignment, blocks: Mapping[str, str]
+) -> Note | None:
+    """Why its start is refused: for its profile, or as none can be made for its rules or trial.
+
+    Whether that one compiles is not asked here.
+    """
+    why = blocks.get(assignment.name, "")
+    if why:
+        return Note(why, report.BELOW)
+    if assignment.profile is None or not (assignment.trial or assignment.rules):
+        return None
+    try:
+        variants.texts(host, ctid, assignment)
+    except PhoenixError as error:
+        return Note(error.what.removesuffix("."), error.hint)
+    except OSError:
+        pass  # nobody knows
+    return None
 
 
 def _without_conf(found: Container, why: Note) -> Container:

@@ -160,12 +160,13 @@ def judge(
     *,
     running: bool | None,
     failed: bool = False,
-    blocks: str = "",
+    blocks: Note | None = None,
 ) -> tuple[Verdict, tuple[Note, ...]]:
     """The verdict on a container of this node, and why.
 
     conf: what its configuration says, None where LXC's own is all there is.
-    failed: whether systemd has its unit as failed. blocks: see Profile.
+    failed: whether systemd has its unit as failed. blocks: why its
+    start is refused (see Profile), and what to do about that; None: it is not.
     """
     if assignment is None:
         return "not managed", ()
@@ -187,10 +188,11 @@ def judge(
             verdict = "drift" if weak else verdict
             note = _label_note(ctid, label, assignment, weak=weak, conf=conf)
             notes[:] = [note, *_problem(assignment)]
-        notes[:] = _blocked(ctid, notes, blocks, restart=not fits)
-    elif blocks and not running:
+        then = "" if fits else f" Then: pct reboot {ctid}"
+        notes[:] = _blocked(notes, blocks, then)
+    elif blocks is not None and not running:
         verdict = "refused"
-        why = Note(f"it cannot be started: {blocks}.", BELOW)
+        why = Note(f"it cannot be started: {blocks.what}.", blocks.hint)
         notes[:] = [why, *_problem(assignment)]
     elif failed and not running:
         verdict = "refused"
@@ -209,15 +211,15 @@ def judge(
     return verdict, tuple(notes)
 
 
-def _blocked(ctid: str, notes: Sequence[Note], blocks: str, *, restart: bool) -> list[Note]:
-    """The notes where the next start is refused, so that it corrects nothing; blocks "": as is."""
-    if not blocks:
+def _blocked(notes: Sequence[Note], blocks: Note | None, then: str) -> list[Note]:
+    """The notes where the next start is refused, so that it corrects nothing."""
+    if blocks is None:
         return list(notes)
-    then = f" Fix that, then: pct reboot {ctid}" if restart else ""
-    refused = f"ts next start will be refused: {blocks}."
+    refused = f"ts next start will be refused: {blocks.what}."
     if not notes:
-        return [Note(f"i{refused}", BELOW)]
-    return [note._replace(hint=f"I{refused}{then}", fix="") for note in notes]
+        return [Note(f"i{refused}", blocks.hint)]
+    fix = "Fix that." if blocks.hint == BELOW else blocks.hint
+    return [note._replace(hint=f"I{refused} {fix}{then}", fix="") for note in notes]
 
 
 def _of_template(ctid: str) -> str:

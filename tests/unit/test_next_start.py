@@ -88,3 +88,25 @@ def test_a_start_on_another_node(cluster: Cluster, *, blocked: bool) -> None:
     assert found["verdict"] == "restart pending"
     assert ("refused: it is broken there" in said(found)) is blocked
     assert ("Restart it: pct reboot 951" in said(found)) is not blocked
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("more", [{"apparmor_rules": ["/srv/x r,"]}, {"apparmor_mode": "trial"}])
+def test_a_profile_of_which_none_can_be_made_for_the_container(
+    host: FakeHost, more: dict[str, Any], *, runs: bool
+) -> None:
+    host.confined("950", "lxc-two")
+    host.kernel({"lxc-two": "enforce", "lxc-more": "enforce"})
+    if runs:
+        host.running("950", "lxc-two (enforce)")
+    host.json({"950": {"apparmor_profile": "lxc-two", **more}})
+    assert "refused" not in said(shown(host, "950"))
+    text = host.read("/etc/apparmor.d/lxc-two") + b"profile lxc-more {\n}\n"
+    host.write("/etc/apparmor.d/lxc-two", text)
+    found = shown(host, "950")
+    start = host.hook("950")
+    assert start.status == 1 and "no variant of lxc-two can be made" in start.err
+    assert found["verdict"] == ("restart pending" if runs else "refused")
+    assert "no variant of lxc-two can be made" in said(found)
+    assert "Restart it" not in said(found) and "corrects it" not in said(found)
+    assert "Rewrite it that way" in said(found)
