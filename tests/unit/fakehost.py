@@ -21,6 +21,8 @@ from tests.build import cache_dir
 REPO = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 PROGRAMS = Path(__file__).parent / "fake"
+# The tree stays as it is, and its modules are not compiled for every command again.
+BYTECODE = cache_dir() / "bytecode"
 
 # What a profile that asks for both has in its head.
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
@@ -47,8 +49,11 @@ class Zygote:
     """tests/unit/zygote.py, running. Calls one after the other."""
 
     def __init__(self) -> None:
-        command = [PYTHON, "-B", "-m", "tests.unit.zygote"]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        command = [PYTHON, "-m", "tests.unit.zygote"]
+        environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+            "PYTHONPYCACHEPREFIX": str(BYTECODE),
+        }  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=REPO, env=environment, text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None,
@@ -108,8 +113,7 @@ class FakeHost:
             "PATH": f"{PROGRAMS}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
             "FAKE_ROOT": str(root),
-            # The tree stays as it is, and its modules are not compiled for every command again.
-            "PYTHONPYCACHEPREFIX": str(cache_dir() / "bytecode"),
+            "PYTHONPYCACHEPREFIX": str(BYTECODE),
         }
         for folder in ("etc/pve/lxc", "etc/apparmor.d/abstractions", "run", "var/lib/lxc"):
             (root / folder).mkdir(parents=True)
