@@ -14,16 +14,16 @@ from tests.names import BASE, DOCKER
 from tests.unit import allow_host
 from tests.unit.cluster_host import NAMES, Cluster, well
 from tests.unit.denials_host import make_host, real_profiles
-from tests.unit.doctor_host import warm_up
 from tests.unit.fakehost import MARKERS, FakeHost, Journal
 from tests.unit.status_host import mixed_host, quiet_host
+from tests.unit.warm_up import warm_up
 
 MANY = 100
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where many tests are run it pays."""
-    if len(session.items) > MANY:
+    if len(session.items) > MANY and not session.config.option.collectonly:
         warm_up()
 
 

@@ -14,7 +14,7 @@ import jsonschema
 
 from tests.build import scratch_dir
 from tests.names import BASE, DOCKER, JSON
-from tests.unit.fakehost import REPO, FakeHost, zygote
+from tests.unit.fakehost import REPO, FakeHost
 
 CONF = f"""arch: amd64
 dev0: /dev/nvidia0,gid=44
@@ -69,21 +69,6 @@ def make_sound(host: FakeHost) -> FakeHost:
     host.environment["TZ"] = "UTC"
     shutil.copytree(_sound().name, host.root, symlinks=True, dirs_exist_ok=True)
     return host
-
-
-def warm_up() -> None:
-    """Lets the zygote remember what nearly all commands ask of the profiles as they ship."""
-    with tempfile.TemporaryDirectory(prefix="pa-", dir=scratch_dir()) as folder:
-        host = make_sound(FakeHost(Path(folder)))
-        journal(host)
-        commands = (
-            ("doctor", "--json"), ("status",), ("denials", "--json"), ("validate", "--json"),
-            ("reload", "--dry-run"), ("apply", "950"), ("allow", "950", "--dry-run"),
-        )  # fmt: skip
-        environment = {**host.environment, "PYTHONPATH": str(REPO)}
-        for command in commands * 2:
-            argv = ("--root", folder, *command)
-            zygote().run("phoenix_apparmor", argv, environment, here=True)
 
 
 @functools.cache
