@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.build import cache_dir
+from tests.build import cache_dir, scratch_dir
 
 REPO = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
@@ -81,7 +81,11 @@ class Zygote:
     ) -> Done:
         """program: a module, or the path of a script. here: in the zygote itself, not in a fork."""
         os.umask(umask := os.umask(0))
-        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        place = scratch_dir()
+        with (
+            tempfile.NamedTemporaryFile(dir=place) as out,
+            tempfile.NamedTemporaryFile(dir=place) as err,
+        ):
             request = {
                 "program": program, "argv": list(argv), "env": dict(environment), "umask": umask,
                 "out": out.name, "err": err.name, "here": here,
