@@ -138,7 +138,7 @@ def _watch(host: Host, ctid: str, seconds: float, *, tell_pct: bool = False) -> 
         try:
             _tell(sys.stderr, "".join(f"{line}\n" for line in refusal.lines()))
             if tell_pct:
-                _tell_pct(host, ctid, refusal)
+                write_for_pct(host, ctid, refusal)
             host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
         finally:
             os._exit(1)
@@ -199,7 +199,7 @@ def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False)
             ctid=ctid,
         )
     if tell_pct:
-        _tell_pct(host, ctid, refusal)
+        write_for_pct(host, ctid, refusal)
     return _refused(host, refusal)
 
 
@@ -240,7 +240,7 @@ def _prepare(host: Host, ctid: str, where: "Where") -> "Prepared":
     return prepared
 
 
-def _tell_pct(host: Host, ctid: str, error: PhoenixError) -> None:
+def write_for_pct(host: Host, ctid: str, error: PhoenixError) -> None:
     """pct start prints these lines as warnings when the unit did not start."""
     try:
         with open(host.path(f"/run/pve/ct-{ctid}.warnings"), "a", encoding="utf-8") as file:
@@ -259,7 +259,7 @@ def _verify(host: Host, ctid: str) -> int:
 def _verify_unit(host: Host, ctid: str) -> int:
     from phoenix_apparmor.init_process import INIT_SECONDS, verify
 
-    verify(host, ctid, wait=INIT_SECONDS)
+    verify(host, ctid, wait=INIT_SECONDS, monitor=os.environ.get("MAINPID", ""))
     return 0
 
 

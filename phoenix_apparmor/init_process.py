@@ -104,15 +104,16 @@ def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
     return value if ran.status == 0 and value else None
 
 
-def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
+def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None:
     """After the start: does the container run under what is assigned? PhoenixError if not.
 
     wait: seconds to give its init to come (the unit's step begins right after lxc-start).
+    monitor: lxc-start's process id; without that process no init comes.
     """
     assignment, _ = lookup.assignment_of(host, ctid)
     if assignment is None or not assignment.name:
         return
-    init = _init(host, ctid, time.monotonic() + wait)
+    init = _init(host, ctid, time.monotonic() + wait, monitor)
     if init is None:
         return
     pid, label = init
@@ -126,7 +127,7 @@ def verify(host: Host, ctid: str, *, wait: float = 0) -> None:
         )
 
 
-def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
+def _init(host: Host, ctid: str, until: float, monitor: str) -> tuple[int, str] | None:
     """(pid, label) of the container's init; None if it is not there until then.
 
     LXC changes the label at the exec of init: what is still lxc-start, under its own profile or
@@ -145,7 +146,8 @@ def _init(host: Host, ctid: str, until: float) -> tuple[int, str] | None:
                 return pid, label
             if label is not None and executes is None:
                 unsure = pid, label
-        if time.monotonic() + pause >= until:
+        ended = monitor.isdigit() and not host.exists(f"/proc/{monitor}")
+        if ended or time.monotonic() + pause >= until:
             return unsure
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)

@@ -4,76 +4,106 @@ Linux locks flags of mounts that it copies for a user namespace (fs/namespace.c,
 can_change_locked_flags): then no root changes them, that of the host included, and each further
 copy and bind has the lock too. So a mount namespace in a user namespace, made for a moment, gives
 a locked copy of each such mount, which takes the mount's place.
+
+Other containers that have the same folders may rename in them all the while. So a mount is never
+taken for another one of its name: its number is compared (mounttree.py says how few names matter).
 """
 
 import contextlib
-import ctypes
 import errno
 import os
-import sys
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
-from phoenix_apparmor import shares
+from phoenix_apparmor import lxcconf, mountholder
 from phoenix_apparmor.errors import PhoenixError
+from phoenix_apparmor.mountcalls import Linux
+from phoenix_apparmor.mounttree import Key, Mount, Tree, Unit
 
-# linux/mount.h, linux/fcntl.h, linux/sched.h; the numbers of the calls are the same everywhere.
-OPEN_TREE, MOVE_MOUNT = 428, 429
-OPEN_TREE_CLONE, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, AT_FDCWD = 1, 0x8000, 0x100, -100
-MOVE_MOUNT_F_EMPTY_PATH = 4
-MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
-CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+START_HOOK = b"lxc.hook.start"
 OWN_LABEL = "/proc/self/attr/current"
-# Exit statuses of the process that does it: all is as it was; a mount may be missing; one is there
-# that is not locked; all is as it was, as there may be no more namespaces.
-NOT_LOCKED, LOST, OPEN, NO_MORE = 3, 4, 5, 6
+# Exit statuses of the process that does it. The first three: all is mounted as it was, as this
+# host makes no user namespaces, as there may be no more of them, for another reason. The last: a
+# mount may be missing.
+CANNOT, NO_MORE, NOT_LOCKED, LOST = 3, 4, 5, 6
 LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
-MOUNT_SETATTR, MOUNT_ATTR_RDONLY = 442, 1
-AT_EMPTY_PATH = 0x1000
-# struct statx (linux/stat.h): its size, where stx_mnt_id is, and the bit that asks for it.
-STATX_SIZE, STX_MNT_ID, STATX_MNT_ID = 256, 0x90, 0x1000
+# How long a start waits for others that rename folders meanwhile, and between two tries.
+PATIENCE, PAUSE = 8.0, 0.02
+# So often it is looked whether all mounts are listed, before they are copied again.
+SHOWN_TRIES = 40
+# A mount in a mount in a mount …, none of which can be replaced.
+MOST_ROUNDS = 12
+Result = TypeVar("Result")
 
 
-class Mount(NamedTuple):
-    """The kernel's number of a mount, and its place."""
+class Copy(NamedTuple):
+    """A locked copy of a unit.
 
-    number: int
-    place: bytes
+    tree: an open file in it. locked: whether one in it is read-only. listed: how many mounts.
+    """
+
+    tree: int
+    locked: bool
+    listed: int
 
 
 def lock(pid: int) -> None:
     """Locks what is read-only in the mount namespace of a process.
 
-    Raises PhoenixError; its status is 0 where all is mounted as it was and the start may go on.
+    Raises PhoenixError; its status is 0 where all is mounted as it was and the start may go on,
+    as this host's admin lets nothing lock it.
     """
     try:
         mountinfo = os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        mounts = _read_only(mountinfo)
-        if not mounts:
-            return
         _leave_profile()
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        status, why = _in_worker(mountinfo, namespace, mounts)
+        status, why = _in_worker(mountinfo, namespace)
     except OSError as error:
         status, why = NOT_LOCKED, str(error)
-    if status == NOT_LOCKED or (status == NO_MORE and _are_forbidden()):
-        raise _not_locked(why)
+    if status == CANNOT or (status == NO_MORE and is_forbidden()):
+        raise _goes_on(
+            why,
+            "To have it locked: sysctl -w user.max_user_namespaces=1000" if is_forbidden() else "",
+        )
     if status == NO_MORE:
         raise PhoenixError(
             f"what is shared read-only cannot be locked: {why}. Something uses up this host's "
             "namespaces.",
             hint="See: lsns -t user; sysctl user.max_user_namespaces user.max_mnt_namespaces",
         )
-    if status == OPEN:
+    if status == NOT_LOCKED:
         raise PhoenixError(
-            f"what is shared read-only at {why} could be made writable by root inside: another "
-            "mount hides it, or its folder was renamed meanwhile.",
-            hint="Mount nothing over it, and share no writable folder above it.",
+            f"what is shared read-only could not be locked: {why}.",
+            hint="Start it again. If that fails too, see whether another container that has the "
+            "same folder renames in it.",
         )
     if status != 0:
         raise PhoenixError(
             f"what is shared read-only could not be put back after it was locked: {why}.",
-            hint="Start it again. If that fails too, share it without ro.",
+            hint="Start it again. If that fails too, see whether another container that has the "
+            "same folder renames in it.",
         )
+
+
+def check_start_hook(config: str) -> None:
+    """Raises PhoenixError, status 0, where a program of the container ran before this.
+
+    LXC runs lxc.hook.start in the container before lxc.hook.start-host (start.c, do_start and
+    lxc_spawn). config: path of the runtime configuration.
+    """
+    with contextlib.suppress(OSError), open(config, "rb") as file:
+        hooks = [
+            value for key, value in lxcconf.settings_of_others(file.read()) if key == START_HOOK
+        ]
+        if hooks and hooks[-1]:
+            raise PhoenixError(
+                "what is shared read-only was locked after its lxc.hook.start, a program of the "
+                "container, which could make it writable.",
+                hint="Let the container's own init run that program.",
+                status=0,
+            )
 
 
 def _leave_profile() -> None:
@@ -87,28 +117,19 @@ def _leave_profile() -> None:
     with contextlib.suppress(OSError), open(OWN_LABEL, "rb", buffering=0) as own:
         label = own.read(4096).strip()
     if label not in (b"", b"unconfined"):
-        raise _not_locked(f"this hook runs under {label.decode('ascii', 'replace')}")
+        raise _goes_on(f"this hook runs under {label.decode('ascii', 'replace')}", "")
 
 
-def _not_locked(why: str) -> PhoenixError:
+def _goes_on(why: str, hint: str) -> PhoenixError:
     """What is said where all is mounted as it was."""
     return PhoenixError(
         f"what is shared read-only is not locked, so root inside may make it writable: {why}.",
-        hint="See: sysctl user.max_user_namespaces user.max_mnt_namespaces",
+        hint=hint,
         status=0,
     )
 
 
-def _read_only(mountinfo: int) -> list[Mount]:
-    """Of an open mountinfo, as it is now."""
-    os.lseek(mountinfo, 0, os.SEEK_SET)
-    text = b""
-    while part := os.read(mountinfo, 1 << 16):
-        text += part
-    return [Mount(*mount) for mount in shares.read_only(text)]
-
-
-def _are_forbidden() -> bool:
+def is_forbidden() -> bool:
     """Whether this host's admin wants no namespaces at all."""
     for name in LIMITS:
         with contextlib.suppress(OSError), open(name, "rb", buffering=0) as file:
@@ -117,34 +138,27 @@ def _are_forbidden() -> bool:
     return False
 
 
-def _in_worker(mountinfo: int, namespace: int, mounts: list[Mount]) -> tuple[int, str]:
+def _in_worker(mountinfo: int, namespace: int) -> tuple[int, str]:
     """(exit status of a process that does it, what it could not do).
 
     This one stays among the host's files: what Python reads of its own, a module or an encoding,
     would be the container's in the other. Nor is anything forked there: that reads /proc.
     """
-    linux = _Linux()
     output, report = os.pipe()
     worker = os.fork()
     if worker == 0:
-        status = NOT_LOCKED
+        work = _Work(mountinfo, namespace)
+        status = LOST
         try:
-            holder, is_done = _holder(linux, namespace)
-            copies = _copies(linux, holder, namespace, mounts)
-            os.close(is_done)
-            status = LOST
-            for mount, copy in zip(mounts, copies, strict=True):
-                _replace(linux, mount.place, copy)
-            left = {mount.number for mount in _read_only(mountinfo)}
-            status = OPEN
-            for mount in mounts:
-                if mount.number in left and not _is_locked(linux, mount):
-                    raise OSError(repr(mount.place)[1:])
+            work.all()
             status = 0
+        except mountholder.NoNamespaceError as error:
+            if not work.changed:
+                status = NO_MORE if error.used_up else CANNOT if error.forbidden else NOT_LOCKED
+            os.write(report, str(error).encode("utf-8", "backslashreplace"))
         except BaseException as error:  # noqa: BLE001  (nothing may go on from here)
-            if status == NOT_LOCKED and getattr(error, "errno", 0) == errno.ENOSPC:
-                status = NO_MORE
-            os.write(report, str(error).encode("ascii", "replace"))
+            status = LOST if work.changed else NOT_LOCKED
+            os.write(report, str(error).encode("utf-8", "backslashreplace"))
         finally:
             os._exit(status)
     os.close(report)
@@ -153,136 +167,233 @@ def _in_worker(mountinfo: int, namespace: int, mounts: list[Mount]) -> tuple[int
         why += part
     os.close(output)
     _, ended = os.waitpid(worker, 0)
-    return os.waitstatus_to_exitcode(ended), why.decode("ascii", "replace")
+    return os.waitstatus_to_exitcode(ended), why.decode("utf-8", "replace")
 
 
-class _Linux:
-    """System calls that Python does not have. Each raises OSError, and returns what it returns."""
+class _Work:
+    """In a process of its own. changed: whether a mount of the container was taken away."""
 
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
+    def __init__(self, mountinfo: int, namespace: int) -> None:
+        self._mountinfo = mountinfo
+        self._namespace = namespace
+        self._linux = Linux(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._until = time.monotonic() + PATIENCE
+        self.changed = False
 
-    def setns(self, fd: int) -> None:
-        self._done("setns", self._libc.setns(fd, CLONE_NEWNS))
+    def all(self) -> None:
+        """Mounts that cannot be replaced are looked into, one round for each depth."""
+        through: frozenset[Key] = frozenset()
+        for _ in range(MOST_ROUNDS):
+            held = self._round(through)
+            if held <= through:
+                self._check_held(through)
+                return
+            through |= held
+            self._linux.setns(self._host)
+        raise OSError("mounts in mounts without end")
 
-    def unshare(self) -> None:
-        self._done("unshare", self._libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
-
-    def open_tree(self, place: bytes) -> int:
-        flags = OPEN_TREE_CLONE | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW | os.O_CLOEXEC
-        return self._done("open_tree", self._libc.syscall(OPEN_TREE, AT_FDCWD, place, flags))
-
-    def move_mount(self, tree: int, place: bytes) -> None:
-        arguments = (MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
-        self._done("move_mount", self._libc.syscall(*arguments))
-
-    def number(self, fd: int) -> int:
-        """The kernel's number of the mount that an open file is in (Linux 5.8 and later)."""
-        status = ctypes.create_string_buffer(STATX_SIZE)
-        self._done("statx", self._libc.statx(fd, b"", AT_EMPTY_PATH, STATX_MNT_ID, status))
-        return int.from_bytes(status.raw[STX_MNT_ID : STX_MNT_ID + 8], sys.byteorder)
-
-    def set_writable(self, fd: int, *, writable: bool) -> None:
-        """Of the mount itself, by mount_setattr(2): struct mount_attr is set, clear, …, …."""
-        change = (0, MOUNT_ATTR_RDONLY) if writable else (MOUNT_ATTR_RDONLY, 0)
-        words = (ctypes.c_uint64 * 4)(*change, 0, 0)
-        arguments = (MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, words, ctypes.sizeof(words))
-        self._done("mount_setattr", self._libc.syscall(*arguments))
-
-    def umount(self, place: bytes) -> None:
-        self._done("umount2", self._libc.umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW))
-
-    def _done(self, name: str, result: int) -> int:
-        if result < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"{name}: {os.strerror(number)}")
-        return result
-
-
-def _holder(linux: _Linux, namespace: int) -> tuple[int, int]:
-    """(pid of a process in a user namespace of its own, with a copy of the mounts; what ends it).
-
-    It becomes a user whom nobody else is: who may make how many namespaces is counted for each
-    user of the host, and what containers make counts for root. It stays root where others may make
-    none. Ends with the last descriptor of what ends it.
-    """
-    try:
-        return _fork_holder(linux, namespace, 1 << 30 | int.from_bytes(os.urandom(4)) >> 2)
-    except OSError:
-        return _fork_holder(linux, namespace, 0)
-
-
-def _fork_holder(linux: _Linux, namespace: int, user: int) -> tuple[int, int]:
-    ready, is_ready = os.pipe()
-    done, is_done = os.pipe()
-    holder = os.fork()
-    if holder == 0:
-        number = errno.EPERM
+    def _round(self, through: frozenset[Key]) -> frozenset[Key]:
+        """Replaces what it can; the keys of what it cannot take away."""
+        holder, is_done = mountholder.start(self._linux, self._namespace)
+        copied = os.open(f"/proc/{holder}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        inside = os.pidfd_open(holder)
         try:
-            os.close(is_done)
-            linux.setns(namespace)
-            if user:
-                os.setresuid(user, user, user)
-            linux.unshare()
-            number = 0
-        except OSError as error:
-            number = error.errno or errno.EPERM
+            self._linux.setns(inside)
+            copies = self._patiently(lambda: self._copies(copied, through))
+            self._linux.setns(self._namespace)
+            units = self._patiently(lambda: self._same_units(copies, through))
+            if not units:
+                return frozenset()
+            held, taken = self._take_away(units)
+            for unit in units:
+                if unit.mount.key in taken and not unit.covered:
+                    self._put(unit, copies[unit.mount.key], inside)
+            return held
         finally:
-            os.write(is_ready, bytes([number]))
-            os.read(done, 1)
-            os._exit(0)
-    os.close(is_ready)
-    os.close(done)
-    number = (os.read(ready, 1) or bytes([errno.ESRCH]))[0]
-    os.close(ready)
-    if number:
-        os.close(is_done)
-        os.waitpid(holder, 0)
-        raise OSError(number, f"unshare: {os.strerror(number)}")
-    return holder, is_done
+            for fd in (is_done, copied, inside):
+                os.close(fd)
 
+    def _patiently(self, step: Callable[[], Result]) -> Result:
+        while True:
+            try:
+                return step()
+            except OSError:
+                if time.monotonic() > self._until:
+                    raise
+            time.sleep(PAUSE)
 
-def _copies(linux: _Linux, holder: int, namespace: int, mounts: list[Mount]) -> list[int | None]:
-    """A locked copy of each mount; this process is in their namespace afterwards.
+    def _copies(self, copied: int, through: frozenset[Key]) -> dict[Key, Copy | None]:
+        """Of what has to be replaced; this process is in the locked copy of the namespace.
 
-    None for one that is not there by its name, as another mount hides it.
-    """
-    linux.setns(os.pidfd_open(holder))
-    copies = [_copy(linux, mount.place) for mount in mounts]
-    linux.setns(namespace)
-    return copies
+        None for what another mount hides: it is taken away.
+        """
+        tree = _tree(copied)
+        for mount in tree.mounts:
+            if mount.key in through and tree.is_locked_or_hides(mount):
+                self._check_all_listed(tree, mount.number, mount.place)
+        copies: dict[Key, Copy | None] = {}
+        for unit in tree.units(through):
+            if unit.covered:
+                copies[unit.mount.key] = None
+                continue
+            fd = self._open(unit.mount.place, {unit.top})
+            locked = self._linux.has_locked(fd)
+            if locked or unit.is_stack or not unit.locks:
+                copies[unit.mount.key] = Copy(
+                    self._copy(fd, locked=locked), locked, len(unit.members)
+                )
+            os.close(fd)
+        return copies
 
+    def _check_all_listed(self, tree: Tree, number: int, place: bytes) -> None:
+        mount = next(mount for mount in tree.mounts if mount.number == number)
+        if tree.shows_read_only(mount):
+            return
+        try:
+            fd = self._open(place, {number})
+        except OSError:
+            return  # hidden by another, and there for good
+        locked = self._linux.has_locked(fd)
+        os.close(fd)
+        if locked:
+            raise OSError(f"a mount in {_shown(place)} is out of reach, as its folder was renamed")
 
-def _copy(linux: _Linux, place: bytes) -> int | None:
-    try:
-        return linux.open_tree(place)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    def _same_units(self, copies: Collection[Key], through: frozenset[Key]) -> list[Unit]:
+        units = [unit for unit in _tree(self._mountinfo).units(through) if unit.mount.key in copies]
+        if len(units) != len(copies):
+            raise OSError("a folder with what is shared was renamed")
+        return units
 
+    def _take_away(self, units: Sequence[Unit]) -> tuple[frozenset[Key], frozenset[Key]]:
+        """(what the kernel holds, as it is of another user namespace; what was taken)."""
+        pending = list(reversed(units))
+        held: set[Key] = set()
+        taken: set[Key] = set()
+        while pending:
+            before = len(pending)
+            for unit in list(pending):
+                is_taken, is_held = self._detach(unit)
+                if is_taken:
+                    taken.add(unit.mount.key)
+                if is_held:
+                    held.add(unit.mount.key)
+                if is_taken or is_held:
+                    pending.remove(unit)
+            if pending and len(pending) == before:
+                behind = [unit for unit in pending if unit.covered & held]
+                held.update(unit.mount.key for unit in behind)  # so nobody uncovers it
+                pending = [unit for unit in pending if unit not in behind]
+                if not behind and time.monotonic() > self._until:
+                    raise OSError(f"{_shown(pending[0].mount.place)} is out of reach")
+                time.sleep(0 if behind else PAUSE)
+        # before anything is mounted, as the kernel gives numbers anew
+        left = {mount.number for mount in _tree(self._mountinfo).mounts}
+        for unit in units:
+            if unit.mount.key not in held and unit.members & left:
+                raise OSError(f"{_shown(unit.mount.place)} is mounted still")
+        return frozenset(held), frozenset(taken)
 
-def _replace(linux: _Linux, place: bytes, copy: int | None) -> None:
-    if copy is None:
-        return
-    try:
-        linux.umount(place)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            return  # in its parent's copy, from another user namespace, or gone: asked afterwards
-        raise
-    linux.move_mount(copy, place)
+    def _detach(self, unit: Unit) -> tuple[bool, bool]:
+        """(whether something was taken away there, whether something is held)."""
+        is_taken = False
+        while True:
+            try:
+                fd = self._open(unit.mount.place, unit.members)
+            except OSError:
+                return is_taken, False
+            try:
+                self._linux.umount(fd)
+                self.changed = is_taken = True
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return is_taken, True
+            finally:
+                os.close(fd)
 
+    def _put(self, unit: Unit, copy: Copy | None, inside: int) -> None:
+        """A copy in its place, with all that was in the unit.
 
-def _is_locked(linux: _Linux, mount: Mount) -> bool:
-    """Whether root cannot make a mount writable that was left, as its parent's lock holds it."""
-    try:
-        fd = os.open(mount.place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if linux.number(fd) != mount.number:
-            return False  # hidden, or somewhere else by now
-    except OSError:
+        A mount whose folder is elsewhere at the moment is not copied, so it is tried again.
+        """
+        if copy is None:
+            return
+        tree, locked, _ = copy
+        below = {unit.mount.parent, unit.mount.number}
+        wanted = 1 if unit.is_stack else max(copy.listed, len(unit.members))
+
+        def put() -> None:
+            place = self._open(unit.mount.place, below)
+            self._linux.mount(tree, place)
+            os.close(place)
+
+        def copy_again() -> int:
+            fd = self._open(unit.mount.place, None)
+            again = self._copy(fd, locked=locked)
+            os.close(fd)
+            return again
+
+        while True:
+            self._patiently(put)
+            if self._shows(tree, wanted):
+                return
+            if time.monotonic() > self._until:
+                raise OSError(f"a mount in {_shown(unit.mount.place)} was renamed away")
+            self._linux.umount(tree)
+            os.close(tree)
+            self._linux.setns(inside)
+            tree = self._patiently(copy_again)
+            self._linux.setns(self._namespace)
+
+    def _shows(self, tree: int, wanted: int) -> bool:
+        """Whether so many mounts are listed there, at once or a moment later."""
+        for _ in range(SHOWN_TRIES):
+            if len(_tree(self._mountinfo).numbers(self._linux.number(tree))) >= wanted:
+                return True
+            time.sleep(PAUSE)
         return False
-    try:
-        linux.set_writable(fd, writable=True)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    linux.set_writable(fd, writable=False)
-    return False
+
+    def _copy(self, fd: int, *, locked: bool) -> int:
+        """OSError where the copy has not what is read-only, as that is elsewhere at the moment."""
+        tree = self._linux.copy(fd)
+        if locked and not self._linux.has_locked(tree):
+            os.close(tree)
+            raise OSError("a mount was renamed away")
+        return tree
+
+    def _check_held(self, through: Collection[Key]) -> None:
+        """What the kernel holds is locked as well; what hides one is held with it."""
+        tree = _tree(self._mountinfo)
+        for mount in tree.mounts:
+            if mount.key in through and mount.read_only and not tree.is_hidden(mount):
+                self._patiently(partial(self._check_locked, mount))
+
+    def _check_locked(self, mount: Mount) -> None:
+        fd = self._open(mount.place, {mount.number})
+        try:
+            if not self._linux.is_locked(fd):
+                raise OSError(f"{_shown(mount.place)} could be made writable")
+        finally:
+            os.close(fd)
+
+    def _open(self, place: bytes, numbers: Collection[int] | None) -> int:
+        """What is at a place, if it is in one of these mounts."""
+        fd = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if numbers is not None and self._linux.number(fd) not in numbers:
+            os.close(fd)
+            raise OSError(f"{_shown(place)} is another mount")
+        return fd
+
+
+def _shown(place: bytes) -> str:
+    return place.decode("utf-8", "backslashreplace")
+
+
+def _tree(mountinfo: int) -> Tree:
+    """Of an open mountinfo, as it is now."""
+    os.lseek(mountinfo, 0, os.SEEK_SET)
+    text = b""
+    while part := os.read(mountinfo, 1 << 16):
+        text += part
+    return Tree(text)

@@ -4,63 +4,108 @@ LXC and Proxmox make such a mount read-only, and root of the container can take 
 mount(2), of whose binds and remounts a profile would have to know every place, and by
 mount_setattr(2), about which AppArmor is not asked. So such a mount is locked (mountlock.py).
 
-Each start under a profile runs this; most have nothing that is read-only, and load no more.
+Each start under a profile runs this; most have nothing to lock, and load no more.
 """
 
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-# What LXC and every init have read-only there is the kernel's, not of the host's files.
-NOT_SHARED = (b"/proc/", b"/sys/")
+    # number, number of the parent, device, root in the file system, place, read-only, type
+    Line = tuple[int, int, bytes, bytes, bytes, bool, bytes]
+
+# What of these LXC and every init have read-only there is the kernel's, not of the host's files.
+KERNELS = (b"proc", b"sysfs", b"cgroup", b"cgroup2")
+KERNELS_PLACES = (b"/proc/", b"/sys/")
+# In these no other container renames anything.
+FIXED = (*KERNELS, b"devtmpfs", b"devpts", b"nsfs", b"fuse.lxcfs", b"securityfs", b"debugfs")
 
 
 def main(environ: "Mapping[str, str]") -> int:
-    """LXC calls it when all is mounted and no program of the container runs yet.
+    """LXC calls it when all is mounted and the container's init does not run yet.
 
-    LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID. Exit status 1: the
-    container must not start, as a mount is missing now, or can be made writable.
+    LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID; LXC_CONFIG_FILE: the runtime
+    configuration. Exit status 1: the container must not start, as a mount is missing now, or can
+    be made writable.
     """
     pid = int(environ["LXC_PID"])
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
-        if not read_only(file.read()):
-            return 0
-    return _lock(pid, environ.get("LXC_NAME", ""))
+        text = file.read()
+    if not needs_lock(mounts(text)):
+        return 0
+    return _lock(pid, environ.get("LXC_NAME", ""), environ.get("LXC_CONFIG_FILE", ""))
 
 
-def _lock(pid: int, ctid: str) -> int:
+def _lock(pid: int, ctid: str, config: str) -> int:
     from phoenix_apparmor import mountlock, paths
     from phoenix_apparmor.errors import PhoenixError
+    from phoenix_apparmor.hookscript import write_for_pct
     from phoenix_apparmor.host import ERROR, WARNING, Host
 
-    try:
-        mountlock.lock(pid)
-    except PhoenixError as error:
-        told = error.about(ctid) if paths.is_ctid(ctid) else error
-        severity = ERROR if error.status else WARNING
-        Host().journal(severity, " ".join(told.lines()), ctid=told.ctid)
-        print(told, file=sys.stderr)
-        return error.status
-    return 0
+    host = Host()
+    status = 0
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: mountlock.lock(pid),
+        lambda: mountlock.check_start_hook(config),
+    )
+    for step in steps:
+        try:
+            step()
+        except PhoenixError as error:
+            told = error.about(ctid) if paths.is_ctid(ctid) else error
+            severity = ERROR if error.status else WARNING
+            host.journal(severity, " ".join(told.lines()), ctid=told.ctid)
+            print(told, file=sys.stderr)  # LXC shows it in its own log only
+            if told.ctid is not None:
+                write_for_pct(host, told.ctid, told)
+            status = status or error.status
+    return status
 
 
-def read_only(mountinfo: bytes) -> list[tuple[int, bytes]]:
-    """(number, place) of the mounts that are read-only by themselves.
-
-    mountinfo: /proc/PID/mountinfo (proc(5)). number: the kernel's, of that mount alone.
-
-    Not the root, in whose place nothing can be put.
-    """
+def mounts(mountinfo: bytes) -> "list[Line]":
+    """The lines of /proc/PID/mountinfo (proc(5)). Numbers are the kernel's, of that mount alone."""
     found = []
     for line in mountinfo.split(b"\n"):
         words = line.split(b" ")
-        if len(words) > 6 and b"ro" in words[5].split(b","):
-            place = _plain(words[4])
-            if place != b"/" and not (place + b"/").startswith(NOT_SHARED):
-                found.append((int(words[0]), place))
+        if len(words) > 6:
+            kind = words[words.index(b"-", 6) + 1]
+            is_ro = b"ro" in words[5].split(b",")
+            names = (words[2], _plain(words[3]), _plain(words[4]))
+            found.append((int(words[0]), int(words[1]), *names, is_ro, kind))
     return found
+
+
+def needs_lock(lines: "Sequence[Line]") -> bool:
+    """Whether a mount is read-only, or one may be that mountinfo does not list now."""
+    own = own_devices(lines)
+    return any(is_locked_or_hides(line, own) for line in lines)
+
+
+def own_devices(lines: "Sequence[Line]") -> set[bytes]:
+    """Of file systems in memory that are mounted as a whole, as LXC's /dev is."""
+    return {line[2] for line in lines if line[6] == b"tmpfs" and line[3] == b"/"}
+
+
+def is_locked_or_hides(line: "Line", own: "Collection[bytes]") -> bool:
+    """Whether it has to be locked, or a mount in it may be out of sight.
+
+    The kernel does not list a mount in a bound folder while somebody else who has the folder
+    above has moved its place out of that folder (fs/d_path.c, prepend_path: "Escaped?").
+
+    Not the root, in whose place nothing can be put.
+    """
+    _, _, device, root, place, is_ro, kind = line
+    if place == b"/" or is_kernels(line, own):
+        return False
+    return is_ro or (root != b"/" and kind not in FIXED and device not in own)
+
+
+def is_kernels(line: "Line", own: "Collection[bytes]") -> bool:
+    """Whether it belongs to /proc and /sys: inits and Docker remount what is read-only of these."""
+    _, _, device, _, place, _, kind = line
+    return (place + b"/").startswith(KERNELS_PLACES) and (kind in KERNELS or device in own)
 
 
 def _plain(word: bytes) -> bytes:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import lxcconf, paths, shares, start
+from phoenix_apparmor import lxcconf, mountlock, paths, shares, start
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.mounttree import Tree
 from phoenix_apparmor.settled import is_settled
 from tests.names import BASE
 from tests.unit.fakehost import REPO, FakeHost
@@ -50,41 +52,81 @@ def test_the_hook_as_lxc_calls_it(tmp_path: Path) -> None:
 
 
 def test_which_mounts_are_locked() -> None:
-    lines = (
-        b"1 0 0:1 / / ro,relatime - ext4 /dev/a rw",
-        b"2 1 0:2 / /proc/sys ro,relatime - proc proc rw",
-        b"3 1 0:3 / /sys ro - sysfs sysfs rw",
-        b"4 3 0:3 / /sys/x ro - sysfs sysfs rw",
-        rb"5 1 0:4 /a /m\040o\134d ro,nosuid shared:1 master:2 - ext4 /dev/a rw",
-        b"6 1 0:4 /b /rw rw,nosuid - ext4 /dev/a ro",
-        b"7 1 0:4 /b /procedures ro - ext4 /dev/a rw",
+    kernels = (
+        b"1 0 0:1 /srv/root / ro,relatime - ext4 /dev/a rw",
+        b"2 1 0:2 / /proc rw,relatime - proc proc rw",
+        b"3 2 0:2 /sys /proc/sys ro,relatime - proc proc rw",
+        b"4 1 0:3 / /sys ro - sysfs sysfs rw",
+        b"5 4 0:4 / /sys/fs/cgroup ro - cgroup2 cgroup rw",
+        b"6 1 0:5 / /dev rw - tmpfs none rw",
+        b"7 3 0:5 /.lxc-boot-id /proc/sys/kernel/random/boot_id ro - tmpfs none rw",
+        b"8 2 0:6 /proc/cpuinfo /proc/cpuinfo rw - fuse.lxcfs lxcfs rw",
+        b"9 6 0:7 /null /dev/null rw - devtmpfs udev rw",
+        b"10 1 0:8 / /mnt/disk rw - ext4 /dev/b rw",
         b"",
     )
-    found = shares.read_only(b"\n".join(lines))
-    assert found == [(5, rb"/m o\d"), (7, b"/procedures")]
+    assert not shares.needs_lock(shares.mounts(b"\n".join(kernels))), "nothing more is loaded"
+    shared = (
+        rb"11 1 0:9 / /m\040o\134d ro,nosuid shared:1 master:2 - ext4 /dev/a rw",
+        b"12 4 0:9 / /sys/fs/bpf ro - ext4 /dev/a rw",
+        b"13 1 0:9 / /procedures ro - ext4 /dev/a rw",
+        b"14 10 0:9 / /mnt/disk/in ro - ext4 /dev/a rw",
+        b"15 6 0:9 / /dev/x ro - ext4 /dev/a rw",
+        b"16 1 0:9 /sub /folder rw - ext4 /dev/a rw",
+    )
+    for line in shared:
+        assert shares.needs_lock(shares.mounts(b"\n".join((*kernels, line)))), line
+    units = Tree(b"\n".join((*kernels, *shared))).units(())
+    assert {unit.mount.number: len(unit.members) for unit in units} == {
+        10: 2, 11: 1, 12: 1, 13: 1, 15: 1, 16: 1,
+    }  # fmt: skip
+    assert rb"/m o\d" in {unit.mount.place for unit in units}
 
 
-# As root of the host, in a mount namespace of its own: a share, one in it and a file.
-SCRIPT = r"""
+def test_what_hides_a_mount_is_replaced_with_it() -> None:
+    lines = (
+        b"1 0 0:1 / / rw - ext4 /dev/a rw",
+        b"2 1 0:2 /ro /a/b ro - ext4 /dev/b rw",
+        b"3 1 0:3 / /a rw - ext4 /dev/c rw",
+        b"4 1 0:3 / /ab rw - ext4 /dev/c rw",
+        b"5 1 0:2 /ro /c ro - ext4 /dev/b rw",
+        b"6 5 0:2 /ro /c ro - ext4 /dev/b rw",
+    )
+    hidden, over, stack = Tree(b"\n".join(lines)).units(())
+    assert hidden.covered == {over.mount.key}
+    assert not over.covered
+    assert (stack.mount.number, stack.top, stack.is_stack) == (5, 6, True)
+
+
+# As root of the host, in a mount namespace of its own: the host's folders, and a container's.
+BEGIN = r"""
 import sys
 sys.path.insert(0, sys.argv[1])
-import os, subprocess
-from phoenix_apparmor import mountlock, shares
+import ctypes, os, subprocess
+from phoenix_apparmor import mountholder, mountlock, shares
 from phoenix_apparmor.errors import PhoenixError
 
 def sh(text):
     return subprocess.run(["sh", "-ec", text], stderr=subprocess.DEVNULL).returncode == 0
 
-here = sys.argv[3]
-os.environ["HERE"] = here
+def status(config=""):
+    return shares.main(
+        {"LXC_PID": str(os.getpid()), "LXC_NAME": "952", "LXC_CONFIG_FILE": config}
+    )
 
-assert sh('''mount --make-rprivate / && mount -t tmpfs none "$HERE" && cd "$HERE"
-mkdir src share "sha re" w && mkdir src/in && touch src/file file share/old
+how, here = sys.argv[2:]
+os.environ["HERE"] = here
+assert sh('mount --make-rprivate / && cd "$HERE" && mkdir host ct && mount -t tmpfs none ct')
+os.chdir(here + "/ct")
+"""
+
+# A share, one in it and a file.
+SHARES = r"""
+assert sh('''mkdir src share "sha re" w && mkdir src/in && touch src/file file share/old
 mount --bind src share && mount -o remount,bind,ro share
 mount -t tmpfs none share/in && touch share/in/x && mount -o remount,bind,ro share/in
 mount --bind src 'sha re' && mount -o remount,bind,ro 'sha re'
 mount --bind src/file file && mount -o remount,bind,ro file && mount --bind src w''')
-os.chdir(here)
 tries = (
     "mount -o remount,bind,rw share && touch share/a",
     "mount -o remount,bind,rw share/in && touch share/in/b",
@@ -93,82 +135,212 @@ tries = (
     "mount -o remount,bind,rw file && echo >file",
     "mkdir -p o; mount --bind share o; mount -o remount,bind,rw o; touch o/e",
 )
-if sys.argv[2] == "lock":
-    assert shares.main({"LXC_PID": str(os.getpid()), "LXC_NAME": "952"}) == 0
+if how == "lock":
+    assert status() == 0
     assert sh("test -e share/file -a -e share/in/x -a -e 'sha re/file'")
     assert sh("touch w/f && mount -o remount,bind,ro share && umount 'sha re'")
     assert sh("mount --bind src 'sha re' && mount -o remount,bind,ro 'sha re'")
     mountlock.lock(os.getpid())
-def status():
-    return shares.main({"LXC_PID": str(os.getpid()), "LXC_NAME": "952"})
-
-if sys.argv[2] == "hidden":
-    assert sh("mount -t tmpfs none share")
-    print(0, status())
-    sys.exit()
-if sys.argv[2] == "renamed":
-    leave = mountlock._leave_profile
-    def late():
-        leave()
-        # as another container does that has the same folder
-        assert sh("unshare -m sh -ec 'umount share/in share; mv share moved; mkdir share'")
-    mountlock._leave_profile = late
-    print(0, status())
-    print(1, sh("mount -o remount,bind,rw moved && touch moved/a"))
-    sys.exit()
-if sys.argv[2] in ("cannot", "used up"):
+if how in ("cannot", "used up"):
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0" if sys.argv[2] == "cannot" else "1")
+        file.write("0" if how == "cannot" else "1")
     used = subprocess.Popen(["unshare", "-Ur", "sleep", "60"], stdout=subprocess.DEVNULL)
     os.set_blocking(0, True)
-    while sys.argv[2] == "used up" and os.readlink(f"/proc/{used.pid}/ns/user") == os.readlink(
+    while how == "used up" and os.readlink(f"/proc/{used.pid}/ns/user") == os.readlink(
         "/proc/self/ns/user"
     ):
         pass
     try:
         mountlock.lock(os.getpid())
     except PhoenixError as error:
-        print(error.status, error.what)
+        print(error.status, error.what, error.hint)
     used.kill()
     assert sh("test -e share/file -a -e share/in/x -a ! -w share"), "all is as it was"
+    sys.exit()
+if how == "fails":
+    def start(*_):
+        raise OSError(40, "Too many levels of symbolic links")
+    mountholder.start = start
+    print(0, status())
     sys.exit()
 for number, one in enumerate(tries):
     print(number, sh(one))
 """
 
+# Another container renames in the folder all the while, of which this one has a part.
+RACES = r"""
+assert sh('''cd "$HERE/host" && mkdir -p sec w/sub/a/ro w/sub/b w/out/ro && touch sec/old
+ln -s a w/sub/l''')
+assert sh('''mkdir srv x && mount --bind "$HERE/host/w/sub" srv
+mount --bind "$HERE/host/sec" srv/a/ro && mount -o remount,bind,ro srv/a/ro''')
+lock, race = how.split()
+other = {"links": "w/sub/l", "folders": "w/sub/b", "escapes": "w/out", "away": "w/out"}[race]
+other = os.fsencode(f"{here}/host/{other}")
+place = os.fsencode(f"{here}/host/w/sub/a")
 
-def tried(how: str, place: Path, namespaces: str = "-m") -> list[str]:
-    argv = ["unshare", namespaces, sys.executable, "-c", SCRIPT, str(REPO), how, str(place)]
+def exchange():
+    assert ctypes.CDLL(None).syscall(316, -100, place, -100, other, 2) == 0  # renameat2
+
+if race == "away":
+    exchange()
+    at = 1
+else:
+    renames = os.fork()
+    if renames == 0:
+        stop = []
+        import signal, time
+        signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+        while not stop:
+            for _ in range(2):
+                exchange()
+                time.sleep(0.0003)
+        os._exit(0)
+if lock == "lock":
+    print(0, status())
+if race == "away":
+    exchange()
+else:
+    os.kill(renames, 15)
+    os.waitpid(renames, 0)
+print(1, sh("test -e srv/a/ro/old"))
+print(2, sh("mount -o remount,bind,rw srv/a/ro && touch srv/a/ro/a"))
+print(3, os.path.exists(f"{here}/host/sec/a"))
+"""
+
+# What is left of a mount that another one hides, or that is in a share that can be written.
+PLACES = r"""
+lock, where = how.split()
+assert sh('mkdir -p "$HERE/host/sec/d" srv/x && touch "$HERE/host/sec/old"')
+sec = 'mount --bind "$HERE/host/sec" {0} && mount -o remount,bind,ro {0}'
+made, tried, seen = {
+    "twice": (sec.format("srv") + " && " + sec.format("srv"), "umount srv", "srv/old"),
+    "above": (
+        sec.format("srv/x") + " && mount -t tmpfs none srv && touch srv/a",
+        "umount srv",
+        "srv/a",
+    ),
+    "sys": (sec.format("/sys/kernel"), "mount --bind /sys/kernel srv", "/sys/kernel/old"),
+    "below": (
+        'mount --bind "$HERE/host" srv && mount --bind srv/sec srv/sec'
+        " && mount -o remount,bind,ro srv/sec",
+        "mkdir y && mount --bind srv y",
+        "srv/sec/old",
+    ),
+    "below2": (
+        'mount --bind "$HERE/host" srv && mount --bind srv/sec srv/sec'
+        " && mount -o remount,bind,ro srv/sec",
+        "umount srv/sec",
+        "srv/sec/old",
+    ),
+}[where]
+assert sh(made)
+if lock == "lock":
+    print(0, status())
+print(1, sh(f"test -e {seen}"))
+sh(tried)
+for place in ("srv", "srv/x", "srv/sec", "y/sec"):
+    sh(f"mount -o remount,bind,rw {place}")
+    sh(f"touch {place}/new")
+print(2, os.path.exists(f"{here}/host/sec/new"))
+"""
+
+# A container in a user namespace: what the host mounted before is locked by the kernel itself.
+INSIDE = r"""
+assert sh('mkdir -p "$HERE/host/sec" "$HERE/host/w/a" srv mp && touch "$HERE/host/sec/old"')
+assert sh('''mount --bind "$HERE/host/w" srv
+mount --bind "$HERE/host/sec" mp && mount -o remount,bind,ro mp''')
+inside = '''mount --bind "$HERE/host/sec" srv/a
+mount -o remount,bind,ro srv/a && touch ready && exec sleep 100'''
+init = subprocess.Popen(["unshare", "-Urm", "sh", "-ec", inside], stdout=subprocess.DEVNULL)
+while not os.path.exists("ready"):
+    assert init.poll() is None
+if how == "lock":
+    print(0, shares.main({"LXC_PID": str(init.pid), "LXC_NAME": "952"}))
+for at in ("mp", "srv/a"):
+    enter = f"nsenter -U -m -t {init.pid} --wd=$PWD sh -ec"
+    print(1, sh(f"{enter} 'test -e {at}/old'"))
+    print(2, sh(f"{enter} 'mount -o remount,bind,rw {at} && touch {at}/new'"))
+init.kill()
+"""
+
+
+def tried(how: str, place: Path, namespaces: str = "-m", script: str = SHARES) -> list[str]:
+    place = place / how.replace(" ", "-").replace("/", "_")
+    place.mkdir()
+    code = BEGIN + script
+    argv = ["unshare", namespaces, sys.executable, "-c", code, str(REPO), how, str(place)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [line.partition(" ")[2] for line in done.stdout.splitlines()]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+
+
+@only_root
 def test_not_even_root_makes_it_writable(tmp_path: Path) -> None:
     assert tried("lock", tmp_path) == ["False"] * 6
     assert tried("leave", tmp_path) == ["True"] * 6, "the control"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
-def test_where_it_cannot_be_locked_it_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+@only_root
+def test_where_the_host_allows_no_lock_it_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     [said] = tried("cannot", tmp_path, "-Urm")
     assert "may make it writable: [Errno 28] unshare: No space left on device." in said
+    assert "sysctl" in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
+@only_root
 def test_what_others_use_up_stops_the_start(tmp_path: Path) -> None:
     """Root's namespaces are counted for all containers: none may have another start unlocked."""
     [said] = tried("used up", tmp_path, "-Urm")
     assert "cannot be locked: [Errno 28] unshare: No space left on device." in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
-def test_what_is_out_of_reach_stops_the_start(tmp_path: Path) -> None:
-    """A mount above it can be taken away, and a folder renamed by whoever else has it."""
-    assert tried("hidden", tmp_path) == ["1"]
+@only_root
+def test_any_other_failure_stops_the_start(tmp_path: Path) -> None:
+    assert tried("fails", tmp_path) == ["1"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
-def test_a_folder_that_is_renamed_meanwhile_stops_the_start(tmp_path: Path) -> None:
-    assert tried("renamed", tmp_path) == ["1", "True"], "it is not locked, so it may not start"
+@only_root
+@pytest.mark.parametrize("race", ["links", "folders", "escapes", "away"])
+def test_other_containers_may_rename_meanwhile(race: str, tmp_path: Path) -> None:
+    """In folders that they share: it starts all the same, and locked, or not at all."""
+    started, *found = tried(f"lock {race}", tmp_path, script=RACES)
+    if race == "away":
+        assert started == "1", "a share would be missing inside"
+    else:
+        assert (started, found) == ("0", ["True", "False", "False"])
+    assert tried(f"leave {race}", tmp_path, script=RACES) == ["True"] * 3, "the control"
+
+
+@only_root
+@pytest.mark.parametrize("where", ["twice", "above", "sys", "below", "below2"])
+def test_it_starts_and_is_locked_wherever_it_is(where: str, tmp_path: Path) -> None:
+    assert tried(f"lock {where}", tmp_path, script=PLACES) == ["0", "True", "False"]
+    assert tried(f"leave {where}", tmp_path, script=PLACES) == ["True", "True"], "the control"
+
+
+@only_root
+def test_in_a_user_namespace(tmp_path: Path) -> None:
+    locked = ["True", "False"]
+    assert tried("lock", tmp_path, script=INSIDE) == ["0", *locked, *locked]
+    assert tried("leave", tmp_path, script=INSIDE) == [*locked, "True", "True"], "the control"
+
+
+def test_where_a_program_of_the_container_ran_before_it_is_said(tmp_path: Path) -> None:
+    """LXC's order: pre-start, pre-mount, mount, autodev, start, start-host."""
+    config = tmp_path / "config"
+    for text, says in (
+        ("lxc.hook.start = /x", True),
+        ("lxc.hook.start = /x\nlxc.hook.start =", False),
+        ("lxc.hook.start-host = /x", False),
+        ("", False),
+    ):
+        config.write_text(text)
+        if says:
+            with pytest.raises(PhoenixError, match="a program of the container") as raised:
+                mountlock.check_start_hook(str(config))
+            assert raised.value.status == 0, "it goes on, as before"
+        else:
+            mountlock.check_start_hook(str(config))

@@ -1,0 +1,67 @@
+"""A process that has locked copies of all mounts of a container, as it is in a user namespace.
+
+It is what lets mountlock.py copy them; nothing of the container runs in it.
+"""
+
+import errno
+import os
+
+from phoenix_apparmor.mountcalls import Linux
+
+USER_NAMESPACES = "/proc/self/ns/user"
+
+
+class NoNamespaceError(Exception):
+    """Whether that is for want of them (used up), or as this host makes none (forbidden)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"[Errno {number}] unshare: {os.strerror(number)}")
+        self.used_up = number == errno.ENOSPC
+        self.forbidden = number in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
+
+
+def start(linux: Linux, namespace: int) -> tuple[int, int]:
+    """(pid of a process in a user namespace of its own, with a copy of the mounts; what ends it).
+
+    It becomes a user whom nobody else is: who may make how many namespaces is counted for each
+    user of the host, and what containers make counts for root. It stays root where others may make
+    none. Ends with the last descriptor of what ends it.
+    """
+    if not os.path.exists(USER_NAMESPACES):
+        raise NoNamespaceError(errno.ENOSYS)
+    number = 0
+    for user in (1 << 30 | int.from_bytes(os.urandom(4)) >> 2, 0):
+        number, holder, is_done = _fork_holder(linux, namespace, user)
+        if number == 0:
+            return holder, is_done
+    raise NoNamespaceError(number)
+
+
+def _fork_holder(linux: Linux, namespace: int, user: int) -> tuple[int, int, int]:
+    """(0 or the number of the error, as start)."""
+    ready, is_ready = os.pipe()
+    done, is_done = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        number = errno.ESRCH
+        try:
+            os.close(is_done)
+            linux.setns(namespace)
+            if user:
+                os.setresuid(user, user, user)
+            linux.unshare()
+            number = 0
+        except OSError as error:
+            number = error.errno or errno.ESRCH
+        finally:
+            os.write(is_ready, bytes([number]))
+            os.read(done, 1)
+            os._exit(0)
+    os.close(is_ready)
+    os.close(done)
+    number = (os.read(ready, 1) or bytes([errno.ESRCH]))[0]
+    os.close(ready)
+    if number:
+        os.close(is_done)
+        os.waitpid(holder, 0)
+    return number, holder, is_done

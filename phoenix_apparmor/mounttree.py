@@ -1,0 +1,150 @@
+"""Which mounts of a container are locked, and each with all that is in it. Pure.
+
+A mount is found by its name, and names in a folder that others have too change at any moment. So
+what is locked is a unit: a mount on the container's own root (or on /dev, /proc, /sys), whose
+place nobody else changes, together with all mounts in it, which need no name then.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from phoenix_apparmor import shares
+
+# (place, root in its file system): of the same mount in a copy of the namespace too.
+Key = tuple[bytes, bytes]
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo, see shares.mounts."""
+
+    number: int
+    parent: int
+    device: bytes
+    root: bytes
+    place: bytes
+    read_only: bool
+    kind: bytes
+
+    @property
+    def key(self) -> Key:
+        """What names it in each copy of the namespace."""
+        return self.place, self.root
+
+
+class Unit(NamedTuple):
+    """A mount with all in it.
+
+    top: number of the mount that is seen at its place. members: the numbers of all that are listed.
+    covered: keys of units that hide its place. locks: whether one in it is, or may be, read-only.
+    """
+
+    mount: Mount
+    top: int
+    members: frozenset[int]
+    covered: frozenset[Key]
+    locks: bool
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether one mount in it hides the mount itself."""
+        return self.top != self.mount.number
+
+
+class Tree:
+    """The mounts of one namespace."""
+
+    def __init__(self, mountinfo: bytes) -> None:
+        lines = shares.mounts(mountinfo)
+        self.mounts = [Mount(*line) for line in lines]
+        self._own = shares.own_devices(lines)
+        self._children: dict[int, list[Mount]] = {}
+        for mount in self.mounts:
+            self._children.setdefault(mount.parent, []).append(mount)
+        roots = [mount for mount in self.mounts if mount.place == b"/"]
+        below = {mount.parent for mount in roots}
+        self._root = next((mount for mount in roots if mount.number not in below), None)
+
+    def numbers(self, mount: int) -> frozenset[int]:
+        """Of a mount and of all in it."""
+        return frozenset(self._below(mount))
+
+    def _below(self, number: int) -> Iterator[int]:
+        yield number
+        for child in self._children.get(number, ()):
+            yield from self._below(child.number)
+
+    def is_locked_or_hides(self, mount: Mount) -> bool:
+        """See shares."""
+        return shares.is_locked_or_hides(mount, self._own)
+
+    def shows_read_only(self, mount: Mount) -> bool:
+        """Whether it or one in it is listed as read-only."""
+        inside = self.numbers(mount.number)
+        return any(m.read_only for m in self.mounts if m.number in inside)
+
+    def is_hidden(self, mount: Mount) -> bool:
+        """Whether another mount hides its place."""
+        inside = self.numbers(mount.number)
+        covers = self._covers(mount, inside)
+        return self._top(mount).number != mount.number or any(True for _ in covers)
+
+    def units(self, through: Collection[Key]) -> list[Unit]:
+        """What has to be replaced as a whole: what locks, and what hides such.
+
+        through: mounts that cannot be replaced, so that what is in them is looked at by itself.
+        """
+        if self._root is None:
+            return []
+        whole: frozenset[Key] = frozenset()
+        while True:
+            units = list(self._units(self._root, through, whole))
+            hiding = frozenset(key for unit in units if unit.locks for key in unit.covered)
+            if hiding <= whole:
+                return [unit for unit in units if unit.locks or unit.mount.key in hiding]
+            whole |= hiding
+
+    def _units(
+        self, parent: Mount, through: Collection[Key], whole: Collection[Key]
+    ) -> Iterator[Unit]:
+        for mount in self._children.get(parent.number, ()):
+            if mount.key in whole or not (mount.key in through or self._is_own(mount)):
+                yield self._unit(mount)
+            else:
+                yield from self._units(mount, through, whole)
+
+    def _is_own(self, mount: Mount) -> bool:
+        """Whether it is the container's, with places that nobody else changes."""
+        if shares.is_kernels(mount, self._own):
+            return True
+        own = mount.kind in shares.KERNELS or (mount.device in self._own and mount.root == b"/")
+        return own and not mount.read_only
+
+    def _unit(self, mount: Mount) -> Unit:
+        members = self.numbers(mount.number)
+        return Unit(
+            mount,
+            self._top(mount).number,
+            members,
+            frozenset(self._covers(mount, members)),
+            any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
+        )
+
+    def _top(self, mount: Mount) -> Mount:
+        for child in self._children.get(mount.number, ()):
+            if child.place == mount.place:
+                return self._top(child)
+        return mount
+
+    def _covers(self, mount: Mount, members: Collection[int]) -> Iterator[Key]:
+        """A mount beside it or beside what it is in, on a folder above its place."""
+        by_number = {m.number: m for m in self.mounts}
+        at: Mount | None = mount
+        below = set(members)
+        while at is not None and at is not self._root:
+            for other in self._children.get(at.parent, ()):
+                above = other.place.rstrip(b"/") + b"/"
+                if other.number not in below and (mount.place + b"/").startswith(above):
+                    yield other.key
+            at = by_number.get(at.parent)
+            if at is not None:
+                below.add(at.number)
