@@ -10,7 +10,7 @@ OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 OPEN_TREE_CLONE, AT_RECURSIVE, AT_EMPTY_PATH, AT_FDCWD = 1, 0x8000, 0x1000, -100
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 MOUNT_ATTR_RDONLY = 1
-MNT_DETACH = 2
+MNT_DETACH, MS_REC, MS_PRIVATE = 2, 0x4000, 0x40000
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 # struct statx (linux/stat.h): its size, where stx_mnt_id is, and the bit that asks for it.
 STATX_SIZE, STX_MNT_ID, STATX_MNT_ID = 256, 0x90, 0x1000
@@ -33,6 +33,10 @@ class Linux:
     def unshare(self) -> None:
         """A copy of the mounts, in a user namespace of its own."""
         self._done("unshare", self._libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+
+    def make_private(self) -> None:
+        """All mounts of the namespace, so that those are copied too that are unbindable."""
+        self._done("mount", self._libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
 
     def copy(self, fd: int) -> int:
         """A copy of a mount with all in it, mounted nowhere."""

@@ -3,12 +3,14 @@
 It is what lets mountlock.py copy them; nothing of the container runs in it.
 """
 
+import contextlib
 import errno
 import os
 
 from phoenix_apparmor.mountcalls import Linux
 
 USER_NAMESPACES = "/proc/self/ns/user"
+LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
 
 
 class NoNamespaceError(Exception):
@@ -18,6 +20,15 @@ class NoNamespaceError(Exception):
         super().__init__(f"[Errno {number}] unshare: {os.strerror(number)}")
         self.used_up = number == errno.ENOSPC
         self.forbidden = number in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
+
+
+def is_forbidden() -> bool:
+    """Whether this host's admin wants no namespaces at all."""
+    for name in LIMITS:
+        with contextlib.suppress(OSError), open(name, "rb", buffering=0) as file:
+            if file.read(16).strip() == b"0":
+                return True
+    return False
 
 
 def start(linux: Linux, namespace: int) -> tuple[int, int]:

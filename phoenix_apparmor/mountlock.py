@@ -28,7 +28,6 @@ OWN_LABEL = "/proc/self/attr/current"
 # host makes no user namespaces, as there may be no more of them, for another reason. The last: a
 # mount may be missing.
 CANNOT, NO_MORE, NOT_LOCKED, LOST = 3, 4, 5, 6
-LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
 # How long a start waits for others that rename folders meanwhile, and between two tries.
 PATIENCE, PAUSE = 8.0, 0.02
 # So often it is looked whether all mounts are listed, before they are copied again.
@@ -62,10 +61,12 @@ def lock(pid: int) -> None:
         status, why = _in_worker(mountinfo, namespace)
     except OSError as error:
         status, why = NOT_LOCKED, str(error)
-    if status == CANNOT or (status == NO_MORE and is_forbidden()):
+    if status == CANNOT or (status == NO_MORE and mountholder.is_forbidden()):
         raise _goes_on(
             why,
-            "To have it locked: sysctl -w user.max_user_namespaces=1000" if is_forbidden() else "",
+            "To have it locked: sysctl -w user.max_user_namespaces=1000"
+            if mountholder.is_forbidden()
+            else "",
         )
     if status == NO_MORE:
         raise PhoenixError(
@@ -127,15 +128,6 @@ def _goes_on(why: str, hint: str) -> PhoenixError:
         hint=hint,
         status=0,
     )
-
-
-def is_forbidden() -> bool:
-    """Whether this host's admin wants no namespaces at all."""
-    for name in LIMITS:
-        with contextlib.suppress(OSError), open(name, "rb", buffering=0) as file:
-            if file.read(16).strip() == b"0":
-                return True
-    return False
 
 
 def _in_worker(mountinfo: int, namespace: int) -> tuple[int, str]:
@@ -229,6 +221,8 @@ class _Work:
         None for what another mount hides: it is taken away.
         """
         tree = _tree(copied)
+        if tree.has_unbindable:
+            self._linux.make_private()
         for mount in tree.mounts:
             if mount.key in through and tree.is_locked_or_hides(mount):
                 self._check_all_listed(tree, mount.number, mount.place)
@@ -239,7 +233,7 @@ class _Work:
                 continue
             fd = self._open(unit.mount.place, {unit.top})
             locked = self._linux.has_locked(fd)
-            if locked or unit.is_stack or not unit.locks:
+            if locked or unit.is_stack or unit.hides:
                 copies[unit.mount.key] = Copy(
                     self._copy(fd, locked=locked), locked, len(unit.members)
                 )
@@ -321,7 +315,7 @@ class _Work:
             return
         tree, locked, _ = copy
         below = {unit.mount.parent, unit.mount.number}
-        wanted = 1 if unit.is_stack else max(copy.listed, len(unit.members))
+        wanted = 1 if unit.is_stack else max(copy.listed, unit.copied)
 
         def put() -> None:
             place = self._open(unit.mount.place, below)
@@ -349,7 +343,7 @@ class _Work:
     def _shows(self, tree: int, wanted: int) -> bool:
         """Whether so many mounts are listed there, at once or a moment later."""
         for _ in range(SHOWN_TRIES):
-            if len(_tree(self._mountinfo).numbers(self._linux.number(tree))) >= wanted:
+            if _tree(self._mountinfo).count(self._linux.number(tree)) >= wanted:
                 return True
             time.sleep(PAUSE)
         return False

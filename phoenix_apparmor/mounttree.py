@@ -35,14 +35,17 @@ class Unit(NamedTuple):
     """A mount with all in it.
 
     top: number of the mount that is seen at its place. members: the numbers of all that are listed.
-    covered: keys of units that hide its place. locks: whether one in it is, or may be, read-only.
+    copied: how many have to be in its copy. covered: keys of units that hide its place. locks:
+    whether one in it is, or may be, read-only. hides: whether it hides another unit.
     """
 
     mount: Mount
     top: int
     members: frozenset[int]
+    copied: int
     covered: frozenset[Key]
     locks: bool
+    hides: bool = False
 
     @property
     def is_stack(self) -> bool:
@@ -51,9 +54,10 @@ class Unit(NamedTuple):
 
 
 class Tree:
-    """The mounts of one namespace."""
+    """The mounts of one namespace. has_unbindable: whether one refuses to be copied."""
 
     def __init__(self, mountinfo: bytes) -> None:
+        self.has_unbindable = b" unbindable " in mountinfo
         lines = shares.mounts(mountinfo)
         self.mounts = [Mount(*line) for line in lines]
         self._own = shares.own_devices(lines)
@@ -67,6 +71,11 @@ class Tree:
     def numbers(self, mount: int) -> frozenset[int]:
         """Of a mount and of all in it."""
         return frozenset(self._below(mount))
+
+    def count(self, number: int) -> int:
+        """Of a mount and of all in it that are copied: not files of namespaces (is_mnt_ns_file)."""
+        inside = self.numbers(number)
+        return sum(m.kind != b"nsfs" for m in self.mounts if m.number in inside)
 
     def _below(self, number: int) -> Iterator[int]:
         yield number
@@ -100,7 +109,8 @@ class Tree:
             units = list(self._units(self._root, through, whole))
             hiding = frozenset(key for unit in units if unit.locks for key in unit.covered)
             if hiding <= whole:
-                return [unit for unit in units if unit.locks or unit.mount.key in hiding]
+                marked = (unit._replace(hides=unit.mount.key in hiding) for unit in units)
+                return [unit for unit in marked if unit.locks or unit.hides]
             whole |= hiding
 
     def _units(
@@ -125,6 +135,7 @@ class Tree:
             mount,
             self._top(mount).number,
             members,
+            self.count(mount.number),
             frozenset(self._covers(mount, members)),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
         )

@@ -219,6 +219,18 @@ made, tried, seen = {
         "umount srv",
         "srv/a",
     ),
+    "above2": (
+        'mkdir "$HERE/host/w" && touch "$HERE/host/w/a" && '
+        + sec.format("srv/x") + ' && mount --bind "$HERE/host/w" srv',
+        "umount srv",
+        "srv/a",
+    ),
+    "unbindable": (
+        sec.format("srv") + " && mount --bind srv srv/d && mount --make-unbindable srv/d"
+        " && mount -o remount,bind,ro srv/d && mount --make-unbindable srv",
+        "umount srv/d",
+        "srv/d/old",
+    ),
     "sys": (sec.format("/sys/kernel"), "mount --bind /sys/kernel srv", "/sys/kernel/old"),
     "below": (
         'mount --bind "$HERE/host" srv && mount --bind srv/sec srv/sec'
@@ -238,7 +250,7 @@ if lock == "lock":
     print(0, status())
 print(1, sh(f"test -e {seen}"))
 sh(tried)
-for place in ("srv", "srv/x", "srv/sec", "y/sec"):
+for place in ("srv", "srv/x", "srv/d", "srv/sec", "y/sec"):
     sh(f"mount -o remount,bind,rw {place}")
     sh(f"touch {place}/new")
 print(2, os.path.exists(f"{here}/host/sec/new"))
@@ -257,9 +269,9 @@ while not os.path.exists("ready"):
 if how == "lock":
     print(0, shares.main({"LXC_PID": str(init.pid), "LXC_NAME": "952"}))
 for at in ("mp", "srv/a"):
-    enter = f"nsenter -U -m -t {init.pid} --wd=$PWD sh -ec"
-    print(1, sh(f"{enter} 'test -e {at}/old'"))
-    print(2, sh(f"{enter} 'mount -o remount,bind,rw {at} && touch {at}/new'"))
+    enter = f"nsenter -U -m -t {init.pid} sh -ec 'cd {os.getcwd()};"
+    print(1, sh(f"{enter} test -e {at}/old'"))
+    print(2, sh(f"{enter} mount -o remount,bind,rw {at} && touch {at}/new'"))
 init.kill()
 """
 
@@ -315,7 +327,9 @@ def test_other_containers_may_rename_meanwhile(race: str, tmp_path: Path) -> Non
 
 
 @only_root
-@pytest.mark.parametrize("where", ["twice", "above", "sys", "below", "below2"])
+@pytest.mark.parametrize(
+    "where", ["twice", "above", "above2", "unbindable", "sys", "below", "below2"]
+)
 def test_it_starts_and_is_locked_wherever_it_is(where: str, tmp_path: Path) -> None:
     assert tried(f"lock {where}", tmp_path, script=PLACES) == ["0", "True", "False"]
     assert tried(f"leave {where}", tmp_path, script=PLACES) == ["True", "True"], "the control"
