@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,7 +24,7 @@ from phoenix_apparmor.package import attaching, maintscript
 from phoenix_apparmor.policy import load
 from phoenix_apparmor.suggest import json_file
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import PYTHON, FakeHost, Journal
+from tests.unit.fakehost import PYTHON, REPO, Done, FakeHost, Journal
 
 OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
 CONF = paths.conf("952")
@@ -178,20 +179,24 @@ def test_who_only_looks_waits_for_nobody(
 
 
 @pytest.mark.slow
-def test_apply_refuses_what_is_locked(
-    base: FakeHost, real: Host, hold: Hold, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_apply_refuses_what_is_locked(base: FakeHost, hold: Hold) -> None:
+    """Side by side, as each waits for ten seconds."""
     before = base.read(CONF)
     base.assign(c952=BASE, c953=BASE)
     base.conf("953")
     hold(paths.conf_lock("952"))
-    assert cli.main(["--root", real.root, "apply", "952"]) == 1
+
+    def of(which: str) -> Done:
+        command = [PYTHON, "-m", "phoenix_apparmor", "--root", str(base.root), "apply", which]
+        return base.execute(command, {"PYTHONPATH": str(REPO)})
+
+    with ThreadPoolExecutor() as pool:
+        one, every = pool.map(of, ("952", "--all"))
+    assert one.status == 1 and every.status == 1
     assert base.read(CONF) == before
-    assert f"fuser -v {paths.conf_lock('952')}" in capsys.readouterr().err
-    assert cli.main(["--root", real.root, "apply", "--all"]) == 1
-    assert base.read(CONF) == before
+    assert f"fuser -v {paths.conf_lock('952')}" in one.err
     assert BASE.encode() in base.read(paths.conf("953")), "one that is locked stops no other"
-    assert "CT 952: its configuration is locked" in capsys.readouterr().err
+    assert "CT 952: its configuration is locked" in every.err
 
 
 def test_a_start_does_not_wait_for_the_lock_of_its_own_parent(
