@@ -12,6 +12,7 @@ from typing import NamedTuple
 # Names that one pattern gives as examples.
 MOST = 48
 _OCTAL = re.compile(r"[0-3][0-7]{2}")
+_OCTAL_ESCAPE = re.compile(r"\\([0-3][0-7]{2})")
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -60,7 +61,7 @@ def regex(pattern: str) -> str:
             out.append("[^/]")
         elif char == "[" and "]" in pattern[at:]:
             end = pattern.index("]", at)
-            out.append("[" + pattern[at:end].replace("\\", "\\\\") + "]")
+            out.append("[" + _class(pattern[at:end]) + "]")
             at = end + 1
         elif char == "{":
             depth += 1
@@ -79,6 +80,14 @@ def regex(pattern: str) -> str:
         else:
             out.append(re.escape(char))
     return "".join(out)
+
+
+def _class(inside: str) -> str:
+    """A character class as a regular expression has it; octal escapes are characters there too."""
+    parts = _OCTAL_ESCAPE.split(inside)
+    for number, part in enumerate(parts):
+        parts[number] = f"\\x{int(part, 8):02x}" if number % 2 else part.replace("\\", "\\\\")
+    return "".join(parts)
 
 
 class _Piece(NamedTuple):
@@ -155,6 +164,7 @@ def _pieces(pattern: str) -> list[_Piece]:
 
 
 def _of_class(inside: str) -> _Piece:
+    inside = _OCTAL_ESCAPE.sub(lambda found: chr(int(found[1], 8)), inside)
     if not inside.startswith("^"):
         return _Piece((inside[:1],), ends="/" in inside)
     others = tuple(char for char in "x/z0" if char not in inside)
