@@ -2,9 +2,9 @@
 
     /usr/bin/python3 profiles/chains.py
 
-AppArmor's patterns can exclude one character, not a word. "All but pro…" is so a chain: a name that
-does not begin with p, or one that goes on after p with anything but r, or … Nobody reads these well,
-so the files of profiles/source, which are the ones to edit, say it in words:
+AppArmor's patterns can exclude one character, not a word. "All but pro…" is so a chain: a name
+that does not begin with p, or one that goes on after p with anything but r, or … Nobody reads
+these well, so the files of profiles/source, which are the ones to edit, say it in words:
 
     deny /proc/<all but [0-9]** pressure/**> wklx,
 
@@ -15,8 +15,6 @@ NAME** all that begins with it. [0-9] is one of these characters. The empty name
 
 A line that grows longer than MOST characters becomes several rules, each with a part of the chain.
 """
-
-from __future__ import annotations
 
 import re
 import sys
@@ -96,7 +94,8 @@ def all_but(names: list[str], *, fields: bool, kind: str = "") -> list[str]:
     zero = "\\000" if fields else ""
     slash, rest = ("/", "*") if kind.startswith("the last") else ("", "**")
     following: dict[str, set[str]] = {"": set()}
-    closed, exact = set(), set()
+    closed: set[str] = set()
+    exact: set[str] = set()
     for name in names:
         word = name.removesuffix("**")
         tokens = TOKEN.findall(word)
@@ -110,8 +109,8 @@ def all_but(names: list[str], *, fields: bool, kind: str = "") -> list[str]:
         if any(word.startswith(end) for end in closed):
             continue
         others = f"[^{''.join(sorted(following[word]))}{slash}{zero}]{rest}"
-        # Where a name may end: a component anywhere, a folder at its slash. (A file that is called as
-        # a name begins, /p, is nothing that anybody mounts on, and costs the parser much time.)
+        # Where a name may end: a component anywhere, a folder at its slash. (A file that is called
+        # as a name begins, /p, is nothing that anybody mounts on, and costs the parser much time.)
         ends = word.endswith("/") if not kind else not word.endswith("/")
         found += [word] if word and ends and word not in exact else []
         found.append(f"{word}{others}")

@@ -86,8 +86,9 @@ def test_a_long_one_becomes_several_rules_that_mean_the_same(chains: ModuleType)
 
 
 def test_no_chain_runs_over_the_end_of_a_field(chains: ModuleType, tmp_path: Path) -> None:
-    """AppArmor's [^r] is the zero byte too, which ends a field of a mount: "/p" and the device after
-    it would be one mount point. Nothing but a bigger policy came of it, as far as is known."""
+    """AppArmor's [^r] is the zero byte too, which ends a field of a mount: "/p" and the device
+    after it would be one mount point. Nothing but a bigger policy came of it, as far as is known.
+    """
     ours = whole(chains, "mount fstype=proc -> /<all but pr**>,")
     (policy,) = compile_rules(ours, tmp_path)
     over = b"\x07/p\0device\0source\0proc\0"
