@@ -16,6 +16,7 @@ from phoenix_apparmor.doctor import (
     profile_files,
     profile_rules,
     proxmox,
+    read_only,
 )
 from phoenix_apparmor.doctor.finding import Check
 from phoenix_apparmor.host import Host
@@ -46,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     Check("apparmor-lines", "what other AppArmor lines do", features.overridden_lines),
     Check("includes", "what included files set", containers.includes),
     Check("apparmor-hidden", "whether AppArmor is hidden inside", containers.hidden),
+    Check("read-only", "whether what is read-only is locked", read_only.unlocked),
     Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("containers", "whether containers run as assigned", containers.verdicts),
     Check("quorum", "whether the cluster has quorum", proxmox.quorum),

@@ -103,6 +103,42 @@ MESSAGES = (
         r"configuration is locked by another task",
     ),
     Message(
+        "`what is shared read-only could not be locked: …`",
+        "",
+        "A mount point or `lxc.mount.entry` with `ro` could not be locked, so the start was "
+        "refused. Start it again. If that fails too, another container that has "
+        "the same folder renames in it, or has moved the folder of the mount away.",
+        r"what is shared read-only could not be locked",
+    ),
+    Message(
+        "`what is shared read-only could not be put back after it was locked: …`",
+        "",
+        "The same, found later: a mount would be missing inside.",
+        r"what is shared read-only could not be put back",
+    ),
+    Message(
+        "`what is shared read-only cannot be locked: …`",
+        "",
+        "Containers or users have made as many namespaces as this host allows. `lsns -t user`; "
+        "`sysctl user.max_user_namespaces user.max_mnt_namespaces`.",
+        r"what is shared read-only cannot be locked",
+    ),
+    Message(
+        "`what is shared read-only is not locked, so root inside may make it writable: …`",
+        "",
+        "It was started all the same, as this host allows no user namespaces "
+        "(`user.max_user_namespaces` is 0) or a profile of your own keeps lxc-start from making "
+        "one.",
+        # the container runs, so it explains no failure
+    ),
+    Message(
+        "`what is shared read-only was locked after its lxc.hook.start, …`",
+        "",
+        "LXC runs `lxc.hook.start`, a program of the container, before mounts are locked. Let the "
+        "container's own init run it.",
+        # as above
+    ),
+    Message(
         "`Job for pve-container@….service failed because the control process exited with error "
         "code.` and `command 'systemctl start pve-container@…' failed: exit code 1`",
         "Proxmox",

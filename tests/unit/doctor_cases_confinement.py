@@ -270,6 +270,25 @@ CASES = {
         "warning",
         ("hides AppArmor", "CT 951"),
     ),
+    "read-only, and no user namespaces": Case(
+        lambda host: (
+            host.write("/proc/sys/user/max_user_namespaces", "0\n"),
+            conf("mp0: /srv/models,mp=/models,ro=1\n")(host),
+        ),
+        "read-only",
+        "warning",
+        ("what CT 950 has read-only of the host is not locked", "user.max_user_namespaces=1000"),
+        besides=("needs",),
+        has_fix=False,
+    ),
+    "read-only, and a program of the container before": Case(
+        conf("lxc.mount.entry: /srv mnt none bind,ro 0 0\nlxc.hook.start: /opt/first\n"),
+        "read-only",
+        "warning",
+        ("CT 950: LXC runs /opt/first in the container before",),
+        besides=("needs",),
+        has_fix=False,
+    ),
     "all devices of each kind": Case(
         privileged("lxc.cgroup2.devices.allow: c *:* rwm\nlxc.cgroup2.devices.allow: b *:* rwm\n"),
         "other-locks",

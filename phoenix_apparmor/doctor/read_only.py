@@ -1,0 +1,59 @@
+"""Whether what containers have read-only of the host is locked at their start (see shares.py)."""
+
+from collections.abc import Iterator
+
+from phoenix_apparmor import mountholder, pveconf
+from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.host import Host
+
+START_HOOK = "lxc.hook.start"
+
+
+def unlocked(host: Host) -> Iterator[Finding]:
+    """Containers under a profile, with such a mount, for which nothing can lock it."""
+    assigned = reading.assigned(host)
+    confs = [
+        conf
+        for conf in reading.confs(host)
+        if conf.ctid in assigned and assigned[conf.ctid].profile is not None and _has_share(conf)
+    ]
+    ctids = tuple(conf.ctid for conf in confs)
+    forbids = next((name for name in mountholder.LIMITS if _is_zero(host, name)), None)
+    if ctids and forbids is not None:
+        setting = forbids.removeprefix("/proc/sys/").replace("/", ".")
+        yield Finding(
+            "warning",
+            f"what {reading.cts(ctids)} has read-only of the host is not locked, so root inside "
+            "may make it writable: this host allows no user namespaces.",
+            f"{forbids} is 0",
+            advice=f"allow some and start the containers again: sysctl -w {setting}=1000; see also "
+            "what sets it in /etc/sysctl.d",
+            ctids=ctids,
+        )
+    for conf in confs:
+        hooks = [value for key, value in conf.lxc() if key == START_HOOK]
+        if hooks and hooks[-1]:
+            yield Finding(
+                "warning",
+                f"CT {conf.ctid}: LXC runs {hooks[-1]} in the container before what it has "
+                "read-only of the host is locked, so that program could make it writable.",
+                f"{conf.path}: {START_HOOK}",
+                advice="remove that line, and let the container's own init run the program",
+                ctids=(conf.ctid,),
+            )
+
+
+def _has_share(conf: Conf) -> bool:
+    points = (rest for _, _, rest in pveconf.mount_points(conf.main))
+    return any(pveconf.is_true(rest.get("ro")) for rest in points) or any(
+        "ro" in entry.options for entry in pveconf.mount_entries(conf.main)
+    )
+
+
+def _is_zero(host: Host, name: str) -> bool:
+    try:
+        return (host.read_if_there(name) or b"").strip() == b"0"
+    except OSError:
+        return False
