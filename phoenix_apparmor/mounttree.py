@@ -126,7 +126,7 @@ class Tree:
         """Whether it is the container's, with places that nobody else changes."""
         if shares.is_kernels(mount, self._own):
             return True
-        own = mount.kind in shares.KERNELS or (mount.device in self._own and mount.root == b"/")
+        own = mount.kind in shares.FIXED or (mount.device in self._own and mount.root == b"/")
         return own and not mount.read_only
 
     def _unit(self, mount: Mount) -> Unit:

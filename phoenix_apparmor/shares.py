@@ -35,16 +35,17 @@ def main(environ: "Mapping[str, str]") -> int:
         text = file.read()
     if not needs_lock(mounts(text)):
         return 0
-    return _lock(pid, environ.get("LXC_NAME", ""), environ.get("LXC_CONFIG_FILE", ""))
+    return _lock(pid, environ)
 
 
-def _lock(pid: int, ctid: str, config: str) -> int:
+def _lock(pid: int, environ: "Mapping[str, str]") -> int:
     from phoenix_apparmor import mountlock, paths
     from phoenix_apparmor.errors import PhoenixError
     from phoenix_apparmor.hookscript import write_for_pct
     from phoenix_apparmor.host import ERROR, WARNING, Host
 
-    host = Host()
+    host = Host(environ.get("PHOENIX_APPARMOR_ROOT", ""))
+    ctid, config = environ.get("LXC_NAME", ""), environ.get("LXC_CONFIG_FILE", "")
     status = 0
     steps: tuple[Callable[[], None], ...] = (
         lambda: mountlock.lock(pid),

@@ -161,6 +161,9 @@ def test_verify_waits_for_the_init_as_long_as_it_may(
     init_process.verify(real, "952", wait=2)
     assert 0.5 < time.monotonic() - begin < 10
     assert naps and naps == sorted(naps) and naps[-1] <= 1.0, "ever more seldom"
+    begin = time.monotonic()
+    init_process.verify(real, "952", wait=60, monitor="4243")
+    assert time.monotonic() - begin < 30, "lxc-start has ended, so no init comes"
     naps.clear()
     # What is still lxc-start is no init yet; then it is.
     host.running("952", "unconfined")

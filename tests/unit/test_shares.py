@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,9 +112,8 @@ def sh(text):
     return subprocess.run(["sh", "-ec", text], stderr=subprocess.DEVNULL).returncode == 0
 
 def status(config=""):
-    return shares.main(
-        {"LXC_PID": str(os.getpid()), "LXC_NAME": "952", "LXC_CONFIG_FILE": config}
-    )
+    names = {"LXC_NAME": "952", "LXC_CONFIG_FILE": config, "PHOENIX_APPARMOR_ROOT": here}
+    return shares.main({"LXC_PID": str(os.getpid()), **names})
 
 how, here = sys.argv[2:]
 os.environ["HERE"] = here
@@ -161,7 +162,10 @@ if how == "fails":
     def start(*_):
         raise OSError(40, "Too many levels of symbolic links")
     mountholder.start = start
+    os.makedirs(here + "/run/pve")
     print(0, status())
+    with open(here + "/run/pve/ct-952.warnings") as file:
+        print(file.readline())
     sys.exit()
 for number, one in enumerate(tries):
     print(number, sh(one))
@@ -260,7 +264,9 @@ print(2, os.path.exists(f"{here}/host/sec/new"))
 INSIDE = r"""
 assert sh('mkdir -p "$HERE/host/sec" "$HERE/host/w/a" srv mp && touch "$HERE/host/sec/old"')
 assert sh('''mount --bind "$HERE/host/w" srv
-mount --bind "$HERE/host/sec" mp && mount -o remount,bind,ro mp''')
+mount --bind "$HERE/host/sec" mp && mount -o remount,bind,ro mp
+mkdir -p d/x && mount --bind "$HERE/host/sec" d/x && mount -o remount,bind,ro d/x
+mount --bind "$HERE/host/w" d''')
 inside = '''mount --bind "$HERE/host/sec" srv/a
 mount -o remount,bind,ro srv/a && touch ready && exec sleep 100'''
 init = subprocess.Popen(["unshare", "-Urm", "sh", "-ec", inside], stdout=subprocess.DEVNULL)
@@ -268,6 +274,7 @@ while not os.path.exists("ready"):
     assert init.poll() is None
 if how == "lock":
     print(0, shares.main({"LXC_PID": str(init.pid), "LXC_NAME": "952"}))
+    assert not sh(f"nsenter -U -m -t {init.pid} umount {os.getcwd()}/d"), "so it hides for good"
 for at in ("mp", "srv/a"):
     enter = f"nsenter -U -m -t {init.pid} sh -ec 'cd {os.getcwd()};"
     print(1, sh(f"{enter} test -e {at}/old'"))
@@ -289,57 +296,66 @@ def tried(how: str, place: Path, namespaces: str = "-m", script: str = SHARES) -
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mounts")
 
 
-@only_root
-def test_not_even_root_makes_it_writable(tmp_path: Path) -> None:
-    assert tried("lock", tmp_path) == ["False"] * 6
-    assert tried("leave", tmp_path) == ["True"] * 6, "the control"
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder on a disk, as the host's are: tmp_path may be in memory, as a container's /dev."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        yield Path(place)
 
 
 @only_root
-def test_where_the_host_allows_no_lock_it_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
-    [said] = tried("cannot", tmp_path, "-Urm")
+def test_not_even_root_makes_it_writable(disk: Path) -> None:
+    assert tried("lock", disk) == ["False"] * 6
+    assert tried("leave", disk) == ["True"] * 6, "the control"
+
+
+@only_root
+def test_where_the_host_allows_no_lock_it_is_said_and_nothing_is_lost(disk: Path) -> None:
+    [said] = tried("cannot", disk, "-Urm")
     assert "may make it writable: [Errno 28] unshare: No space left on device." in said
     assert "sysctl" in said
 
 
 @only_root
-def test_what_others_use_up_stops_the_start(tmp_path: Path) -> None:
+def test_what_others_use_up_stops_the_start(disk: Path) -> None:
     """Root's namespaces are counted for all containers: none may have another start unlocked."""
-    [said] = tried("used up", tmp_path, "-Urm")
+    [said] = tried("used up", disk, "-Urm")
     assert "cannot be locked: [Errno 28] unshare: No space left on device." in said
 
 
 @only_root
-def test_any_other_failure_stops_the_start(tmp_path: Path) -> None:
-    assert tried("fails", tmp_path) == ["1"]
+def test_any_other_failure_stops_the_start(disk: Path) -> None:
+    status, said, *_ = tried("fails", disk)
+    assert status == "1"
+    assert said.startswith("952: what is shared read-only could not be locked: "), "pct shows it"
 
 
 @only_root
 @pytest.mark.parametrize("race", ["links", "folders", "escapes", "away"])
-def test_other_containers_may_rename_meanwhile(race: str, tmp_path: Path) -> None:
+def test_other_containers_may_rename_meanwhile(race: str, disk: Path) -> None:
     """In folders that they share: it starts all the same, and locked, or not at all."""
-    started, *found = tried(f"lock {race}", tmp_path, script=RACES)
+    started, *found = tried(f"lock {race}", disk, script=RACES)
     if race == "away":
         assert started == "1", "a share would be missing inside"
     else:
         assert (started, found) == ("0", ["True", "False", "False"])
-    assert tried(f"leave {race}", tmp_path, script=RACES) == ["True"] * 3, "the control"
+    assert tried(f"leave {race}", disk, script=RACES) == ["True"] * 3, "the control"
 
 
 @only_root
 @pytest.mark.parametrize(
     "where", ["twice", "above", "above2", "unbindable", "sys", "below", "below2"]
 )
-def test_it_starts_and_is_locked_wherever_it_is(where: str, tmp_path: Path) -> None:
-    assert tried(f"lock {where}", tmp_path, script=PLACES) == ["0", "True", "False"]
-    assert tried(f"leave {where}", tmp_path, script=PLACES) == ["True", "True"], "the control"
+def test_it_starts_and_is_locked_wherever_it_is(where: str, disk: Path) -> None:
+    assert tried(f"lock {where}", disk, script=PLACES) == ["0", "True", "False"]
+    assert tried(f"leave {where}", disk, script=PLACES) == ["True", "True"], "the control"
 
 
 @only_root
-def test_in_a_user_namespace(tmp_path: Path) -> None:
+def test_in_a_user_namespace(disk: Path) -> None:
     locked = ["True", "False"]
-    assert tried("lock", tmp_path, script=INSIDE) == ["0", *locked, *locked]
-    assert tried("leave", tmp_path, script=INSIDE) == [*locked, "True", "True"], "the control"
+    assert tried("lock", disk, script=INSIDE) == ["0", *locked, *locked]
+    assert tried("leave", disk, script=INSIDE) == [*locked, "True", "True"], "the control"
 
 
 def test_where_a_program_of_the_container_ran_before_it_is_said(tmp_path: Path) -> None:
