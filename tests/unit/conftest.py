@@ -28,17 +28,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def host() -> Iterator[FakeHost]:
+def host(request: pytest.FixtureRequest) -> Iterator[FakeHost]:
     # A short path: the journal's socket is in it, and sun_path holds 107 bytes.
-    root = Path(tempfile.mkdtemp(prefix="pa-", dir=scratch_dir()))
+    place = "/tmp" if request.path.name == "test_shares.py" else scratch_dir()
+    root = Path(tempfile.mkdtemp(prefix="pa-", dir=place))
     yield FakeHost(root)
     shutil.rmtree(root)
 
 
 @pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """As pytest's, but in memory, and gone after the test."""
-    with tempfile.TemporaryDirectory(prefix="pa-", dir=scratch_dir()) as folder:
+def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """As pytest's, but in memory, and gone after the test; of shares, on a disk as on a host."""
+    place = "/tmp" if request.path.name == "test_shares.py" else scratch_dir()
+    with tempfile.TemporaryDirectory(prefix="pa-", dir=place) as folder:
         yield Path(folder)
 
 
