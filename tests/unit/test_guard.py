@@ -132,6 +132,29 @@ def test_in_a_trial_proc_and_sys_stay_at_one_path_too(
     assert [mount for mount in ONE_ROOT_TRIED if not allows(guard, mount)] == []
 
 
+def pivots(found: list[policydfa.Automaton], new: str, old: str) -> bool:
+    """As security/apparmor/mount.c, aa_pivotroot() does it; bit 1 is AA_MAY_PIVOTROOT."""
+    words = b"\x07" + new.encode() + b"\0" + old.encode()
+    ends = [(automaton, automaton.walk(words)) for automaton in found]
+    return any(state and dfa.tables[policydfa.ACCEPT][state] & 1 for dfa, state in ends)
+
+
+@pytest.mark.parametrize("texts", [BASE], indirect=True)
+def test_no_root_keeps_the_old_one_under_another_name(
+    texts: list[bytes], guard: list[policydfa.Automaton]
+) -> None:
+    own, built = compiled(texts[0]), ("/run/systemd/unit-root/", "/run/systemd/mount-rootfs/")
+    for new in built:
+        for policy in (own, guard):
+            assert pivots(policy, new, new)
+            for old in ("mnt/", "x", "proc/", "run/systemd/unit-root/"):
+                assert not pivots(policy, new, new + old)
+    assert not pivots(guard, "/srv/x/", "/srv/x/")
+    # the control: it is the denies that refuse
+    lines = [line for line in texts[1].split(b"\n") if b"deny pivot_root" not in line]
+    assert pivots(compiled(b"\n".join(lines)), built[0], f"{built[0]}mnt/")
+
+
 def test_without_its_denies_it_would_take_all(texts: list[bytes]) -> None:
     """The control: it is the denies that refuse."""
     lines = [line for line in texts[1].split(b"\n") if b"deny mount" not in line]
