@@ -19,15 +19,21 @@ from phoenix_apparmor.pveconf import Entry
 WHOLE = frozenset(
     ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/root", "/run", "/sbin", "/usr",
      "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin",
-     "/var", "/var/lib")
+     "/usr/share", "/var", "/var/lib", "/var/lib/vz")
 )  # fmt: skip
-# The same below them.
+# The same below them: what the host's root and its services run, read at their start or listen on.
+# (Not what people share of these: data in /root, /usr/local and /var/lib/vz, GPU sockets in /run.)
 _BELOW = re.compile(
-    r"/(?:proc|sys|root/\.ssh|var/lib/lxc|var/spool/cron|etc/(?:apparmor(?:\.d)?|cron[.\w]*|lxc"
-    r"|pam\.d|phoenix-apparmor|profile\.d|pve|ssh|sudoers\.d|systemd))(?:/|\Z)"
+    r"/(?:proc|sys|boot|bin|sbin|lib\d*|etc/(?!(?:hostname|hosts|localtime|resolv\.conf|timezone)\Z|(?:letsencrypt|ssl)(?:/|\Z)).+"
+    r"|root/(?:\.[^/]+|bin)|run/(?:containerd|dbus|docker|docker\.sock|lxc|podman|pve|systemd)"
+    r"|usr/(?:bin|sbin|lib\w*|local/(?:bin|etc|lib\w*|sbin)|share/(?:lxc|perl\w*|python\w*))"
+    r"|var/lib/(?:dpkg|lxc|phoenix-apparmor|pve[\w-]*|systemd|vz/snippets)|var/spool)(?:/|\Z)"
 )
 # What is secret there, so that it matters read-only too.
-_SECRET = frozenset(("/", "/etc", "/proc", "/root"))
+_SECRET = frozenset(
+    ("/", "/etc", "/etc/pve", "/etc/pve/priv", "/etc/shadow", "/etc/ssh", "/proc", "/root",
+     "/root/.ssh", "/var/lib/pve-cluster")
+)  # fmt: skip
 
 
 class HostMount(NamedTuple):

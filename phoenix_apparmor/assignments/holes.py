@@ -36,6 +36,11 @@ PASSIVE = {
     ),
     "dbus": frozenset(("receive", "r", "read", "bind")),
 }  # fmt: skip
+# What SECURITY.md says of it: Docker mounts /proc and /sys where it likes.
+NO_BOUNDARY = (
+    f"{paths.DOCKER} is no security boundary for a privileged container: root in it can get at "
+    "the host."
+)
 ANY_MOUNT = "without fstype= and a target it allows any mount that is not denied explicitly"
 ANY_THERE = (
     "it allows any mount there, a second /proc and /sys and a writable remount of what the host "

@@ -4,6 +4,7 @@ import shlex
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import lxcconf, paths, pveconf
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.denials import mounts, vocabulary
 from phoenix_apparmor.denials.act import Act
@@ -144,20 +145,21 @@ def is_sandbox(owner: Owner, denial: Denial, facts: Facts) -> bool:
     return by_systemd or denial.get("name").startswith(_SANDBOXES)
 
 
-def assign_docker(owner: Owner, who_needs: str = "Docker and podman need") -> Advice:
+def assign_docker(owner: Owner, facts: Facts, who_needs: str = "Docker and podman need") -> Advice:
     """An engine under a profile that is not made for one."""
     who = f"CT {readable(owner.ctid)}" if owner.ctid else "that container"
+    weak = "" if facts.privileged is False else f" {holes.NO_BOUNDARY}"
     words = (
         f"{who_needs} the profile {DOCKER}. Assign it to {who} "
         f'("apparmor_profile": "{DOCKER}" in its entry of {paths.JSON_FILES[0].rpartition("/")[2]}) '  # noqa: E501
-        "and start the container again."
+        f"and start the container again.{weak}"
     )
     return Advice("assign", words=words, cause="run containers (Docker or podman)")
 
 
-def sandbox(owner: Owner) -> Advice:
+def sandbox(owner: Owner, facts: Facts) -> Advice:
     """bubblewrap under a profile in which nothing gets a root of its own."""
-    advice = assign_docker(owner, "bubblewrap (Flatpak too) needs")
+    advice = assign_docker(owner, facts, "bubblewrap (Flatpak too) needs")
     return advice._replace(cause="set up a sandbox (bubblewrap)")
 
 
@@ -176,7 +178,7 @@ def engines_profile(
         )
         return Advice("none", words=words)
     if profile is not None and not owner.generated_in and not profile.supports_docker:
-        return assign_docker(owner)._replace(cause="")
+        return assign_docker(owner, facts)._replace(cause="")
     words = _without_namespace(owner, assignment)
     return Advice("none", words=words or act.note)
 

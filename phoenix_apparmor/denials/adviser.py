@@ -250,7 +250,7 @@ class Adviser:
             return nesting(owner, facts)
         bubblewrap = owner.profile == BASE and is_sandbox_of_programs(denial)
         if bubblewrap or (engine and not closed):
-            return sandbox(owner) if bubblewrap else assign_docker(owner)
+            return sandbox(owner, facts) if bubblewrap else assign_docker(owner, facts)
         if not root:
             return None
         act = act._replace(rule=f"mount -> {_below(root)},", hole="", note="")

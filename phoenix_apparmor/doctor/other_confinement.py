@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 
 from phoenix_apparmor import hostmounts, kernel, lxcfiles, paths, pveconf
+from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.paths import DOCKER
 
 SECCOMP_KEY = "lxc.seccomp.profile"
 ENTRY = "lxc.mount.entry"
@@ -30,12 +32,17 @@ def other_locks(host: Host) -> Iterator[Finding]:
     others = [conf for conf in each if conf.ctid not in known and _depends_on_it(host, conf)]
     yield from _unmanaged(others)
     open_calls = [conf for conf in privileged if _seccomp_value(conf) == ""]
+    docker = [c for c in privileged if known[c.ctid].name == DOCKER]
     for confs, walls in (
         (
-            [c for c in privileged if c not in open_calls],
-            "the profile and the seccomp policy stand",
+            [c for c in privileged if c not in open_calls and c not in docker],
+            "and only the profile and the seccomp policy stand between the two.",
         ),
-        (open_calls, "the profile stands"),
+        (
+            [c for c in open_calls if c not in docker],
+            "and only the profile stands between the two.",
+        ),
+        (docker, f"and {holes.NO_BOUNDARY}"),
     ):
         if confs:
             yield _privileged(confs, walls)
@@ -94,7 +101,7 @@ def _privileged(confs: list[Conf], walls: str) -> Finding:
     return Finding(
         "note",
         f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
-        f"{'it' if one else 'them'} is root on the host, and only {walls} between the two.",
+        f"{'it' if one else 'them'} is root on the host, {walls}",
         f"{confs[0].path} "
         + (
             "maps an id to root of the host (lxc.idmap)"

@@ -177,6 +177,8 @@ def _about(seen: Evidence, profile: str, has_seccomp: Callable[[str], bool]) -> 
         elif not has_seccomp(profile):
             with_it = f"{profile} does not ask for our seccomp policy"
         yield f"is privileged, so root in it is root on this host: {with_it}"
+        if profile == DOCKER:
+            yield holes.NO_BOUNDARY.removesuffix(".")
         for mount in hostmounts.unguarded(seen.conf.main, seen.brought):
             where = f"{mount.what} at {mount.place} ({mount.file or mount.key})"
             yield f"has {where}, where no profile protects it, as rules name paths: better not"

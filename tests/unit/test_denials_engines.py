@@ -31,6 +31,17 @@ def test_docker_under_the_wrong_profile(host: FakeHost, program: str) -> None:
     assert DOCKER in group["advice"] and "CT 950" in group["advice"]
 
 
+def test_what_the_docker_profile_is_not_for_a_privileged_container(host: FakeHost) -> None:
+    tried = mounted(BASE, "/var/lib/docker/overlay2/5b1c0d2e/merged/proc/", comm="runc")
+    assert "no security boundary for a privileged" in only(host, tried)["advice"]  # whose, unknown
+    host.runtime("950", f"lxc.apparmor.profile = {BASE}\n".encode())
+    for privileged in (True, False):
+        conf = "arch: amd64\n" + ("" if privileged else "unprivileged: 1\n")
+        host.conf("950", conf)
+        told = "no security boundary" in only(host, tried)["advice"]
+        assert told is privileged
+
+
 def test_bubblewrap_under_a_profile_without_roots_of_its_own(host: FakeHost) -> None:
     more = 'srcname="/newroot/" flags="rw, silent, rbind"'
     tried = mounted(BASE, "/newroot/", comm="bwrap", more=more)

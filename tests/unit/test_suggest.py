@@ -314,6 +314,15 @@ def test_one_of_ours_that_its_configuration_names_stays(
     assert suggested(host)["950"]["profile"] == DOCKER
 
 
+def test_what_the_docker_profile_is_not_for_a_privileged_container(host: FakeHost) -> None:
+    for ctid, unprivileged in (("950", False), ("951", True)):
+        conf(host, ctid, "features: nesting=1,keyctl=1", unprivileged=unprivileged)
+    found = suggested(host)
+    assert {found[ctid]["profile"] for ctid in found} == {DOCKER}
+    told = {ctid: "no security boundary" in " ".join(found[ctid]["why"]) for ctid in found}
+    assert told == {"950": True, "951": False}
+
+
 @pytest.mark.parametrize(
     ("lines", "comes"),
     [

@@ -93,6 +93,8 @@ void make_world(void)
 			}
 		}
 	mkdir("/ovl", 0755);
+	/* Where pivot_root puts the old root, if the new one is this one at another place. */
+	mkdir("/old", 0755);
 }
 
 enum { SOURCES = 80, TARGETS = 160 };
