@@ -5,7 +5,7 @@ import os
 import time
 
 from phoenix_apparmor import paths
-from tests.names import BASE, DOCKER
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.doctor_host import (
     CONF,
     Case,
@@ -109,6 +109,14 @@ def not_in_the_json(host: FakeHost) -> None:
     host.conf("951", f"arch: amd64\nhostname: x\nlxc.apparmor.profile: {BASE}\n")
 
 
+def privileged_docker(host: FakeHost) -> None:
+    privileged()(host)
+    entry = json.loads(host.read(JSON))
+    entry["lxc_configs"]["950"]["apparmor_profile"] = DOCKER
+    host.write(JSON, json.dumps(entry))
+    assert host.cli("apply", "950").status == 0
+
+
 CASES = {
     "privileged, and not in the JSON": Case(
         not_in_the_json,
@@ -116,6 +124,13 @@ CASES = {
         "warning",
         ("CT 951: privileged, and it starts without the seccomp policy", "no entry in the JSON"),
         after=("other-locks", "attached", "gpu-configured"),
+    ),
+    "privileged, under the docker profile": Case(
+        privileged_docker,
+        "other-locks",
+        "note",
+        (f"root in it is root on the host, and {DOCKER} is no security boundary",),
+        has_fix=False,
     ),
     "the host's /sys and / at other paths": Case(
         privileged(
