@@ -24,7 +24,8 @@ WHOLE = frozenset(
 # The same below them: what the host's root and its services run, read at their start or listen on.
 # (Not what people share of these: data in /root, /usr/local and /var/lib/vz, GPU sockets in /run.)
 _BELOW = re.compile(
-    r"/(?:proc|sys|boot|bin|sbin|lib\d*|etc/(?!(?:hostname|hosts|localtime|resolv\.conf|timezone)\Z|(?:letsencrypt|ssl)(?:/|\Z)).+"
+    r"/(?:proc|sys|boot|bin|sbin|lib\d*"
+    r"|etc/(?!(?:hostname|hosts|localtime|resolv\.conf|timezone)\Z|(?:letsencrypt|ssl)(?:/|\Z)).+"
     r"|root/(?:\.[^/]+|bin)|run/(?:containerd|dbus|docker|docker\.sock|lxc|podman|pve|systemd)"
     r"|usr/(?:bin|sbin|lib\w*|local/(?:bin|etc|lib\w*|sbin)|share/(?:lxc|perl\w*|python\w*))"
     r"|var/lib/(?:dpkg|lxc|phoenix-apparmor|pve[\w-]*|systemd|vz/snippets)|var/spool)(?:/|\Z)"

@@ -155,6 +155,22 @@ def test_no_root_keeps_the_old_one_under_another_name(
     assert pivots(compiled(b"\n".join(lines)), built[0], f"{built[0]}mnt/")
 
 
+@pytest.mark.parametrize("name", ["kernel_sys_info", "kexec_load_disabled", "vm/x"])
+def test_of_proc_sys_only_what_is_the_containers_own_is_written(
+    guard: list[policydfa.Automaton], name: str
+) -> None:
+    """Linux 7.2 has kernel_sys_info beside kernel/. Bit 2 of a file is AA_MAY_WRITE."""
+
+    def writes(path: str) -> bool:
+        _, files = guard
+        state = files.walk(path.encode())
+        return bool(state and files.tables[policydfa.ACCEPT][state] & 2)
+
+    assert not writes(f"/proc/sys/{name}")
+    for own in ("kernel/hostname", "kernel/shmmax", "net/ipv4/ip_forward"):
+        assert writes(f"/proc/sys/{own}")
+
+
 def test_without_its_denies_it_would_take_all(texts: list[bytes]) -> None:
     """The control: it is the denies that refuse."""
     lines = [line for line in texts[1].split(b"\n") if b"deny mount" not in line]

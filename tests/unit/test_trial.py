@@ -3,8 +3,7 @@
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 
@@ -13,15 +12,12 @@ from phoenix_apparmor.assignments import lookup, parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.host import Host
 from tests.names import BASE, DOCKER
-from tests.unit.fakehost import MARKERS, FakeHost
+from tests.unit.fakehost import FakeHost
+from tests.unit.trial_host import NAMESPACE, SHARED, TRIAL, G, T, prepared, started
 
 CONF = "/etc/pve/lxc/952.conf"
 RUNTIME = "/var/lib/lxc/952/config"
-# Included by every profile of a fake host.
-SHARED = "/etc/apparmor.d/abstractions/phoenix/nvidia"
 KERNEL = "/sys/kernel/security/apparmor"
-NAMESPACE = ":lxc-952_<-var-lib-lxc>:"
-TRIAL: dict[str, object] = {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}
 RULES: dict[str, object] = {
     "apparmor_profile": DOCKER,
     "apparmor_rules": ["mount fstype=nfs,", "deny /x rw,"],
@@ -31,19 +27,7 @@ BOTH = RULES | {"apparmor_mode": "trial"}
 
 @pytest.fixture
 def host(host: FakeHost) -> FakeHost:
-    host.confined("952", DOCKER, BASE)
-    for name in (DOCKER, BASE):
-        host.profile(name, "  deny /proc/kcore rwklx,\n", flags="flags=(attach_disconnected) ",
-                     before=MARKERS)  # fmt: skip
-    host.write(SHARED, "  audit deny mount fstype=proc,\n")
-    host.write("/etc/phoenix-apparmor/privileged.seccomp", "2\ndenylist\n")
-    return host
-
-
-def started(host: FakeHost, entry: Mapping[str, object], *, way: str = "hookscript") -> None:
-    host.json({"952": entry})
-    done = host.hook("952") if way == "hookscript" else host.unit("pre-start", "952")
-    assert done.status == 0, done
+    return prepared(host)
 
 
 def label(host: FakeHost) -> str:
@@ -204,9 +188,6 @@ def test_a_guard_that_does_not_enforce_is_no_guard(host: FakeHost, mode: str) ->
     assert done.status == 1 and "should be in enforce mode" in done.err
 
 
-T, G = f"{DOCKER}.952.trial", f"{DOCKER}.guard"
-
-
 @pytest.mark.parametrize(
     ("shown", "fits"),
     [
@@ -334,87 +315,3 @@ def test_what_is_neither(host: FakeHost, entry: object) -> None:
     assert done.status == 0 and next(iter(entry)) in done.err
     assert label(host).startswith(f"{DOCKER}.952.trial")
     assert host.cli("validate").status == 1
-
-
-def allowed(profile: str, name: str, when: float, serial: int) -> str:
-    return (
-        f'audit: type=1400 audit({when:.3f}:{serial}): apparmor="ALLOWED" operation="mount" '
-        f'class="mount" profile="{profile}" name="{name}" pid=7 comm="mount" fstype="nfs" '
-        'srcname="nas:/x" flags="rw"\n'
-    )
-
-
-def status_of(host: FakeHost, *lines: str) -> dict[str, object]:
-    host.running("952", f"{T}//&{G}//&{NAMESPACE}unconfined (mixed)")
-    host.write("/var/log/audit/audit.log", "".join(lines))
-    found = json.loads(host.cli("status", "952", "--json").out)
-    [container] = found["containers"]
-    assert isinstance(container, dict)
-    return container
-
-
-def test_status_says_what_would_have_been_refused(host: FakeHost) -> None:
-    started(host, TRIAL)
-    now = time.time()
-    lines = [allowed(T, f"/a{n}/", now + n, n) for n in (5, 6)]
-    lines += [allowed(T.replace("952", "953"), "/b/", now + 7, 3)]
-    lines += [allowed(T, "/old/", now - 500, 4), allowed("lxc-other", "/c/", now + 8, 7)]
-    found = status_of(host, *lines)
-    assert found["verdict"] == "ok" and found["enforced"] == f"{DOCKER} (trial)"
-    trial = found["trial"]
-    assert isinstance(trial, dict)
-    assert trial["would_be_refused"] == 2 and trial["may_be_more"] is False
-    text = host.cli("status", "952").out
-    assert "MiB" in text
-    assert "(trial)" in text and "2 actions would have been refused" in " ".join(text.split())
-    assert "printk_ratelimit" not in text
-
-
-def test_status_says_when_lines_may_be_missing(host: FakeHost) -> None:
-    started(host, TRIAL)
-    now = time.time()
-    found = status_of(host, *(allowed(T, f"/{n}/", now + n / 10, n + 1) for n in range(12)))
-    trial = found["trial"]
-    assert isinstance(trial, dict) and trial["may_be_more"] is True
-    assert "sysctl kernel.printk_ratelimit=0" in host.cli("status", "952").out
-
-
-def test_nothing_refused(host: FakeHost) -> None:
-    started(host, TRIAL)
-    found = status_of(host)
-    assert "nothing would have been refused" in str(found["notes"])
-    host.json({"952": {"apparmor_profile": DOCKER}})
-    assert status_of(host)["verdict"] == "restart pending"
-
-
-@pytest.mark.parametrize("word", ["quiet", "quiet_denied", "normal"])
-def test_a_kernel_that_is_quiet_refuses_what_a_trial_should_allow(
-    host: FakeHost, word: str
-) -> None:
-    started(host, TRIAL)
-    host.write("/sys/module/apparmor/parameters/audit", f"{word}\n")
-    found = status_of(host)
-    trial = found["trial"]
-    assert isinstance(trial, dict) and trial["may_be_more"] is (word == "quiet")
-    assert ("the kernel refuses what" in str(found["notes"])) is (word == "quiet")
-    assert ("allow 952 --enforce" in str(found["notes"])) is (word != "quiet")
-
-
-def test_a_log_that_cannot_be_read_is_not_one_without_refusals(host: FakeHost) -> None:
-    started(host, TRIAL)
-    host.write("/fake/journalctl-fails", "Failed to open the journal")
-    found = status_of(host)
-    assert "cannot be read" in str(found["notes"])
-    assert "--enforce" not in str(found["notes"])
-    host.path("/fake/journalctl-fails").unlink()
-    assert "nothing would have been refused" in str(status_of(host)["notes"])
-
-
-def test_what_programs_write_into_the_kernels_log_is_no_refusal(host: FakeHost) -> None:
-    started(host, TRIAL)
-    text = allowed(T, "/made-up/", time.time() + 5, 5).removesuffix("\n")
-    for writer, count in (("kernel", 1), ("somebody", 0)):
-        entry = {"MESSAGE": text, "_TRANSPORT": "kernel", "SYSLOG_IDENTIFIER": writer}
-        host.write("/fake/journal.json", json.dumps(entry) + "\n")
-        trial = status_of(host)["trial"]
-        assert isinstance(trial, dict) and trial["would_be_refused"] == count
