@@ -62,6 +62,7 @@ ALLOWED = {
     "unit-private-tmp": Call("/run/systemd/unit-private-tmp/", flags="remount bind nosuid nodev"),
     "containerd-view": Call("/tmp/containerd-mount1/", flags="ro remount bind rec"),
     "tmpfs": Call("/mnt/", "none", "tmpfs"),
+    "fusectl": Call("/sys/fs/fuse/connections/", "none", "fusectl", "nosuid nodev noexec"),
     "runc-sysrq": Call("/proc/sysrq-trigger", "/proc/sysrq-trigger", flags="bind rec"),
     "runc-sys": Call("/proc/sys/", "/proc/sys/", flags="bind rec"),
     "volume-modprobe": Call(
@@ -72,10 +73,11 @@ DENIED = {
     "fusectl": Call("/var/lib/docker/f/", "none", "fusectl"),
     "fusectl-newroot": Call("/newroot/f/", "none", "fusectl"),
     "fusectl-anywhere": Call("/mnt/f/", "none", "fusectl"),
-    "proc-on-dev": Call("/dev/", "proc", "proc"),
-    "proc-on-tmp": Call("/tmp/x/", "proc", "proc"),
-    "bus-by-name": Call("/var/lib/docker/w/", "/q/bus/", flags="bind"),
-    "bus-by-name-kept": Call("/var/lib/docker/bus/", "/q/bus/", flags="bind rec"),
+    "fusectl-in-cgroups": Call("/sys/fs/cgroup/f/", "none", "fusectl", "nosuid nodev noexec"),
+    "fusectl-in-sys": Call("/sys/", "none", "fusectl", "nosuid nodev noexec"),
+    "proc-on-shm": Call("/dev/shm/", "proc", "proc"),
+    "proc-moved": Call("/mnt/x/", "/var/lib/docker/q/proc/", flags="move"),
+    "unmasked-elsewhere": Call("/mnt/x/", "/old/dev/.lxc/proc/", flags="bind"),
     "bpf": Call("/newroot/b/", "bpf", "bpf"),
     "kernel-by-name": Call("/newroot/x/", "/w/kernel/", flags="bind"),
     "kernel-by-name-podman": Call("/var/lib/containers/x/", "/w/kernel/", flags="bind rec"),
@@ -84,7 +86,6 @@ DENIED = {
         "/mnt/share/", flags="remount bind nosuid nodev"
     ),
     "share-on-private-tmp": Call("/run/systemd/unit-private-tmp/", "/share/", flags="bind"),
-    "irq-by-name": Call("/var/lib/docker/w/", "/q/irq/", flags="bind rec"),
     "sys-on-a-process": Call("/proc/1/", "/proc/sys/", flags="bind rec"),
     "fusectl-in-tmp": Call("/tmp/f/", "none", "fusectl"),
     "core-pattern-by-name": Call(
