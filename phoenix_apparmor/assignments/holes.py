@@ -182,7 +182,7 @@ def _of_mount(words: str, whose: Container) -> str:
     if "remount" in said.acts:
         why = _of_remount(said, targets, whose) if opens("", "", "remount") else ""
     elif not said.fstypes and said.acts & {"bind", "rbind", "move"}:
-        why = _of_second_path(said, opens)
+        why = _of_second_path(said, opens, whose)
     else:
         return _of_new_mount(said, opens, whose)
     return why or (ALSO_NEW if whose.loose and _opens_views(said, targets, whose) else "")
@@ -213,20 +213,33 @@ def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose:
     on_node = on_node and (not types or any(aare.matches(t, "fuseblk") for t in types))
     if (disk or on_node) and whose.privileged is not False and opens("ext4", said.source):
         return places.WHY_NO_DISK
-    if types or (said.target and not said.source and said.target not in places.WIDE):
+    if types:
         return ""
-    if not said.target:
-        return ANY_MOUNT
-    return _of_second_path(said, opens) if said.source else ANY_THERE
+    if said.source and said.target:
+        return _of_second_path(said, opens, whose)
+    return _of_any_there(said.target, whose) if said.target else ANY_MOUNT
 
 
-def _of_second_path(said: mountrules.MountRule, opens: Callable[..., bool]) -> str:
+def _of_any_there(target: str, whose: Container) -> str:
+    """Any mount at a place: what the container has there is its own to fill."""
+    if target in places.WIDE:
+        return ANY_THERE
+    # for one folder of an unprivileged container README gives such a rule: Docker's data there
+    return "" if whose.privileged is False else f"{ANY_THERE}{whose.unless}"
+
+
+def _of_second_path(
+    said: mountrules.MountRule, opens: Callable[..., bool], whose: Container
+) -> str:
     """A bind or a move; of a rule without options, all of them."""
     source, flags = said.source, said.acts & {"bind", "rbind", "move"} or {"bind"}
     if not source:
         if "move" in flags and places.is_kernels(said.target):
             return "what is mounted over /proc or /sys hides what the deny rules know by path"
-        # a move of the new mount interface has no source, and one to a named place is narrow
+        # a move of the new mount interface has no source, whatever is mounted; to a named place it
+        # is narrow
+        if "move" in flags and "**" in said.target and (why := _of_any_there(said.target, whose)):
+            return why
         narrow = "move" in flags and said.target
         found = next((name for name in ("/proc/", "/sys/") if opens("", name, *flags)), "")
         return elsewhere(found) if found and not narrow else ""

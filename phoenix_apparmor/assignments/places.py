@@ -28,6 +28,11 @@ WHY_NO_DISK = (
 )
 # A device, but for LXC's own files there and what FUSE calls its source.
 NODE = re.compile(r"/dev/(?!\.lxc|fuse\Z)")
+# Folders there; what else is in /dev itself is a device.
+_OF_NODES = re.compile(
+    r"/dev/(?:block|bus|char|cpu|disk|dri|fd|hugepages|input|mapper|mqueue|net|nvidia-caps[\w-]*|pts"
+    r"|shm|snd|usb|vfio)/?\Z"
+)
 # Of each, places that a pattern can mean.
 KERNEL = (
     "/proc/", "/proc/sys/", "/proc/sys/kernel/", "/proc/sysrq-trigger", "/sys/", "/sys/kernel/",
@@ -65,3 +70,15 @@ def is_usual(fstype: str, target: str) -> bool:
 def is_kernels(name: str) -> bool:
     """Whether it is /proc, /sys, LXC's own copies of them, or below."""
     return re.match(r"/(?:proc|sys|dev/\.lxc)(?:/|\Z)", name) is not None
+
+
+def is_device(name: str) -> bool:
+    """Whether it can only be a device's node: in /dev, and none of the folders there."""
+    name = name.rstrip("/")
+    return (
+        name.startswith("/dev/")
+        and not re.search(r"[*?\[{]", name)
+        and not (
+            _OF_NODES.match(name) or name.startswith(("/dev/shm/", "/dev/.lxc"))  # noqa: S108
+        )
+    )

@@ -257,8 +257,6 @@ class Adviser:
         cause = f"mount file systems of its containers below {readable(root)}"
         whose = self._judge.of(owner.ctid, owner.profile, facts.privileged)
         warning = holes.hole(act.rule, whose)
-        if not warning and facts.privileged is not False:
-            warning = f"{holes.ANY_THERE}{whose.unless}"
         return self._rule(owner, profile, act, facts, warning)._replace(cause=cause)
 
     def _warning(self, owner: Owner, act: Act, denial: Denial, facts: Facts) -> str:

@@ -12,10 +12,12 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.profiles import Profiles
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import mountrules, tunables
+from phoenix_apparmor.policy import mountrules, rules, tunables
+from phoenix_apparmor.policy.covers import covers
 from phoenix_apparmor.policy.mountrules import Mount
 from phoenix_apparmor.policy.policytext import Rule
 
+NAME = "@{profile_name}"
 EVERY_FILE = (
     "it allows every file, also those with which the kernel runs programs as root of the host: our "
     "profiles deny those beside it (abstractions/phoenix/kernel-files)"
@@ -66,7 +68,7 @@ class Judge:
         return f"our profiles close that on purpose: {cited(ours)}" if ours is not None else ""
 
     def nothing(self, rule: str, whose: Container) -> str:
-        """Why the rule does nothing, "" if it may do something."""
+        """Why the rule allows nothing, "" if it may allow something."""
         rule = self._expanded(rule, whose)
         acts = asked(rule)
         denies = [self._explicit(act, whose) for act in acts]
@@ -79,10 +81,32 @@ class Judge:
         types = vocabulary.meant(said.fstypes) if whose.privileged is False else ()
         if not types or not all(vocabulary.is_host_only(one) for one in types):
             return ""
+        who = f"CT {whose.ctid} is" if whose.ctid else "the containers under it are"
         return (
-            f"the kernel mounts {' and '.join(types)} only for root of the host, and CT "
-            f"{whose.ctid} is unprivileged"
+            f"the kernel mounts {' and '.join(types)} only for root of the host, and {who} "
+            "unprivileged"
         )
+
+    def there(self, rule: str, whose: Container, itself: str = "") -> str:
+        """That a rule of its profile allows all of it already, "" if none does.
+
+        itself: the file that the rule is in, where it is one of the profile's.
+        """
+        profile = self._profiles.get(whose.profile, whose.folder) if whose.profile else None
+        if profile is None or not holes.split(rule):
+            return ""
+        parsed = rules.parse(f"profile x {{\n{self._expanded(rule, whose)}\n}}\n")
+        words = parsed[0].rules[0].words if parsed and parsed[0].rules else ""
+        # with rules of its own a container is under a profile of another name
+        named = NAME in rule
+        for other in profile.rules.profile.rules if words else ():
+            path = profile.rules.paths.get(other.text, "")
+            if other.denies or path == itself or named is not (NAME in other.text):
+                continue
+            if covers(other.words, words):
+                shown = f'"{readable(other.text, 100)}" in {path}'
+                return f"{readable(whose.profile)} allows that already: {shown}"
+        return ""
 
     def _expanded(self, rule: str, whose: Container) -> str:
         """The rule with the values of its variables, of which the profile's name is one."""
@@ -99,6 +123,7 @@ class Judge:
         """What validate says of a rule in a container's entry. entry: all its rules."""
         whose = self.container(ctid, profile)
         nothing = self.nothing(rule, whose) or self._denied_beside(rule, whose, entry)
+        nothing = nothing or self.there(rule, whose)
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return

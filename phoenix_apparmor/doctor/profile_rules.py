@@ -48,7 +48,8 @@ def leaving(host: Host) -> Iterator[Finding]:
             found = tuple(way for way in found if not way.rule.startswith("flags="))
         reload = files.reload_command(file.name, assigned)
         who, told_here = users.get(file.name, []), {way.rule for way in found}
-        yield from local_rules.opened(host, file, tuple(who), told_here, reload)
+        under = local_rules.Users(tuple(who), mapped & set(who))
+        yield from local_rules.judged(host, file, under, told_here, reload)
         if found:
             shut = _to_shut(host, file, profile) if any(way.open_file for way in found) else ""
             yield _held_by_nothing(file, found, who, mapped, (shut, reload))

@@ -171,36 +171,58 @@ def fits(rule: MountRule, mount: Mount) -> bool:
     return not rule.source or aare.matches(rule.source, mount.source)
 
 
-def never_a_folder(words: str) -> str:
-    """Which name of a rule should end in a slash: without it no folder is ever meant; "" if none.
+class Short(NamedTuple):
+    """A name of a rule that lacks the slash with which a folder's ends.
 
-    words: as for read, "umount …" and "pivot_root …" too. What may be a file is left alone.
+    may_be_file: whether it can be that of a file, so that the rule may be right as it is. of_file:
+    the other name, if that has a slash and would be a file's with it: so the rule is for nothing.
+    """
+
+    name: str
+    may_be_file: bool = False
+    of_file: str = ""
+
+
+def never_a_folder(words: str) -> Short | None:
+    """Which name of a rule should end in a slash to mean a folder; None if none.
+
+    words: as for read, "umount …" and "pivot_root …" too. What may be bound to a file is left
+    alone.
     """
     # (of several, one after the other: see with_slashes)
     rule = read(words)
     kind = words.partition(" ")[0]
     if kind == "pivot_root":
         names = [_bare(word.removeprefix("oldroot=")) for word in _words(words)[1:]]
-        return next((name for name in names if name != "->" and _is_short(name)), "")
+        return next((Short(name) for name in names if name != "->" and _is_short(name)), None)
     if kind not in ("mount", "remount", "umount", "unmount") or not _is_short(rule.target):
         # a folder is not bound to a file
         is_bound = bool(rule.acts & {"bind", "rbind", "move"})
-        is_folder = rule.source in _FOLDERS or rule.target.endswith("/")
-        return rule.source if is_bound and is_folder and _is_short(rule.source) else ""
-    may_be_file = bool(rule.acts & (OTHER_ACTS - {"remount"})) and not rule.source.endswith("/")
-    if not may_be_file:
-        return rule.target
-    return next((name for name in (rule.source, rule.target) if name in _FOLDERS), "")
+        if not is_bound or not rule.source or not _is_short(rule.source):
+            return None
+        if rule.source in _FOLDERS:
+            return Short(rule.source)
+        ends = rule.target.endswith("/")
+        return Short(rule.source, may_be_file=True, of_file=rule.target) if ends else None
+    if not rule.acts & (OTHER_ACTS - {"remount"}) or rule.source.endswith("/"):
+        # a file on which another was bound can be unmounted, remounted, made private
+        of_a_mount = kind in ("umount", "unmount", "remount") or bool(
+            rule.acts & ({"remount"} | SPREADS)
+        )
+        is_file = of_a_mount and rule.target not in _FOLDERS and not rule.fstypes
+        return Short(rule.target, may_be_file=is_file)
+    found = next((name for name in (rule.source, rule.target) if name in _FOLDERS), "")
+    return Short(found) if found else None
 
 
-def with_slashes(words: str) -> tuple[str, list[str]]:
+def with_slashes(words: str) -> tuple[str, list[Short]]:
     """(the rule with the slashes that it lacks to mean folders, the names that have one now)."""
-    added = []
+    added: list[Short] = []
     for _ in range(2):
-        name = never_a_folder(words)
-        if name:
-            added.append(f"{name}/")
-            whole = rf"(?<![^\s\"=]){re.escape(name)}(?=[\s\"]|\Z)"
+        short = never_a_folder(words)
+        if short is not None:
+            added.append(short._replace(name=f"{short.name}/"))
+            whole = rf"(?<![^\s\"=]){re.escape(short.name)}(?=[\s\"]|\Z)"
             words = re.sub(whole, lambda found: f"{found[0]}/", words, count=1)
     return words, added
 

@@ -107,7 +107,7 @@ def test_a_rule_in_local_is_judged_as_in_the_json(host: FakeHost, profile: str) 
     """There it is for all containers under the profile."""
     local = f"/etc/apparmor.d/local/{profile}"
     host.write("/etc/apparmor.d/site.d/more", "unix (connect),\n")
-    lines = [*HOLES, *FINE, "include <site.d/more>", "mount fstype=tmpfs -> /srv/r,"]
+    lines = [*HOLES, *FINE, "include <site.d/more>"]
     host.write(local, "\n".join(lines) + "\n")
     host.cli("reload")
     found = [f for f in diagnose(host) if f["check"] == "profile-rules"]
@@ -115,13 +115,60 @@ def test_a_rule_in_local_is_judged_as_in_the_json(host: FakeHost, profile: str) 
     for rule in HOLES:
         assert rule in said
     for rule in FINE:
-        assert f'"{rule}"' not in said
+        assert f'"{rule}" opens' not in said and f'"{rule}" never' not in said
     assert "/etc/apparmor.d/site.d/more: unix (connect)," in said
-    (never,) = (f for f in found if "never matches" in f["what"])
-    assert 'Write "/srv/r/"' in never["advice"]
     host.write(local, "".join(f"{rule}\n" for rule in FINE))
     host.cli("reload")
-    assert diagnose(host) == []
+    left = [f for f in diagnose(host) if f["severity"] != "note" or "does nothing" not in f["what"]]
+    assert [f["what"] for f in left] == []
+
+
+def of_local(host: FakeHost, profile: str, *rules: str) -> list[tuple[str, str, list[str]]]:
+    """(severity, what, containers) of findings on rules in a profile's local file."""
+    host.write(f"/etc/apparmor.d/local/{profile}", "".join(f"{rule}\n" for rule in rules))
+    host.cli("reload")
+    found = (f for f in diagnose(host) if f["check"] == "profile-rules")
+    return [(f["severity"], f["what"], f["containers"]) for f in found if "/local/" in f["what"]]
+
+
+def test_a_rule_in_local_concerns_those_under_its_profile(host: FakeHost) -> None:
+    """Each by what it is; README's rule for Docker's data opens no hole in unprivileged ones."""
+    rule = "mount -> /srv/data/**,"
+    assert of_local(host, BASE, rule) == []
+    ((severity, what, ctids),) = of_local(host, BASE, "ptrace,")
+    assert (severity, ctids) == ("warning", ["950"])
+    assert "opens a hole for CT 950: " in what
+    host.json({"950": {}, "951": {}})
+    host.conf("951", CONF.replace("unprivileged: 1\n", ""))
+    ((severity, what, ctids),) = of_local(host, BASE, rule)
+    assert (severity, ctids) == ("warning", ["951"])
+    assert "opens a hole for CT 951: it allows any mount there" in what and "unless" not in what
+    host.write(f"/etc/apparmor.d/local/{BASE}", "")
+    ((severity, what, ctids),) = of_local(host, DOCKER, rule)
+    assert (severity, ctids) == ("note", [])
+    assert f"opens a hole for a container under {DOCKER}" in what
+    assert "unless the container is unprivileged" in what
+
+
+def test_a_rule_in_local_that_means_no_folder_is_told(host: FakeHost) -> None:
+    ((severity, what, ctids),) = of_local(host, BASE, "mount fstype=x9 -> /srv/r,")
+    assert (severity, ctids) == ("warning", ["950"]) and "never matches a folder" in what
+    (found,) = (f for f in diagnose(host) if f["check"] == "profile-rules")
+    assert 'Write "/srv/r/"' in found["advice"]
+    assert of_local(host, BASE, "mount fstype=x9 -> /srv/r/,") == []
+
+
+def test_a_rule_in_local_that_does_nothing_is_told(host: FakeHost) -> None:
+    rules = ("/srv/x r,", "/proc/sysrq-trigger w,", "mount fstype=nfs -> /mnt/,")
+    found = of_local(host, BASE, *rules, "ptrace (read) peer=@{profile_name}//x,")
+    assert {severity for severity, _, _ in found} == {"note"}
+    said = [what for _, what, _ in found]
+    assert len(said) == len(rules)
+    assert f'"/srv/x r," in /etc/apparmor.d/local/{BASE} does nothing: {BASE} allows' in said[0]
+    assert f"does nothing: {BASE} denies that explicitly" in said[1]
+    assert "only for root of the host, and the containers under it are unprivileged" in said[2]
+    # of two that are alike, each would be gone without the other
+    assert of_local(host, BASE, *["ptrace (read) peer=@{profile_name}//x,"] * 2) == []
 
 
 @pytest.mark.parametrize("place", ["local", "json"])

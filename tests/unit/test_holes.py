@@ -37,6 +37,10 @@ OPEN = {
     "mount fstype=btrfs /dev/** -> /mnt/,": DISK,
     "mount /dev/sdb1 -> /mnt/x/,": DISK,
     "mount -> /mnt/**,": "any mount there",
+    'mount -> "/data/docker/**",': "any mount there",
+    "mount -> /srv/data/**,": "unless the container is unprivileged",
+    "mount -> /srv/data/,": "any mount there",
+    "mount options=(rw,move) -> /srv/data/**,": "any mount there",
     "mount options=(rw,remount) -> /x/,": "other options",
     "remount /,": "other options",
     "mount options=(rw,remount,bind) -> /x/,": "makes writable",
@@ -60,7 +64,6 @@ OPEN = {
     "allow all,": "everything",
 }
 SHUT = (
-    'mount -> "/data/docker/**",',
     'mount options=(rw,rbind) "/" -> "/run/user/0/netns/netns-*",',
     "mount options=(rw,bind) / -> /run/netns/*,",
     'mount options in (rw,bind) "/srv/" -> /x/,',
@@ -124,6 +127,12 @@ def test_a_rule_that_opens_none(rule: str) -> None:
         ("mount options=(rw,remount,bind) -> /newroot/x/,", True, "makes writable"),
         ("mount options=(rw,remount,bind) -> /**,", False, "makes writable"),
         ("mount fstype=ext4,", False, ""),
+        # README's rule for Docker's data
+        ('mount -> "/data/docker/**",', False, ""),
+        ('mount -> "/data/docker/**",', True, "shares among them"),
+        ("mount -> /mnt/**,", False, "any mount there"),
+        ("mount options=(rw,move) -> /srv/data/**,", False, ""),
+        ("mount options=(rw,move) -> /srv/data/,", True, ""),
         # which all of our profiles give, and without which no container boots
         *((f"capability {name},", True, "") for name in GIVEN),
         # asked of the host's user namespace, or of what the container's own one owns

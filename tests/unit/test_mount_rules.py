@@ -106,7 +106,8 @@ def test_what_a_mount_rule_is_about_is_read_as_the_parser_reads_it(
     ],
 )
 def test_rules_that_mean_no_folder(rule: str, name: str) -> None:
-    assert mountrules.never_a_folder(rule.removesuffix(",")) == name
+    found = mountrules.never_a_folder(rule.removesuffix(","))
+    assert (found.name if found is not None else "") == name
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_rules_that_mean_no_folder(rule: str, name: str) -> None:
 def test_a_rule_with_the_slashes_that_it_lacks(rule: str, meant: str) -> None:
     words, names = mountrules.with_slashes(rule)
     assert words == meant and len(names) == meant.count("/") - rule.count("/")
-    assert mountrules.never_a_folder(meant) == ""
+    assert mountrules.never_a_folder(meant) is None
 
 
 @pytest.mark.parametrize(

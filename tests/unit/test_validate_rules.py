@@ -47,13 +47,13 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ("mount fstype=tracefs,", NOTHING, NOTHING, HOLE),
         ("capability sys_module,", NOTHING, NOTHING, HOLE),
         ("capability sys_time,", NOTHING, NOTHING, HOLE),
-        ("capability net_admin,", "", "", ""),
-        ("capability,", "", "", HOLE),
+        ("capability net_admin,", NOTHING, NOTHING, ""),
+        ("capability,", NOTHING, NOTHING, HOLE),
         ("/proc/sys/kernel/core_pattern w,", NOTHING, NOTHING, HOLE),
         ("umount /proc/,", NOTHING, NOTHING, HOLE),
         ("network vsock stream,", NOTHING, NOTHING, HOLE),
-        ("/closed w,", "", "", NOTHING),
-        ("/closed r,", "", "", ""),
+        ("/closed w,", NOTHING, NOTHING, NOTHING),
+        ("/closed r,", NOTHING, NOTHING, ""),
         ("mount fstype=(proc, nfs) -> /mnt/x/,", "", HOLE, HOLE),
         ("mount fstype=ext4,", HOLE, HOLE, HOLE),
         ("mount fstype=xfs -> /mnt/,", HOLE, HOLE, HOLE),
@@ -63,10 +63,10 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ("signal (send) peer=lxc-*,", HOLE, HOLE, HOLE),
         ("unix (send,receive) peer=(label=/usr/sbin/*),", HOLE, HOLE, HOLE),
         ("mount fstype = nfs,", "", "", ""),
-        ('mount -> "/data/docker/**",', "", "", ""),
+        ('mount -> "/data/docker/**",', HOLE, HOLE, HOLE),
         ("mount fstype=nfs -> /mnt/nas,", SLASH, SLASH, SLASH),
         ("mount fstype=nfs -> /mnt/nas/,", "", "", ""),
-        ("file,", "", "", HOLE),
+        ("file,", NOTHING, NOTHING, HOLE),
         ("network vsock,", NOTHING, NOTHING, HOLE),
     ],
 )
@@ -161,7 +161,8 @@ def test_a_remount_without_options_is_any_for_apparmor_4(
 def its_entry_denies(host: FakeHost, deny: str, rule: str, nothing: bool) -> None:
     host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [deny, rule]}})
     found = json.loads(host.cli("validate", "--json").out)["findings"]
-    assert [NOTHING in f["what"] and "same entry" in f["what"] for f in found] == [True] * nothing
+    said = [f["what"] for f in found if "allows that already" not in f["what"]]
+    assert [NOTHING in what and "same entry" in what for what in said] == [True] * nothing
 
 
 @pytest.mark.parametrize(
@@ -274,3 +275,55 @@ def test_a_machine_without_apparmor_knows_what_a_kernel_takes(
     done = host.cli("validate", "--json")
     found = [f["what"] for f in json.loads(done.out)["findings"] if f["severity"] == "error"]
     assert bool(found) is not compiles and all("does not compile" in what for what in found), done
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ("file,", 'allows that already: "file," in /etc/apparmor.d/'),
+        ("/srv/x rw,", "allows that already"),
+        ("/srv/x ux,", HOLE),
+        ("mount fstype=tmpfs -> /srv/x/,", "allows that already"),
+        ('mount -> "/var/lib/docker/x/**",', "allows that already"),
+        ("mount -> /var/lib/other/**,", HOLE),
+        ("capability sys_admin,", "allows that already"),
+        ("ptrace (read) peer=@{profile_name},", "allows that already"),
+        # the container is under a profile of another name, so that is of other containers
+        (f"ptrace (read) peer={DOCKER},", HOLE),
+    ],
+)
+def test_a_rule_that_is_there_already_opens_nothing(host: FakeHost, rule: str, word: str) -> None:
+    host.conf("950", "hostname: x\n")
+    found = said(host, DOCKER, rule)
+    assert word in found and (HOLE in found) is (word == HOLE), found
+
+
+def test_a_hole_that_its_profile_has_is_not_opened_by_its_rule(host: FakeHost) -> None:
+    """Said of the profile, by doctor."""
+    text = "profile lxc-mine {\n  change_profile -> unconfined,\n  ptrace,\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", text)
+    for rule in ("change_profile -> unconfined,", "ptrace,", "ptrace (read) peer=unconfined,"):
+        assert "lxc-mine allows that already" in said(host, "lxc-mine", rule)
+    assert HOLE in said(host, "lxc-mine", "change_profile -> lxc-other,")
+
+
+@pytest.mark.parametrize(
+    ("rule", "what", "hint"),
+    [
+        ("umount /etc/resolv.conf,", "matches a file only", 'a folder, write "/etc/resolv.conf/"'),
+        ("mount options=(make-private) -> /etc/hosts,", "matches a file only", '"/etc/hosts/"'),
+        ("umount /mnt,", SLASH, 'Write "/mnt/"'),
+        ("mount options=bind /dev/fuse -> /srv/f/,", "matches nothing", 'Write "/srv/f".'),
+        ("mount options=bind /dev/dri -> /srv/f/,", "matches nothing", 'Write "/dev/dri/" if'),
+        ("mount options=bind /srv/a -> /srv/b/,", "matches nothing",
+         'Write "/srv/a/" if it is a folder, "/srv/b" if it is a file.'),
+        ("mount options=bind /srv/a -> /srv/b,", "", ""),
+    ],
+)  # fmt: skip
+def test_a_slash_is_advised_only_where_the_kernel_has_one(
+    host: FakeHost, rule: str, what: str, hint: str
+) -> None:
+    """security/apparmor/mount.c asks with one for folders, and with none for files and devices."""
+    host.conf("950", "unprivileged: 1\n")
+    found = said(host, "lxc-mine", rule)
+    assert what in found and hint in found and bool(what) is bool(found), found
