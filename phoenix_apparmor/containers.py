@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, paths, pveconf
+from phoenix_apparmor import ctconf, lxcconf, lxcfiles, lxcsettings, paths, pveconf
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcfiles import Found, Unread
+from phoenix_apparmor.lxcsettings import Allow, Entry, Setting
 
 SYSTEMCTL_SECONDS = 10
 # pmxcfs holds no larger file (memdb.h, MEMDB_MAX_FILE_SIZE).
@@ -14,12 +16,17 @@ SEE_MOUNT = "See: systemctl status pve-cluster"
 
 
 class Conf(NamedTuple):
-    """A container's /etc/pve/lxc/CTID.conf, or that of another node's."""
+    """A container's configuration: /etc/pve/lxc/CTID.conf, or without Proxmox LXC's own.
+
+    node: that it is on, "" for this one. brought: what it has in the end, None where nobody looked
+    into other files.
+    """
 
     ctid: str
     path: str
     text: bytes
-    node: str = ""  # "": this one
+    node: str = ""
+    brought: Found | None = None
 
     @property
     def main(self) -> list[bytes]:
@@ -28,25 +35,74 @@ class Conf(NamedTuple):
         return lines[: ctconf.main_section(lines)]
 
     def lxc(self) -> Iterator[tuple[str, str]]:
-        """(key, value) of the lxc lines of the main section."""
+        """(key, value) of the lxc lines of the main section itself, for who edits them."""
         for line in self.main:
             setting = ctconf.lxc_setting(line)
             if setting is not None:
                 yield ctconf.as_text(setting[0]), ctconf.as_text(setting[1])
+
+    @property
+    def own_settings(self) -> tuple[Setting, ...]:
+        """The same as settings, as they are read there."""
+        if not self.path.endswith("/config"):  # LXC's own, which has no colons
+            return tuple(lxcsettings.own(self.main))
+        lines = filter(None, map(lxcconf.setting_of, self.text.split(b"\n")))
+        return tuple(
+            Setting(ctconf.as_text(key), lxcsettings.unquoted(ctconf.as_text(value)))
+            for key, value in lines
+        )
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All that LXC reads: its own, those of files that it includes, the mounts of its fstab."""
+        brought = self.brought.settings if self.brought is not None else ()
+        return brought or lxcsettings.in_force(self.own_settings)
+
+    @property
+    def unread(self) -> tuple[Unread, ...]:
+        """Files that it names and that were not read: what is in them nobody can know."""
+        return self.brought.unread if self.brought is not None else ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read: otherwise what is nowhere may be there all the same."""
+        return self.brought is not None and not self.brought.unread
+
+    @property
+    def mount_entries(self) -> list[Entry]:
+        """As lxcsettings.mount_entries."""
+        return lxcsettings.mount_entries(self.settings)
+
+    @property
+    def allowed_devices(self) -> list[Allow]:
+        """As lxcsettings.allowed_devices."""
+        return lxcsettings.allowed_devices(self.settings)
+
+    @property
+    def denies_devices(self) -> bool:
+        """As pveconf.denies_devices."""
+        return pveconf.denies_devices(self.main, self.settings)
 
     def option(self, key: str) -> str | None:
         """Value of a plain option (features, hookscript, dev0)."""
         return ctconf.conf_value(self.text, key.encode())
 
     @property
-    def is_unprivileged(self) -> bool:
-        """As pveconf.is_unprivileged."""
-        return pveconf.is_unprivileged(self.main)
+    def has_user_namespace(self) -> bool:
+        """Whether LXC maps user ids."""
+        return bool(pveconf.id_maps(self.main, self.settings))
 
     @property
-    def has_user_namespace(self) -> bool:
-        """As pveconf.has_user_namespace."""
-        return pveconf.has_user_namespace(self.main)
+    def is_unprivileged(self) -> bool:
+        """Whether it has a user namespace with nobody in it who is root of the host (u 0 0 …)."""
+        maps = pveconf.id_maps(self.main, self.settings)
+        return bool(maps) and not lxcsettings.maps_root(maps)
+
+    @property
+    def says_unprivileged(self) -> bool:
+        """The same by .conf alone, which is all that Proxmox and our start go by."""
+        maps = pveconf.id_maps(self.main, lxcsettings.in_force(self.own_settings))
+        return bool(maps) and not lxcsettings.maps_root(maps)
 
     @property
     def features(self) -> dict[str, tuple[str, ...]]:
@@ -134,7 +190,15 @@ def each_conf(
                 ),
             )
             continue
-        yield ctid, Conf(ctid, path, text, node)
+        yield ctid, with_files(host, Conf(ctid, path, text, node))
+
+
+def with_files(host: Host, conf: Conf) -> Conf:
+    """The configuration with what it brings in from other files (lxcfiles.look)."""
+    # most name none, and there are hosts with ten thousand
+    if b"lxc.include" not in conf.text and b"lxc.mount" not in conf.text:
+        return conf._replace(brought=Found())
+    return conf._replace(brought=lxcfiles.look(host, conf.own_settings, node=conf.node))
 
 
 def check_ctid(text: str) -> None:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import pveconf
 from phoenix_apparmor.assignments import places
-from phoenix_apparmor.lxcfiles import NOTHING, Found
-from phoenix_apparmor.pveconf import Entry
+from phoenix_apparmor.lxcsettings import Entry
 
 # With these root of a privileged container has the host: all of it, what its services and its
 # root run, who may log in, the containers' configurations.
@@ -51,21 +50,12 @@ class HostMount(NamedTuple):
     file: str = ""
 
 
-def unguarded(main: Sequence[bytes], brought: Found = NOTHING) -> list[HostMount]:
+def unguarded(main: Sequence[bytes], entries: Iterable[Entry]) -> list[HostMount]:
     """Folders of the host's and views of its kernel that a configuration mounts there.
 
-    brought: what it brings in from other files (lxcfiles.look).
+    entries: all that LXC mounts (Conf.mount_entries).
     """
-    inside = [line for line in brought.lines if line.key == "lxc.mount.entry"]
-    lines = [("lxc.mount.entry: ", line) for line in inside]
-    lines += [("", line) for line in brought.mounts]
-    others = [
-        mount._replace(file=line.file, line=f"{before}{line.value}")
-        for before, line in lines
-        if (entry := pveconf.mount_entry(line.value)) is not None
-        for mount in _entries([entry])
-    ]
-    return [*_mount_points(main), *_entries(pveconf.mount_entries(main)), *others]
+    return [*_mount_points(main), *_entries(entries)]
 
 
 def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
@@ -79,19 +69,19 @@ def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
 
 def _entries(entries: Iterable[Entry]) -> Iterator[HostMount]:
     for entry in entries:
-        source, place = _whole(entry.source), _whole(entry.target)
+        source, place = _whole(entry.source), entry.place
         words = set(entry.options)
-        line = f"lxc.mount.entry: {entry.value}"
+        key, file, line = entry.setting.key, entry.setting.file, entry.setting.line
         if words & {"bind", "rbind"}:
             # "ro" is for the first of several mounts
             is_read_only = "ro" in words and "rbind" not in words
             is_hosts = entry.source.startswith("/") and "relative" not in words
             if is_hosts and _matters(source, place, is_read_only=is_read_only):
-                yield HostMount(f"the host's {source}", place, "lxc.mount.entry", line)
+                yield HostMount(f"the host's {source}", place, key, line, file)
         elif entry.fstype in places.KERNEL_VIEWS and entry.fstype != "cgroup2":
             is_secret = entry.fstype == "proc"
             if not places.is_kernels(place) and (is_secret or "ro" not in words):
-                yield HostMount(entry.fstype, place, "lxc.mount.entry", line)
+                yield HostMount(entry.fstype, place, key, line, file)
 
 
 def _whole(path: str) -> str:

@@ -1,6 +1,6 @@
-"""Files that a container's configuration brings in: lxc.include, and the fstab of its mounts.
+"""All settings that a container has in the end: its own, and those of files that it names.
 
-LXC reads both as root when the container starts: included files as if their lines were in its
+LXC reads these as root when the container starts: included files as if their lines were in its
 place (confile.c, set_config_includefiles; of a folder those that end in .conf), and of several
 lxc.mount.fstab the last (set_config_mount_fstab).
 """
@@ -9,23 +9,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, lxcconf
+from phoenix_apparmor import ctconf, lxcconf, lxcsettings
 from phoenix_apparmor.host import NOT_REGULAR, Host
+from phoenix_apparmor.lxcsettings import ENTRY, FSTAB, INCLUDE, Setting
 
-INCLUDE = "lxc.include"
-# The second is LXC 2's name, which Proxmox writes anew.
-FSTAB = ("lxc.mount.fstab", "lxc.mount")
 BIGGEST = 1 << 20
 # Files that include each other without an end; LXC itself would not start.
 MOST = 64
-
-
-class Line(NamedTuple):
-    """A setting, and the file that it is in."""
-
-    file: str
-    key: str
-    value: str
 
 
 class Unread(NamedTuple):
@@ -35,62 +25,86 @@ class Unread(NamedTuple):
     why: str
 
 
+class Refused(NamedTuple):
+    """A line of an included file with which LXC starts no container, and why."""
+
+    file: str
+    number: int
+    text: str
+    why: str
+
+
 class Found(NamedTuple):
-    """lines: of the included files. mounts: of the fstab, each as a lxc.mount.entry."""
+    """settings: in LXC's order, without those that a later one takes back; the mounts of the fstab
+    behind them.
 
-    lines: tuple[Line, ...] = ()
-    mounts: tuple[Line, ...] = ()
+    unread: of what is in these files nobody can know; refused: LXC stops at the first of them.
+    """
+
+    settings: tuple[Setting, ...] = ()
     unread: tuple[Unread, ...] = ()
+    refused: tuple[Refused, ...] = ()
 
 
-NOTHING = Found()
-
-
-def look(host: Host, settings: Iterable[tuple[str, str]]) -> Found:
-    """What these settings of a configuration bring in.
+def look(host: Host, own: Iterable[Setting], *, node: str = "") -> Found:
+    """What these settings of a configuration are together with those that they bring in.
 
     A file that somebody else than root can change may say another thing at the next start: it is
-    not read, and neither is one whose place depends on where LXC runs. One that is not there brings
-    in nothing.
+    not read, and neither is one whose place depends on where LXC runs, or which is on another
+    node. One that is not there brings in nothing.
     """
-    reader = _Reader(host)
-    lines = list(reader.included(settings))
-    mounts = list(reader.of_fstab())
-    return Found(tuple(lines), tuple(mounts), tuple(dict.fromkeys(reader.unread)))
+    reader = _Reader(host, node)
+    settings = lxcsettings.in_force(reader.settings(own))
+    fstab = lxcsettings.last(settings, FSTAB) or lxcsettings.last(settings, "lxc.mount")
+    mounts = reader.of_fstab(fstab.value) if fstab is not None else ()
+    return Found((*settings, *mounts), tuple(dict.fromkeys(reader.unread)), tuple(reader.refused))
 
 
 class _Reader:
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, node: str) -> None:
         self._host = host
-        self._fstab = ""
+        self._node = node
         self._read: list[str] = []
         self.unread: list[Unread] = []
+        self.refused: list[Refused] = []
 
-    def included(self, settings: Iterable[tuple[str, str]]) -> Iterator[Line]:
-        for key, value in settings:
-            if key in FSTAB:
-                self._fstab = value
-            if key != INCLUDE or not value or _is_standard(value):
-                continue
-            for file in self._files(value):
-                text = self._text(file)
-                inner = [_as_text(s) for s in map(lxcconf.setting_of, text.split(b"\n")) if s]
-                for each in inner:
-                    yield Line(file, *each)
-                    yield from self.included([each])
+    def settings(self, own: Iterable[Setting]) -> Iterator[Setting]:
+        """These, each include with what is in its file behind it."""
+        for setting in own:
+            yield setting
+            if setting.key == INCLUDE and setting.value and not _is_standard(setting.value):
+                for file in self._files(setting.value):
+                    yield from self.settings(self._lines(file))
 
-    def of_fstab(self) -> Iterator[Line]:
-        if not self._fstab:
-            return
-        for line in self._text(self._fstab).split(b"\n"):
+    def of_fstab(self, file: str) -> Iterator[Setting]:
+        """The mounts of an fstab."""
+        for line in self._text(file).split(b"\n") if file else ():
             value = ctconf.as_text(line.strip(ctconf.BLANK))
             if value and not value.startswith("#"):
-                yield Line(self._fstab, "lxc.mount.entry", value)
+                yield Setting(ENTRY, value, file, is_fstab=True)
+
+    def _lines(self, file: str) -> Iterator[Setting]:
+        """The settings in a file. What begins otherwise LXC passes over (confile.c, parse_line)."""
+        for number, line in enumerate(self._text(file).split(b"\n"), 1):
+            text = line.strip(ctconf.BLANK)
+            if not text.startswith(b"lxc."):
+                continue
+            setting = lxcconf.setting_of(text)
+            key = ctconf.as_text(setting[0]) if setting is not None else ""
+            why = f"LXC has no {key}" if setting is not None else 'it has no "="'
+            if setting is None or not lxcsettings.is_known(key):
+                self.refused.append(Refused(file, number, ctconf.as_text(text), why))
+            if setting is not None:
+                yield Setting(key, lxcsettings.unquoted(ctconf.as_text(setting[1])), file)
 
     def _files(self, name: str) -> list[str]:
         """The file itself, or those of a folder that LXC takes."""
+        if self._node:
+            return [name]  # told by _text
         try:
             seen = self._host.stat(name) if name.startswith("/") else None
+            if seen is None and name.endswith("/"):
+                return []  # of a folder that is not there LXC takes nothing
             if seen is None or not stat.S_ISDIR(seen.st_mode):
                 return [name]
             why = self._host.distrust(name).replace(NOT_REGULAR, "")
@@ -109,14 +123,16 @@ class _Reader:
         self._read.append(file)
         why = ""
         try:
-            if not file.startswith("/"):
+            if self._node:
+                why = f"it is on {self._node}"
+            elif not file.startswith("/"):
                 why = "its name has no folder"
             elif len(self._read) > MOST:
                 why = "there are too many"
             elif not (why := self._host.distrust(file)):
                 text = self._host.read(file, BIGGEST)
                 why = "it is larger than 1 MiB" if len(text) > BIGGEST else ""
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
         except (OSError, ValueError) as error:
             why = _said(error)
@@ -132,7 +148,3 @@ def _is_standard(name: str) -> bool:
 
 def _said(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _as_text(setting: tuple[bytes, bytes]) -> tuple[str, str]:
-    return ctconf.as_text(setting[0]), ctconf.as_text(setting[1])

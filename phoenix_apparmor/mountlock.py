@@ -22,7 +22,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.mountcalls import Linux
 from phoenix_apparmor.mounttree import Key, Mount, Tree, Unit
 
-START_HOOK = b"lxc.hook.start"
+START_HOOK = "lxc.hook.start"
 OWN_LABEL = "/proc/self/attr/current"
 # Exit statuses of the process that does it. The first three: all is mounted as it was, as this
 # host makes no user namespaces, as there may be no more of them, for another reason. The last: a
@@ -94,11 +94,14 @@ def check_start_hook(config: str) -> None:
     LXC runs lxc.hook.start in the container before lxc.hook.start-host (start.c, do_start and
     lxc_spawn). config: path of the runtime configuration.
     """
+    from phoenix_apparmor import ctconf, lxcfiles, lxcsettings
+    from phoenix_apparmor.host import Host
+    from phoenix_apparmor.lxcsettings import Setting
+
     with contextlib.suppress(OSError), open(config, "rb") as file:
-        hooks = [
-            value for key, value in lxcconf.settings_of_others(file.read()) if key == START_HOOK
-        ]
-        if hooks and hooks[-1]:
+        lines = lxcconf.settings_of_others(file.read())
+        own = (Setting(ctconf.as_text(key), ctconf.as_text(value)) for key, value in lines)
+        if lxcsettings.of_key(lxcfiles.look(Host(), own).settings, START_HOOK):
             raise PhoenixError(
                 "what is shared read-only was locked after its lxc.hook.start, a program of the "
                 "container, which could make it writable.",

@@ -1,22 +1,23 @@
 """How Proxmox reads the options of /etc/pve/lxc/CTID.conf: features, booleans, devices. Pure.
 
 Facts from PVE::LXC::Config, PVE::JSONSchema and the runtime configurations they make
-(pve-container 5 and 6). ctconf reads the text itself; this says what its words mean.
+(pve-container 5 and 6). ctconf reads the text itself; this says what its words mean, and
+lxcsettings what LXC makes of the lxc lines.
 """
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, lxcconf
+from phoenix_apparmor import ctconf, lxcsettings
+from phoenix_apparmor.lxcsettings import Entry, Setting
 
-# Capabilities that LXC's common.conf takes from every container that does not clear the list.
-DROPPED = ("mac_admin", "mac_override", "sys_time", "sys_module", "sys_rawio")
 MOST_DEVICES = 256
+# What Proxmox maps without lines of the container's own (PVE::LXC, update_lxc_config).
+USUAL_MAPS = ("u 0 100000 65536", "g 0 100000 65536")
 
 _OPTION = re.compile(r"([a-z][a-z_]*\d*):\s*(.+?)\s*")
-_DEVICE = re.compile(r"(?:([abc])(?:\s+(\d+|\*):(\d+|\*))?(?:\s+([rwm]+))?)\s*")
 
 
 class Device(NamedTuple):
@@ -25,40 +26,6 @@ class Device(NamedTuple):
     number: int
     path: str
     options: tuple[tuple[str, str], ...] = ()
-
-
-class Allow(NamedTuple):
-    """A cgroup device line.
-
-    kind: a (all), b, c; major, minor: None is any. cgroup: of which version (1, 2) the line is.
-    access: of r, w, m.
-    """
-
-    kind: str
-    major: int | None
-    minor: int | None
-    cgroup: int
-    text: str
-    access: str = "rwm"
-
-    @property
-    def key(self) -> str:
-        """The key of its line."""
-        return "lxc.cgroup2.devices.allow" if self.cgroup == 2 else "lxc.cgroup.devices.allow"
-
-    def works(self, version: int | None) -> bool:
-        """Whether LXC uses it on a host with cgroups of a version; it may, where nobody knows."""
-        return version in (None, self.cgroup)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether a device can be used with it; "m" alone (LXC's default) only makes nodes."""
-        return self.kind == "a" or "r" in self.access or "w" in self.access
-
-    @property
-    def is_all(self) -> bool:
-        """Whether it opens every device of its kind."""
-        return self.kind == "a" or (self.major is None and self.minor is None)
 
 
 def is_true(value: str | None) -> bool:
@@ -106,33 +73,29 @@ def options(main: Sequence[bytes]) -> dict[str, str]:
     return found
 
 
-def has_user_namespace(main: Sequence[bytes]) -> bool:
-    """By the option, or by lxc.idmap lines."""
-    return is_true(options(main).get("unprivileged")) or any(_id_maps(main))
+def includes_userns(main: Sequence[bytes]) -> bool:
+    """Whether Proxmox gives it LXC's userns.conf: by the option, or a lxc.idmap of its own."""
+    has_map = any(setting.key == lxcsettings.IDMAP for setting in lxcsettings.own(main))
+    return has_map or is_true(options(main).get("unprivileged"))
 
 
-def is_unprivileged(main: Sequence[bytes]) -> bool:
-    """Whether it has a user namespace with nobody in it who is root of the host (as u 0 0 …)."""
-    return has_user_namespace(main) and not any(map(lxcconf.maps_root, _id_maps(main)))
+def id_maps(main: Sequence[bytes], settings: Iterable[Setting]) -> list[str]:
+    """The values of lxc.idmap that LXC has in the end. settings: all that it reads.
 
-
-def _id_maps(main: Sequence[bytes]) -> Iterator[bytes]:
-    return (
-        ctconf.as_bytes(value) for key, value in lxc_lines(main) if key == "lxc.idmap" and value
-    )
+    Without one in .conf Proxmox writes its own before them (PVE::LXC, update_lxc_config).
+    """
+    has_map = any(setting.key == lxcsettings.IDMAP for setting in lxcsettings.own(main))
+    is_proxmoxs = not has_map and is_true(options(main).get("unprivileged"))
+    maps = list(USUAL_MAPS) if is_proxmoxs else []
+    for setting in settings:
+        if setting.key == lxcsettings.IDMAP:
+            maps = [*maps, setting.value] if setting.value else []
+    return maps
 
 
 def is_template(main: Sequence[bytes]) -> bool:
     """Whether the container is a template: Proxmox never starts it, only clones of it."""
     return is_true(options(main).get("template"))
-
-
-def lxc_lines(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
-    """(key, value) of the lxc lines of a main section, in order."""
-    for line in main:
-        setting = ctconf.lxc_setting(line)
-        if setting is not None:
-            yield ctconf.as_text(setting[0]), ctconf.as_text(setting[1])
 
 
 def devices(main: Sequence[bytes]) -> list[Device]:
@@ -186,95 +149,15 @@ def free_devices(main: Sequence[bytes]) -> Iterator[int]:
     return (number for number in range(MOST_DEVICES) if number not in used)
 
 
-def dropped_capabilities(main: Sequence[bytes]) -> frozenset[str]:
-    """Capabilities that LXC takes away: its own list, what .conf adds; an empty line clears both.
-
-    lxc.cap.keep keeps just what it names (LXC knows it or lxc.cap.drop, not both).
-    """
-    dropped = set(DROPPED)
-    kept: set[str] | None = None
-    for key, value in lxc_lines(main):
-        if key == "lxc.cap.drop":
-            if value:
-                dropped |= set(value.lower().split())
-            else:
-                dropped.clear()
-        elif key == "lxc.cap.keep":
-            kept = set() if not value else (kept or set()) | set(value.lower().split())
-    if kept and "none" not in kept:
-        dropped |= {name for name in DROPPED if name not in kept}
-        dropped -= kept
-    return frozenset(dropped)
-
-
-def allowed_devices(main: Sequence[bytes]) -> list[Allow]:
-    """The lines that allow devices by number, of both versions of cgroups: see Allow.works."""
-    found = []
-    for key, value in lxc_lines(main):
-        if key not in ("lxc.cgroup2.devices.allow", "lxc.cgroup.devices.allow"):
-            continue
-        match = _DEVICE.fullmatch(value.strip())
-        if match:
-            major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
-            version = 2 if key.startswith("lxc.cgroup2.") else 1
-            found.append(Allow(match[1], major, minor, version, value, match[4] or "rwm"))
-    return found
-
-
-def denies_devices(main: Sequence[bytes]) -> bool:
-    """Whether the container may use only devices that a line allows.
+def denies_devices(main: Sequence[bytes], settings: Iterable[Setting]) -> bool:
+    """Whether the container may use only devices that a line allows. settings: all that LXC reads.
 
     LXC's common.conf denies a privileged container all devices but its own list (null, tty,
     fuse, …). In unprivileged ones userns.conf takes that back for both versions of cgroups, and
     Proxmox's userns.conf.d/01-pve.conf says lxc.cgroup2.devices.allow = a (pve-container 4.0 and
-    later): their lines by number do nothing, unless .conf denies all by itself.
+    later): their lines by number do nothing, unless a line denies all.
     """
-    keys = ("lxc.cgroup2.devices.deny", "lxc.cgroup.devices.deny")
-    by_itself = any(key in keys and value.strip() == "a" for key, value in lxc_lines(main))
-    return by_itself or not has_user_namespace(main)
-
-
-class Entry(NamedTuple):
-    """A lxc.mount.entry: what is mounted, its options, and where. value: the line's.
-
-    target: a path in the container, without the slash that it may or may not begin with.
-    fstype: "" if the line has none; of a bind mount it means nothing.
-    """
-
-    source: str
-    options: tuple[str, ...]
-    value: str
-    target: str = ""
-    fstype: str = ""
-
-    @property
-    def must_be_there(self) -> bool:
-        """Whether the container does not start without the source: a path, and not optional.
-
-        LXC (conf.c, mount_entry) goes on after a mount that fails only with "optional".
-        """
-        is_path = self.source.startswith("/") and not self.source.startswith("//")
-        return is_path and not {"optional", "relative"} & set(self.options)
-
-
-def mount_entries(main: Sequence[bytes]) -> list[Entry]:
-    r"""The mount entries, as getmntent(3) reads them: blanks in a path are \040."""
-    found = (mount_entry(value) for key, value in lxc_lines(main) if key == "lxc.mount.entry")
-    return [entry for entry in found if entry is not None]
-
-
-def mount_entry(value: str) -> Entry | None:
-    """The value of a lxc.mount.entry, or a line of an fstab; None of an empty one."""
-    words = value.split()
-    if not words:
-        return None
-    source, target = (
-        re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word)
-        for word in (words[0], words[1] if len(words) > 1 else "")
-    )
-    options = words[3].split(",") if len(words) > 3 else []
-    fstype = words[2] if len(words) > 2 else ""
-    return Entry(source, tuple(options), value, target.lstrip("/"), fstype)
+    return not includes_userns(main) or lxcsettings.denies_all_devices(settings)
 
 
 def mount_points(main: Sequence[bytes]) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -285,31 +168,34 @@ def mount_points(main: Sequence[bytes]) -> Iterator[tuple[str, str, dict[str, st
             yield key, volume, dict(rest)
 
 
-def mounted(main: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+def mounted(main: Sequence[bytes], entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
     """(key, path in the container) of all that its configuration mounts there."""
     for key, _, rest in mount_points(main):
         yield key, posixpath.normpath("/" + rest.get("mp", "").lstrip("/"))
-    for entry in mount_entries(main):
-        yield "lxc.mount.entry", posixpath.normpath(f"/{entry.target}")
+    for entry in entries:
+        yield entry.setting.file or entry.setting.key, entry.place
 
 
-def shared(main: Sequence[bytes]) -> Iterator[str]:
+def shared(main: Sequence[bytes], entries: Iterable[Entry]) -> Iterator[str]:
     """Paths in the container of the host's file systems that are mounted there."""
     for _, _, rest in mount_points(main):
         yield posixpath.normpath("/" + rest.get("mp", "").lstrip("/"))
-    for entry in mount_entries(main):
+    for entry in entries:
         if {"bind", "rbind"} & set(entry.options):
-            yield posixpath.normpath(f"/{entry.target}")
+            yield entry.place
 
 
 def lost_lines(main: Sequence[bytes]) -> list[str]:
     """Lines that Proxmox cannot read, warns of and drops, and that would set something if spelled
     as it takes them: without blanks or a byte order mark before the key, or blanks before its
-    colon, and in small letters.
+    colon, and in small letters; and those with a lxc key that there is not (lxc.mount.entri).
     """
     found = []
     for line in main:
         text = line.removeprefix(b"\xef\xbb\xbf").strip(ctconf.BLANK)
+        setting = next(lxcsettings.own((line,)), None)
+        if setting is not None and not lxcsettings.ever_known(setting.key):
+            found.append(ctconf.as_text(text))
         if text.startswith(b"#") or _sets_something(line):
             continue
         key, colon, value = text.partition(b":")

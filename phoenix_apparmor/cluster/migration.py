@@ -112,6 +112,8 @@ def _not_told(
     for path in _devices(conf):
         if not own_report.is_gpu_node(path) and path not in own_report.OTHER_NODES:
             yield f"whether it has {path} is not in its report"
+    for file, why in conf.unread:
+        yield f"what {file} asks for is unknown ({why})"
     profile = _profile(there, wanted)
     if assignment is None and wanted is not None and profile is None and wanted not in LXC_OWN:
         yield f"whether it has profile {wanted} is not in its report"
@@ -192,9 +194,7 @@ def _profile(said: NodeReport, name: str | None) -> ProfileHere | None:
 def _devices(conf: Conf) -> list[str]:
     """Device nodes without which the container does not start: devN:, and mounts of /dev/…."""
     found = dict.fromkeys(device.path for device in pveconf.devices(conf.main) if device.path)
-    for key, value in conf.lxc():
-        words = value.split()
-        is_node = key == "lxc.mount.entry" and len(words) >= 4 and words[0].startswith("/dev/")
-        if is_node and "optional" not in words[3].split(","):
-            found.setdefault(words[0])
+    for entry in conf.mount_entries:
+        if entry.must_be_there and entry.source.startswith("/dev/"):
+            found.setdefault(entry.source)
     return list(found)

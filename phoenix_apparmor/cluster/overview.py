@@ -17,7 +17,7 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files
 from phoenix_apparmor.status import collect, report
-from phoenix_apparmor.status.conf import of_text
+from phoenix_apparmor.status.conf import of_conf
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report
 
@@ -156,6 +156,7 @@ def inspect(host: Host, ctids: Sequence[str] = (), *, progress: Progress) -> Ove
                 continue
             if text is not None:
                 conf = Conf(ctid, f"{folder}/{ctid}.conf", text, node.name)
+                conf = containers.with_files(host, conf)
                 found.append(_there(conf, node, said.get(ctid), known))
                 if ctids:
                     confs[ctid] = conf
@@ -244,14 +245,13 @@ def _there(conf: Conf, node: Node, said: Container | None, known: Known) -> Cont
             profiles = node.said.profiles if node.said is not None else ()
             each = (p.blocks for p in profiles if p.name == assigned and p.blocks)
             why = next((Note(blocks, report.BELOW) for blocks in each), None)
+            then = report.NextStart(why, passes=None)
             verdict, notes = report.judge(
-                conf.ctid, assignment, of_text(conf.text), label, running=running, blocks=why
+                conf.ctid, assignment, of_conf(conf), label, running=running, then=then
             )
         notes = tuple(_over_there(note, node.name) for note in notes)
     elif shared:
-        verdict, notes = report.judge_elsewhere(
-            conf.ctid, node.name, assignment, of_text(conf.text)
-        )
+        verdict, notes = report.judge_elsewhere(conf.ctid, node.name, assignment, of_conf(conf))
     else:
         assigned = ""
     name = ctconf.conf_value(conf.text, b"hostname") or ""

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, lxcconf, paths, pveconf
+from phoenix_apparmor import containers, lxcsettings, paths, pveconf
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.host import Host
 
 RAW_KEY = "lxc.apparmor.raw"
@@ -48,18 +49,18 @@ class Containers:
             file, text = self._conf(ctid)
             if text is None:
                 return Facts(file, ": ")
-            lines = text.split(b"\n")
-            main = lines[: ctconf.main_section(lines)]
-            features = ctconf.conf_value(text, b"features") or ""
+            node = "" if file == paths.conf(ctid) else file.split("/")[4]
+            conf = containers.with_files(self._host, Conf(ctid, file, text, node))
             return Facts(
                 file,
                 ": ",
-                not pveconf.is_unprivileged(main),
-                pveconf.has_feature(pveconf.features(features), "nesting"),
-                features,
-                tuple(value for key, value in pveconf.lxc_lines(main) if key == RAW_KEY),
-                pveconf.free_mount_point(main),
-                frozenset(("/", *pveconf.shared(main))),
+                # a file that was not read may map the ids otherwise
+                not conf.is_unprivileged if conf.is_whole else None,
+                pveconf.has_feature(conf.features, "nesting"),
+                conf.option("features") or "",
+                _raw(conf),
+                pveconf.free_mount_point(conf.main),
+                frozenset(("/", *pveconf.shared(conf.main, conf.mount_entries))),
             )
         if "/" in ctid or ctid in ("", ".", ".."):
             return Facts("", " = ")
@@ -67,18 +68,15 @@ class Containers:
         text = self._read(file)
         if text is None:
             return Facts(file, " = ")
-        settings = [lxcconf.setting_of(line) for line in text.split(b"\n")]
+        conf = containers.with_files(self._host, Conf(ctid, file, text))
+        nesting = lxcsettings.last(conf.settings, "lxc.apparmor.allow_nesting")
         return Facts(
             file,
             " = ",
-            not lxcconf.is_unprivileged(text),
-            (b"lxc.apparmor.allow_nesting", b"1") in settings,
+            not conf.is_unprivileged if conf.is_whole else None,
+            nesting is not None and nesting.value == "1",
             "",
-            tuple(
-                setting[1].decode("utf-8", "surrogateescape")
-                for setting in settings
-                if setting is not None and setting[0] == RAW_KEY.encode()
-            ),
+            _raw(conf),
         )
 
     def _conf(self, ctid: str) -> tuple[str, bytes | None]:
@@ -110,3 +108,7 @@ class Containers:
             return self._host.read(file, 1 << 20)
         except (OSError, ValueError):
             return None
+
+
+def _raw(conf: Conf) -> tuple[str, ...]:
+    return tuple(setting.value for setting in lxcsettings.of_key(conf.settings, RAW_KEY))

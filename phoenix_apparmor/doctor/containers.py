@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, labels, lxcfiles, paths, pveconf
+from phoenix_apparmor import containers, ctconf, labels, paths, pveconf
 from phoenix_apparmor.assignments import validate
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
@@ -16,7 +16,7 @@ from phoenix_apparmor.status import collect, report
 
 KEYS = (ctconf.PROFILE_KEY, ctconf.DEAD_KEY)
 # What folklore mounts there so that Docker believes that there is no AppArmor.
-HIDDEN = "sys/module/apparmor/parameters/enabled"
+HIDDEN = "/sys/module/apparmor/parameters/enabled"
 APPARMOR_KEYS = ("lxc.apparmor.", "lxc.aa_profile")
 
 
@@ -276,61 +276,30 @@ def lost(host: Host) -> Iterator[Finding]:
 
 def hidden(host: Host) -> Iterator[Finding]:
     """A leftover of old instructions: AppArmor hidden from the programs in a container."""
-    found = []
-    for conf in reading.confs(host):
-        for key, value in conf.lxc():
-            words = value.split()
-            if key == "lxc.mount.entry" and len(words) > 1 and words[1].strip("/") == HIDDEN:
-                found.append((conf, value))
+    found = [
+        (conf, entry.setting)
+        for conf in reading.confs(host)
+        for entry in conf.mount_entries
+        if entry.place == HIDDEN
+    ]
     if found:
         ctids = tuple(dict.fromkeys(conf.ctid for conf, _ in found))
+        conf, setting = found[0]
+        files = list(dict.fromkeys(setting.file for _, setting in found if setting.file))
         yield Finding(
             "warning",
             f"{reading.cts(ctids)}: a mount hides AppArmor from what runs inside. Docker then "
             "loads no profile for its containers. (Old instructions recommended this.)",
-            f"{found[0][0].path}: lxc.mount.entry: {found[0][1]}",
-            fix=reading.all_of(
+            f"{setting.file or conf.path}: {setting.line}",
+            fix=""
+            if files
+            else reading.all_of(
                 [
-                    conf_edits.take_out(conf.path, r"lxc\.mount\.entry", value)
-                    for conf, value in found
+                    conf_edits.take_out(conf.path, r"lxc\.mount\.entry", setting.value)
+                    for conf, setting in found
                 ]
             ),
-            ctids=ctids,
-        )
-
-
-# What an included file must not set beside the profile line: LXC takes the last of several.
-CONFINING = ("lxc.apparmor.", "lxc.aa_profile", "lxc.seccomp.", "lxc.cap.")
-
-
-def includes(host: Host) -> Iterator[Finding]:
-    """Files that .conf includes and that say how the container is confined."""
-    found: dict[tuple[str, str], list[Conf]] = {}
-    unread: dict[tuple[str, str], list[Conf]] = {}
-    for conf in reading.confs(host):
-        brought = lxcfiles.look(host, conf.lxc())
-        for name, why in brought.unread:
-            unread.setdefault((name, why), []).append(conf)
-        for file, key, value in brought.lines:
-            if key.startswith(CONFINING):
-                found.setdefault((file, f"{key} = {value}"), []).append(conf)
-    for (name, why), confs in unread.items():
-        ctids = tuple(conf.ctid for conf in confs)
-        yield Finding(
-            "unknown",
-            f"cannot tell what {reading.cts(ctids)} gets from {name}, which is not read: {why}.",
-            f"{confs[0].path}: lxc.include or lxc.mount.fstab, or a file that it includes",
-            advice="name it by its whole path, and let only root change it and its folders",
-            ctids=ctids,
-        )
-    for (name, line), confs in found.items():
-        ctids = tuple(conf.ctid for conf in confs)
-        yield Finding(
-            "error" if "profile" in line else "warning",
-            f"{reading.cts(ctids)}: a file that .conf includes sets {line}, which LXC may take "
-            "instead of what is assigned.",
-            f"{confs[0].path} includes {name}",
-            advice=f"remove that line from {name}, or the include from .conf",
+            advice=f"remove that line from {reading.listed(files)}" if files else "",
             ctids=ctids,
         )
 

@@ -31,9 +31,9 @@ def host_nodes(host: Host) -> list[str]:
 
 
 def named_nodes(conf: Conf) -> list[str]:
-    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry)."""
+    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry, an fstab)."""
     found = [device.path for device in pveconf.devices(conf.main)]
-    found += [entry.source for entry in pveconf.mount_entries(conf.main)]
+    found += [entry.source for entry in conf.mount_entries]
     return list(dict.fromkeys(node for node in found if NODE.fullmatch(node)))
 
 
@@ -44,7 +44,7 @@ def needed_nodes(conf: Conf) -> list[str]:
     "Device /dev/… does not exist"), LXC mounts what is not optional.
     """
     found = [device.path for device in pveconf.devices(conf.main)]
-    found += [entry.source for entry in pveconf.mount_entries(conf.main) if entry.must_be_there]
+    found += [entry.source for entry in conf.mount_entries if entry.must_be_there]
     return [node for node in found if NODE.fullmatch(node)]
 
 

@@ -39,6 +39,7 @@ def nodes(host: Host) -> Iterator[Finding]:
         if (
             any(map(devices.GPU.fullmatch, named))
             and missing
+            and conf.is_whole
             and not (hooked or majors.has_stale(host, conf))
         ):
             lacking.setdefault((missing, tuple(named)), []).append(conf)
@@ -94,6 +95,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
         conf
         for conf in reading.confs(host)
         if conf.ctid in assigned
+        and conf.is_whole
         and not devices.named_nodes(conf)
         and not _has_hook(conf)
         and not pveconf.is_template(conf.main)
@@ -121,7 +123,8 @@ def hook(host: Host) -> Iterator[Finding]:
     if not found:
         return
     ctids = tuple(conf.ctid for conf in found)
-    where = f"{found[0].path}: lxc.hook.mount: {HOOK}"
+    mounting = (s for s in found[0].settings if s.value.split()[:1] == [HOOK])
+    where = "; ".join(f"{s.file or found[0].path}: {s.line}" for s in mounting)
     if not host.exists(HOOK):
         yield Finding(
             "error",
@@ -161,12 +164,14 @@ def hook(host: Host) -> Iterator[Finding]:
 
 
 def _has_hook(conf: Conf) -> bool:
-    return any(k.startswith("lxc.hook.") and v.split()[:1] == [HOOK] for k, v in conf.lxc())
+    return any(
+        s.key.startswith("lxc.hook.") and s.value.split()[:1] == [HOOK] for s in conf.settings
+    )
 
 
 def _asks(conf: Conf) -> bool:
+    """Whether its environment asks the hook for a GPU, or may: a file was not read."""
     names = "NVIDIA_VISIBLE_DEVICES="
-    return any(
-        key == "lxc.environment" and value.startswith(names) and value != names
-        for key, value in conf.lxc()
-    )
+    asked = [s.value for s in conf.settings if s.key == "lxc.environment"]
+    asked = [value for value in asked if value.startswith(names)]
+    return asked[-1] != names if asked else not conf.is_whole

@@ -14,6 +14,7 @@ from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcsettings import HOOK, Allow
 
 DEVICES = "/proc/devices"
 # Linux' Documentation/admin-guide/devices.txt: char majors that are given out as drivers load.
@@ -24,7 +25,7 @@ NVIDIA_STATIC = 195
 def fitting(host: Host) -> Iterator[Finding]:
     """Device numbers written into .conf that are another driver's or nobody's by now, or missing.
 
-    They matter where LXC denies devices: pveconf.denies_devices.
+    They matter where LXC denies devices: Conf.denies_devices.
     """
     concerned = [c for c in reading.confs(host) if _is_by_number(c) or (_is_gpu(c) and _numbers(c))]
     if not concerned:
@@ -55,7 +56,13 @@ def fitting(host: Host) -> Iterator[Finding]:
             "warning",
             f"{who}: {why}",
             f"{confs[0].path}: {found[0][1]}, against {DEVICES}",
-            fix=reading.all_of([_use_devices(host, conf, registered) for conf in confs]),
+            fix=""
+            if (files := _of_other_files(confs))
+            else reading.all_of([_use_devices(host, conf, registered) for conf in confs]),
+            advice=f"give {'it' if len(confs) == 1 else 'them'} dev0: options for NVIDIA's nodes "
+            f"(pct set), and take the lines for NVIDIA's devices out of {reading.listed(files)}"
+            if files
+            else "",
             ctids=tuple(c.ctid for c in confs),
         )
     yield from _idle(host, registered)
@@ -77,13 +84,13 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
 
     What it names, and no other GPU; where it names none, what its numbers open.
     """
-    rules = [allow for allow in pveconf.allowed_devices(conf.main) if _is_nvidias(allow)]
+    rules = [allow for allow in conf.allowed_devices if _is_nvidias(allow)]
     theirs = [a for a in rules if not _is_for_other(host, conf, registered, a.major)]
     here = devices.host_nodes(host) or nvidia_modprobe.MADE
     named = devices.named_nodes(conf) or [node for node in here if _opens(node, theirs)]
     nodes = devices.single(host, named)
     # without these CUDA does not start: the next run would want them
-    hooked = any(key.startswith("lxc.hook.") and "nvidia" in value for key, value in conf.lxc())
+    hooked = any(s.key.startswith(HOOK) and "nvidia" in s.value for s in conf.settings)
     if not hooked and any(map(devices.GPU.fullmatch, nodes)):
         more = (node for node in devices.USEFUL if host.exists(node))
         nodes = list(dict.fromkeys((*nodes, *devices.CUDA, *more)))
@@ -112,7 +119,17 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     return reading.all_of(lines)
 
 
-def _opens(node: str, rules: Sequence[pveconf.Allow]) -> bool:
+def _of_other_files(confs: Sequence[Conf]) -> list[str]:
+    """Files beside .conf in which lines for NVIDIA's devices are: others may read them too."""
+    found: dict[str, None] = {}
+    for conf in confs:
+        lines = [a.file for a in conf.allowed_devices if _is_nvidias(a)]
+        lines += [e.setting.file for e in conf.mount_entries if devices.NODE.match(e.source)]
+        found |= dict.fromkeys(filter(None, lines))
+    return list(found)
+
+
+def _opens(node: str, rules: Sequence[Allow]) -> bool:
     """Whether lines by number are for a node: NVIDIA's minor is the GPU's number, 255 the ctl's."""
     if _driver(node) != "nvidia":
         return any(allow.major != NVIDIA_STATIC for allow in rules)
@@ -122,7 +139,7 @@ def _opens(node: str, rules: Sequence[pveconf.Allow]) -> bool:
     return any(a.major == NVIDIA_STATIC and a.minor in (None, minor) for a in rules)
 
 
-def _is_nvidias(allow: pveconf.Allow) -> bool:
+def _is_nvidias(allow: Allow) -> bool:
     return allow.kind == "c" and allow.major is not None and (
         allow.major == NVIDIA_STATIC or allow.major in DYNAMIC
     )  # fmt: skip
@@ -158,13 +175,13 @@ def _is_for_other(
 def _other_nodes(conf: Conf) -> list[str]:
     """Nodes of other drivers that a configuration gives its container."""
     found = [device.path for device in pveconf.devices(conf.main)]
-    found += [v.split()[0] for k, v in conf.lxc() if k == "lxc.mount.entry" and v.strip()]
+    found += [entry.source for entry in conf.mount_entries]
     return [n for n in found if n.startswith("/dev/") and not devices.NODE.fullmatch(n)]
 
 
 def _is_by_number(conf: Conf) -> bool:
     """Whether lines by number decide which NVIDIA nodes it may use."""
-    if not pveconf.denies_devices(conf.main):
+    if not conf.denies_devices:
         return False
     return bool(_is_gpu(conf) and (_numbers(conf) or _bound(conf)))
 
@@ -192,7 +209,7 @@ def _stale(host: Host, conf: Conf, registered: Mapping[int, list[str]]) -> list[
     if not ours:
         return []
     version = reading.cgroup_version(host)
-    usable = [a for a in pveconf.allowed_devices(conf.main) if a.is_usable]
+    usable = [a for a in conf.allowed_devices if a.is_usable]
     rules = [allow for allow in usable if allow.kind == "c"]
     working = {allow.major for allow in rules if allow.works(version)}
     any_major = any(allow.works(version) and allow.is_all for allow in usable)
@@ -213,10 +230,10 @@ def _stale(host: Host, conf: Conf, registered: Mapping[int, list[str]]) -> list[
 
 def _foreign(
     host: Host, conf: Conf, registered: Mapping[int, list[str]]
-) -> Iterator[tuple[Misfit, pveconf.Allow]]:
+) -> Iterator[tuple[Misfit, Allow]]:
     """Numbers in use that are not NVIDIA's any more, nor those of another device that it has."""
     version = reading.cgroup_version(host)
-    for allow in pveconf.allowed_devices(conf.main):
+    for allow in conf.allowed_devices:
         number = allow.major
         if (
             allow.kind == "c"
@@ -232,9 +249,9 @@ def _foreign(
 
 def _idle(host: Host, registered: Mapping[int, list[str]]) -> Iterator[Finding]:
     """The same numbers in unprivileged containers, where no line by number does anything."""
-    causes: dict[str, list[tuple[Conf, list[tuple[Misfit, pveconf.Allow]]]]] = {}
+    causes: dict[str, list[tuple[Conf, list[tuple[Misfit, Allow]]]]] = {}
     for conf in reading.confs(host):
-        if _is_gpu(conf) and not pveconf.denies_devices(conf.main):
+        if _is_gpu(conf) and not conf.denies_devices:
             found = list(_foreign(host, conf, registered))
             if found:
                 what = "; ".join(dict.fromkeys(misfit.what for misfit, _ in found))
@@ -242,29 +259,33 @@ def _idle(host: Host, registered: Mapping[int, list[str]]) -> Iterator[Finding]:
     for what, those in causes.items():
         ctids = tuple(conf.ctid for conf, _ in those)
         first, lines = those[0]
+        files = list(dict.fromkeys(a.file for _, found in those for _, a in found if a.file))
         yield Finding(
             "note",
             f"{reading.cts(ctids)}: hard-coded device numbers no longer fit: {what}. They do "
             "nothing: Proxmox lets an unprivileged container use every device that it is given.",
             f"{first.path}: {lines[0][0].seen}, against {DEVICES}; "
             "/usr/share/lxc/config/userns.conf.d/01-pve.conf",
-            fix=reading.all_of(
+            fix=""
+            if files
+            else reading.all_of(
                 [
                     conf_edits.take_out(conf.path, re.escape(allow.key), allow.text)
                     for conf, found in those
                     for _, allow in {allow.text: (m, allow) for m, allow in found}.values()
                 ]
             ),
+            advice=f"take them out of {reading.listed(files)}" if files else "",
             ctids=ctids,
         )
 
 
-def _line(allow: pveconf.Allow) -> str:
-    return f"device line {allow.text}"
+def _line(allow: Allow) -> str:
+    return f"device line {allow.text}" + (f" of {allow.file}" if allow.file else "")
 
 
-def _numbers(conf: Conf) -> list[pveconf.Allow]:
-    return [allow for allow in pveconf.allowed_devices(conf.main) if allow.major is not None]
+def _numbers(conf: Conf) -> list[Allow]:
+    return [allow for allow in conf.allowed_devices if allow.major is not None]
 
 
 def _ours(registered: Mapping[int, list[str]]) -> set[int]:
@@ -293,8 +314,7 @@ def _needs(conf: Conf, drivers: list[str]) -> bool:
 
 def _bound(conf: Conf) -> list[str]:
     """NVIDIA's nodes that are bound in by path."""
-    entries = pveconf.mount_entries(conf.main)
-    return [entry.source for entry in entries if entry.source.startswith("/dev/nvidia")]
+    return [entry.source for entry in conf.mount_entries if entry.source.startswith("/dev/nvidia")]
 
 
 def _driver(node: str) -> str:

@@ -172,13 +172,20 @@ MESSAGES = (
         r"[Ff]ailed to write [Aa]pp[Aa]rmor profile",
     ),
     Message(
-        '`Failed to mount "…"` and `Failed to setup mount entries`',
+        '`Failed to mount "…"`, `Failed to setup mounts` and `Failed to setup mount entries`',
         "LXC",
         "A mount of its configuration fails, and AppArmor is not asked about it: what it names "
         "is not on the host, or the place in the container is missing (`create=file`). If it is "
         "a device, load its driver first. `Operation not permitted` for a disk: an unprivileged "
         "container cannot mount one; make it a mount point (mpN).",
-        r'Failed to mount "|Failed to setup mount entries',
+        r'Failed to mount "|Failed to setup mount(?:s| entries)',
+    ),
+    Message(
+        '`Unsupported config key "…"`, `Invalid configuration line: …`, `Failed to load config`',
+        "LXC",
+        "A line of its configuration, or of a file that it includes, is none that LXC takes: "
+        "`phoenix-apparmor doctor CTID` names it.",
+        r"Unsupported config key|Invalid configuration line|Failed to (?:load config|parse config)",
     ),
     Message(
         "`Failed to run lxc.hook.pre-start for container`",

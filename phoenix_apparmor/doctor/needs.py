@@ -3,7 +3,8 @@
 Each of these ends a start: Proxmox looks at the node of each devN (PVE::LXC, update_lxc_config)
 and at the folder of each bind mount point (mountpoint_mount), before pre-start runs at the
 hookscript (PVE::GuestHelpers::check_hookscript); LXC at the source of a mount that is not
-optional, the scripts of its hooks, the seccomp policy and the included files.
+optional, the scripts of its hooks, the seccomp policy, the fstab and the included files, and at a
+line of these that it does not know.
 """
 
 import os
@@ -12,12 +13,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, paths, pveconf
+from phoenix_apparmor import containers, lxcsettings, paths, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import devices, gpu, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcsettings import ENTRY
 from phoenix_apparmor.package import attaching
 
 # Hooks that run on the host and whose failure ends the start (lxc start.c, conf.c).
@@ -35,15 +37,17 @@ WRITTEN: Mapping[str, str] = {
     "gid": "gid is a number",
     "deny-write": "deny-write is 1 or 0",
 }
-FILES = ("lxc.include", "lxc.seccomp.profile")
+# Of these the last counts.
+SECCOMP = "lxc.seccomp.profile"
+FILES = (SECCOMP, lxcsettings.FSTAB)
 
 
 class Need(NamedTuple):
     """Something that is not as a start needs it.
 
-    what: a path, or the words that say what is wrong with it. line: of .conf. remedy: how the
-    container starts without it. early: whether no hook of the container can make it in time.
-    of_host: whether it could also be put right on the host.
+    what: a path, or the words that say what is wrong with it. line: of .conf, or of another file
+    with that before it. remedy: how the container starts without it. early: whether no hook of the
+    container can make it in time. of_host: whether it could also be put right on the host.
     """
 
     what: str
@@ -58,9 +62,13 @@ def missing(host: Host) -> Iterator[Finding]:
     if not containers.is_proxmox(host):
         return
     groups: dict[tuple[Need, ...], list[Conf]] = {}
+    assigned = reading.assigned(host)
     for conf in reading.confs(host):
         if not pveconf.is_template(conf.main):
-            needs = tuple(_needs(host, conf))
+            known = assigned.get(conf.ctid)
+            # its start writes the seccomp policy behind included files (lxcconf.with_our_lines)
+            ours = known is not None and known.profile is not None
+            needs = tuple(_needs(host, conf, ours=ours))
             if needs:
                 groups.setdefault(needs, []).append(conf)
     for needs, confs in groups.items():
@@ -71,12 +79,22 @@ def missing(host: Host) -> Iterator[Finding]:
             "error" if sure else "warning",
             f"{reading.cts(ctids)} cannot start{'' if sure else ', unless its hook makes it'}: "
             f"{'; '.join(need.what for need in needs)}.",
-            f"{confs[0].path}: {'; '.join(need.line for need in needs)}",
+            _evidence(confs[0], needs),
             advice=("fix it on the host, or: " if any(need.of_host for need in needs) else "")
             + remedies.replace("CTID", ctids[0]),
             ctids=ctids,
         )
     yield from _bad_devices(host)
+
+
+def _evidence(conf: Conf, needs: tuple[Need, ...]) -> str:
+    """The lines, each with its file."""
+    lines = [need.line for need in needs]
+    its_own = [line for line in lines if not line.startswith("/")]
+    others = [line for line in lines if line.startswith("/")]
+    return "; ".join(
+        filter(None, [f"{conf.path}: {'; '.join(its_own)}" if its_own else "", *others])
+    )
 
 
 def _bad_devices(host: Host) -> Iterator[Finding]:
@@ -109,19 +127,23 @@ def _may_make(conf: Conf) -> bool:
     """Whether a script of the admin's runs before LXC mounts anything."""
     hookscript = conf.option("hookscript")
     own = hookscript is not None and not paths.is_our_hookscript(hookscript)
-    return own or any(key in ("lxc.hook.pre-start", "lxc.hook.pre-mount") for key, _ in conf.lxc())
+    hooks = ("lxc.hook.pre-start", "lxc.hook.pre-mount")
+    return own or any(one.key in hooks and one.value for one in conf.settings)
 
 
-def _needs(host: Host, conf: Conf) -> Iterator[Need]:
+def _needs(host: Host, conf: Conf, *, ours: bool) -> Iterator[Need]:
     yield from _devices(host, conf)
     yield from _mount_points(host, conf)
-    for entry in pveconf.mount_entries(conf.main):
+    for entry in conf.mount_entries:
         told = devices.NODE.fullmatch(entry.source)  # by another check, with what makes it
         if entry.must_be_there and not told and _is_missing(host, entry.source):
-            remedy = 'add "optional" to the options of that lxc.mount.entry, or remove it'
-            line = f"lxc.mount.entry: {entry.value}"
-            yield Need(f"{entry.source} is not on the host", line, remedy, early=False)
-    yield from _files(host, conf)
+            setting = entry.setting
+            what = "line" if setting.is_fstab else ENTRY
+            where = f" in {setting.file}" if setting.file else ""
+            remedy = f'add "optional" to the options of that {what}{where}, or remove it'
+            yield Need(f"{entry.source} is not on the host", setting.said, remedy, early=False)
+    yield from _refused(conf)
+    yield from _files(host, conf, ours=ours)
     yield from _hookscript(host, conf)
 
 
@@ -169,16 +191,34 @@ def _mount_points(host: Host, conf: Conf) -> Iterator[Need]:
             yield Need(f"{volume} {what}", f"{key}: {value}", remedy)
 
 
-def _files(host: Host, conf: Conf) -> Iterator[Need]:
-    for key, value in conf.lxc():
-        hook = key.removeprefix("lxc.hook.") in HOOKS
-        path = next(iter(value.split()), "") if hook else value
-        if not (hook or key in FILES) or not path.startswith("/") or path == gpu.HOOK:
+def _refused(conf: Conf) -> Iterator[Need]:
+    """Lines that LXC does not take: of LXC 2, which Proxmox passes on, or in other files."""
+    for one in conf.own_settings:
+        new = lxcsettings.renamed(one.key)
+        if new is not None:
+            remedy = f"write {new} instead of {one.key}" if new else f"remove the line {one.key}"
+            yield Need(f"LXC has no {one.key} any more", one.line, remedy, of_host=False)
+    for file, number, text, why in conf.brought.refused if conf.brought is not None else ():
+        what = f"line {number} of {file} is none that LXC takes: {why}"
+        yield Need(what, f"{file}: {text}", f"correct that line of {file}", of_host=False)
+
+
+def _files(host: Host, conf: Conf, *, ours: bool) -> Iterator[Need]:
+    """ours: whether our start sets the seccomp policy, whatever included files say."""
+    settings = [s for s in conf.settings if not (ours and s.file and s.key == SECCOMP)]
+    used = {one for key in FILES if (one := lxcsettings.last(settings, key)) is not None}
+    for one in settings:
+        hook = one.key.removeprefix("lxc.hook.") in HOOKS
+        path = next(iter(one.value.split()), "") if hook else one.value
+        is_file = hook or one in used or one.key == lxcsettings.INCLUDE
+        if not is_file or not path.startswith("/") or path == gpu.HOOK:
             continue
+        if one.key == lxcsettings.INCLUDE and path.endswith("/"):
+            continue  # of a folder that is not there LXC takes nothing
         lxcs = path.startswith(f"{LXC}/") and not host.exists(LXC)  # then that is what is wrong
         if not lxcs and not host.exists(path):
-            line = f"{key}: {value}"
-            yield Need(f"{path} is not on the host", line, f"remove the line {key} from .conf")
+            remedy = f"remove the line {one.key} from {one.file or '.conf'}"
+            yield Need(f"{path} is not on the host", one.said, remedy)
 
 
 def _hookscript(host: Host, conf: Conf) -> Iterator[Need]:

@@ -6,16 +6,16 @@ What is left to root in a privileged container was measured: README, "Security".
 import re
 from collections.abc import Iterator
 
-from phoenix_apparmor import hostmounts, kernel, lxcfiles, paths, pveconf
+from phoenix_apparmor import hostmounts, kernel, lxcsettings, paths
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcsettings import CAP_DROP, CAP_KEEP, ENTRY, IDMAP, Allow, Setting
 from phoenix_apparmor.paths import DOCKER
 
 SECCOMP_KEY = "lxc.seccomp.profile"
-ENTRY = "lxc.mount.entry"
 # An empty value gives the container back what LXC's common.conf takes from it.
 DANGEROUS = {
     "mac_admin": "mac_admin, with which root in it loads AppArmor policy",
@@ -31,7 +31,10 @@ def other_locks(host: Host) -> Iterator[Finding]:
     privileged = [conf for conf in each if conf.ctid in known]
     others = [conf for conf in each if conf.ctid not in known and _depends_on_it(host, conf)]
     yield from _unmanaged(others)
-    open_calls = [conf for conf in privileged if _seccomp_value(conf) == ""]
+    # (our start goes by .conf: it does not give its policy where that says "unprivileged")
+    open_calls = [
+        conf for conf in privileged if _seccomp_value(conf) == "" or conf.says_unprivileged
+    ]
     docker = [c for c in privileged if known[c.ctid].name == DOCKER]
     for confs, walls in (
         (
@@ -50,12 +53,12 @@ def other_locks(host: Host) -> Iterator[Finding]:
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
     yield from _devices(host, privileged)
-    yield from _host_mounts(host, [c for c in privileged if c.profile != "unconfined"])
+    yield from _host_mounts([c for c in privileged if c.profile != "unconfined"])
 
 
-def _host_mounts(host: Host, confs: list[Conf]) -> Iterator[Finding]:
+def _host_mounts(confs: list[Conf]) -> Iterator[Finding]:
     for conf in confs:
-        found = hostmounts.unguarded(conf.main, lxcfiles.look(host, conf.lxc()))
+        found = hostmounts.unguarded(conf.main, conf.mount_entries)
         if not found:
             continue
         has = ", ".join(f"{mount.what} at {mount.place}" for mount in found)
@@ -67,7 +70,9 @@ def _host_mounts(host: Host, confs: list[Conf]) -> Iterator[Finding]:
             for file in dict.fromkeys(entries)
         ]
         what = f"it has {has}; the profile's rules name paths and do not protect it there"
-        seen = (f"{mount.file}: {mount.line}" if mount.file else mount.line for mount in found)
+        # its own lines first: the file's name stands before them
+        seen = [mount.line for mount in found if not mount.file]
+        seen += [f"{mount.file}: {mount.line}" for mount in found if mount.file]
         told = _finding([conf], what, "; ".join(seen), [])
         yield told._replace(
             advice="share only those folders that it needs, read-only if it only reads them, "
@@ -82,7 +87,7 @@ def _depends_on_it(host: Host, conf: Conf) -> bool:
 
 
 def _unmanaged(confs: list[Conf]) -> Iterator[Finding]:
-    without = [c for c in confs if _seccomp_value(c) is None]
+    without = [c for c in confs if lxcsettings.last(c.settings, SECCOMP_KEY) is None]
     ctids = tuple(conf.ctid for conf in without)
     if without:
         found = _finding(
@@ -102,17 +107,22 @@ def _privileged(confs: list[Conf], walls: str) -> Finding:
         "note",
         f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "
         f"{'it' if one else 'them'} is root on the host, {walls}",
-        f"{confs[0].path} "
-        + (
-            "maps an id to root of the host (lxc.idmap)"
-            if confs[0].has_user_namespace
-            else "has neither unprivileged: 1 nor lxc.idmap"
-        ),
+        _why_privileged(confs[0]),
         advice="an unprivileged copy, made beside it from a backup: vzdump "
         f"{ctids[0]} --mode stop; then: pct restore NEW_CTID ARCHIVE --unprivileged 1 "
         "--storage STORAGE",
         ctids=ctids,
     )
+
+
+def _why_privileged(conf: Conf) -> str:
+    maps = [s for s in conf.settings if s.key == IDMAP]
+    if maps:
+        to_root = (s for s in maps if s.value and lxcsettings.maps_root([s.value]))
+        used = next(to_root, maps[-1])
+        does = "maps an id to root of the host" if used.value else "takes the maps of ids back"
+        return f"{used.file or conf.path}: {used.line} {does}"
+    return f"{conf.path} has neither unprivileged: 1 nor lxc.idmap"
 
 
 def _seccomp_value(conf: Conf) -> str | None:
@@ -125,7 +135,7 @@ def _finding(confs: list[Conf], what: str, evidence: str, lines: list[str]) -> F
     return Finding(
         "warning",
         f"{reading.cts(ctids)}: privileged, and {what}.",
-        f"{confs[0].path}: {evidence}",
+        evidence if evidence.startswith("/") else f"{confs[0].path}: {evidence}",
         fix=reading.all_of(lines),
         ctids=ctids,
     )
@@ -136,7 +146,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     profiles: dict[str, Profile | None] = {}
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
-        dropped = pveconf.dropped_capabilities(conf.main)
+        dropped = lxcsettings.dropped_capabilities(conf.settings)
         back = [name for name in DANGEROUS if name not in dropped]
         assigned = (known[conf.ctid].profile if conf.ctid in known else conf.profile) or ""
         if back and assigned:
@@ -148,18 +158,28 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         if back:
             groups.setdefault(tuple(back), []).append(conf)
     for names, confs in groups.items():
-        fixes = [conf_edits.take_out_empty(c.path, r"lxc\.cap\.drop") for c in confs if _clears(c)]
-        keeps = [value for key, value in confs[0].lxc() if key == "lxc.cap.keep"]
-        yield _finding(
+        lines = {conf.ctid: _giving_back(conf) for conf in confs}
+        files = list(dict.fromkeys(s.file for those in lines.values() for s in those if s.file))
+        fixes = [
+            conf_edits.take_out_empty(c.path, r"lxc\.cap\.drop")
+            for c in confs
+            if not any(s.value or s.file for s in lines[c.ctid])
+        ]
+        shown = "; ".join(s.said if s.value else f"{s.said} (empty)" for s in lines[confs[0].ctid])
+        found = _finding(
             confs,
             f"LXC leaves it {'; '.join(DANGEROUS[name] for name in names)}",
-            "lxc.cap.drop: (empty)" if _clears(confs[0]) else f"lxc.cap.keep: {' '.join(keeps)}",
+            shown,
             fixes if len(fixes) == len(confs) else [],
         )
+        advice = f"take the lines lxc.cap out of {reading.listed(files)}" if files else ""
+        yield found._replace(advice=advice)
 
 
-def _clears(conf: Conf) -> bool:
-    return ("lxc.cap.drop", "") in list(conf.lxc())
+def _giving_back(conf: Conf) -> list[Setting]:
+    """The lines for which LXC leaves a container capabilities: an empty drop, or what is kept."""
+    cleared = [s for s in conf.settings if s.key == CAP_DROP and not s.value]
+    return cleared or lxcsettings.of_key(conf.settings, CAP_KEEP)
 
 
 def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
@@ -198,15 +218,16 @@ WIDE = {
 
 
 def _devices(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
-    groups: dict[str, list[tuple[Conf, list[pveconf.Allow]]]] = {}
+    groups: dict[str, list[tuple[Conf, list[Allow]]]] = {}
     version = reading.cgroup_version(host)
     for conf in privileged:
-        allowed = pveconf.allowed_devices(conf.main)
+        allowed = conf.allowed_devices
         wide = [a for a in allowed if a.works(version) and a.is_all and a.is_usable]
         kinds = "".join(sorted({allow.kind for allow in wide}))
         if wide:
             groups.setdefault("a" if "a" in kinds else kinds, []).append((conf, wide))
     for kinds, opened in groups.items():
+        files = list(dict.fromkeys(a.file for _, wide in opened for a in wide if a.file))
         lines = [
             conf_edits.take_out(conf.path, re.escape(allow.key), allow.text)
             for conf, wide in opened
@@ -215,10 +236,13 @@ def _devices(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         found = _finding(
             [conf for conf, _ in opened],
             f"may use {WIDE[kinds]}",
-            f"{opened[0][1][0].key}: {opened[0][1][0].text}",
-            lines,
+            opened[0][1][0].setting.said,
+            [] if files else lines,
         )
-        yield found._replace(advice="name the devices that it needs: dev0: /dev/…")
+        advice = "name the devices that it needs: dev0: /dev/…"
+        if files:
+            advice = f"take those lines out of {reading.listed(files)}; {advice}"
+        yield found._replace(advice=advice)
 
 
 # So many profiles no container needs: dockerd loads one, snapd some dozens.

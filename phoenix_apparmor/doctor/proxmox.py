@@ -1,10 +1,9 @@
 """Checks of what Proxmox must have so that starts come to us: hookscript, drop-in, versions."""
 
 import json
-import os
 from collections.abc import Iterator
 
-from phoenix_apparmor import containers, paths
+from phoenix_apparmor import containers, paths, startways
 from phoenix_apparmor.doctor import needs, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -15,8 +14,6 @@ from phoenix_apparmor.policy import conffiles
 SYSTEMCTL_SECONDS = 10
 MEMBERS = paths.MEMBERS
 COROSYNC = "/etc/pve/corosync.conf"
-DROP_IN = "50-phoenix-apparmor.conf"
-UNITS = ("pve-container@.service", "pve-container-debug@.service")
 REINSTALL = "apt-get install --reinstall phoenix-apparmor"
 # Of pve-container's major version: (PVE, first lxc-pve with which runc fixed for CVE-2025-52881
 # works under the generated profile).
@@ -153,8 +150,8 @@ def drop_in(host: Host) -> Iterator[Finding]:
     """The unit's drop-ins: there, and not masked; without them a reboot from inside is not ours."""
     if not containers.is_proxmox(host):
         return
-    for unit in UNITS:
-        shipped = f"/usr/lib/systemd/system/{unit}.d/{DROP_IN}"
+    for unit in startways.UNITS:
+        shipped = f"{startways.SHIPPED}/{unit}.d/{startways.DROP_IN}"
         if not host.exists(shipped):
             yield Finding(
                 "error",
@@ -163,11 +160,8 @@ def drop_in(host: Host) -> Iterator[Finding]:
                 f"{shipped} is missing",
                 REINSTALL,
             )
-        for folder in ("/etc/systemd/system", "/run/systemd/system"):
-            override = f"{folder}/{unit}.d/{DROP_IN}"
-            if not host.exists(override):
-                continue
-            masked = os.path.realpath(host.path(override)) == "/dev/null"
+        for override in startways.overrides(host, unit):
+            masked = startways.is_masked(host, override)
             yield Finding(
                 "warning",
                 f"the drop-in of {unit} is {'masked' if masked else 'replaced'}: a reboot from "
@@ -186,7 +180,7 @@ def _unread(host: Host) -> Iterator[Finding]:
     """
     if not host.exists("/run/systemd/system") or not host.has_program("systemctl"):
         return
-    patterns = [unit.replace("@.", "@*.") for unit in UNITS]
+    patterns = [unit.replace("@.", "@*.") for unit in startways.UNITS]
     command = ["systemctl", "show", "--property=Id,NeedDaemonReload", *patterns]
     ran = host.run(command, timeout=SYSTEMCTL_SECONDS)
     blocks = [block.split("\n") for block in ran.out.decode("utf-8", "replace").split("\n\n")]
@@ -209,23 +203,17 @@ def _unread(host: Host) -> Iterator[Finding]:
 
 def _single_containers(host: Host) -> Iterator[Finding]:
     """A container's own drop-in that empties ExecStartPre."""
-    for folder in ("/etc/systemd/system", "/run/systemd/system"):
-        for name in host.names(folder):
-            if not name.startswith("pve-container@") or name.startswith("pve-container@."):
-                continue
-            for part in host.names(f"{folder}/{name}"):
-                path = f"{folder}/{name}/{part}"
-                lines = (host.read_if_there(path) or b"").split(b"\n")
-                if any(line.replace(b" ", b"") == b"ExecStartPre=" for line in lines):
-                    ctid = name.partition("@")[2].removesuffix(".service.d")
-                    yield Finding(
-                        "warning",
-                        f"CT {ctid} starts without phoenix-apparmor: its own drop-in empties "
-                        "ExecStartPre.",
-                        path,
-                        f"rm {path} && systemctl daemon-reload",
-                        ctids=(ctid,) if paths.is_ctid(ctid) else (),
-                    )
+    names = {name for folder in startways.OVERRIDES for name in host.names(folder)}
+    for name in sorted(n for n in names if n.startswith("pve-container@") and n.endswith(".d")):
+        ctid = name.partition("@")[2].removesuffix(".service.d")
+        for path in startways.of_one(host, ctid) if ctid else ():
+            yield Finding(
+                "warning",
+                f"CT {ctid} starts without phoenix-apparmor: its own drop-in empties ExecStartPre.",
+                path,
+                f"rm {path} && systemctl daemon-reload",
+                ctids=(ctid,) if paths.is_ctid(ctid) else (),
+            )
 
 
 def versions(host: Host) -> Iterator[Finding]:

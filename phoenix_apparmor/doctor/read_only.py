@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import mountholder, pveconf
+from phoenix_apparmor import lxcsettings, mountholder, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -33,14 +33,18 @@ def unlocked(host: Host) -> Iterator[Finding]:
             ctids=ctids,
         )
     for conf in confs:
-        hooks = [value for key, value in conf.lxc() if key == START_HOOK]
-        if hooks and hooks[-1]:
+        hooks = lxcsettings.of_key(conf.settings, START_HOOK)
+        if hooks:
+            programs = reading.listed(list(dict.fromkeys(hook.value for hook in hooks)))
+            files = list(dict.fromkeys(hook.file or conf.path for hook in hooks))
+            lines = "that line" if len(hooks) == 1 else "those lines"
             yield Finding(
                 "warning",
-                f"CT {conf.ctid}: LXC runs {hooks[-1]} in the container before what it has "
+                f"CT {conf.ctid}: LXC runs {programs} in the container before what it has "
                 "read-only of the host is locked, so that program could make it writable.",
-                f"{conf.path}: {START_HOOK}",
-                advice="remove that line, and let the container's own init run the program",
+                "; ".join(f"{hook.file or conf.path}: {hook.line}" for hook in hooks),
+                advice=f"remove {lines} from {' and '.join(files)}, and let the container's own "
+                "init run the program",
                 ctids=(conf.ctid,),
             )
 
@@ -48,7 +52,7 @@ def unlocked(host: Host) -> Iterator[Finding]:
 def _has_share(conf: Conf) -> bool:
     points = (rest for _, _, rest in pveconf.mount_points(conf.main))
     return any(pveconf.is_true(rest.get("ro")) for rest in points) or any(
-        "ro" in entry.options for entry in pveconf.mount_entries(conf.main)
+        "ro" in entry.options for entry in conf.mount_entries
     )
 
 

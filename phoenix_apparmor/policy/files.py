@@ -17,6 +17,8 @@ SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-r
                    ".pacnew", ".rpmnew", ".rpmsave", ".orig", ".rej", "~")  # fmt: skip
 
 
+# Flags with which the kernel has a profile in a mode that refuses nothing.
+WEAK_FLAGS = frozenset(("complain", "unconfined", "prompt"))
 RELOAD = "phoenix-apparmor reload"
 BIGGEST_FILE = 16 << 20
 # Characters of the parser's messages that are passed on: journald takes no more than some 200 KB.

@@ -127,6 +127,25 @@ def check(
     compiled.compile_text(host, file, keep=keep and bool(rules))
 
 
+def try_out(host: Host, ctid: str, assignment: Assignment) -> None:
+    """Raises PhoenixError where ensure would, as far as that is known without the kernel.
+
+    What is compiled for that is kept, so it is done once, and the next start need not.
+    """
+    wanted = texts(host, ctid, assignment)
+    for number, (name, text) in enumerate(wanted.items()):
+        file = ProfileFile(name, f"{paths.VARIANTS}/{name}", text)
+        if host.has_program("apparmor_parser"):
+            compiled.compile_text(host, file, keep=True)
+        flags = policytext.flags(text.decode("utf-8", "surrogateescape"), name)
+        weak = flags & files.WEAK_FLAGS
+        if weak and not (assignment.trial and number == 0):
+            raise PhoenixError(
+                f"profile {name}, made for it, would be in {next(iter(weak))} mode.",
+                hint=f"Remove that from the flags of {assignment.profile}, then: {files.RELOAD}",
+            )
+
+
 def _reason(assignment: Assignment) -> str:
     return '"apparmor_mode": "trial"' if assignment.trial else "apparmor_rules"
 

@@ -5,15 +5,26 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from phoenix_apparmor import containers, ctconf, init_process, kernel, labels, lxcconf, paths, trial
+from phoenix_apparmor import (
+    containers,
+    ctconf,
+    init_process,
+    kernel,
+    labels,
+    lxcconf,
+    paths,
+    startways,
+    trial,
+)
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.assignments.parse import Assignment
+from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import variants
+from phoenix_apparmor.policy import compiled, variants
 from phoenix_apparmor.status import profiles, report
-from phoenix_apparmor.status.conf import of_text
+from phoenix_apparmor.status.conf import of_conf
 from phoenix_apparmor.status.profiles import Progress
 from phoenix_apparmor.status.report import Container, Note, Report, Verdict
 from phoenix_apparmor.trial import Seen
@@ -39,7 +50,7 @@ def inspect(
     this user may not read the configurations.
     """
     known = known or lookup.everyone(host, save=False)
-    confs: dict[str, bytes | None] = {}
+    confs: dict[str, Conf | None] = {}
     unread: dict[str, Note] = {}
     for ctid, conf in _here_confs(host):
         confs[ctid] = None if isinstance(conf, PhoenixError) else conf
@@ -135,14 +146,13 @@ def _check_named(
             )
 
 
-def _here_confs(host: Host) -> Iterator[tuple[str, bytes | PhoenixError | None]]:
-    """(CTID, text of its .conf, or why it cannot be read) of this node.
+def _here_confs(host: Host) -> Iterator[tuple[str, Conf | PhoenixError | None]]:
+    """(CTID, its .conf, or why it cannot be read) of this node.
 
     Without Proxmox None: LXC's own is all there is.
     """
     if host.exists(paths.CONF_FOLDER):
-        for ctid, conf in containers.each_conf(host):
-            yield ctid, conf if isinstance(conf, PhoenixError) else conf.text
+        yield from containers.each_conf(host)
     else:
         yield from ((ctid, None) for ctid in containers.here(host))
 
@@ -176,7 +186,7 @@ def _here(
     inits: _Inits,
     ctid: str,
     assignment: Assignment | None,
-    conf: bytes | None,
+    conf: Conf | None,
     runs: bool | None,
     failed: bool,
     blocks: Mapping[str, str],
@@ -184,9 +194,19 @@ def _here(
     host = inits.host
     pid, label, unknown = inits.of(ctid) if runs else (None, None, "")
     why = _blocks(host, ctid, assignment, blocks) if assignment is not None else None
-    said = of_text(conf) if conf is not None else None
+    said = of_conf(conf) if conf is not None else None
+    ways = startways.of(host, conf) if conf is not None else startways.USUAL
+    if ways.missing and why is None:
+        what = f"the hookscript {paths.HOOKSCRIPT}, which its .conf names, is missing"
+        why = Note(what, f"Bring it back: {report.REINSTALL}")
     verdict, notes = report.judge(
-        ctid, assignment, said, label, running=runs, failed=failed, blocks=why
+        ctid,
+        assignment,
+        said,
+        label,
+        running=runs,
+        failed=failed,
+        then=report.NextStart(why, ways.any),
     )
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", unknown),)
@@ -195,13 +215,13 @@ def _here(
         if missing is not None:
             verdict = "restart pending"
             notes += (Note(f"it {missing.what}.", f"Restart it: pct reboot {ctid}"),)
-    name = (_lxc_name(host, ctid) if conf is None else ctconf.conf_value(conf, b"hostname")) or ""
+    name = (_lxc_name(host, ctid) if conf is None else conf.option("hostname")) or ""
     return Container(
         ctid,
         name,
         "",
         assignment.name if assignment is not None else "",
-        in_conf(conf) if conf is not None else _in_runtime(host, ctid),
+        in_conf(conf.text) if conf is not None else _in_runtime(host, ctid),
         runs,
         label,
         verdict,
@@ -212,17 +232,16 @@ def _here(
 def _blocks(
     host: Host, ctid: str, assignment: Assignment, blocks: Mapping[str, str]
 ) -> Note | None:
-    """Why its start is refused: for its profile, or as none can be made for its rules or trial.
-
-    Whether that one compiles is not asked here.
-    """
+    """Why its start is refused: for its profile, or as none can be made for its rules or trial."""
     why = blocks.get(assignment.name, "")
     if why:
         return Note(why, report.BELOW)
     if assignment.profile is None or not (assignment.trial or assignment.rules):
         return None
     try:
-        variants.texts(host, ctid, assignment)
+        variants.try_out(host, ctid, assignment)
+    except compiled.TooLargeError:
+        pass  # nobody knows
     except PhoenixError as error:
         return Note(error.what.removesuffix("."), error.hint)
     except OSError:

@@ -6,7 +6,7 @@ from phoenix_apparmor import kernel, labels, paths, trial
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import compiled, files, load, rules, ways_out
+from phoenix_apparmor.policy import compiled, files, load, policytext, rules, ways_out
 from phoenix_apparmor.policy.files import ProfileFile
 from phoenix_apparmor.status import report
 from phoenix_apparmor.status.report import Note, Profile
@@ -89,6 +89,10 @@ def _profile(
         blocks = f"its profile {file.name} is in {mode} mode"
     elif listing is not None and mode is None and text != "not loaded":
         blocks = f"its profile {file.name} cannot be loaded"
+    elif listing is not None and mode is None:
+        said = policytext.flags(file.text.decode("utf-8", "surrogateescape"), file.name)
+        weak = next(iter(said & files.WEAK_FLAGS), "")
+        blocks = f"its profile {file.name} would be loaded in {weak} mode" if weak else ""
     return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off, blocks)
 
 

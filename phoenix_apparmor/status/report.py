@@ -30,6 +30,7 @@ QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothi
 # What systemd says of a container's unit.
 FAILED = "its last start failed."
 
+REINSTALL = "apt-get install --reinstall phoenix-apparmor"
 BELOW = "See what its profile needs, below."
 
 # Of the file's text and the policy in the kernel.
@@ -123,6 +124,17 @@ class Profile:
     blocks: str = ""
 
 
+class NextStart(NamedTuple):
+    """What becomes of a container's next start.
+
+    blocks: why it is refused (see Profile), and what to do about that; None: it is not. passes:
+    whether it passes us (startways), so that it is made right; None: unknown.
+    """
+
+    blocks: Note | None = None
+    passes: bool | None = True
+
+
 @dataclass(frozen=True)
 class Report:
     """All that status says.
@@ -160,22 +172,22 @@ def judge(
     *,
     running: bool | None,
     failed: bool = False,
-    blocks: Note | None = None,
+    then: NextStart | None = None,
 ) -> tuple[Verdict, tuple[Note, ...]]:
     """The verdict on a container of this node, and why.
 
     conf: what its configuration says, None where LXC's own is all there is.
-    failed: whether systemd has its unit as failed. blocks: why its
-    start is refused (see Profile), and what to do about that; None: it is not.
+    failed: whether systemd has its unit as failed. then: what becomes of its next start.
     """
     if assignment is None:
         return "not managed", ()
     if not assignment.name:
         return "refused", (Note(f"{assignment.problem}. It cannot be started.", FIX),)
+    blocks, passes = then or NextStart()
     notes = list(_problem(assignment))
     conf_right = conf is None or conf.says(assignment.profile)
     if conf is not None and not conf_right:
-        notes.append(_conf_note(ctid, assignment, conf))
+        notes.append(_conf_note(ctid, assignment, conf, passes))
     verdict: Verdict
     if conf is not None and conf.template and not running:
         # it never starts: what its .conf says is in force nowhere
@@ -186,10 +198,10 @@ def judge(
         if not fits:
             weak = labels.is_weak(label)
             verdict = "drift" if weak else verdict
-            note = _label_note(ctid, label, assignment, weak=weak, conf=conf)
+            note = _label_note(ctid, label, assignment, weak=weak, conf=conf, passes=passes)
             notes[:] = [note, *_problem(assignment)]
-        then = "" if fits else f" Then: pct reboot {ctid}"
-        notes[:] = _blocked(notes, blocks, then)
+        after = "" if fits else f" Then: pct reboot {ctid}"
+        notes[:] = _blocked(notes, blocks, after)
     elif blocks is not None and not running:
         verdict = "refused"
         why = Note(f"it cannot be started: {blocks.what}.", blocks.hint)
@@ -241,7 +253,7 @@ def judge_elsewhere(
         return "unknown", ()
     if conf.template:
         return "down", ()
-    note = _conf_note(ctid, assignment, conf)
+    note = _conf_note(ctid, assignment, conf, passes=None)
     return "drift", (Note(note.what, f"On {node}: phoenix-apparmor apply {ctid}"),)
 
 
@@ -250,7 +262,16 @@ def _problem(assignment: Assignment) -> Sequence[Note]:
     return () if trouble is None else (Note(trouble.what, trouble.hint),)
 
 
-def _conf_note(ctid: str, assignment: Assignment, conf: Conf) -> Note:
+# Why a start is not ours, and where to see what to do about it.
+NOT_OURS = "no hookscript is set and the unit's drop-in is not in force"
+CORRECTS = {
+    True: "The next start corrects it.",
+    False: f"No start corrects it, as {NOT_OURS} (see phoenix-apparmor doctor).",
+    None: "Whether the next start corrects it is unknown.",
+}
+
+
+def _conf_note(ctid: str, assignment: Assignment, conf: Conf, passes: bool | None) -> Note:
     values = conf.profiles
     wanted = assignment.profile or "no profile line"
     if len(values) > 1:
@@ -263,23 +284,37 @@ def _conf_note(ctid: str, assignment: Assignment, conf: Conf) -> Note:
         said = f"says {values[-1] if values else labels.GENERATED + ' (no profile line)'}"
     return Note(
         f"its .conf {said}; assigned: {wanted}.",
-        f"The next start corrects it. Now: phoenix-apparmor apply {ctid}",
+        f"{CORRECTS[passes]} Now: phoenix-apparmor apply {ctid}",
         f"phoenix-apparmor apply {ctid}",
     )
 
 
 def _label_note(
-    ctid: str, label: str, assignment: Assignment, *, weak: bool, conf: Conf | None
+    ctid: str,
+    label: str,
+    assignment: Assignment,
+    *,
+    weak: bool,
+    conf: Conf | None,
+    passes: bool | None,
 ) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
     if label == "unconfined":
-        mapped = conf is not None and conf.unprivileged
-        what = "only its user namespace" if mapped else "nothing"
-        runs = f"runs unconfined: {what} confines root in it"
+        what = {True: "only its user namespace confines", None: "no profile confines"}.get(
+            conf.unprivileged if conf is not None else False, "nothing confines"
+        )
+        runs = f"runs unconfined: {what} root in it"
     elif weak:
         logs = label.endswith("(complain)")
         runs += ", which only logs and stops nothing" if logs else ", which is not enforced"
     trial = " in a trial" if assignment.trial else ""
+    if passes is False:
+        return Note(
+            f"{runs}; assigned: {labels.honest(assignment.name)}{trial}.",
+            f"A restart alone does not help, as {NOT_OURS}: phoenix-apparmor attach {ctid}; then: "
+            f"pct reboot {ctid}",
+            f"phoenix-apparmor attach {ctid} && pct reboot {ctid}",
+        )
     return Note(
         f"{runs}; assigned: {labels.honest(assignment.name)}{trial}.",
         f"Restart it: pct reboot {ctid}",

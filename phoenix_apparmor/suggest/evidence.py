@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from phoenix_apparmor import (
     containers,
-    ctconf,
     init_process,
     kernel,
     labels,
-    lxcfiles,
+    lxcsettings,
     paths,
     pveconf,
 )
@@ -20,7 +19,6 @@ from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcfiles import NOTHING, Found
 from phoenix_apparmor.suggest.rootfs import Root
 
 PVESM_SECONDS = 20
@@ -54,8 +52,7 @@ class Evidence:
 
     gpu: the lines that give it a GPU. inside: runtimes of containers that it has, and where
     that was seen. unseen: why its files could not be seen, "" if they were. network_mounts: types
-    that its fstab or its mounts name. brought: what its configuration brings in from other files.
-    under: what it runs under now, or would if it were started.
+    that its fstab or its mounts name. under: what it runs under now, or would if it were started.
     """
 
     conf: Conf
@@ -66,7 +63,6 @@ class Evidence:
     inside: tuple[str, ...]
     unseen: str
     network_mounts: tuple[str, ...] = ()
-    brought: Found = NOTHING
 
     @property
     def unprivileged(self) -> bool:
@@ -84,14 +80,15 @@ class Evidence:
     @property
     def allow_nesting(self) -> bool:
         """Whether LXC's own key for nesting is set."""
-        return ("lxc.apparmor.allow_nesting", "1") in list(self.conf.lxc())
+        last = lxcsettings.last(self.conf.settings, "lxc.apparmor.allow_nesting")
+        return last is not None and last.value == "1"
 
 
 def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
     """Everything that is seen of a container of this node."""
     proxmox = host.exists(paths.CONF_FOLDER)
     path = paths.conf(ctid) if proxmox else paths.runtime(ctid)
-    conf = Conf(ctid, path, host.read(path))
+    conf = containers.with_files(host, Conf(ctid, path, host.read(path)))
     runs = None if running is None else ctid in running
     pid = _pid(host, ctid) if runs else None
     label = kernel.label_of(host, pid) if pid is not None else None
@@ -109,27 +106,26 @@ def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
         tuple(inside),
         unseen,
         tuple(types),
-        lxcfiles.look(host, conf.lxc()),
     )
 
 
 def gpu_lines(conf: Conf) -> Iterator[str]:
-    """Lines of a configuration that give the container a GPU."""
-    for raw in conf.main:
-        if raw[:1] in (b" ", b"\t") and conf.path == paths.conf(conf.ctid):
-            continue  # Proxmox does not read it
-        line = ctconf.as_text(raw.strip(ctconf.BLANK))
-        key = re.split(r"[\s:=]", line, maxsplit=1)[0]
-        numbers = re.search(r"[:=]\s*[bc]?\s*(\d+):", line) if "devices.allow" in key else None
+    """Lines of a configuration, and of what it brings in, that give the container a GPU."""
+    for key, value in pveconf.options(conf.main).items():
+        if re.fullmatch(r"dev\d+", key) and _GPU.search(value):
+            yield f"{key}: {value}"
+    for entry in conf.mount_entries:
+        if _GPU.search(entry.source):
+            yield entry.setting.said
+    for setting in conf.settings:
+        numbers = re.match(r"[bc]?\s*(\d+):", setting.value)
         if (
-            (re.fullmatch(r"dev\d+", key) and _GPU.search(line))
-            or (key == "lxc.mount.entry" and _GPU.search(line))
             # Linux' devices.txt: 195 is NVIDIA's, 226 is DRM's
-            or (numbers and numbers[1] in ("195", "226"))
-            or (key.startswith("lxc.hook.") and "nvidia" in line)
-            or (key == "lxc.environment" and "NVIDIA_" in line)
+            (setting.key.endswith("devices.allow") and numbers and numbers[1] in ("195", "226"))
+            or (setting.key.startswith("lxc.hook.") and "nvidia" in setting.value)
+            or (setting.key == "lxc.environment" and "NVIDIA_" in setting.value)
         ):
-            yield line
+            yield setting.said
 
 
 def _pid(host: Host, ctid: str) -> int | None:
@@ -143,7 +139,8 @@ def _look_inside(
     host: Host, conf: Conf, pid: int | None, *, proxmox: bool
 ) -> tuple[list[str], str, list[str]]:
     """(runtimes seen inside, why its files cannot be seen, types of network mounts)."""
-    stores = ((key, path) for key, path in pveconf.mounted(conf.main) if _STORE.search(path))
+    mounted = pveconf.mounted(conf.main, conf.mount_entries)
+    stores = ((key, path) for key, path in mounted if _STORE.search(path))
     found = [f"{path} is a mount point of it ({key})" for key, path in stores][:1]
     types: set[str] = set()
     if pid is not None:
@@ -220,8 +217,8 @@ def root_folder(host: Host, conf: Conf) -> Folder:
 def _folder(host: Host, conf: Conf, *, proxmox: bool) -> Folder:
     """The folder that is the root of a container at rest."""
     if not proxmox:
-        value = next((value for key, value in conf.lxc() if key == "lxc.rootfs.path"), "")
-        path = value.removeprefix("dir:")
+        root = lxcsettings.last(conf.settings, "lxc.rootfs.path")
+        path = root.value.removeprefix("dir:") if root is not None else ""
         return Folder(path, "" if path.startswith("/") else NO_ROOT)
     volume = (conf.option("rootfs") or "").partition(",")[0]
     found = Folder(volume) if volume.startswith("/") else _of_volume(host, volume)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_apparmor import hostmounts, labels, paths
+from phoenix_apparmor import hostmounts, labels, lxcsettings, paths, pveconf
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.paths import BASE, DOCKER
 from phoenix_apparmor.policy.rules import Profile
@@ -89,7 +89,8 @@ def _name(seen: Evidence) -> str:
     """Its host name, "" without one that is plain text."""
     name = seen.conf.option("hostname") or ""
     if not seen.proxmox:
-        name = next((value for key, value in seen.conf.lxc() if key == "lxc.uts.name"), "")
+        said = lxcsettings.last(seen.conf.settings, "lxc.uts.name")
+        name = said.value if said is not None else ""
     return name if name.isascii() and name.isprintable() else ""
 
 
@@ -165,26 +166,29 @@ def _about(seen: Evidence, profile: str, has_seccomp: Callable[[str], bool]) -> 
     if seen.gpu:
         more = f" and {len(seen.gpu) - 1} more" if len(seen.gpu) > 1 else ""
         yield f"has a GPU ({seen.gpu[0]}{more})"
-    else:
+    elif seen.conf.is_whole:
         yield "has no GPU in its configuration, and the profile gives it none"
     if seen.unprivileged:
         yield "is unprivileged"
     else:
-        own = next((value for key, value in seen.conf.lxc() if key == SECCOMP_KEY), None)
+        # what an included file says of it, our start takes back
+        own = lxcsettings.last(seen.conf.own_settings, SECCOMP_KEY)
         with_it = "a seccomp policy comes with it"
         if own is not None:
-            with_it = f"our seccomp policy is not used, as it has {SECCOMP_KEY}: {own}".rstrip()
+            with_it = (
+                f"our seccomp policy is not used, as it has {SECCOMP_KEY}: {own.value}".rstrip()
+            )
         elif not has_seccomp(profile):
             with_it = f"{profile} does not ask for our seccomp policy"
         yield f"is privileged, so root in it is root on this host: {with_it}"
         if profile == DOCKER:
             yield holes.NO_BOUNDARY.removesuffix(".")
-        for mount in hostmounts.unguarded(seen.conf.main, seen.brought):
+        for mount in hostmounts.unguarded(seen.conf.main, seen.conf.mount_entries):
             where = f"{mount.what} at {mount.place} ({mount.file or mount.key})"
             yield f"has {where}, where no profile protects it, as rules name paths: better not"
-        for file, why in seen.brought.unread:
-            yield f"may have more of the host: {file}, which it names, is not read ({why})"
-    if seen.conf.option("template") == "1":
+    for file, why in seen.conf.unread:
+        yield f"may have more of the host: {file}, which it names, is not read ({why})"
+    if pveconf.is_template(seen.conf.main):
         yield "is a template, and its clones need entries of their own"
 
 
@@ -206,7 +210,7 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
     yield from _mounts_away(seen, rules_of(profile), rules_of)
     if profile == BASE and seen.has_feature("nesting"):
         yield "containers inside (nesting=1), which its files do not show"
-    for key, value in seen.conf.lxc():
+    for key, value, *_ in seen.conf.settings:
         taken = _of_line(seen, key, value, profile)
         if taken:
             yield taken

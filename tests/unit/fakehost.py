@@ -229,8 +229,11 @@ class FakeHost:
         )
 
     def proxmox(self) -> None:
-        """Proxmox's generator is there (tests/unit/fake/perl acts as it)."""
+        """Proxmox's generator is there (tests/unit/fake/perl acts as it), and our drop-in."""
         self.write("/usr/share/perl5/PVE/LXC.pm", "1;\n")
+        folder = "/usr/lib/systemd/system/pve-container@.service.d"
+        self.write(f"{folder}/50-phoenix-apparmor.conf", "[Service]\n")
+        self.write("/usr/libexec/phoenix-apparmor/unit", "#!/bin/sh\n").chmod(0o755)
 
     def settle(self) -> None:
         """Lets the validated copy be of a JSON that has not changed for long."""

@@ -15,6 +15,7 @@ from tests.unit import (
     doctor_cases_confinement,
     doctor_cases_containers,
     doctor_cases_gpu,
+    doctor_cases_included,
     doctor_cases_needs,
 )
 from tests.unit.doctor_host import (
@@ -44,6 +45,7 @@ CASES = (
     | doctor_cases_confinement.CASES
     | doctor_cases_gpu.CASES
     | doctor_cases_needs.CASES
+    | doctor_cases_included.CASES
 )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from phoenix_apparmor import hostmounts
+from phoenix_apparmor.containers import Conf
 
 UNGUARDED = (
     "mp0: /sys,mp=/hostsys",
@@ -35,12 +36,13 @@ UNGUARDED = (
     "lxc.mount.entry: /usr/lib/x86_64-linux-gnu/libcuda.so.1 usr/lib/libcuda.so.1 none bind",
     "lxc.mount.entry: /sys srv/sys none rbind,create=dir",
     "lxc.mount.entry: /sys srv/sys none rbind,ro,create=dir",
-    "lxc.mount.entry: /proc /srv/proc none bind 0 0",
+    "lxc.mount.entry: /proc srv/proc none bind 0 0",
+    "lxc.mount.entry: /proc /var/lib/lxc/950/rootfs/srv/proc none bind 0 0",
     "lxc.mount.entry: //sys/./kernel srv/k none bind 0 0",
     "lxc.mount.entry: proc srv/proc proc rw,create=dir 0 0",
     "lxc.mount.entry: sysfs srv/sys sysfs defaults 0 0",
     "lxc.mount.entry: debugfs srv/debug debugfs rw 0 0",
-    "lxc.mount.entry: tracefs /srv/debug tracefs",
+    "lxc.mount.entry: tracefs srv/debug tracefs",
 )
 GUARDED = (
     "mp0: zfs:subvol-950-disk-1,mp=/proc2",
@@ -70,15 +72,22 @@ GUARDED = (
     "lxc.mount.entry: debugfs sys/kernel/debug debugfs rw 0 0",
     "lxc.mount.entry: sysfs srv/sys sysfs ro 0 0",
     "lxc.mount.auto: proc:rw sys:rw",
+    # LXC ignores a mount at a place that begins with a slash
+    "lxc.mount.entry: /proc /srv/proc none bind 0 0",
 )
+
+
+def unguarded(line: str) -> list[hostmounts.HostMount]:
+    conf = Conf("950", "/etc/pve/lxc/950.conf", line.encode())
+    return hostmounts.unguarded(conf.main, conf.mount_entries)
 
 
 @pytest.mark.parametrize("line", UNGUARDED)
 def test_what_no_profile_guards(line: str) -> None:
-    (found,) = hostmounts.unguarded([line.encode()])
+    (found,) = unguarded(line)
     assert found.line.split() == line.split()
 
 
 @pytest.mark.parametrize("line", GUARDED)
 def test_what_one_guards_or_what_is_of_no_matter(line: str) -> None:
-    assert hostmounts.unguarded([line.encode()]) == []
+    assert unguarded(line) == []

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from phoenix_apparmor import hostmounts, lxcfiles
+from phoenix_apparmor import hostmounts
+from phoenix_apparmor.containers import Conf, with_files
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcsettings import Setting
 from tests.names import BASE
 from tests.unit.fakehost import FakeHost
 
@@ -15,11 +17,10 @@ SYS = "lxc.mount.entry = /sys hostsys none rbind,create=dir 0 0\n"
 FSTAB = "# of mine\n\n/proc hostproc none bind,create=dir 0 0\n"
 
 
-def place(host: FakeHost) -> lxcfiles.Found:
-    """What CT 950's .conf brings in."""
-    lines = host.read("/etc/pve/lxc/950.conf").decode().split("\n")
-    settings = [tuple(line.split(": ", 1)) for line in lines if ": " in line]
-    return lxcfiles.look(Host(str(host.root)), settings)  # type: ignore[arg-type]
+def look(host: FakeHost, node: str = "") -> Conf:
+    """CT 950's .conf with what it brings in."""
+    text = host.read("/etc/pve/lxc/950.conf")
+    return with_files(Host(str(host.root)), Conf("950", "/etc/pve/lxc/950.conf", text, node))
 
 
 def told(host: FakeHost, severity: str) -> str:
@@ -52,9 +53,9 @@ def test_host_folders_from_other_files(
     if writable:
         last = host.path(list(files)[-1] if writable == "file" else "/root")
         os.chmod(last if writable == "file" else host.path("/root"), 0o777)
-    found = hostmounts.unguarded([], place(host))
+    found = hostmounts.unguarded([], look(host).mount_entries)
     assert [mount.place for mount in found] == ([] if writable else [has])
-    assert bool(place(host).unread) is bool(writable)
+    assert look(host).is_whole is not bool(writable)
     suggested = host.cli("suggest", "950").out
     if writable:
         assert "cannot tell what CT 950 gets from /root" in told(host, "unknown")
@@ -90,8 +91,8 @@ def test_what_is_not_read_is_said(host: FakeHost, line: str, why: str) -> None:
     host.path("/root/link.conf").symlink_to(host.path("/root/open/a.conf"))
     os.mkfifo(host.path("/root/fifo"))
     host.write("/root/big", SYS * 30_000)
-    found = place(host)
-    assert (found.lines, found.mounts) == ((), ())
+    found = look(host)
+    assert found.settings == found.own_settings
     ((file, said),) = found.unread
     assert file == line.partition(": ")[2] and why in said
 
@@ -110,9 +111,9 @@ def test_only_what_lxc_reads(host: FakeHost) -> None:
         ("lxc.include: /usr/share/lxc/config/common.conf\nlxc.include: /root/empty\n", 0),
     ):
         host.conf("950", lines)
-        found = place(host)
-        assert (len(found.mounts), found.unread) == (mounts, ()), lines
-        assert not any(line.key == "lxc.mount.entry" for line in found.lines)
+        found = look(host)
+        assert (len(found.mount_entries), found.unread) == (mounts, ()), lines
+        assert all(entry.setting.is_fstab for entry in found.mount_entries)
 
 
 def test_how_an_included_file_confines_is_told_however_deep(host: FakeHost) -> None:
@@ -120,8 +121,31 @@ def test_how_an_included_file_confines_is_told_however_deep(host: FakeHost) -> N
     host.conf("950", "arch: amd64\nlxc.include: /root/a\n")
     host.write("/root/a/x.conf", "lxc.include = /root/b.conf\n")
     host.write("/root/b.conf", "lxc.apparmor.profile = unconfined\n")
-    said = told(host, "error")
+    said = told(host, "warning")
     assert "lxc.apparmor.profile = unconfined" in said and "from /root/b.conf" in said
     host.path("/root/b.conf").chmod(0o666)
-    assert "unconfined" not in told(host, "error")
+    assert "unconfined" not in told(host, "warning")
     assert "cannot tell what CT 950 gets from /root/b.conf" in told(host, "unknown")
+
+
+def test_what_a_file_takes_back(host: FakeHost) -> None:
+    """LXC reads an included file in its place: it forgets what is before it, not what follows."""
+    host.write("/root/a.conf", "  lxc.mount.entry =\nlxc.cap.drop=\nlxc.hook =\n# lxc.x = y\nx\n")
+    before = "lxc.mount.entry: /a a none bind\nlxc.cap.drop: setuid\nlxc.hook.start: /x\n"
+    after = 'lxc.mount.entry: "/b b none bind"\nlxc.hook.start: /y\n'
+    host.conf("950", f"{before}lxc.include: /root/a.conf\n{after}[snap]\nlxc.hook.start: /z\n")
+    found = look(host)
+    assert [entry.source for entry in found.mount_entries] == ["/b"]
+    assert Setting("lxc.cap.drop", "", "/root/a.conf") in found.settings
+    assert [s.value for s in found.settings if s.key == "lxc.hook.start"] == ["/y"]
+    assert found.is_whole and found.brought is not None and found.brought.refused == ()
+
+
+def test_of_another_node_nothing_is_read(host: FakeHost) -> None:
+    """A file of that name here is not the one there."""
+    host.write("/root/a.conf", SYS)
+    host.conf("950", "lxc.include: /root/a.conf\nlxc.include: /usr/share/lxc/config/nesting.conf\n")
+    assert look(host).mount_entries
+    found = look(host, "pve2")
+    assert not found.mount_entries and not found.is_whole
+    assert found.unread[0].why == "it is on pve2" and len(found.unread) == 1

@@ -110,3 +110,94 @@ def test_a_profile_of_which_none_can_be_made_for_the_container(
     assert "no variant of lxc-two can be made" in said(found)
     assert "Restart it" not in said(found) and "corrects it" not in said(found)
     assert "Rewrite it that way" in said(found)
+
+
+BROKEN = '"/srv/SYNTAX ERROR" r,'
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("mode", ["enforce", "trial"])
+def test_own_rules_that_do_not_compile(host: FakeHost, mode: str, *, runs: bool) -> None:
+    host.confined("950", BASE)
+    if runs:
+        host.running("950", f"{BASE} (enforce)")
+    entry = {"apparmor_profile": BASE, "apparmor_mode": mode}
+    host.json({"950": {**entry, "apparmor_rules": ["/srv/x r,"]}})
+    assert "refused" not in said(shown(host, "950"))
+    host.json({"950": {**entry, "apparmor_rules": [BROKEN]}})
+    found = shown(host, "950")
+    start = host.hook("950")
+    assert start.status == 1 and "does not compile" in start.err, "the start itself"
+    assert found["verdict"] == ("restart pending" if runs else "refused")
+    assert "does not compile" in said(found)
+    assert "corrects it" not in said(found) and "Restart it" not in said(found)
+
+
+@pytest.mark.parametrize("rules", [[], ["/srv/x r,"]])
+def test_a_profile_whose_file_says_complain(host: FakeHost, rules: list[str]) -> None:
+    """Not loaded yet; or loaded before it said so, which a profile made of it was not."""
+    host.confined("950", BASE)
+    host.profile(BASE, flags="flags=(complain) ")
+    host.kernel({BASE: "enforce"} if rules else {})
+    host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": rules}})
+    found = shown(host, "950")
+    start = host.hook("950")
+    assert start.status == 1 and "complain" in start.err, "the start itself"
+    assert found["verdict"] == "refused" and "in complain mode" in said(found)
+    host.profile(BASE)
+    host.kernel({BASE: "enforce"})
+    assert shown(host, "950")["verdict"] == "drift"
+    assert host.hook("950").status == 0
+
+
+DROP_IN = "pve-container@.service.d/50-phoenix-apparmor.conf"
+SHIPPED = f"/usr/lib/systemd/system/{DROP_IN}"
+WAYS = {
+    "the drop-in": ((), "The next start corrects it"),
+    "no drop-in": ((f"-{SHIPPED}",), "No start corrects it"),
+    "no script": (("-/usr/libexec/phoenix-apparmor/unit",), "No start corrects it"),
+    "masked": ((f"=/etc/systemd/system/{DROP_IN}",), "No start corrects it"),
+    "replaced": ((f"+/etc/systemd/system/{DROP_IN}",), "is unknown"),
+    "off for this one": (
+        ("+/etc/systemd/system/pve-container@950.service.d/90-off.conf",),
+        "No start corrects it",
+    ),
+    "off for another": (
+        ("+/etc/systemd/system/pve-container@951.service.d/90-off.conf",),
+        "The next start corrects it",
+    ),
+    "the hookscript": ((f"-{SHIPPED}", "hook", "+script"), "The next start corrects it"),
+    "a hookscript of others": ((f"-{SHIPPED}", "other", "+script"), "No start corrects it"),
+    "a missing hookscript": (("hook",), "its .conf names, is missing"),
+}
+
+
+@pytest.mark.parametrize(("changes", "says"), WAYS.values(), ids=WAYS)
+def test_whether_a_start_passes_us(host: FakeHost, changes: tuple[str, ...], says: str) -> None:
+    host.confined("950", BASE)
+    host.proxmox()
+    host.write("/usr/libexec/phoenix-apparmor/hookscript", "").chmod(0o644)
+    lines = {"hook": "phoenix-apparmor.py", "other": "mine.sh"}
+    for change in changes:
+        name = change[1:]
+        if change in lines:
+            host.conf("950", f"arch: amd64\nhookscript: local:snippets/{lines[change]}\n")
+        elif change == "+script":
+            host.path("/usr/libexec/phoenix-apparmor/hookscript").chmod(0o755)
+        elif change.startswith("-"):
+            host.path(name).unlink()
+        elif change.startswith("+"):
+            host.write(name, "[Service]\nExecStartPre=\n")
+        else:
+            host.path(name).parent.mkdir(parents=True)
+            host.path(name).symlink_to("/dev/null")
+    found = shown(host, "950")
+    assert says in said(found)
+    assert ("corrects it." in said(found)) is ("The next start" in says)
+    assert found["verdict"] == ("refused" if "missing" in says else "drift")
+    # under another profile: a restart helps where that is so, or may be
+    if "missing" not in says:
+        host.running("950", "unconfined")
+        running = shown(host, "950")
+        assert ("Restart it: pct reboot 950" in said(running)) is ("No start" not in says)
+        assert ("phoenix-apparmor attach 950" in said(running)) is ("No start" in says)

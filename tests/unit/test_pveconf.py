@@ -2,11 +2,16 @@
 
 import pytest
 
-from phoenix_apparmor import pveconf
+from phoenix_apparmor import lxcsettings, pveconf
+from phoenix_apparmor.containers import Conf
 
 
 def lines(text: str) -> list[bytes]:
     return text.encode().split(b"\n")
+
+
+def conf(text: str) -> Conf:
+    return Conf("950", "/etc/pve/lxc/950.conf", text.encode())
 
 
 @pytest.mark.parametrize(
@@ -49,16 +54,37 @@ def test_booleans_are_read_as_proxmox_reads_them() -> None:
         ("lxc.idmap: u 0 100000 1000\nlxc.idmap: u 1000 0 1", False),
         ("lxc.idmap: b 0 00 1", False),
         ("unprivileged: 1\nlxc.idmap: u 0 100000 65536\nlxc.idmap: g 0 0 1", True),
+        # for a map of the container's own Proxmox writes none
+        ("unprivileged: 1\nlxc.idmap:", False),
+        ("lxc.idmap: u 0 100000 65536\nlxc.idmap:", False),
+        ("lxc.idmap: u 0 0 1\nlxc.idmap:\nlxc.idmap: u 0 100000 65536", True),
+        ('lxc.idmap: "u 0 100000 65536"', True),
     ],
 )
 def test_unprivileged_is_the_option_or_mapped_ids(text: str, expected: bool) -> None:
-    assert pveconf.is_unprivileged(lines(text)) is expected
+    assert conf(text).is_unprivileged is expected
 
 
 def test_ids_of_the_host_do_not_undo_the_user_namespace() -> None:
     """Proxmox includes LXC's userns.conf for any map: devices are not denied by their numbers."""
-    assert not pveconf.denies_devices(lines("lxc.idmap: u 0 0 65536"))
-    assert pveconf.denies_devices(lines("hostname: x"))
+    assert not conf("lxc.idmap: u 0 0 65536").denies_devices
+    assert conf("hostname: x").denies_devices
+
+
+@pytest.mark.parametrize(
+    ("text", "denies"),
+    [
+        ("deny: a", True),
+        ("deny: a\nallow: a", False),
+        ("allow: a\ndeny: a", True),
+        ("deny: a\ndeny:", False),
+        ("deny: c 195:* rwm", False),
+    ],
+)
+def test_the_last_line_for_all_devices_decides(text: str, denies: bool) -> None:
+    """In an unprivileged container, which may use all that it is given."""
+    whole = "".join(f"lxc.cgroup2.devices.{line}\n" for line in text.split("\n"))
+    assert conf(f"unprivileged: 1\n{whole}").denies_devices is denies
 
 
 def test_devices_are_those_of_devn() -> None:
@@ -74,24 +100,24 @@ def test_devices_are_those_of_devn() -> None:
 @pytest.mark.parametrize(
     ("text", "dropped"),
     [
-        ("", set(pveconf.DROPPED)),
+        ("", set(lxcsettings.DROPPED)),
         ("lxc.cap.drop:", set()),
         ("lxc.cap.drop:\nlxc.cap.drop: mac_admin sys_module", {"mac_admin", "sys_module"}),
-        ("lxc.cap.drop: setuid", {*pveconf.DROPPED, "setuid"}),
+        ("lxc.cap.drop: setuid", {*lxcsettings.DROPPED, "setuid"}),
         ("lxc.cap.drop: setuid\nlxc.cap.drop =", set()),
     ],
 )
 def test_capabilities_dropped_by_all_lines_together(text: str, dropped: set[str]) -> None:
-    assert pveconf.dropped_capabilities(lines(text)) == dropped
+    assert lxcsettings.dropped_capabilities(conf(text).settings) == dropped
 
 
 def test_a_device_line_is_read_as_lxc_reads_it() -> None:
-    main = lines(
+    text = (
         "lxc.cgroup2.devices.allow: a\nlxc.cgroup2.devices.allow: c *:* rwm\n"
         "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:0 rw\n"
-        "lxc.cgroup2.devices.deny: a\nlxc.cgroup2.devices.allow: nonsense"
+        "lxc.cgroup2.devices.allow: nonsense"
     )
-    found = pveconf.allowed_devices(main)
+    found = conf(text).allowed_devices
     assert [(a.kind, a.major, a.minor, a.cgroup, a.is_all) for a in found] == [
         ("a", None, None, 2, True),
         ("c", None, None, 2, True),
@@ -102,6 +128,9 @@ def test_a_device_line_is_read_as_lxc_reads_it() -> None:
     assert (v2.works(2), v2.works(1), v2.works(None)) == (True, False, True)
     assert (v1.works(2), v1.works(1), v1.works(None)) == (False, True, True)
     assert v1.key == "lxc.cgroup.devices.allow"
+    # "a" forgets those of before, of its version of cgroups; an empty value those of its key
+    assert conf(f"{text}\nlxc.cgroup2.devices.deny: a").allowed_devices == [v1]
+    assert conf(f"{text}\nlxc.cgroup.devices.allow:").allowed_devices == [*found[:3]]
 
 
 def test_devices_that_proxmox_refuses() -> None:
@@ -129,6 +158,10 @@ def test_lines_that_proxmox_loses() -> None:
         ("lxc.apparmor.profile: a", False),
         ("#LXC.apparmor.profile: a", False),
         ("words of no key", False),
+        ("lxc.mount.entri: /srv srv none bind", True),
+        # Proxmox passes that on, and LXC does not start with it
+        ("lxc.id_map: u 0 100000 65536", False),
+        ("lxc.cgroup2.cpu.weight = 5", False),
         ("", False),
     ],
 )

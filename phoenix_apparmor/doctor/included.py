@@ -1,0 +1,91 @@
+"""Checks of what a container gets from other files, and of lxc lines that LXC passes over."""
+
+from collections.abc import Iterator
+
+from phoenix_apparmor import lxcsettings
+from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcsettings import Setting
+
+# What an included file must not set beside the profile line: LXC takes the last of several.
+CONFINING = ("lxc.apparmor.", "lxc.seccomp.", "lxc.idmap")
+# Of these our start says the last word, behind all files (lxcconf.with_our_lines).
+OVERRIDDEN = ("lxc.apparmor.profile", "lxc.apparmor.allow_nesting", "lxc.apparmor.raw",
+              "lxc.seccomp.profile")  # fmt: skip
+
+
+def settings(host: Host) -> Iterator[Finding]:
+    """Files that .conf includes and that say how the container is confined."""
+    found: dict[tuple[Setting, str], list[Conf]] = {}
+    unread: dict[tuple[str, str], list[Conf]] = {}
+    assigned = reading.assigned(host)
+    for conf in reading.confs(host):
+        for name, why in conf.unread:
+            unread.setdefault((name, why), []).append(conf)
+        known = assigned.get(conf.ctid)
+        is_ours = known is not None and known.profile is not None
+        for setting in conf.settings:
+            if setting.file and setting.key.startswith(CONFINING):
+                does = _what_it_does(conf, setting, is_ours=is_ours)
+                found.setdefault((setting, does), []).append(conf)
+    for (name, why), confs in unread.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        yield Finding(
+            "unknown",
+            f"cannot tell what {reading.cts(ctids)} gets from {name}, which is not read: {why}.",
+            f"{confs[0].path}: lxc.include or lxc.mount.fstab, or a file that it includes",
+            advice="name it by its whole path, and let only root change it and its folders",
+            ctids=ctids,
+        )
+    for (setting, does), confs in found.items():
+        ctids = tuple(conf.ctid for conf in confs)
+        takes = setting.key == "lxc.apparmor.profile" and does == TAKES
+        yield Finding(
+            "error" if takes else "warning",
+            f"{reading.cts(ctids)}: a file that .conf includes sets {setting.line}, {does}.",
+            f"{confs[0].path} includes {setting.file}",
+            advice=f"remove that line from {setting.file}, or the include from .conf",
+            ctids=ctids,
+        )
+
+
+TAKES = "which LXC takes instead of what .conf says"
+
+
+def _what_it_does(conf: Conf, setting: Setting, *, is_ours: bool) -> str:
+    """Continues "a file that .conf includes sets …". is_ours: whether it is assigned a profile."""
+    if setting.key == "lxc.idmap":
+        return (
+            "by which LXC maps its users; Proxmox and phoenix-apparmor see only .conf, and treat "
+            f"it as {'un' if conf.says_unprivileged else ''}privileged"
+        )
+    if is_ours and setting.key in OVERRIDDEN:
+        return (
+            "which phoenix-apparmor takes back at each start; whatever else starts it takes it "
+            "instead of what is assigned"
+        )
+    if setting.key == "lxc.apparmor.profile":
+        used = lxcsettings.last(conf.settings, setting.key)
+        return TAKES if used == setting else "which a later line of its configuration takes back"
+    return "which LXC takes besides what .conf says"
+
+
+def ignored(host: Host) -> Iterator[Finding]:
+    """Mounts at a place that begins with a slash: of these LXC only warns in its own log."""
+    for conf in reading.confs(host):
+        entries = lxcsettings.ignored_entries(conf.settings)
+        if entries:
+            places = reading.listed([entry.place for entry in entries])
+            yield Finding(
+                "warning",
+                f"CT {conf.ctid}: LXC ignores a mount at {places}, as the place in its line begins "
+                "with a slash.",
+                "; ".join(
+                    f"{entry.setting.file or conf.path}: {entry.setting.line}" for entry in entries
+                ),
+                advice="write the place without the slash: "
+                + ", ".join(entry.target for entry in entries),
+                ctids=(conf.ctid,),
+            )

@@ -1,0 +1,294 @@
+"""What LXC makes of a container's lxc settings: capabilities, devices, mounts, hooks. Pure.
+
+Where they come from, Conf.settings says: the configuration itself and all that it brings in
+(lxcfiles). Source: LXC's confile.c (config_jump_table, set_config_* and lxc_clear_*), conf.c.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from phoenix_apparmor import ctconf, lxcconf
+
+CAP_DROP, CAP_KEEP = "lxc.cap.drop", "lxc.cap.keep"
+ENTRY, FSTAB = "lxc.mount.entry", "lxc.mount.fstab"
+HOOK, IDMAP, INCLUDE = "lxc.hook.", "lxc.idmap", "lxc.include"
+# Capabilities that LXC's common.conf takes from every container that does not clear the list.
+DROPPED = ("mac_admin", "mac_override", "sys_time", "sys_module", "sys_rawio")
+
+# To these each line adds, and an empty one forgets those of before.
+_LISTS = re.compile(
+    r"lxc\.(?:cap\.(?:drop|keep)|idmap|mount\.entry|environment(?:\.\w+)?|apparmor\.raw"
+    r"|cgroup2?\..+|hook\.(?!version)[\w-]+)"
+)
+# All keys of LXC 5, 6 and 7; those that end in a dot, or in none of their own, have others behind.
+_KNOWN = re.compile(
+    r"lxc\.(?:apparmor\.(?:allow_incomplete|allow_nesting|profile|raw)|arch|autodev(?:\.tmpfs\.size)?"
+    r"|cap\.(?:drop|keep)|cgroup.*|console\.(?:buffer\.size|logfile|path|rotate|size)"
+    r"|environment(?:\.(?:hooks|runtime))?|ephemeral|execute\.cmd|group"
+    r"|hook(?:\.(?:autodev|clone|destroy|mount|post-stop|pre-mount|pre-start|start|start-host|stop"
+    r"|version))?|idmap|include|init\.(?:cmd|cwd|gid|groups|uid)|keyring\.session"
+    r"|log\.(?:file|level|syslog)|monitor\.(?:signal\.pdeath|unshare)|mount\.(?:auto|entry|fstab)"
+    r"|namespace\.(?:clone|keep|share\..*)|net(?:\..*)?|no_new_privs|prlimit.*|proc.*|pty\.max"
+    r"|rootfs\.(?:managed|mount|options|path)|sched\.core"
+    r"|seccomp\.(?:allow_nesting|notify\.cookie|notify\.proxy|profile)"
+    r"|selinux\.context(?:\.keyring)?|signal\.(?:halt|reboot|stop)|start\.(?:auto|delay|order)"
+    r"|sysctl.*|time\.offset\.(?:boot|monotonic)|tty\.(?:dir|max)|uts\.name)"
+)
+# Names that LXC 2 had and Proxmox passes on all the same (PVE::LXC::Config,
+# is_valid_lxc_conf_key), and today's, "" for none. (Of lxc.aa_profile another check tells.)
+RENAMED = {
+    "lxc.aa_allow_incomplete": "lxc.apparmor.allow_incomplete", "lxc.console": "lxc.console.path",
+    "lxc.devttydir": "lxc.tty.dir", "lxc.devtty.dir": "lxc.tty.dir",
+    "lxc.haltsignal": "lxc.signal.halt", "lxc.id_map": IDMAP, "lxc.init_cmd": "lxc.init.cmd",
+    "lxc.kmsg": "", "lxc.logfile": "lxc.log.file", "lxc.loglevel": "lxc.log.level",
+    "lxc.mount": FSTAB, "lxc.pts": "lxc.pty.max", "lxc.rebootsignal": "lxc.signal.reboot",
+    "lxc.se_context": "lxc.selinux.context", "lxc.seccomp": "lxc.seccomp.profile",
+    "lxc.stopsignal": "lxc.signal.stop", "lxc.tty": "lxc.tty.max", "lxc.utsname": "lxc.uts.name",
+}  # fmt: skip
+_RENAMED_PARTS = (("lxc.network.", "lxc.net.0."), ("lxc.limit.", "lxc.prlimit."))
+_DEVICE = re.compile(r"(?:([abc])(?:\s+(\d+|\*):(\d+|\*))?(?:\s+([rwm]+))?)\s*")
+_CGROUP_DEVICES = re.compile(r"lxc\.cgroup(2?)\.devices\.(allow|deny)")
+# With another place that begins with a slash LXC ignores the mount (conf.c,
+# mount_entry_on_absolute_rootfs); these are the container's root as the host sees it.
+_ROOT = re.compile(r"/var/lib/lxc/[^/]+/rootfs(?=/|\Z)")
+
+
+class Setting(NamedTuple):
+    """A setting of LXC's. file: that it is in, "" for the container's configuration itself.
+
+    is_fstab: whether it is a line of an fstab, which has no key and is as a lxc.mount.entry.
+    """
+
+    key: str
+    value: str
+    file: str = ""
+    is_fstab: bool = False
+
+    @property
+    def line(self) -> str:
+        """As it is written, in the configuration with a colon."""
+        if self.is_fstab:
+            return self.value
+        return f"{self.key}{' = ' if self.file else ': '}{self.value}".rstrip()
+
+    @property
+    def said(self) -> str:
+        """The line, and where it is if that is in another file."""
+        return f"{self.file}: {self.line}" if self.file else self.line
+
+
+def own(main: Iterable[bytes]) -> Iterator[Setting]:
+    """The lxc lines of the main section of a .conf, in order."""
+    for line in main:
+        setting = ctconf.lxc_setting(line)
+        if setting is not None:
+            yield Setting(ctconf.as_text(setting[0]), unquoted(ctconf.as_text(setting[1])))
+
+
+def unquoted(value: str) -> str:
+    """A value as LXC takes it: quotes around the whole are none of its (confile.c, parse_line)."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
+
+
+def in_force(settings: Iterable[Setting]) -> tuple[Setting, ...]:
+    """Without what a later empty value takes back. That one stays: it takes LXC's own back too."""
+    kept: list[Setting] = []
+    for setting in settings:
+        if not setting.value and (setting.key == "lxc.hook" or _LISTS.fullmatch(setting.key)):
+            kept = [
+                one
+                for one in kept
+                if one.key != setting.key
+                and not (setting.key == "lxc.hook" and one.key.startswith(HOOK))
+            ]
+        kept.append(setting)
+    return tuple(kept)
+
+
+def of_key(settings: Iterable[Setting], key: str) -> list[Setting]:
+    """The settings of a key that have a value."""
+    return [setting for setting in settings if setting.key == key and setting.value]
+
+
+def last(settings: Iterable[Setting], key: str) -> Setting | None:
+    """Of a key with one value the one that is used, None without any; its value may be empty."""
+    return next((one for one in reversed(tuple(settings)) if one.key == key), None)
+
+
+def is_known(key: str) -> bool:
+    """Whether LXC has such a key; with another one it starts no container."""
+    return _KNOWN.fullmatch(key) is not None
+
+
+def renamed(key: str) -> str | None:
+    """What a key of LXC 2 is called since, "" if there is none any more; None: it was none."""
+    parts = (new + key[len(old) :] for old, new in _RENAMED_PARTS if key.startswith(old))
+    return RENAMED.get(key, next(parts, None))
+
+
+def ever_known(key: str) -> bool:
+    """Whether LXC has or had such a key; Proxmox passes on no other."""
+    return is_known(key) or renamed(key) is not None or key == ctconf.as_text(ctconf.DEAD_KEY)
+
+
+class Allow(NamedTuple):
+    """A cgroup device line.
+
+    kind: a (all), b, c; major, minor: None is any. cgroup: of which version (1, 2) the line is.
+    access: of r, w, m. file: that it is in, as in Setting.
+    """
+
+    kind: str
+    major: int | None
+    minor: int | None
+    cgroup: int
+    text: str
+    access: str = "rwm"
+    file: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of its line."""
+        return "lxc.cgroup2.devices.allow" if self.cgroup == 2 else "lxc.cgroup.devices.allow"
+
+    def works(self, version: int | None) -> bool:
+        """Whether LXC uses it on a host with cgroups of a version; it may, where nobody knows."""
+        return version in (None, self.cgroup)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a device can be used with it; "m" alone (LXC's default) only makes nodes."""
+        return self.kind == "a" or "r" in self.access or "w" in self.access
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it opens every device of its kind."""
+        return self.kind == "a" or (self.major is None and self.minor is None)
+
+    @property
+    def setting(self) -> Setting:
+        """The line that it is."""
+        return Setting(self.key, self.text, self.file)
+
+
+def allowed_devices(settings: Iterable[Setting]) -> list[Allow]:
+    """The lines that allow devices by number, of both versions of cgroups: see Allow.works.
+
+    A line "a" forgets those of before (cgroup2_devices.c, bpf_list_add_device).
+    """
+    found: list[Allow] = []
+    for key, value, file, _ in settings:
+        line, match = _CGROUP_DEVICES.fullmatch(key), _DEVICE.fullmatch(value.strip())
+        if line is None or match is None:
+            continue
+        version = 2 if line[1] else 1
+        if value.strip() == "a":
+            found = [allow for allow in found if allow.cgroup != version]
+        if line[2] == "allow":
+            major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
+            access = match[4] or "rwm"
+            found.append(Allow(match[1], major, minor, version, value, access, file))
+    return found
+
+
+def denies_all_devices(settings: Iterable[Setting]) -> bool:
+    """Whether a line denies all devices, and none behind it allows them again."""
+    last_of: dict[str, str] = {}
+    for key, value, *_ in settings:
+        line = _CGROUP_DEVICES.fullmatch(key)
+        if line is not None and value.strip() == "a":
+            last_of[line[1]] = line[2]
+    return "deny" in last_of.values()
+
+
+def dropped_capabilities(settings: Iterable[Setting]) -> frozenset[str]:
+    """Capabilities that LXC takes away: its own list, what is added; an empty line clears both.
+
+    lxc.cap.keep keeps just what it names (LXC knows it or lxc.cap.drop, not both).
+    """
+    dropped = set(DROPPED)
+    kept: set[str] | None = None
+    for key, value, *_ in settings:
+        if key == CAP_DROP:
+            if value:
+                dropped |= set(value.lower().split())
+            else:
+                dropped.clear()
+        elif key == CAP_KEEP:
+            kept = set() if not value else (kept or set()) | set(value.lower().split())
+    if kept and "none" not in kept:
+        dropped |= {name for name in DROPPED if name not in kept}
+        dropped -= kept
+    return frozenset(dropped)
+
+
+class Entry(NamedTuple):
+    """A lxc.mount.entry, or a line of an fstab: what is mounted, its options, and where.
+
+    target: a path in the container, without the slash that it may or may not begin with.
+    fstype: "" if the line has none; of a bind mount it means nothing. setting: the line.
+    is_ignored: whether LXC passes over it, as it names a place on the host.
+    """
+
+    source: str
+    options: tuple[str, ...]
+    target: str
+    fstype: str
+    setting: Setting
+    is_ignored: bool = False
+
+    @property
+    def must_be_there(self) -> bool:
+        """Whether the container does not start without the source: a path, and not optional.
+
+        LXC (conf.c, mount_entry) goes on after a mount that fails only with "optional".
+        """
+        is_path = self.source.startswith("/") and not self.source.startswith("//")
+        return is_path and not {"optional", "relative"} & set(self.options)
+
+    @property
+    def place(self) -> str:
+        """Where it is mounted, as the container sees it."""
+        return posixpath.normpath(f"/{self.target}")
+
+
+def mount_entries(settings: Iterable[Setting]) -> list[Entry]:
+    """The mounts of the configuration that LXC makes, those of an fstab too."""
+    return [entry for entry in _all_entries(settings) if not entry.is_ignored]
+
+
+def ignored_entries(settings: Iterable[Setting]) -> list[Entry]:
+    """The others: of "/mnt" LXC only warns in its own log."""
+    return [entry for entry in _all_entries(settings) if entry.is_ignored]
+
+
+def _all_entries(settings: Iterable[Setting]) -> Iterator[Entry]:
+    for setting in settings:
+        entry = _entry(setting) if setting.key == ENTRY else None
+        if entry is not None:
+            yield entry
+
+
+def _entry(setting: Setting) -> Entry | None:
+    r"""As getmntent(3) reads a line: blanks in a path are \040. None of an empty one."""
+    words = setting.value.split()
+    if not words:
+        return None
+    source, target = (
+        re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word)
+        for word in (words[0], words[1] if len(words) > 1 else "")
+    )
+    options = words[3].split(",") if len(words) > 3 else []
+    fstype = words[2] if len(words) > 2 else ""
+    inside = _ROOT.sub("", target, count=1) if _ROOT.match(target) else target
+    is_ignored = target.startswith("/") and inside == target
+    return Entry(source, tuple(options), inside.lstrip("/"), fstype, setting, is_ignored)
+
+
+def maps_root(maps: Sequence[str]) -> bool:
+    """Whether one of these lxc.idmap values has root of the host."""
+    return any(lxcconf.maps_root(ctconf.as_bytes(value)) for value in maps)
