@@ -7,7 +7,7 @@ from phoenix_apparmor import ctconf, lxcconf, lxcfiles, lxcsettings, paths, pvec
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcfiles import Found, Unread
-from phoenix_apparmor.lxcsettings import Allow, Entry, Setting
+from phoenix_apparmor.lxcsettings import Allow, Capabilities, Entry, Setting
 
 SYSTEMCTL_SECONDS = 10
 # pmxcfs holds no larger file (memdb.h, MEMDB_MAX_FILE_SIZE).
@@ -43,9 +43,9 @@ class Conf(NamedTuple):
 
     @property
     def own_settings(self) -> tuple[Setting, ...]:
-        """The same as settings, as they are read there."""
+        """The same as settings, as LXC gets them: without what Proxmox does not pass on."""
         if not self.path.endswith("/config"):  # LXC's own, which has no colons
-            return tuple(lxcsettings.own(self.main))
+            return tuple(s for s in lxcsettings.own(self.main) if lxcsettings.is_passed_on(s.key))
         lines = filter(None, map(lxcconf.setting_of, self.text.split(b"\n")))
         return tuple(
             Setting(ctconf.as_text(key), lxcsettings.unquoted(ctconf.as_text(value)))
@@ -77,6 +77,12 @@ class Conf(NamedTuple):
     def allowed_devices(self) -> list[Allow]:
         """As lxcsettings.allowed_devices."""
         return lxcsettings.allowed_devices(self.settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As lxcsettings.capabilities."""
+        userns = pveconf.includes_userns(self.main)
+        return lxcsettings.capabilities(self.settings, userns=userns)
 
     @property
     def denies_devices(self) -> bool:

@@ -38,8 +38,10 @@ NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"
 NESTING_KEY = b"lxc.apparmor.allow_nesting"
 RAW_KEY = b"lxc.apparmor.raw"
 INCLUDE_KEY = b"lxc.include"
-# What LXC's own package ships; Proxmox begins each runtime configuration with one of them.
+# What LXC's own package ships. Proxmox begins each runtime configuration with these of them, which
+# set no profile; nesting.conf, which old instructions include, does.
 STANDARD_INCLUDES = b"/usr/share/lxc/config/"
+STANDARD_NAMES = (b"common.conf", b"userns.conf")
 
 
 def setting_of(line: bytes) -> tuple[bytes, bytes] | None:
@@ -182,11 +184,16 @@ def with_our_lines(
 
 
 def has_foreign_include(text: bytes) -> bool:
-    """Whether a file is included that is not of LXC's own: it can say anything."""
+    """Whether a file is included that is not one of LXC's usual ones: it can say anything."""
     return any(
-        key.startswith(INCLUDE_KEY) and (not value.startswith(STANDARD_INCLUDES) or b".." in value)
+        key.startswith(INCLUDE_KEY) and not _is_standard(value)
         for key, value in _settings(without_our_lines(text))
     )
+
+
+def _is_standard(value: bytes) -> bool:
+    in_folder = value.startswith(STANDARD_INCLUDES) and value.endswith(STANDARD_NAMES)
+    return in_folder and b".." not in value
 
 
 def _instead_of_includes(text: bytes) -> list[bytes]:

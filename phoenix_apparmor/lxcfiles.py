@@ -142,8 +142,9 @@ class _Reader:
 
 
 def _is_standard(name: str) -> bool:
-    """Whether it is LXC's own, which says what every container has."""
-    return name.startswith(lxcconf.STANDARD_INCLUDES.decode()) and ".." not in name
+    """Whether it is LXC's own that says what every container has."""
+    in_folder = name.startswith(lxcconf.STANDARD_INCLUDES.decode()) and ".." not in name
+    return in_folder and name.endswith("common.conf")
 
 
 def _said(error: OSError | ValueError) -> str:

@@ -17,11 +17,13 @@ HOOK, IDMAP, INCLUDE = "lxc.hook.", "lxc.idmap", "lxc.include"
 # Capabilities that LXC's common.conf takes from every container that does not clear the list.
 DROPPED = ("mac_admin", "mac_override", "sys_time", "sys_module", "sys_rawio")
 
-# To these each line adds, and an empty one forgets those of before.
+# To these each line adds, and an empty one forgets those of before. (Of capabilities too, but LXC
+# stops at a line for both lists even so.)
 _LISTS = re.compile(
-    r"lxc\.(?:cap\.(?:drop|keep)|idmap|mount\.entry|environment(?:\.\w+)?|apparmor\.raw"
+    r"lxc\.(?:idmap|mount\.entry|environment(?:\.\w+)?|apparmor\.raw"
     r"|cgroup2?\..+|hook\.(?!version)[\w-]+)"
 )
+_HOOKS = re.compile(r"lxc\.hook\..+")
 # All keys of LXC 5, 6 and 7; those that end in a dot, or in none of their own, have others behind.
 _KNOWN = re.compile(
     r"lxc\.(?:apparmor\.(?:allow_incomplete|allow_nesting|profile|raw)|arch|autodev(?:\.tmpfs\.size)?"
@@ -47,6 +49,18 @@ RENAMED = {
     "lxc.se_context": "lxc.selinux.context", "lxc.seccomp": "lxc.seccomp.profile",
     "lxc.stopsignal": "lxc.signal.stop", "lxc.tty": "lxc.tty.max", "lxc.utsname": "lxc.uts.name",
 }  # fmt: skip
+# Of LXC's own keys, those that Proxmox takes from a .conf: of others it warns, and loses the line
+# (is_valid_lxc_conf_key of pve-container 5 and 6).
+_PASSED_ON = re.compile(
+    r"lxc\.(?:apparmor\.(?:profile|allow_incomplete|allow_nesting|raw)|selinux\.context|include|arch"
+    r"|uts\.name|signal\.(?:halt|reboot|stop)|init\.(?:cmd|cwd|uid|gid|groups)|pty\.max"
+    r"|console\.(?:logfile|path)|tty\.max|autodev|mount\.(?:fstab|entry|auto)|rootfs\.mount"
+    r"|cap\.(?:drop|keep)|seccomp\.(?:profile|notify\.proxy|notify\.cookie)|idmap"
+    r"|hook\.(?:autodev|pre-start|pre-mount|mount|start|stop|post-stop|clone|destroy|version)"
+    r"|log\.(?:level|file)|start\.(?:auto|delay|order)|group|environment(?:\.(?:runtime|hooks))?"
+    r"|sysctl\.(?:fs\.mqueue|kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni"
+    r"|shm_rmid_forced))|cgroup2?\..*|prlimit\..*|net\..*)"
+)
 _RENAMED_PARTS = (("lxc.network.", "lxc.net.0."), ("lxc.limit.", "lxc.prlimit."))
 _DEVICE = re.compile(r"(?:([abc])(?:\s+(\d+|\*):(\d+|\*))?(?:\s+([rwm]+))?)\s*")
 _CGROUP_DEVICES = re.compile(r"lxc\.cgroup(2?)\.devices\.(allow|deny)")
@@ -98,15 +112,17 @@ def in_force(settings: Iterable[Setting]) -> tuple[Setting, ...]:
     """Without what a later empty value takes back. That one stays: it takes LXC's own back too."""
     kept: list[Setting] = []
     for setting in settings:
-        if not setting.value and (setting.key == "lxc.hook" or _LISTS.fullmatch(setting.key)):
-            kept = [
-                one
-                for one in kept
-                if one.key != setting.key
-                and not (setting.key == "lxc.hook" and one.key.startswith(HOOK))
-            ]
+        if not setting.value and (gone := _forgotten(setting.key)):
+            kept = [one for one in kept if not gone.fullmatch(one.key)]
         kept.append(setting)
     return tuple(kept)
+
+
+def _forgotten(key: str) -> re.Pattern[str] | None:
+    """The keys of which an empty value of a key forgets those of before."""
+    if key == "lxc.hook":
+        return _HOOKS
+    return re.compile(re.escape(key)) if _LISTS.fullmatch(key) else None
 
 
 def of_key(settings: Iterable[Setting], key: str) -> list[Setting]:
@@ -130,9 +146,10 @@ def renamed(key: str) -> str | None:
     return RENAMED.get(key, next(parts, None))
 
 
-def ever_known(key: str) -> bool:
-    """Whether LXC has or had such a key; Proxmox passes on no other."""
-    return is_known(key) or renamed(key) is not None or key == ctconf.as_text(ctconf.DEAD_KEY)
+def is_passed_on(key: str) -> bool:
+    """Whether Proxmox takes a line of .conf with such a key, and LXC then gets it."""
+    known = renamed(key) is not None or key == ctconf.as_text(ctconf.DEAD_KEY)
+    return known or _PASSED_ON.fullmatch(key) is not None
 
 
 class Allow(NamedTuple):
@@ -205,25 +222,40 @@ def denies_all_devices(settings: Iterable[Setting]) -> bool:
     return "deny" in last_of.values()
 
 
-def dropped_capabilities(settings: Iterable[Setting]) -> frozenset[str]:
-    """Capabilities that LXC takes away: its own list, what is added; an empty line clears both.
+class Capabilities(NamedTuple):
+    """What LXC leaves of a container's capabilities. names: those dropped, or kept and no others.
 
-    lxc.cap.keep keeps just what it names (LXC knows it or lxc.cap.drop, not both).
+    refused: a line with which LXC does not start it: it keeps or drops, not both.
     """
-    dropped = set(DROPPED)
-    kept: set[str] | None = None
-    for key, value, *_ in settings:
-        if key == CAP_DROP:
-            if value:
-                dropped |= set(value.lower().split())
-            else:
-                dropped.clear()
-        elif key == CAP_KEEP:
-            kept = set() if not value else (kept or set()) | set(value.lower().split())
-    if kept and "none" not in kept:
-        dropped |= {name for name in DROPPED if name not in kept}
-        dropped -= kept
-    return frozenset(dropped)
+
+    names: frozenset[str]
+    keeps: bool = False
+    refused: Setting | None = None
+
+    def has(self, name: str) -> bool:
+        """Whether the container has it."""
+        return (name in self.names) is self.keeps
+
+
+def capabilities(settings: Iterable[Setting], *, userns: bool) -> Capabilities:
+    """As LXC reads them, behind its own list (confile.c, set_config_cap_keep and _drop).
+
+    An empty value of either key clears both. userns: whether LXC's userns.conf clears that list.
+    """
+    names, keeps = set(() if userns else DROPPED), False
+    refused = None
+    for setting in settings:
+        if setting.key not in (CAP_DROP, CAP_KEEP):
+            continue
+        keep = setting.key == CAP_KEEP
+        if not setting.value:
+            names, keeps = set(), False
+        elif keep is not keeps and (names or keeps):
+            refused = refused or setting
+        else:
+            words = setting.value.lower().split()
+            names, keeps = (set() if "none" in words else names) | set(words) - {"none"}, keep
+    return Capabilities(frozenset(names), keeps, refused)
 
 
 class Entry(NamedTuple):

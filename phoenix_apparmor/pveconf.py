@@ -188,13 +188,13 @@ def shared(main: Sequence[bytes], entries: Iterable[Entry]) -> Iterator[str]:
 def lost_lines(main: Sequence[bytes]) -> list[str]:
     """Lines that Proxmox cannot read, warns of and drops, and that would set something if spelled
     as it takes them: without blanks or a byte order mark before the key, or blanks before its
-    colon, and in small letters; and those with a lxc key that there is not (lxc.mount.entri).
+    colon, and in small letters; and those with a lxc key that it does not take.
     """
     found = []
     for line in main:
         text = line.removeprefix(b"\xef\xbb\xbf").strip(ctconf.BLANK)
         setting = next(lxcsettings.own((line,)), None)
-        if setting is not None and not lxcsettings.ever_known(setting.key):
+        if setting is not None and not lxcsettings.is_passed_on(setting.key):
             found.append(ctconf.as_text(text))
         if text.startswith(b"#") or _sets_something(line):
             continue

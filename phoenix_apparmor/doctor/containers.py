@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, labels, paths, pveconf
+from phoenix_apparmor import containers, ctconf, labels, lxcsettings, paths, pveconf
 from phoenix_apparmor.assignments import validate
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, reading
@@ -104,6 +104,7 @@ LINES = {
     "comment": "a profile name that no profile has: everything after the colon is the name, "
     "comments too.",
     "file": "the profile line names a file, not the profile in it.",
+    "quoted": "a profile name in quotes, which LXC takes away, but not Proxmox and we.",
     # not "cannot start": where it is managed, the start corrects the line
     "prefix": "lxc-start cannot change to the profile in .conf, as its name does not begin with "
     '"lxc-": it hangs.',
@@ -126,7 +127,11 @@ def _wrong_lines(host: Host, conf: Conf, listing: dict[str, str] | None) -> Iter
 
 
 def _wrong_value(host: Host, value: str, listing: dict[str, str] | None) -> Iterator[Wrong]:
-    if value == "unconfined":
+    bare = lxcsettings.unquoted(value)
+    if bare != value:
+        yield from _wrong_value(host, bare, listing)
+        yield Wrong("warning", "quoted", value)
+    elif value == "unconfined":
         yield Wrong("error", "unconfined", value)
     elif value == "":
         yield Wrong("warning", "empty", value)
@@ -207,14 +212,14 @@ def _renamed(host: Host, value: str) -> str:
 
 def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:
     """Shell lines for a container that apply cannot set."""
-    if kinds - {"file", "dead", "twice"}:
+    if kinds - {"file", "dead", "twice", "quoted"}:
         yield conf_edits.take_out(conf.path, conf_edits.PROFILE_LINE)
         return
     if "dead" in kinds:
         yield conf_edits.take_out(conf.path, r"lxc\.aa_profile")
     values = ctconf.conf_profiles(conf.text)
-    if "file" in kinds or "twice" in kinds:
-        yield conf_edits.set_profile(conf.path, right or values[-1])
+    if kinds & {"file", "twice", "quoted"}:
+        yield conf_edits.set_profile(conf.path, right or lxcsettings.unquoted(values[-1]))
     if "twice" in kinds:
         yield conf_edits.keep_last_profile(conf.path)
 
@@ -263,15 +268,25 @@ def lost(host: Host) -> Iterator[Finding]:
             )
             if ours
             else "",
-            advice=""
-            if ours
-            else "remove the spaces before it if it is intended, otherwise the line: "
-            f"{confs[0].path}"
-            if indented
-            else f"if it is intended, write its key in lower case at the very start of the line, "
-            f"directly followed by the colon; otherwise remove the line: {confs[0].path}",
+            advice="" if ours else _about_lost(confs[0].path, key, indented=indented),
             ctids=ctids,
         )
+
+
+def _about_lost(path: str, key: str, *, indented: bool) -> str:
+    if indented:
+        return f"remove the spaces before it if it is intended, otherwise the line: {path}"
+    if lxcsettings.is_known(key) and not lxcsettings.is_passed_on(key):
+        return (
+            f"Proxmox does not take {key}: if it is needed, put the line, with = instead of the "
+            "colon, into a file of root's and include that (lxc.include: /root/NAME.conf)"
+        )
+    if key.startswith("lxc.") and not lxcsettings.is_passed_on(key):
+        return f"LXC has no {key}: correct the line, or remove it: {path}"
+    return (
+        "if it is intended, write its key in lower case at the very start of the line, directly "
+        f"followed by the colon; otherwise remove the line: {path}"
+    )
 
 
 def hidden(host: Host) -> Iterator[Finding]:

@@ -198,6 +198,11 @@ def _refused(conf: Conf) -> Iterator[Need]:
         if new is not None:
             remedy = f"write {new} instead of {one.key}" if new else f"remove the line {one.key}"
             yield Need(f"LXC has no {one.key} any more", one.line, remedy, of_host=False)
+    both = conf.capabilities.refused
+    if both is not None:
+        what = "LXC drops capabilities or keeps some, and does not take lines for both"
+        remedy = f"clear those of before, with an empty line lxc.cap.drop in front of {both.line}"
+        yield Need(what, both.said, remedy, of_host=False)
     for file, number, text, why in conf.brought.refused if conf.brought is not None else ():
         what = f"line {number} of {file} is none that LXC takes: {why}"
         yield Need(what, f"{file}: {text}", f"correct that line of {file}", of_host=False)

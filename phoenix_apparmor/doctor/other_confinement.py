@@ -146,8 +146,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     profiles: dict[str, Profile | None] = {}
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
-        dropped = lxcsettings.dropped_capabilities(conf.settings)
-        back = [name for name in DANGEROUS if name not in dropped]
+        back = [name for name in DANGEROUS if conf.capabilities.has(name)]
         assigned = (known[conf.ctid].profile if conf.ctid in known else conf.profile) or ""
         if back and assigned:
             if assigned not in profiles:
@@ -161,7 +160,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         lines = {conf.ctid: _giving_back(conf) for conf in confs}
         files = list(dict.fromkeys(s.file for those in lines.values() for s in those if s.file))
         fixes = [
-            conf_edits.take_out_empty(c.path, r"lxc\.cap\.drop")
+            conf_edits.take_out_empty(c.path, r"lxc\.cap\.(drop|keep)")
             for c in confs
             if not any(s.value or s.file for s in lines[c.ctid])
         ]
@@ -173,13 +172,20 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
             fixes if len(fixes) == len(confs) else [],
         )
         advice = f"take the lines lxc.cap out of {reading.listed(files)}" if files else ""
+        if not files and len(fixes) < len(confs):
+            advice = f"take {' and '.join(names)} out of lxc.cap.keep"
         yield found._replace(advice=advice)
 
 
 def _giving_back(conf: Conf) -> list[Setting]:
-    """The lines for which LXC leaves a container capabilities: an empty drop, or what is kept."""
-    cleared = [s for s in conf.settings if s.key == CAP_DROP and not s.value]
-    return cleared or lxcsettings.of_key(conf.settings, CAP_KEEP)
+    """The lines for which LXC leaves a container capabilities: what is kept, or an empty line.
+
+    Without that one LXC's own list would be dropped beside what is kept, and it does not start.
+    """
+    lines = [s for s in conf.settings if s.key in (CAP_DROP, CAP_KEEP)]
+    cleared = [number for number, s in enumerate(lines) if not s.value]
+    since = lines[cleared[-1] + 1 :] if cleared else lines
+    return lxcsettings.of_key(since, CAP_KEEP) or [lines[number] for number in cleared]
 
 
 def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:

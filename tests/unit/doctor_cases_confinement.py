@@ -232,6 +232,38 @@ CASES = {
         "error",
         ("names a file", "lxc-container-default-with-nesting"),
     ),
+    "a profile in quotes": Case(
+        instead(f'lxc.apparmor.profile: "{BASE}"\n'),
+        "profile-lines",
+        "warning",
+        ("CT 950: a profile name in quotes, which LXC takes away", "phoenix-apparmor apply 950"),
+        besides=("containers",),
+    ),
+    "unconfined in quotes, and not in the JSON": Case(
+        unmanaged("lxc.apparmor.profile: 'unconfined'\n"),
+        "profile-lines",
+        "error",
+        ("CT 951: configured unconfined: no profile confines root in it", "Also: a profile name"),
+    ),
+    "a profile in quotes, and not in the JSON": Case(
+        unmanaged(f"lxc.apparmor.profile: '{BASE}'\n"),
+        "profile-lines",
+        "warning",
+        ("CT 951: a profile name in quotes", "sed -E -i"),
+    ),
+    "LXC's nesting.conf": Case(
+        lambda host: (
+            host.write(
+                "/usr/share/lxc/config/nesting.conf",
+                "lxc.apparmor.profile = lxc-container-default-with-nesting\n",
+            ),
+            unmanaged("lxc.include: /usr/share/lxc/config/nesting.conf\n")(host),
+        ),
+        "includes",
+        "error",
+        ("lxc-container-default-with-nesting, which LXC takes instead of what .conf says",),
+        has_fix=False,
+    ),
     "an indented line": Case(
         unmanaged("    lxc.apparmor.profile: unconfined\n"),
         "lost-lines",

@@ -66,7 +66,7 @@ CASES = {
         has_fix=False,
     ),
     "capabilities that an included file keeps": Case(
-        included("lxc.cap.keep = sys_rawio chown\n", privileged),
+        included("lxc.cap.drop =\nlxc.cap.keep = sys_rawio chown\n", privileged),
         "other-locks",
         "warning",
         ("LXC leaves it sys_rawio, with", f"| {FILE}: lxc.cap.keep = sys_rawio chown | None"),
@@ -161,6 +161,21 @@ CASES = {
             f"line 3 of {FILE} is none that LXC takes: LXC has no lxc.mount.entri",
             f"correct that line of {FILE}",
         ),
+        has_fix=False,
+    ),
+    "capabilities dropped and kept": Case(
+        included("lxc.cap.keep = chown\n", privileged),
+        "needs",
+        "error",
+        ("does not take lines for both", f"| {FILE}: lxc.cap.keep = chown |", "None | clear those"),
+        ("other-locks",),
+        has_fix=False,
+    ),
+    "a line that Proxmox does not take": Case(
+        conf("lxc.hook.start-host: /root/gone\nlxc.no_new_privs: 1\n"),
+        "lost-lines",
+        "warning",
+        ("CT 950: Proxmox does not read this line", "lxc.hook.start-host"),
         has_fix=False,
     ),
     "a key of LXC 2": Case(

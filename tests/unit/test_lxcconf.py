@@ -180,6 +180,18 @@ def test_what_is_said_once_more_behind_an_include() -> None:
     )
     for standard in (b"", b"lxc.include = /usr/share/lxc/config/common.conf\n"):
         assert lxcconf.with_our_lines(standard, None) == standard
-    tricky = b"lxc.include = /usr/share/lxc/config/../../../root/x\n"
-    assert lxcconf.has_foreign_include(tricky)
+    for tricky in ("../../../root/x", "nesting.conf", "../../../root/common.conf", "x.d/"):
+        assert lxcconf.has_foreign_include(
+            f"lxc.include = /usr/share/lxc/config/{tricky}\n".encode()
+        )
     assert not lxcconf.has_foreign_include(lxcconf.with_our_lines(b"", "x", namespace=True))
+
+
+def test_lxcs_own_nesting_conf_does_not_have_the_last_word() -> None:
+    """It sets a profile with which the container would run under less than is assigned."""
+    line = b"lxc.include = /usr/share/lxc/config/nesting.conf\n"
+    text = b"lxc.apparmor.profile = lxc-x\n" + line
+    including = b"lxc.apparmor.profile = lxc-container-default-with-nesting\n"
+    assert read_by_lxc(text, including)[b"lxc.apparmor.profile"][-1] != b"lxc-x", "the control"
+    started = lxcconf.with_our_lines(text, None, lock=True)
+    assert read_by_lxc(started, including)[b"lxc.apparmor.profile"][-1] == b"lxc-x"

@@ -144,7 +144,7 @@ def test_what_a_file_takes_back(host: FakeHost) -> None:
 def test_of_another_node_nothing_is_read(host: FakeHost) -> None:
     """A file of that name here is not the one there."""
     host.write("/root/a.conf", SYS)
-    host.conf("950", "lxc.include: /root/a.conf\nlxc.include: /usr/share/lxc/config/nesting.conf\n")
+    host.conf("950", "lxc.include: /root/a.conf\nlxc.include: /usr/share/lxc/config/common.conf\n")
     assert look(host).mount_entries
     found = look(host, "pve2")
     assert not found.mount_entries and not found.is_whole

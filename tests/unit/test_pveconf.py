@@ -108,7 +108,26 @@ def test_devices_are_those_of_devn() -> None:
     ],
 )
 def test_capabilities_dropped_by_all_lines_together(text: str, dropped: set[str]) -> None:
-    assert lxcsettings.dropped_capabilities(conf(text).settings) == dropped
+    assert conf(text).capabilities == (frozenset(dropped), False, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "has", "lacks", "refused"),
+    [
+        ("keep:\ndrop: chown\nkeep: x", "mac_admin x", "chown", True),
+        ("drop:\nkeep: chown", "chown", "mac_admin setuid", False),
+        ("drop:\nkeep: chown\nkeep: none\nkeep: kill", "kill", "chown", False),
+        # LXC's own list is there before
+        ("keep: chown\ndrop: kill", "chown", "kill mac_admin", True),
+        ("keep: chown\ndrop:\ndrop: kill", "chown mac_admin", "kill", True),
+    ],
+)
+def test_capabilities_that_are_kept(text: str, has: str, lacks: str, refused: bool) -> None:
+    found = conf("".join(f"lxc.cap.{line}\n" for line in text.split("\n"))).capabilities
+    assert all(map(found.has, has.split())) and not any(map(found.has, lacks.split()))
+    assert (found.refused is not None) is refused
+    assert conf("lxc.cap.keep: chown").capabilities.refused is not None
+    assert conf("unprivileged: 1\nlxc.cap.keep: chown").capabilities.refused is None
 
 
 def test_a_device_line_is_read_as_lxc_reads_it() -> None:
@@ -162,6 +181,11 @@ def test_lines_that_proxmox_loses() -> None:
         # Proxmox passes that on, and LXC does not start with it
         ("lxc.id_map: u 0 100000 65536", False),
         ("lxc.cgroup2.cpu.weight = 5", False),
+        # LXC has these, and Proxmox does not take them
+        ("lxc.no_new_privs: 1", True),
+        ("lxc.hook.start-host: /root/x", True),
+        ("lxc.sysctl.net.core.somaxconn: 1024", True),
+        ("lxc.sysctl.kernel.shmmax: 1024", False),
         ("", False),
     ],
 )
