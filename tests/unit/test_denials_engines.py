@@ -163,7 +163,7 @@ def test_an_engines_data_where_its_profile_allows_it(host: FakeHost) -> None:
 
 
 def test_an_engines_data_where_no_line_helps(host: FakeHost) -> None:
-    name = "/root/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
+    name = "/run/credentials/docker/overlay2/5b1c0d2e3f4a5b6c7d8e9f00/merged/proc/"
     group = only(host, mounted(DOCKER, name, comm="runc"))
     assert (group["rule"], group["rule_is_futile"]) == (None, True)
     assert "Move the folder" in group["advice"]

@@ -36,4 +36,4 @@ def warm_up() -> None:
 def _run(host: FakeHost, *words: str) -> None:
     environment = {**host.environment, "PYTHONPATH": str(REPO)}
     argv = ("--root", str(host.root), *words)
-    zygote().run("phoenix_apparmor", argv, environment, here=True)
+    zygote().run("phoenix_apparmor", argv, environment, warm=True)

@@ -4,9 +4,9 @@ Each call is a process of its own, as on a host, but does not pay for starting P
 that was two thirds of what the fast tests cost. A request is a line of JSON on stdin; the answer
 is a line with the exit status, negative for a signal. The outputs go to the files it names.
 
-Some requests are run here, before others: what pure functions remember of a text (patterns that
-are compiled, rules that are read), each fork then has. No other state is left behind: the package
-keeps none in its modules.
+Some requests are run here: before others, so that each fork has what pure functions remember of a
+text (patterns that are compiled, rules that are read), and the command line in tests/run --fast,
+of which these forks were a quarter. No other state is left behind: the package keeps none in its modules.
 """
 
 import gc
@@ -93,8 +93,9 @@ def main() -> None:
         request = json.loads(line)
         if request["here"]:
             print(run_here(request), flush=True)
-            gc.collect()
-            gc.freeze()
+            if request["freeze"]:
+                gc.collect()
+                gc.freeze()
             continue
         child = os.fork()
         if child == 0:
