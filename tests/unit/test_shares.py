@@ -331,7 +331,9 @@ def test_any_other_failure_stops_the_start(disk: Path) -> None:
 
 
 @only_root
-@pytest.mark.parametrize("race", ["links", "folders", "escapes", "away"])
+@pytest.mark.parametrize(
+    "race", ["links", "folders", "escapes", pytest.param("away", marks=pytest.mark.slow)]
+)
 def test_other_containers_may_rename_meanwhile(race: str, disk: Path) -> None:
     """In folders that they share: it starts all the same, and locked, or not at all."""
     started, *found = tried(f"lock {race}", disk, script=RACES)

@@ -220,6 +220,7 @@ ACTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("act", "rule"), ACTS)
 @pytest.mark.parametrize("unprivileged", [True, False])
 @pytest.mark.parametrize("profile", [BASE, DOCKER, "lxc-mine"])

@@ -5,8 +5,9 @@ that was two thirds of what the fast tests cost. A request is a line of JSON on 
 is a line with the exit status, negative for a signal. The outputs go to the files it names.
 
 Some requests are run here: before others, so that each fork has what pure functions remember of a
-text (patterns that are compiled, rules that are read), and the command line in tests/run --fast,
-of which these forks were a quarter. No other state is left behind: the package keeps none in its modules.
+text (patterns that are compiled, rules that are read), and the command line in tests/run --fast, of
+which these forks were a quarter. No other state is left behind: the package keeps none in its
+modules.
 """
 
 import gc
