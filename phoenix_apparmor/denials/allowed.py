@@ -55,6 +55,8 @@ class Rules(NamedTuple):
             return None
         given = {key: denial.get(key) for key in ("name", "srcname")}
         bare = {k: v.rstrip("/") for k, v in given.items() if v.endswith("/") and v != "/"}
+        if denial.operation == "mount" and not mounts.is_of_path(mounts.read(denial)):
+            bare.pop("srcname", None)
         for keys in (("name",), ("srcname",), ("name", "srcname")):
             if all(key in bare for key in keys):
                 fields = {**denial.fields, **{key: bare[key] for key in keys}}

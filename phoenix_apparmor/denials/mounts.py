@@ -76,13 +76,17 @@ def _unruly(mount: Mount, words: list[str]) -> str:
         return strange("type of file system", mount.fstype)
     if not is_path(mount.target):
         return "No rule can be given: the mount point is not a path."
-    if _is_of_path(mount) and not is_path(mount.source):
+    if is_of_path(mount) and not is_path(mount.source):
         return "No rule can be given: what is mounted is not a path."
     return ""
 
 
-def _is_of_path(mount: Mount) -> bool:
-    """Whether something that is there already is mounted in another place."""
+def is_of_path(mount: Mount) -> bool:
+    """Whether something that is there already is mounted in another place.
+
+    Then the kernel has its name from the folder or file itself; that of another source (of a FUSE
+    program) it takes as it was written.
+    """
     flags = mount.flags
     if "remount" in flags:
         return False
@@ -98,7 +102,7 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     options = f" options=({','.join(words)})" if words else ""
     if "remount" in flags:
         return options, ""
-    if _is_of_path(mount):
+    if is_of_path(mount):
         return f"{options} {source}", ""
     if "move" in flags:
         return options, ("Made with the new mount API, which does not tell AppArmor what it is: "
@@ -115,6 +119,9 @@ def _what(mount: Mount, words: list[str], source: str) -> tuple[str, str]:
     # Without any flag the kernel prints none, and a rule without options is for all of them.
     options = "" if mount.fstype in HARMLESS else options or " options=(rw)"
     named = "/" in mount.source or (mount.fstype in NAMED and mount.source)
+    if mount.source.startswith("/") and mount.source.endswith("/"):
+        # the kernel does not look for what has no device: the name is as the program wrote it
+        source = f'{source[:-1].rstrip("/")}{{,/}}"'
     return f"{kind}{options}{f' {source}' if named else ''}", ""
 
 

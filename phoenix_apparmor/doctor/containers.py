@@ -340,10 +340,11 @@ def verdicts(host: Host) -> Iterator[Finding]:
     }
     causes: dict[tuple[str, str], list[report.Container]] = {}
     for container in found.containers:
-        if container.verdict not in report.OFF:
+        fails = [n for n in container.notes if report.OWN_FAILS in f"{n.what} {n.hint}"]
+        if container.verdict not in report.OFF and not fails:
             continue
-        note = container.notes[0] if container.notes else report.Note("", "")
-        if any(words in note.what for words in TOLD):
+        note = (*fails, *container.notes, report.Note("", ""))[0]
+        if any(words in note.what for words in TOLD) and not fails:
             continue
         if note.fix in (f"phoenix-apparmor apply {ctid}" for ctid in told & {container.ctid}):
             continue  # its lines are told, with the same fix
@@ -355,7 +356,7 @@ def verdicts(host: Host) -> Iterator[Finding]:
         commands = [note.fix for c in those for note in c.notes[:1] if note.fix]
         yield Finding(
             "error" if weak or verdict == "refused" else "warning",
-            f"{reading.cts(ctids)}: {verdict}: {what}",
+            f"{reading.cts(ctids)}: {f'{verdict}: ' if verdict in report.OFF else ''}{what}",
             _evidence(first),
             fix=reading.all_of(commands),
             advice="" if commands else first.notes[0].hint if first.notes else "",

@@ -15,6 +15,12 @@ SYSTEMCTL_SECONDS = 10
 MEMBERS = paths.MEMBERS
 COROSYNC = "/etc/pve/corosync.conf"
 REINSTALL = "apt-get install --reinstall phoenix-apparmor"
+# Whether the drop-in is in force, and what that means.
+GUARDS = {
+    True: "The unit's drop-in guards the starts; only apply changes .conf.",
+    False: "The unit's drop-in is not in force either: nothing guards the starts.",
+    None: "Whether the unit's drop-in guards the starts is unknown.",
+}
 # Of pve-container's major version: (PVE, first lxc-pve with which runc fixed for CVE-2025-52881
 # works under the generated profile).
 FIXED = {5: ("8", "6.0.0-2"), 6: ("9", "6.0.5-2")}
@@ -125,24 +131,22 @@ def locked(host: Host) -> Iterator[Finding]:
 
 
 def attached(host: Host) -> Iterator[Finding]:
-    """Managed containers without our hookscript: only the drop-in guards them."""
+    """Managed containers without our hookscript: only the drop-in guards them, if it does."""
     if not containers.is_proxmox(host):
         return
     known = reading.assigned(host)
-    without = [
-        conf.ctid
-        for conf in reading.confs(host)
-        if conf.ctid in known and conf.option("hookscript") is None
-    ]
-    if without:
+    without: dict[bool | None, list[str]] = {}
+    for conf in reading.confs(host):
+        if conf.ctid in known and conf.option("hookscript") is None:
+            without.setdefault(startways.of(host, conf).drop_in, []).append(conf.ctid)
+    for guarded, ctids in without.items():
         yield Finding(
-            "note",
-            f"{reading.cts(without)} {'is' if len(without) == 1 else 'are'} in the JSON, but "
-            "without our hookscript. The unit's drop-in guards the starts; only apply changes "
-            ".conf.",
-            f"{paths.conf(without[0])} has no hookscript:",
-            f"phoenix-apparmor attach {' '.join(without)}",
-            ctids=tuple(without),
+            "warning" if guarded is False else "note",
+            f"{reading.cts(ctids)} {'is' if len(ctids) == 1 else 'are'} in the JSON, but "
+            f"without our hookscript. {GUARDS[guarded]}",
+            f"{paths.conf(ctids[0])} has no hookscript:",
+            f"phoenix-apparmor attach {' '.join(ctids)}",
+            ctids=tuple(ctids),
         )
 
 

@@ -236,8 +236,9 @@ def check_parser(file: ProfileFile, status: int, messages: str) -> None:
             hint="Out of memory? See: journalctl -k -p err",
         )
     said = one_line(" ".join(errors or lines or [f"exit status {status}"])[:LONGEST_SAID])
-    raise PhoenixError(
-        f"profile {file.name} does not compile: {said}",
-        hint=f"Fix the file that it names, then: phoenix-apparmor reload "
-        f"(rules of your own are in {paths.APPARMOR_D}/local/{file.name}).",
-    )
+    own = f"{paths.APPARMOR_D}/local/{file.path.rpartition('/')[2]}"
+    hint = f"Fix the file that it names, then: {RELOAD} (rules of your own are in {own})."
+    if file.path.startswith(f"{paths.VARIANTS}/"):
+        said = said.replace(" for /dev/stdin in /dev/stdin", "")
+        hint = "A wrong one of the container's own rules is named by: phoenix-apparmor validate"
+    raise PhoenixError(f"profile {file.name} does not compile: {said}", hint=hint)

@@ -243,7 +243,7 @@ def _blocks(
     except compiled.TooLargeError:
         pass  # nobody knows
     except PhoenixError as error:
-        return Note(error.what.removesuffix("."), error.hint)
+        return Note(f"{report.OWN_FAILS}: {error.what.removesuffix('.')}", error.hint)
     except OSError:
         pass  # nobody knows
     return None

@@ -31,6 +31,9 @@ QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothi
 FAILED = "its last start failed."
 
 REINSTALL = "apt-get install --reinstall phoenix-apparmor"
+# A profile that is made for a container's own rules, or its trial.
+OWN_FAILS = "the profile for its own rules or trial fails"
+
 BELOW = "See what its profile needs, below."
 
 # Of the file's text and the policy in the kernel.

@@ -34,6 +34,19 @@ def no_file(host: FakeHost) -> None:
 
 
 CASES = {
+    "neither a hookscript nor a drop-in": Case(
+        lambda host: (
+            host.conf("950", CONF.replace("hookscript: local:snippets/phoenix-apparmor.py\n", "")),
+            host.write(
+                "/etc/systemd/system/pve-container@950.service.d/90-off.conf",
+                "[Service]\nExecStartPre=\n",
+            ),
+        ),
+        "attached",
+        "warning",
+        ("CT 950 is in the JSON, but without our hookscript", "nothing guards the starts"),
+        besides=("drop-in",),
+    ),
     "conf": Case(
         no_file,
         "conf-readable",

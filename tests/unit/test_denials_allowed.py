@@ -303,3 +303,18 @@ def test_an_old_parser_makes_more_of_a_rule(host: FakeHost, is_4: bool) -> None:
         advice = only(host, NFS)["advice"]
         assert "already a rule" in advice
         assert ("takes it for any mount" in advice) is (loose and not is_4)
+
+
+def test_a_source_that_is_no_folder_of_the_kernels_has_no_slash_of_its_own(host: FakeHost) -> None:
+    """What a FUSE program names is compared as it wrote that, with a slash or without."""
+    own = "profile lxc-mine {\n  include if exists <local/lxc-mine>\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", own)
+    host.write("/etc/apparmor.d/local/lxc-mine", "mount fstype=fuse.bindfs /srv/a -> /mnt/x/,\n")
+    bound = 'fstype="fuse.bindfs" srcname="/srv/a/" flags="rw"'
+    group = only(host, mounted("lxc-mine", "/mnt/x/", more=bound))
+    assert group["rule"] == 'mount fstype=fuse.bindfs options=(rw) "/srv/a{,/}" -> "/mnt/x/",'
+    assert "slash" not in (group["advice"] or "")
+    host.write("/etc/apparmor.d/local/lxc-mine", group["rule"] + "\n")
+    for source in ("/srv/a/", "/srv/a"):
+        group = only(host, mounted("lxc-mine", "/mnt/x/", more=bound.replace("/srv/a/", source)))
+        assert group["rule"] is None and "already a rule" in group["advice"]

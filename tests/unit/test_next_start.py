@@ -131,6 +131,23 @@ def test_own_rules_that_do_not_compile(host: FakeHost, mode: str, *, runs: bool)
     assert found["verdict"] == ("restart pending" if runs else "refused")
     assert "does not compile" in said(found)
     assert "corrects it" not in said(found) and "Restart it" not in said(found)
+    told = " ".join(host.cli("doctor", "950").out.split())
+    for words in (said(found), told):
+        assert f"{BASE}.950" in words and "does not compile" in words
+        assert "phoenix-apparmor validate" in words and "/local/" not in words
+        assert "stdin" not in words
+    assert "the rule does not compile" in host.cli("validate").out
+
+
+def test_rules_that_were_broken_since_its_start(host: FakeHost) -> None:
+    """It runs under those of before, as is assigned: only its next start fails."""
+    host.confined("950", BASE)
+    host.conf("950", f"lxc.apparmor.profile: {BASE}\n")
+    host.json({"950": {"apparmor_profile": BASE, "apparmor_rules": [BROKEN]}})
+    host.running("950", f"{BASE}.950 (enforce)")
+    assert "its next start will be refused" in said(shown(host, "950")).lower()
+    told = " ".join(host.cli("doctor", "950").out.split())
+    assert "CT 950: its next start will be refused" in told and "does not compile" in told
 
 
 @pytest.mark.parametrize("rules", [[], ["/srv/x r,"]])
