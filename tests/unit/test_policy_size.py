@@ -1,0 +1,37 @@
+"""How large the policies are that the kernel gets: no larger than those of release 1.0.0.
+
+tests/bench/profiles.py tells what they cost, and what makes them large.
+"""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.names import BASE, DOCKER
+from tests.unit.fakehost import REPO
+from tests.unit.policydfa import ABI, PARSER
+
+pytestmark = pytest.mark.slow
+
+# Bytes of 1.0.0's (git show b515510:profiles) by version of the parser, measured with abi/3.0.
+LARGEST = {"3.": {BASE: 155_465, DOCKER: 161_513}, "4.": {BASE: 354_977, DOCKER: 361_185}}
+
+
+def of_1_0_0(profile: str) -> int:
+    said = subprocess.run([PARSER, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"version (\d+\.)", said)
+    if version is None or version[1] not in LARGEST:
+        pytest.skip("measured with apparmor_parser 3.0 and 4.1 only")
+    return LARGEST[version[1]][profile]
+
+
+@pytest.mark.parametrize("profile", [BASE, DOCKER])
+def test_a_policy_is_no_larger_than_in_1_0_0(profile: str) -> None:
+    most = of_1_0_0(profile)
+    folders = ("-I", str(REPO / "profiles"), "-I", "/etc/apparmor.d")
+    command = [PARSER, "-QTKS", "--config-file=/dev/null", f"--features-file={ABI}", *folders]
+    done = subprocess.run(
+        [*command, str(REPO / "profiles" / profile)], capture_output=True, check=True
+    )
+    assert most / 4 < len(done.stdout) <= most
