@@ -74,6 +74,14 @@ class Conf(NamedTuple):
         return lxcsettings.mount_entries(self.settings)
 
     @property
+    def shares_read_only(self) -> bool:
+        """Whether its configuration mounts something read-only: that is locked at its start."""
+        points = (rest for _, _, rest in pveconf.mount_points(self.main))
+        return any(pveconf.is_true(rest.get("ro")) for rest in points) or any(
+            "ro" in entry.options for entry in self.mount_entries
+        )
+
+    @property
     def allowed_devices(self) -> list[Allow]:
         """As lxcsettings.allowed_devices."""
         return lxcsettings.allowed_devices(self.settings)

@@ -61,11 +61,11 @@ def lock(pid: int) -> None:
         status, why = _in_worker(mountinfo, namespace)
     except OSError as error:
         status, why = NOT_LOCKED, str(error)
-    if status == CANNOT or (status == NO_MORE and mountholder.is_forbidden()):
+    if status == CANNOT or (status == NO_MORE and mountholder.forbidding()):
         raise _goes_on(
             why,
             "To have it locked: sysctl -w user.max_user_namespaces=1000"
-            if mountholder.is_forbidden()
+            if mountholder.forbidding()
             else "",
         )
     if status == NO_MORE:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from phoenix_apparmor import lxcsettings, mountholder, pveconf
+from phoenix_apparmor import lxcsettings, mountholder
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -17,10 +17,10 @@ def unlocked(host: Host) -> Iterator[Finding]:
     confs = [
         conf
         for conf in reading.confs(host)
-        if conf.ctid in assigned and assigned[conf.ctid].profile is not None and _has_share(conf)
+        if conf.ctid in assigned and assigned[conf.ctid].profile is not None and conf.shares_read_only
     ]
     ctids = tuple(conf.ctid for conf in confs)
-    forbids = next((name for name in mountholder.LIMITS if _is_zero(host, name)), None)
+    forbids = mountholder.forbidding(host.root)
     if ctids and forbids is not None:
         setting = forbids.removeprefix("/proc/sys/").replace("/", ".")
         yield Finding(
@@ -48,16 +48,3 @@ def unlocked(host: Host) -> Iterator[Finding]:
                 ctids=(conf.ctid,),
             )
 
-
-def _has_share(conf: Conf) -> bool:
-    points = (rest for _, _, rest in pveconf.mount_points(conf.main))
-    return any(pveconf.is_true(rest.get("ro")) for rest in points) or any(
-        "ro" in entry.options for entry in conf.mount_entries
-    )
-
-
-def _is_zero(host: Host, name: str) -> bool:
-    try:
-        return (host.read_if_there(name) or b"").strip() == b"0"
-    except OSError:
-        return False

@@ -12,6 +12,7 @@ from phoenix_apparmor import (
     kernel,
     labels,
     lxcconf,
+    mountholder,
     paths,
     startways,
     trial,
@@ -215,6 +216,8 @@ def _here(
         if missing is not None:
             verdict = "restart pending"
             notes += (Note(f"it {missing.what}.", f"Restart it: pct reboot {ctid}"),)
+    if assignment is not None and assignment.profile is not None and conf is not None:
+        notes += tuple(_not_locked(host, conf))
     name = (_lxc_name(host, ctid) if conf is None else conf.option("hostname")) or ""
     return Container(
         ctid,
@@ -247,6 +250,16 @@ def _blocks(
     except OSError:
         pass  # nobody knows
     return None
+
+
+def _not_locked(host: Host, conf: Conf) -> Iterator[Note]:
+    forbids = mountholder.forbidding(host.root)
+    if forbids is not None and conf.shares_read_only:
+        yield Note(
+            "root inside may make writable what it has read-only of the host: this host allows no "
+            f"user namespaces ({forbids} is 0), so a start cannot lock that.",
+            f"See: phoenix-apparmor doctor {conf.ctid}",
+        )
 
 
 def _without_conf(found: Container, why: Note) -> Container:

@@ -385,3 +385,18 @@ def test_why_a_profile_stops_nothing(
         quiet.write(f"/etc/apparmor.d/{folder}/{BASE}", "")
     said = " ".join(quiet.cli("status").out.split())
     assert says in said and not_said not in said
+
+
+@pytest.mark.parametrize("share", ["mp0: /srv/models,mp=/models,ro=1\n", "mp0: /srv/w,mp=/w\n"])
+@pytest.mark.parametrize("most", ["0\n", "1000\n"])
+def test_what_a_start_cannot_lock_is_said(quiet: FakeHost, share: str, most: str) -> None:
+    quiet.write("/proc/sys/user/max_user_namespaces", most)
+    conf = quiet.path("/etc/pve/lxc/950.conf")
+    conf.write_text(share + conf.read_text())
+    (notes,) = [
+        [note["what"] for note in found["notes"]]
+        for found in json.loads(quiet.cli("status", "--json").out)["containers"]
+        if found["ctid"] == "950"
+    ]
+    said = [what for what in notes if "may make writable" in what]
+    assert len(said) == ("ro=1" in share and most == "0\n")
