@@ -42,9 +42,9 @@ NO_BOUNDARY = (
     "the host."
 )
 ANY_MOUNT = "without fstype= and a target it allows any mount that is not denied explicitly"
-ANY_THERE = (
-    "it allows any mount there, a second /proc and /sys and a writable remount of what the host "
-    "shares among them"
+ANY_THERE = "it allows any mount there that is not denied explicitly"
+ANY_MOVED = (
+    "it allows any mount there that is made with the new interface (fsmount), of /proc and /sys too"
 )
 OLD_PARSER = "AppArmor 3.0 of this host takes it for any mount (CVE-2016-1585)"
 ALSO_NEW = "AppArmor 3.0 of this host takes it for a new mount of any type as well (CVE-2016-1585)"
@@ -217,15 +217,21 @@ def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose:
         return ""
     if said.source and said.target:
         return _of_second_path(said, opens, whose)
-    return _of_any_there(said.target, whose) if said.target else ANY_MOUNT
+    return _of_any_there(said.target, opens, whose) if said.target else ANY_MOUNT
 
 
-def _of_any_there(target: str, whose: Container) -> str:
+def _of_any_there(target: str, opens: Callable[..., bool], whose: Container) -> str:
     """Any mount at a place: what the container has there is its own to fill."""
-    if target in places.WIDE:
-        return ANY_THERE
-    # for one folder of an unprivileged container README gives such a rule: Docker's data there
-    return "" if whose.privileged is False else f"{ANY_THERE}{whose.unless}"
+    is_wide = target in places.WIDE
+    if whose.privileged is False and not is_wide:
+        return ""  # for one folder README gives such a rule: Docker's data there
+    opened = ["a second /proc and /sys"] if opens("proc", "proc") or opens("sysfs", "sysfs") else []
+    if whose.privileged is not False and opens("ext4", "/dev/x"):
+        opened.append("file systems of disks")
+    if opens("", "", "remount", "bind"):
+        opened.append("writable remounts of what the host shares")
+    unless = "" if is_wide else whose.unless
+    return f"{ANY_THERE}: {', '.join(opened)}{unless}" if opened else ""
 
 
 def _of_second_path(
@@ -238,8 +244,9 @@ def _of_second_path(
             return "what is mounted over /proc or /sys hides what the deny rules know by path"
         # a move of the new mount interface has no source, whatever is mounted; to a named place it
         # is narrow
-        if "move" in flags and "**" in said.target and (why := _of_any_there(said.target, whose)):
-            return why
+        is_any = "move" in flags and "**" in said.target and whose.privileged is not False
+        if is_any and opens("", "", *flags):
+            return f"{ANY_MOVED}{whose.unless}"
         narrow = "move" in flags and said.target
         found = next((name for name in ("/proc/", "/sys/") if opens("", name, *flags)), "")
         return elsewhere(found) if found and not narrow else ""

@@ -103,7 +103,7 @@ class Judge:
             path = profile.rules.paths.get(other.text, "")
             if other.denies or path == itself or named is not (NAME in other.text):
                 continue
-            if covers(other.words, words):
+            if covers(other.words, words, is_4=self.is_4):
                 shown = f'"{readable(other.text, 100)}" in {path}'
                 return f"{readable(whose.profile)} allows that already: {shown}"
         return ""

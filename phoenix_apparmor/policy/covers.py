@@ -20,8 +20,8 @@ _WHOLE = frozenset(
 )
 
 
-def covers(wide: str, narrow: str) -> bool:
-    """Whether all that narrow allows, wide allows too."""
+def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
+    """Whether all that narrow allows, wide allows too. is_4: as AppArmor 4 compiles them."""
     if _normal(wide) == _normal(narrow) or wide == "all":
         return True
     kind = narrow.partition(" ")[0]
@@ -30,7 +30,10 @@ def covers(wide: str, narrow: str) -> bool:
         return True
     if kind in ("mount", "remount"):
         is_one = wide.partition(" ")[0] in ("mount", "remount")
-        return is_one and _of_mount(mountrules.read(wide), mountrules.read(narrow))
+        said = mountrules.read(wide), mountrules.read(narrow)
+        # with a word beside its act AppArmor 3.0 takes a rule for more (MountRule.is_also_new)
+        more = bool(said[0].options) and said[1].besides and not said[0].besides
+        return is_one and _of_mount(*said) and (is_4 or not more)
     if kind in ("capability", "network"):
         return _of_words(wide.split(), narrow.split())
     if kind in ("signal", "ptrace", "unix", "dbus"):
@@ -63,9 +66,6 @@ def _between_processes(wide: str, narrow: str) -> bool:
 
 def _of_mount(wide: MountRule, narrow: MountRule) -> bool:
     if wide.remounts and not narrow.remounts:
-        return False
-    # with a word beside its act AppArmor 3.0 takes a rule for more (MountRule.is_also_new)
-    if wide.options and narrow.besides and not wide.besides:
         return False
     if wide.options and sorted(wide.options, key=str) != sorted(narrow.options, key=str):
         return False

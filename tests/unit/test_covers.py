@@ -60,6 +60,8 @@ def test_a_rule_that_allows_all_of_it(wide: str, narrow: str) -> None:
 @pytest.mark.parametrize(("wide", "narrow"), NOT_WIDER)
 def test_a_rule_that_may_allow_less(wide: str, narrow: str) -> None:
     assert not covers(wide, narrow)
+    only_3 = (wide, narrow) == ("mount options=(bind)", "mount options=(rw,bind)")
+    assert covers(wide, narrow, is_4=True) is only_3
 
 
 @pytest.mark.parametrize("wide", ["/srv/**", "/{srv,mnt}/x/**", "/**", "/*/**", "/srv/**/"])

@@ -129,7 +129,7 @@ def test_a_rule_that_opens_none(rule: str) -> None:
         ("mount fstype=ext4,", False, ""),
         # README's rule for Docker's data
         ('mount -> "/data/docker/**",', False, ""),
-        ('mount -> "/data/docker/**",', True, "shares among them"),
+        ('mount -> "/data/docker/**",', True, "/proc and /sys, file systems of disks, writable"),
         ("mount -> /mnt/**,", False, "any mount there"),
         ("mount options=(rw,move) -> /srv/data/**,", False, ""),
         ("mount options=(rw,move) -> /srv/data/,", True, ""),
@@ -215,3 +215,13 @@ def test_no_remedy_names_what_is_named(rule: str) -> None:
 def test_what_is_in_its_usual_place_is_not_said_to_be_out_of_reach() -> None:
     assert "by path" not in hole("mount fstype=debugfs -> /sys/kernel/debug/,")
     assert "by path" in hole("mount fstype=debugfs -> /mnt/,")
+
+
+def test_of_any_mount_there_only_what_is_not_denied_is_said() -> None:
+    def denied(mount: Mount) -> bool:
+        return mount.fstype in ("proc", "sysfs") or "remount" in mount.flags
+
+    rule = "mount -> /srv/data/**,"
+    whose = Container("952", privileged=True, denied=denied)
+    assert holes.hole(rule, whose) == f"{holes.ANY_THERE}: file systems of disks"
+    assert holes.hole(rule, whose._replace(denied=lambda _: True)) == ""
