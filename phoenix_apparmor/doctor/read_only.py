@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from phoenix_apparmor import lxcsettings, mountholder
-from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
@@ -17,7 +16,9 @@ def unlocked(host: Host) -> Iterator[Finding]:
     confs = [
         conf
         for conf in reading.confs(host)
-        if conf.ctid in assigned and assigned[conf.ctid].profile is not None and conf.shares_read_only
+        if conf.ctid in assigned
+        and assigned[conf.ctid].profile is not None
+        and conf.shares_read_only
     ]
     ctids = tuple(conf.ctid for conf in confs)
     forbids = mountholder.forbidding(host.root)
@@ -47,4 +48,3 @@ def unlocked(host: Host) -> Iterator[Finding]:
                 "init run the program",
                 ctids=(conf.ctid,),
             )
-
