@@ -129,6 +129,15 @@ class Conf(NamedTuple):
         values = ctconf.conf_profiles(self.text)
         return values[-1] if values else None
 
+    @property
+    def used_profile(self) -> str | None:
+        """The profile that LXC takes where no start of ours sets one: an included file may name it.
+
+        None without a line for one: Proxmox's generated profile, or LXC's default.
+        """
+        used = lxcsettings.last(self.settings, ctconf.as_text(ctconf.PROFILE_KEY))
+        return used.value if used is not None else None
+
 
 def is_proxmox(host: Host) -> bool:
     """Whether Proxmox generates the runtime configurations of this host.

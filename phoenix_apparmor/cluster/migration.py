@@ -147,7 +147,11 @@ def _wanted(conf: Conf, assignment: Assignment | None) -> str | None:
     """
     if assignment is not None:
         return assignment.profile
-    return None if conf.profile in (None, "", "unconfined", labels.GENERATED) else conf.profile
+    return (
+        None
+        if conf.used_profile in (None, "", "unconfined", labels.GENERATED)
+        else conf.used_profile
+    )
 
 
 def _hinders(

@@ -82,7 +82,7 @@ def _host_mounts(confs: list[Conf]) -> Iterator[Finding]:
 
 def _depends_on_it(host: Host, conf: Conf) -> bool:
     """Whether its profile asks for our seccomp policy, which only an entry in the JSON gives it."""
-    file = reading.file_of(host, (conf.profile or "").partition("//")[0])
+    file = reading.file_of(host, (conf.used_profile or "").partition("//")[0])
     return file is not None and bool(file.seccomp)
 
 
@@ -90,11 +90,12 @@ def _unmanaged(confs: list[Conf]) -> Iterator[Finding]:
     without = [c for c in confs if lxcsettings.last(c.settings, SECCOMP_KEY) is None]
     ctids = tuple(conf.ctid for conf in without)
     if without:
+        profile = without[0].used_profile
         found = _finding(
             without,
-            f"it starts without the seccomp policy on which {without[0].profile} depends, as the "
-            "JSON has no entry for it",
-            f"lxc.apparmor.profile: {without[0].profile}, and no entry in the JSON",
+            f"it starts without the seccomp policy on which {profile} depends, as the JSON has no "
+            "entry for it",
+            f"lxc.apparmor.profile: {profile}, and no entry in the JSON",
             [],
         )
         yield found._replace(fix=f"phoenix-apparmor suggest {' '.join(ctids)} --write")
@@ -147,7 +148,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
         back = [name for name in DANGEROUS if conf.capabilities.has(name)]
-        assigned = (known[conf.ctid].profile if conf.ctid in known else conf.profile) or ""
+        assigned = (known[conf.ctid].profile if conf.ctid in known else conf.used_profile) or ""
         if back and assigned:
             if assigned not in profiles:
                 profiles[assigned] = reading.rules_of(host, assigned)

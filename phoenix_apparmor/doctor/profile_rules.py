@@ -127,11 +127,13 @@ def _to_shut(host: Host, file: ProfileFile, profile: rules.Profile) -> str:
 
 
 def _users(host: Host) -> dict[str, list[str]]:
-    """Profile -> CTIDs of this node that are assigned it, or whose .conf names it."""
+    """Profile -> CTIDs of this node that are assigned it, or whose configuration names it."""
     users = {name: list(ctids) for name, ctids in reading.wanted_profiles(host).items()}
+    managed = reading.managed(host)
     for conf in reading.confs(host):
-        if conf.profile and conf.ctid not in users.setdefault(conf.profile, []):
-            users[conf.profile].append(conf.ctid)
+        name = conf.profile if conf.ctid in managed else conf.used_profile
+        if name and conf.ctid not in users.setdefault(name, []):
+            users[name].append(conf.ctid)
     return users
 
 

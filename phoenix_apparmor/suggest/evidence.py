@@ -96,7 +96,7 @@ def collect(host: Host, ctid: str, running: frozenset[str] | None) -> Evidence:
     if label is not None:
         under = labels.short(label, ctid)
     else:
-        under = conf.profile or (labels.GENERATED if proxmox else labels.LXC_DEFAULT)
+        under = conf.used_profile or (labels.GENERATED if proxmox else labels.LXC_DEFAULT)
     return Evidence(
         conf,
         proxmox,

@@ -97,7 +97,7 @@ def _name(seen: Evidence) -> str:
 def _profile(seen: Evidence, rules_of: RulesOf) -> tuple[str, list[str], str]:
     """(profile, reasons, what could not be seen)."""
     # of a stack, the profile that confines it on the host
-    named = (seen.conf.profile or "").partition("//")[0]
+    named = (seen.conf.used_profile or "").partition("//")[0]
     if named == DOCKER or (_is_own(named) and rules_of(named) is not None):
         return _as_named(seen, named)
     nesting = _nesting(seen, named)
@@ -203,7 +203,7 @@ def _takes_away(seen: Evidence, profile: str, rules_of: RulesOf) -> Iterator[str
             yield "what reaches the host's kernel (it is unconfined now)"
     elif seen.under.endswith("(complain)"):
         yield "what its profile only logs now"
-    named = (seen.conf.profile or "").partition("//&")[0]
+    named = (seen.conf.used_profile or "").partition("//&")[0]
     if named not in ("", profile, paths.DEPRECATED, *paths.SHIPPED, *NO_FILE, *paths.NO_LINE):
         why = "" if rules_of(named) is not None else " (no file says what: it cannot be kept)"
         yield f"what {named} allows and {profile} does not{why}"
@@ -240,15 +240,15 @@ def _allows(profile: Profile | None, fstype: str) -> bool:
 
 def _may_mount(seen: Evidence, fstype: str, rules_of: RulesOf) -> bool:
     """Whether it can now: under a profile of a file, features: mount= allows nothing."""
-    if seen.conf.profile in (None, "", *NO_FILE, "unconfined"):
+    if seen.conf.used_profile in (None, "", *NO_FILE, "unconfined"):
         return True
-    now = rules_of(seen.conf.profile or "")
+    now = rules_of(seen.conf.used_profile or "")
     return now is None or _allows(now, fstype)
 
 
 def _of_line(seen: Evidence, key: str, value: str, profile: str) -> str:
     """What of an lxc line of the container's own the profile makes void, "" if nothing."""
-    if key == RAW_KEY and value and seen.conf.profile in (None, "", *NO_FILE):
+    if key == RAW_KEY and value and seen.conf.used_profile in (None, "", *NO_FILE):
         return f"its own rule {value} ({RAW_KEY} is for the generated profile only)"
     if key == "lxc.apparmor.allow_nesting" and value == "1" and profile == BASE:
         return "containers inside (lxc.apparmor.allow_nesting)"

@@ -104,3 +104,17 @@ def test_another_nodes_files_are_unknown(host: FakeHost) -> None:
     assert f"what {FILE} asks for is unknown" in " ".join(
         host.cli("status", "--cluster", "960").out.split()
     )
+
+
+@pytest.mark.parametrize("where", ["include", "quotes"])
+def test_suggest_knows_the_profile_that_lxc_takes(host: FakeHost, where: str) -> None:
+    host.json({})
+    line = f"lxc.apparmor.profile: {BASE}\n"
+    lines = (
+        f"lxc.include: {FILE}\n" if where == "include" else 'lxc.apparmor.profile: "unconfined"\n'
+    )
+    host.write(FILE, "lxc.apparmor.profile = unconfined\n")
+    host.conf("950", CONF.replace(line, lines).replace("unprivileged: 1\n", ""))
+    assert "what reaches the host's kernel (it is unconfined now)" in host.cli("suggest", "950").out
+    host.conf("950", CONF.replace(line, lines + line).replace("unprivileged: 1\n", ""))
+    assert "unconfined" not in host.cli("suggest", "950").out, "a later line is the last word"
