@@ -1,16 +1,19 @@
 """Does every rule of the profiles earn its place? Each is taken out, one at a time.
 
-In one VM: a privileged container under lxc-nvidia-gpu-docker and one under lxc-nvidia-gpu-base run
-while the kernel gets the profile without one rule; then the attacks and the deeds are done in it.
-Printed for each rule: which attack then does harm (a deny is for that), which deed then fails (an
-allow is for that), or that nobody noticed. A rule that only a boot needs is noticed with --boot,
-which starts the container anew for each.
-
-    /usr/bin/python3 -m tests.bench.rules trixie [--boot] [FILE [WORD]]
     /usr/bin/python3 -m tests.bench.rules --compile [FILE [WORD]]
 
---compile needs no VM: how many bytes of compiled policy each rule costs, by this machine's
-apparmor_parser, and which rules change nothing because others say the same.
+needs no VM: how many bytes of compiled policy each rule costs, by this machine's apparmor_parser,
+which rules change nothing because others say the same, and which of the cases of
+tests/unit/test_docker_mounts.py notice.
+
+    /usr/bin/python3 -m tests.bench.rules SUITE [--attacks KEY | --boot] [FILE [WORD]]
+
+In one VM the kernel gets the profile without the rule, made beside the VM by its own parser, while
+containers run under it. With --attacks all attacks are tried in the column KEY of
+tests/vm/attacks/columns.py: privileged-alone has no seccomp policy but LXC's, so that the profile is
+all that holds. Else the deeds and the attacks are done in a privileged container with systemd;
+--boot starts it anew for each rule. Printed for each: which attack then does harm (a deny is for
+that), which deed then fails (an allow is for that), or that nobody noticed.
 
 FILE: only rules of abstractions/phoenix/FILE; WORD: only rules with it.
 """
@@ -22,24 +25,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.build import TREE
 from tests.names import BASE, DOCKER
+from tests.unit import test_docker_mounts as mounts
+from tests.unit.policydfa import MAGIC, Automaton
+from tests.vm.attacks import columns as attackers
 from tests.vm.attacks import program as attacks
+from tests.vm.attacks import started
 from tests.vm.booting import boot, make
 from tests.vm.containers import assign, pct
 from tests.vm.deeds import program as deeds
 from tests.vm.deeds.columns import OURS, Column
 from tests.vm.deeds.roots import roots
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.prepared import installed
+from tests.vm.harness.policies import parser_root
+from tests.vm.harness.prepared import installed, proxmox
 
 FOLDER = TREE / "profiles/abstractions/phoenix"
 FEATURES = "/etc/apparmor.d/abi/3.0"
-IN_VM = "/etc/apparmor.d/abstractions/phoenix"
 FILES = ("10-kernel.sh", "20-mounts.sh", "30-systemd.sh", "40-sandboxes.sh", "80-containers.sh")
 NVIDIA = "90-nvidia.sh"
 COLUMNS = {BASE: "p-base", DOCKER: "p-docker"}
@@ -57,7 +64,14 @@ class State(NamedTuple):
     """What is seen with one text of the policy."""
 
     harm: frozenset[str]
-    fails: frozenset[str]
+    fails: frozenset[str] = frozenset()
+    boot: str = ""
+
+    def news(self, before: State) -> str:
+        """What there was not before, in words; empty: nothing."""
+        noticed = [f"harm: {name}" for name in sorted(self.harm - before.harm)]
+        noticed += [f"fails: {name}" for name in sorted(self.fails - before.fails)]
+        return "; ".join(noticed + [self.boot] * bool(self.boot))
 
 
 def rules() -> Iterator[Rule]:
@@ -68,26 +82,73 @@ def rules() -> Iterator[Rule]:
                 yield Rule(path.name, number, line.strip())
 
 
-def without(rule: Rule) -> str:
-    """The abstraction's text without the rule."""
-    lines = (FOLDER / rule.file).read_text().splitlines(keepends=True)
-    return "".join(lines[: rule.number] + lines[rule.number + 1 :])
+def of(profile: str, wanted: list[Rule]) -> list[Rule]:
+    """Those that the profile includes."""
+    text = (TREE / "profiles" / profile).read_text()
+    return [rule for rule in wanted if f"<abstractions/phoenix/{rule.file}>" in text]
 
 
-def load(vm: Machine, profile: str) -> None:
-    """Replaces the profile of running containers, from the text that is in the VM now."""
-    vm.run("apparmor_parser", "-r", "-K", f"/etc/apparmor.d/{profile}", timeout=300)
+def policy(profile: str, rule: Rule | None, parser: list[str], base: str) -> bytes:
+    """The compiled policy, without a rule."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "profiles"
+        shutil.copytree(TREE / "profiles", folder)
+        if rule:
+            path = folder / "abstractions/phoenix" / rule.file
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(lines[: rule.number] + lines[rule.number + 1 :]))
+        command = [*parser, "-QTKS", "--config-file=/dev/null", "--base", base]
+        command += ["-I", str(folder), "-I", base, str(folder / profile)]
+        return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-def see(vm: Machine, column: Column) -> State:
-    """Attacks and deeds in the column's running container."""
-    ctid = str(column.ctid)
-    attach = ("lxc-attach", "-n", ctid, "--clear-env", "--")
+def here(profile: str, rule: Rule | None) -> bytes:
+    """By this machine's parser."""
+    parser = ["apparmor_parser", f"--features-file={FEATURES}"]
+    return policy(profile, rule, parser, "/etc/apparmor.d")
+
+
+def parser_of(suite: str) -> Callable[[str, Rule | None], bytes]:
+    """By the parser of a suite's VM, for its kernel."""
+    root = parser_root(proxmox(suite))
+    libraries = f"{root}/lib/x86_64-linux-gnu"
+    parser = [f"{root}/lib64/ld-linux-x86-64.so.2", "--library-path", libraries]
+    parser += [f"{root}/usr/sbin/apparmor_parser"]
+    parser += [f"--kernel-features={root}/sys/kernel/security/apparmor/features"]
+    return lambda profile, rule: policy(profile, rule, parser, f"{root}/etc/apparmor.d")
+
+
+def cases(compiled: bytes) -> frozenset[str]:
+    """Cases of the docker profile's mounts that are not as they are to be."""
+    automaton = Automaton(compiled[compiled.index(MAGIC) :])
+    lost = {name for name, call in mounts.ALLOWED.items() if not mounts.allows(automaton, call)}
+    open_ = {name for name, call in mounts.DENIED.items() if mounts.allows(automaton, call)}
+    return frozenset(lost | open_)
+
+
+def costs(wanted: list[Rule]) -> None:
+    """Prints what each rule adds to the compiled policy, and the cases that notice."""
+    for profile in COLUMNS:
+        whole = here(profile, None)
+        print(f"{len(whole):8} {profile}", flush=True)
+        for rule in of(profile, wanted):
+            rest = here(profile, rule)
+            cost = "    SAME" if rest == whole else f"{len(whole) - len(rest):8}"
+            noticed = sorted(cases(rest)) if profile == DOCKER else []
+            told = f"   # {', '.join(noticed)}" if noticed else ""
+            print(f"{cost} {rule.file}: {rule.text}{told}", flush=True)
+
+
+def load(vm: Machine, compiled: bytes) -> None:
+    """Replaces the profile of running containers."""
+    vm.run("sh", "-c", "cat >/root/policy; apparmor_parser -r -B /root/policy", stdin=compiled)
+
+
+def attack(vm: Machine, ctid: int) -> frozenset[str]:
+    """The attacks that do harm in a running container."""
+    attach = ("lxc-attach", "-n", str(ctid), "--clear-env", "--")
     told = vm.run(*attach, "/attack", timeout=attacks.ALL_ROWS, check=False).stdout
-    harm = {name for name, word in attacks.results(told).items() if word == "harm"}
-    files = (*FILES, NVIDIA) if column.assigned == DOCKER else FILES
-    done = deeds.do(vm, column.ctid, files)
-    return State(frozenset(harm), frozenset(n for n, deed in done.items() if deed.word == "fails"))
+    return frozenset(name for name, word in attacks.results(told).items() if word == "harm")
 
 
 def start(vm: Machine, column: Column) -> str:
@@ -100,30 +161,54 @@ def start(vm: Machine, column: Column) -> str:
     return "" if found.state == "running" else f"boot: {found.state} {found.failed}"
 
 
-def policy(profile: str, folder: Path) -> bytes:
-    """The compiled policy with the abstractions of a copy of profiles/."""
-    command = ["apparmor_parser", "-QTKS", "-I", str(folder), "-I", "/etc/apparmor.d"]
-    command += [f"--features-file={FEATURES}", str(folder / profile)]
-    return subprocess.run(command, check=True, capture_output=True).stdout
+def take_out(vm: Machine, profile: str, wanted: list[Rule], see: Callable[[], State]) -> None:
+    """Prints for each rule what is seen without it and was not before."""
+    without = parser_of(vm.suite)
+    whole = without(profile, None)
+    load(vm, whole)
+    before = see()
+    print(f"# {profile}, whole: {', '.join(sorted(before.harm | before.fails))}", flush=True)
+    for rule in of(profile, wanted):
+        rest = without(profile, rule)
+        if rest == whole:
+            told = "NO DIFFERENCE"
+        else:
+            load(vm, rest)
+            told = see().news(before) or "NOBODY NOTICED"
+        print(f"{rule.file}\t{rule.text}\t{told}", flush=True)
+    load(vm, whole)
 
 
-def costs(wanted: list[Rule]) -> None:
-    """Prints what each rule adds to the compiled policy."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "profiles"
-        shutil.copytree(TREE / "profiles", folder)
-        for profile in COLUMNS:
-            whole = policy(profile, folder)
-            print(f"{len(whole):8} {profile}", flush=True)
-            for rule in wanted:
-                if f"<abstractions/phoenix/{rule.file}>" not in (folder / profile).read_text():
-                    continue
-                path = folder / "abstractions/phoenix" / rule.file
-                path.write_text(without(rule))
-                rest = policy(profile, folder)
-                path.write_text((FOLDER / rule.file).read_text())
-                cost = "    SAME" if rest == whole else f"{len(whole) - len(rest):8}"
-                print(f"{cost} {rule.file}: {rule.text}", flush=True)
+def by_attacks(suite: str, key: str, wanted: list[Rule]) -> None:
+    column = next(column for column in attackers.ALL if column.key == key)
+    with Machine.resume(installed(suite)) as vm:
+        attacks.push(vm)
+        started.assign(vm, (column,))
+        started.start(vm, column)
+        vm.sh(f"sysctl -q {attacks.SET}")
+        assert column.assigned, f"{key} is under no profile of ours"
+        take_out(vm, column.assigned, wanted, lambda: State(attack(vm, column.ctid)))
+
+
+def by_deeds(suite: str, wanted: list[Rule], *, anew: bool) -> None:
+    with Machine.resume(installed(suite), roots(suite)) as vm:
+        deeds.prepare(vm)
+        attacks.push(vm)
+        assign(vm, {column.ctid: column.assigned for column in OURS})
+        for profile, key in COLUMNS.items():
+            column = next(column for column in OURS if column.key == key)
+            files = (*FILES, NVIDIA) if profile == DOCKER else FILES
+
+            def see(column: Column = column, files: tuple[str, ...] = files) -> State:
+                booted = start(vm, column) if anew else ""
+                harm = attack(vm, column.ctid)
+                done = deeds.do(vm, column.ctid, files)
+                fails = {name for name, deed in done.items() if deed.word == "fails"}
+                return State(harm, frozenset(fails), booted)
+
+            print(f"# {profile}: {start(vm, column)}", flush=True)
+            take_out(vm, profile, wanted, see)
+            pct(vm, "stop", column.ctid, check=False)
 
 
 def main() -> None:
@@ -131,6 +216,7 @@ def main() -> None:
     if "--compile" not in sys.argv:
         parser.add_argument("suite")
     parser.add_argument("--compile", action="store_true", help="only what each rule costs")
+    parser.add_argument("--attacks", metavar="KEY", help="only attacks, in this column")
     parser.add_argument("--boot", action="store_true", help="start the container for each rule")
     parser.add_argument("file", nargs="?", default="")
     parser.add_argument("word", nargs="?", default="")
@@ -139,31 +225,10 @@ def main() -> None:
     wanted = [rule for rule in wanted if options.word in rule.text]
     if options.compile:
         costs(wanted)
-        return
-    with Machine.resume(installed(options.suite), roots(options.suite)) as vm:
-        deeds.prepare(vm)
-        attacks.push(vm)
-        assign(vm, {column.ctid: column.assigned for column in OURS})
-        for profile, key in COLUMNS.items():
-            column = next(column for column in OURS if column.key == key)
-            including = (TREE / "profiles" / profile).read_text()
-            print(f"# {profile}: {start(vm, column)}", flush=True)
-            before = see(vm, column)
-            for rule in wanted:
-                if f"<abstractions/phoenix/{rule.file}>" not in including:
-                    continue
-                vm.write(f"{IN_VM}/{rule.file}", without(rule))
-                load(vm, profile)
-                booted = start(vm, column) if options.boot else ""
-                after = see(vm, column)
-                vm.write(f"{IN_VM}/{rule.file}", (FOLDER / rule.file).read_text())
-                load(vm, profile)
-                noticed = [f"harm: {name}" for name in sorted(after.harm - before.harm)]
-                noticed += [f"fails: {name}" for name in sorted(after.fails - before.fails)]
-                noticed += [booted] if booted else []
-                told = "; ".join(noticed) or "NOBODY NOTICED"
-                print(f"{profile}\t{rule.file}\t{rule.text}\t{told}", flush=True)
-            pct(vm, "stop", column.ctid, check=False)
+    elif options.attacks:
+        by_attacks(options.suite, options.attacks, wanted)
+    else:
+        by_deeds(options.suite, wanted, anew=options.boot)
 
 
 if __name__ == "__main__":

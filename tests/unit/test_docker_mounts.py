@@ -54,6 +54,11 @@ ALLOWED = {
         "/home/a/.local/share/containers/storage/vfs/dir/x/proc/", "proc", "proc"
     ),
     "rootless-netns": Call("/run/user/1000/netns/netns-1", "/", flags="bind rec"),
+    "rootless-docker-netns": Call(
+        "/run/.ro736679354/user/1000/docker/netns/0298e13cfc02", "/", flags="bind"
+    ),
+    "rootlesskit-cgroup-kept": Call("/tmp/rksys2879218542/", "/sys/fs/cgroup/", flags="bind rec"),
+    "rootlesskit-cgroup-back": Call("/sys/fs/cgroup/", "/tmp/rksys2879218542/", flags="move"),
     "bubblewrap-slave": Call("/", flags="silent slave rec"),
     "bubblewrap-private": Call("/oldroot/", flags="silent private rec"),
     "bubblewrap-bind": Call("/newroot/usr/", "/oldroot/usr/", flags="silent bind rec"),
@@ -75,7 +80,12 @@ DENIED = {
     "fusectl-anywhere": Call("/mnt/f/", "none", "fusectl"),
     "fusectl-in-cgroups": Call("/sys/fs/cgroup/f/", "none", "fusectl", "nosuid nodev noexec"),
     "fusectl-in-sys": Call("/sys/", "none", "fusectl", "nosuid nodev noexec"),
-    "proc-on-shm": Call("/dev/shm/", "proc", "proc"),
+    "proc-on-credentials": Call("/run/credentials/q/", "proc", "proc"),
+    "sysfs-on-credentials": Call("/run/credentials/q/", "none", "sysfs"),
+    "moved-on-proc": Call("/proc/", "/mnt/x/", flags="move"),
+    "moved-on-sys": Call("/sys/", "/mnt/x/", flags="move"),
+    "moved-into-sys": Call("/sys/fs/bpf/", "/mnt/x/", flags="move"),
+    "sys-on-rksys": Call("/tmp/rksys1/", "/sys/module/", flags="bind rec"),
     "proc-moved": Call("/mnt/x/", "/var/lib/docker/q/proc/", flags="move"),
     "unmasked-elsewhere": Call("/mnt/x/", "/old/dev/.lxc/proc/", flags="bind"),
     "bpf": Call("/newroot/b/", "bpf", "bpf"),

@@ -22,7 +22,7 @@ MASKED = (
 PREPARE = """\
 upper=/var/lib/standin/{ctid}/upper docker=/var/lib/test-docker/{ctid}
 mkdir -p "$upper/etc/systemd/system" "$upper/etc/systemd/journald.conf.d" "$upper/var"
-mkdir -p "$docker/docker" "$docker/elsewhere" "$docker/containers"
+mkdir -p "$docker"/{{docker,elsewhere,containers,containerd}}
 for unit in {masked}; do ln -sfn /dev/null "$upper/etc/systemd/system/$unit"; done
 # Not a first boot, and nothing to update: those are minutes of an emulated machine.
 echo 0123456789abcdef0123456789{ctid:06} >"$upper/etc/machine-id"
@@ -56,6 +56,7 @@ STORES = {
     "docker": "var/lib/docker",
     "elsewhere": "data/docker",
     "containers": "var/lib/containers",
+    "containerd": "var/lib/containerd",
 }
 
 

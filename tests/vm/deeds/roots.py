@@ -16,6 +16,7 @@ from tests.vm.harness.image import command, debootstrap
 USED = (
     # Sandboxes, and what builds and runs containers beside Docker.
     *("buildah", "crun", "runc", "uidmap", "slirp4netns", "systemd-container"),
+    *("rootlesskit", "containernetworking-plugins"),
     # File systems of users.
     *("fuse3", "fuse-overlayfs", "squashfuse", "squashfs-tools", "acl"),
     # Databases and queues.

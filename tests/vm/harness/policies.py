@@ -73,7 +73,7 @@ def compiled(host: Snapshot, deb: Path, wanted: Wanted = PACKAGE) -> Path | None
 
 def compiled_here(host: Snapshot, deb: Path, wanted: Wanted = PACKAGE) -> Path:
     """As compiled, for any suite."""
-    parser = _parser(host)
+    parser = parser_root(host)
 
     def make(folder: Path) -> None:
         root = folder / "root"
@@ -127,7 +127,7 @@ def kept_in(folder: Path) -> set[str]:
     return {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
 
 
-def _parser(host: Snapshot) -> Path:
+def parser_root(host: Snapshot) -> Path:
     """The root of the suite's parser; and `uname`, what its kernel says of itself."""
 
     def make(folder: Path) -> None:

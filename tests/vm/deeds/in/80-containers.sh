@@ -78,9 +78,102 @@ deed_docker_compose() {
 
 deed_ctr() {
     docker_up
-    # Its root is an overlay file system in this test: no second one on it.
-    docker save deeds | ctr images import --snapshotter native - >/dev/null
-    ctr run --rm --snapshotter native docker.io/library/deeds:latest deed /bin/echo inside | grep -qx inside
+    docker save deeds | ctr images import - >/dev/null
+    ctr run --rm docker.io/library/deeds:latest deed /bin/echo inside | grep -qx inside
+}
+
+# What nerdctl does, with ctr: a bridge of CNI's, AppArmor's default profile (which containerd writes and
+# loads), Linux' overlay file system, a limited cgroup, a volume.
+deed_nerdctl_like() {
+    docker_up
+    [ -x /usr/lib/cni/bridge ] || absent 'no bridge of CNI'
+    mkdir -p /opt/cni /etc/cni/net.d
+    ln -sfn /usr/lib/cni /opt/cni/bin
+    cni >/etc/cni/net.d/10-deed.conflist
+    docker save deeds | ctr --namespace nerdctl images import - >/dev/null
+    ctr --namespace nerdctl run --rm --cni --apparmor-default-profile nerdctl-default --memory-limit 67108864 \
+        --mount type=bind,src=/srv,dst=/srv,options=rbind:ro docker.io/library/deeds:latest deed \
+        /bin/sh -c 'cat /proc/self/attr/current; ls /sys/class/net; touch /x /srv/x || echo ro' >/root/nerdctl
+    cat /root/nerdctl
+    grep -q 'nerdctl-default (enforce)' /root/nerdctl
+    grep -q eth0 /root/nerdctl
+    grep -qx ro /root/nerdctl
+}
+
+cni() {
+    echo '{"cniVersion": "0.4.0", "name": "deed", "plugins": [
+        {"type": "bridge", "bridge": "deed0", "isGateway": true, "ipMasq": true,
+         "ipam": {"type": "host-local", "subnet": "10.88.9.0/24", "routes": [{"dst": "0.0.0.0/0"}]}},
+        {"type": "portmap", "capabilities": {"portMappings": true}}]}'
+}
+
+# A user who runs containers without root, and a session of theirs.
+rootless() {
+    id deed >/dev/null 2>&1 || useradd -m -s /bin/bash deed
+    echo 'deed:10000:20000' >/etc/subuid
+    echo 'deed:10000:20000' >/etc/subgid
+    # Its root is an overlay file system in this test: AppArmor knows no path of a library there, and
+    # Debian's profile for PAM's helper, in the container's own policy namespace, then stops the session.
+    printf unix-chkpwd 2>/dev/null >/sys/kernel/security/apparmor/.remove || true
+    loginctl enable-linger deed
+    systemctl start "user@$(id -u deed)"
+    session=/run/user/$(id -u deed)
+    retry test -S "$session/bus"
+    as_deed=(runuser -u deed -- env "XDG_RUNTIME_DIR=$session" "DBUS_SESSION_BUS_ADDRESS=unix:path=$session/bus"
+        HOME=/home/deed PATH=/usr/bin:/bin:/usr/sbin:/sbin)
+    cd /home/deed
+}
+
+# Docker without root, by its own script. $1: the storage driver.
+docker_without_root() {
+    need rootlesskit
+    make_image
+    rootless
+    local socket=unix://$session/docker.sock
+    "${as_deed[@]}" sh /usr/share/docker.io/contrib/dockerd-rootless.sh --storage-driver "$1" >/root/rootless.log 2>&1 &
+    retry test -S "$session/docker.sock" || tail -n 5 /root/rootless.log
+    "${as_deed[@]}" docker -H "$socket" info >/root/rootless.info
+    grep -qw rootless /root/rootless.info
+    "${as_deed[@]}" docker -H "$socket" import - deeds </root/img.tar
+    "${as_deed[@]}" docker -H "$socket" run --rm -v /srv:/srv:ro -p 8081:80 deeds \
+        sh -c 'touch /x; id -u; ls /sys/class/net; touch /srv/x || echo ro' | tr '\n' ' ' | grep '^0 eth0 lo ro'
+    pkill -u deed rootlesskit
+    wait
+}
+
+deed_docker_rootless() {
+    docker_without_root vfs
+}
+
+deed_docker_rootless_fuse() {
+    docker_without_root fuse-overlayfs
+}
+
+# containerd without root, as nerdctl's containerd-rootless.sh has it.
+deed_ctr_rootless() {
+    need rootlesskit
+    docker_up
+    docker save deeds >/tmp/deeds.tar
+    rootless
+    cat >/tmp/containerd-rootless.sh <<'X'
+rm -rf /run/containerd /var/lib/containerd /etc/containerd
+mkdir -p ~/.local/share/containerd "$XDG_RUNTIME_DIR/containerd" /run/containerd /var/lib/containerd
+mount --bind "$XDG_RUNTIME_DIR/containerd" /run/containerd
+mount --bind ~/.local/share/containerd /var/lib/containerd
+exec containerd
+X
+    "${as_deed[@]}" rootlesskit --state-dir="$session/containerd-rootless" --net=slirp4netns \
+        --slirp4netns-sandbox=auto --slirp4netns-seccomp=auto --disable-host-loopback --copy-up=/etc --copy-up=/run \
+        --copy-up=/var/lib --propagation=rslave sh /tmp/containerd-rootless.sh >/root/rootless.log 2>&1 &
+    local pid=$session/containerd-rootless/child_pid
+    retry test -s "$pid"
+    local ctr=("${as_deed[@]}" nsenter -U --preserve-credentials -m -n -t "$(cat "$pid")" ctr)
+    retry "${ctr[@]}" version >/dev/null 2>&1
+    "${ctr[@]}" images import --snapshotter native - </tmp/deeds.tar
+    "${ctr[@]}" run --rm --snapshotter native --runc-systemd-cgroup --cgroup user.slice:nerdctl:deed \
+        docker.io/library/deeds:latest deed /bin/id -u | grep -qx 0
+    pkill -u deed rootlesskit
+    wait
 }
 
 deed_podman_run() {
@@ -137,15 +230,10 @@ deed_buildah() {
 deed_podman_rootless() {
     need podman
     make_image
-    id deed >/dev/null 2>&1 || useradd -m -s /bin/bash deed
-    echo 'deed:10000:20000' >/etc/subuid
-    echo 'deed:10000:20000' >/etc/subgid
+    rootless
     cp /root/img.tar /tmp/img.tar
-    loginctl enable-linger deed
-    retry test -d "/run/user/$(id -u deed)"
     # Its root is an overlay file system in this test: no second one on it.
-    local podman=(runuser -u deed -- env "XDG_RUNTIME_DIR=/run/user/$(id -u deed)" "HOME=/home/deed" podman --storage-driver vfs)
-    cd /home/deed
+    local podman=("${as_deed[@]}" podman --storage-driver vfs)
     "${podman[@]}" import -q /tmp/img.tar deeds
     "${podman[@]}" run --rm --network none deeds id -u | grep -qx 0
 }
