@@ -45,17 +45,20 @@ KNOWN = (
     ),
     Reason(("bwrap_plain", "bwrap", "bwrap_as_user", "bwrap_flatpak"), "p-base", "the same"),
     Reason(
-        ("bwrap", "bwrap_as_user", "bwrap_flatpak", "podman_rootless"),
+        (
+            *("bwrap", "bwrap_as_user", "bwrap_flatpak", "podman_rootless"),
+            *("docker_rootless", "docker_rootless_fuse", "ctr_rootless"),
+        ),
         "p-docker",
         "LXC hides parts of /proc in a privileged container, and Linux then mounts no /proc in a"
         " user namespace (bwrap without --proc works)",
     ),
     Reason(
         ("podman_options",),
-        "p-docker",
-        "LXC has /proc/sys read-only in a privileged container, and crun wants to open a sysctl"
-        " there for --sysctl",
+        "u-docker",
+        "LXC has /proc/sys read-only, and crun opens a sysctl there for --sysctl (runc does not)",
     ),
+    Reason(("podman_options",), "p-docker", "the same"),
     Reason(
         ("bind_remounts_busybox",),
         "u-",
