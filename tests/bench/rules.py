@@ -10,8 +10,8 @@ tests/unit/test_docker_mounts.py notice.
 
 In one VM the kernel gets the profile without the rule, made beside the VM by its own parser, while
 containers run under it. With --attacks all attacks are tried in the column KEY of
-tests/vm/attacks/columns.py: privileged-alone has no seccomp policy but LXC's, so that the profile is
-all that holds. Else the deeds and the attacks are done in a privileged container with systemd;
+tests/vm/attacks/columns.py: privileged-alone has no seccomp policy but LXC's, so that nothing but
+the profile holds. Else the deeds and the attacks are done in a privileged container with systemd;
 --boot starts it anew for each rule. Printed for each: which attack then does harm (a deny is for
 that), which deed then fails (an allow is for that), or that nobody noticed.
 
