@@ -26,7 +26,7 @@ class Unread(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A line of an included file with which LXC starts no container, and why."""
+    """A line of an included file with which LXC starts no container, and why. number 0: unknown."""
 
     file: str
     number: int
@@ -68,13 +68,16 @@ class _Reader:
         self.unread: list[Unread] = []
         self.refused: list[Refused] = []
 
-    def settings(self, own: Iterable[Setting]) -> Iterator[Setting]:
-        """These, each include with what is in its file behind it."""
+    def settings(self, own: Iterable[Setting], within: tuple[str, ...] = ()) -> Iterator[Setting]:
+        """These, each include with what is in its file behind it. within: files that include it."""
         for setting in own:
             yield setting
             if setting.key == INCLUDE and setting.value and not _is_standard(setting.value):
                 for file in self._files(setting.value):
-                    yield from self.settings(self._lines(file))
+                    if file in within:
+                        why = f"{file} would include itself without an end"
+                        self.refused.append(Refused(setting.file, 0, setting.line, why))
+                    yield from self.settings(self._lines(file), (*within, file))
 
     def of_fstab(self, file: str) -> Iterator[Setting]:
         """The mounts of an fstab."""

@@ -21,7 +21,7 @@ APPARMOR_KEYS = ("lxc.apparmor.", "lxc.aa_profile")
 
 
 def sections(host: Host) -> Iterator[Finding]:
-    """Profile lines that wait in a snapshot or a pending change."""
+    """Profile lines that wait in a snapshot, lxc lines in a pending change."""
     pending: list[tuple[Conf, str]] = []
     snapshots: dict[str, list[str]] = {}
     paths_of: dict[str, str] = {}
@@ -37,8 +37,8 @@ def sections(host: Host) -> Iterator[Finding]:
         conf, value = pending[0]
         yield Finding(
             "warning",
-            f"{reading.cts(ctids)}: a profile line is pending. At the next start, what is pending "
-            "replaces all lxc lines, those of devices and mounts too.",
+            f"{reading.cts(ctids)}: lxc lines are pending. At the next start they replace all lxc "
+            "lines, those of the profile, devices and mounts too.",
             f"{conf.path}, section [pve:pending]: {value}",
             advice="copy the lxc lines that must stay into [pve:pending], or remove its lxc lines "
             f"from {conf.path}; see: pct pending {conf.ctid}",
@@ -55,7 +55,7 @@ def sections(host: Host) -> Iterator[Finding]:
 
 
 def _odd_sections(conf: Conf) -> dict[str, str]:
-    """Section -> profile, where that is not the one of today."""
+    """Section -> profile, where that is not the one of today; of a pending change, a lxc line."""
     section = ""
     odd: dict[str, str] = {}
     for line in conf.text.split(b"\n"):
@@ -65,10 +65,13 @@ def _odd_sections(conf: Conf) -> dict[str, str]:
             section = ctconf.as_text(line.strip(ctconf.BLANK)).strip("[]")
             section = section.lower() if section.lower() == "pve:pending" else section
         setting = ctconf.lxc_setting(line)
-        if section and setting is not None and setting[0] in KEYS:
-            value = ctconf.as_text(setting[1])
-            if value != conf.profile or section == "pve:pending":
-                odd[section] = value
+        if setting is None or not section:
+            continue
+        value = ctconf.as_text(setting[1])
+        if section == "pve:pending":
+            odd.setdefault(section, f"{ctconf.as_text(setting[0])}: {value}")
+        elif setting[0] in KEYS and value != conf.profile:
+            odd[section] = value
     return odd
 
 

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from phoenix_apparmor import containers, lxcsettings, paths, pveconf
 from phoenix_apparmor.containers import Conf
+from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import devices, gpu, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import ENTRY
+from phoenix_apparmor.lxcsettings import ENTRY, Entry
 from phoenix_apparmor.package import attaching
 
 # Hooks that run on the host and whose failure ends the start (lxc start.c, conf.c).
@@ -142,9 +143,27 @@ def _needs(host: Host, conf: Conf, *, ours: bool) -> Iterator[Need]:
             where = f" in {setting.file}" if setting.file else ""
             remedy = f'add "optional" to the options of that {what}{where}, or remove it'
             yield Need(f"{entry.source} is not on the host", setting.said, remedy, early=False)
+        yield from _of_type(host, conf, entry)
     yield from _refused(conf)
     yield from _files(host, conf, ours=ours)
     yield from _hookscript(host, conf)
+
+
+def _of_type(host: Host, conf: Conf, entry: Entry) -> Iterator[Need]:
+    """What a new file system needs: the folders of an overlay, and root of the host for many."""
+    if {"bind", "rbind", "optional", "remount"} & set(entry.options):
+        return
+    if conf.is_unprivileged and conf.is_whole and vocabulary.is_host_only(entry.fstype):
+        what = f"the kernel mounts {entry.fstype} only for root of the host, not at {entry.place}"
+        remedy = "mount it on the host and give the container that folder (mpN)"
+        yield Need(what, entry.setting.said, remedy, of_host=False)
+    for option in entry.options if entry.fstype == "overlay" else ():
+        key, _, value = option.partition("=")
+        for folder in value.split(":") if key in ("lowerdir", "upperdir", "workdir") else ():
+            if folder.startswith("/") and _is_missing(host, folder):
+                remedy = f'correct that {key}, or add "optional" to the options'
+                what = f"{folder} is not on the host"
+                yield Need(what, entry.setting.said, remedy, early=False)
 
 
 def _is_missing(host: Host, path: str) -> bool:
@@ -204,7 +223,7 @@ def _refused(conf: Conf) -> Iterator[Need]:
         remedy = f"clear those of before, with an empty line lxc.cap.drop in front of {both.line}"
         yield Need(what, both.said, remedy, of_host=False)
     for file, number, text, why in conf.brought.refused if conf.brought is not None else ():
-        what = f"line {number} of {file} is none that LXC takes: {why}"
+        what = f"{f'line {number}' if number else 'a line'} of {file} is none that LXC takes: {why}"
         yield Need(what, f"{file}: {text}", f"correct that line of {file}", of_host=False)
 
 

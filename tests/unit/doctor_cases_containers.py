@@ -68,7 +68,7 @@ CASES = {
         ),
         "sections",
         "warning",
-        ("replaces all lxc lines", "[pve:pending]"),
+        ("they replace all lxc lines", "[pve:pending]"),
         has_fix=False,
     ),
     "snapshot": Case(

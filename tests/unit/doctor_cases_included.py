@@ -178,6 +178,46 @@ CASES = {
         ("CT 950: Proxmox does not read this line", "lxc.hook.start-host"),
         has_fix=False,
     ),
+    "files that include each other": Case(
+        lambda host: (
+            host.write("/root/b.conf", f"lxc.include = {FILE}\n"),
+            included("lxc.include = /root/b.conf\n")(host),
+        ),
+        "needs",
+        "error",
+        (
+            "a line of /root/b.conf is none that LXC takes: /root/more.conf would include itself",
+            f"| /root/b.conf: lxc.include = {FILE} |",
+        ),
+        has_fix=False,
+    ),
+    "a file system of the host's in an unprivileged one": Case(
+        conf(
+            "lxc.mount.entry: nas:/x mnt/x nfs defaults 0 0\n"
+            "lxc.mount.entry: nas:/y mnt/y nfs defaults,optional 0 0\n"
+        ),
+        "needs",
+        "error",
+        ("cannot start: the kernel mounts nfs only for root of the host, not at /mnt/x. |",),
+        has_fix=False,
+    ),
+    "folders of an overlay that are not there": Case(
+        conf(
+            "lxc.mount.entry: overlay srv overlay lowerdir=/srv/a:/etc,upperdir=/srv/b,"
+            "workdir=/etc 0 0\n"
+        ),
+        "needs",
+        "error",
+        ("CT 950 cannot start: /srv/a is not on the host; /srv/b is not on the host.",),
+        has_fix=False,
+    ),
+    "lxc lines that are pending": Case(
+        lambda host: host.conf("950", CONF + "[pve:pending]\nlxc.cgroup2.cpu.weight: 5\n"),
+        "sections",
+        "warning",
+        ("CT 950: lxc lines are pending", "they replace all", "lxc.cgroup2.cpu.weight: 5"),
+        has_fix=False,
+    ),
     "a key of LXC 2": Case(
         conf("lxc.id_map: u 0 100000 65536\n"),
         "needs",

@@ -64,6 +64,23 @@ def test_our_refusal_is_the_reason(host: FakeHost) -> None:
         ("/run/pve/ct-950.stderr", 'Failed to run lxc.hook.pre-start for container "950"', "hook"),
         (
             "/run/pve/ct-950.stderr",
+            "lxc_setup: 3900 Failed to setup mounts",
+            "what it names is not on the host",
+        ),
+        *(
+            (
+                "/run/pve/ct-950.stderr",
+                line,
+                "or of a file that it includes, is none that LXC takes",
+            )
+            for line in (
+                'Unsupported config key "lxc.network.type"',
+                "parse_line: 2875 Invalid argument - Invalid configuration line: lxc.foo",
+                "lxc_start_main: 220 Failed to load config for 950",
+            )
+        ),
+        (
+            "/run/pve/ct-950.stderr",
             "can't lock file '/run/lock/lxc/pve-config-950.lock' - got timeout",
             "Another task works on the container, such as a backup or a snapshot. Try again when "
             "it has ended; fuser -v /run/lock/lxc/pve-config-950.lock shows who",
