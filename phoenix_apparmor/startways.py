@@ -10,6 +10,7 @@ from typing import NamedTuple
 from phoenix_apparmor import containers, paths
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.package import attaching
 
 DROP_IN = "50-phoenix-apparmor.conf"
 UNITS = ("pve-container@.service", "pve-container-debug@.service")
@@ -22,13 +23,13 @@ OVERRIDES = ("/etc/systemd/system", "/run/systemd/system")
 class Ways(NamedTuple):
     """How a start passes us; None where that cannot be known.
 
-    missing: whether the hookscript that its .conf names is not there, so that Proxmox refuses the
-    start.
+    refused: what is wrong with the hookscript that its .conf names, with which Proxmox refuses the
+    start; "" if nothing is.
     """
 
     hookscript: bool | None
     drop_in: bool | None
-    missing: bool = False
+    refused: str = ""
 
     @property
     def any(self) -> bool | None:
@@ -44,21 +45,60 @@ USUAL = Ways(hookscript=True, drop_in=True)
 
 def of(host: Host, conf: Conf) -> Ways:
     """The ways of a container of this node."""
+    volume = conf.option("hookscript")
+    drop_in = _drop_in(host, conf.ctid)
     try:
         if not containers.is_proxmox(host):
             return USUAL
-        names_ours = paths.is_our_hookscript(conf.option("hookscript"))
-        is_there = is_runnable(host, paths.HOOKSCRIPT)
+        if volume is None or not paths.is_our_hookscript(volume):
+            return Ways(hookscript=False, drop_in=drop_in)
+        return _hookscript(host, volume)._replace(drop_in=drop_in)
     except OSError:
-        return Ways(None, _drop_in(host, conf.ctid))
-    ways = Ways(names_ours and is_there, _drop_in(host, conf.ctid))
-    return ways._replace(missing=names_ours and not is_there)
+        return Ways(None, drop_in)
+
+
+def _hookscript(host: Host, volume: str) -> Ways:
+    """What becomes of ours in a storage, by storage.cfg: to ask Proxmox itself takes long."""
+    text = (host.read_if_there(attaching.STORAGE_CFG) or b"").decode("utf-8", "replace")
+    known = attaching.storages(text)
+    name, _, file = volume.partition(":")
+    if name not in known:
+        return Ways(None, None)
+    for path in (paths.HOOKSCRIPT, f"{known[name]}/{file.removeprefix('snippets/')}"):
+        problem = not_runnable(host, path)
+        if problem:
+            what = f"the hookscript {path}, which its .conf names, {problem}"
+            sure = "cannot" not in problem
+            return Ways(hookscript=False, drop_in=None, refused=what) if sure else Ways(None, None)
+    return Ways(hookscript=True, drop_in=None)
 
 
 def is_runnable(host: Host, name: str) -> bool:
     """Whether a file of the host's is one that can be run. Raises OSError."""
     seen = host.stat(name)
     return seen is not None and bool(seen.st_mode & 0o111)
+
+
+def not_runnable(host: Host, path: str) -> str:
+    """Why Proxmox would not run it ("-f and -x", links count as what they point to)."""
+    try:
+        target = _follow(host, path)
+        if target is None or not os.path.isfile(target):
+            return "is missing"
+        return "" if os.stat(target).st_mode & 0o111 else "is not executable"
+    except OSError as error:
+        return f"cannot be checked ({error.strerror})"
+
+
+def _follow(host: Host, path: str) -> str | None:
+    """Where a path ends below the host's root: an absolute link is one from that root."""
+    for _ in range(8):
+        full = host.path(path)
+        if not os.path.islink(full):
+            return full if os.path.lexists(full) else None
+        target = os.readlink(full)
+        path = target if target.startswith("/") else f"{os.path.dirname(path)}/{target}"
+    return None
 
 
 def _drop_in(host: Host, ctid: str) -> bool | None:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, lxcsettings, paths, pveconf
+from phoenix_apparmor import containers, lxcsettings, paths, pveconf, startways
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
 from phoenix_apparmor.doctor import devices, gpu, reading
@@ -256,29 +256,7 @@ def _hookscript(host: Host, conf: Conf) -> Iterator[Need]:
     except PhoenixError as error:
         yield Need(f"Proxmox does not find the hookscript {volume} ({error.what})", line, remedy)
         return
-    problem = not_runnable(host, path)
+    problem = startways.not_runnable(host, path)
     if problem:
         remedy = f"chmod +x {path}" if "executable" in problem else remedy
         yield Need(f"the hookscript {path} {problem}", line, remedy)
-
-
-def not_runnable(host: Host, path: str) -> str:
-    """Why Proxmox would not run it ("-f and -x", links count as what they point to)."""
-    try:
-        target = _follow(host, path)
-        if target is None or not os.path.isfile(target):
-            return "is missing"
-        return "" if os.stat(target).st_mode & 0o111 else "is not executable"
-    except OSError as error:
-        return f"cannot be checked ({error.strerror})"
-
-
-def _follow(host: Host, path: str) -> str | None:
-    """Where a path ends below the host's root: an absolute link is one from that root."""
-    for _ in range(8):
-        full = host.path(path)
-        if not os.path.islink(full):
-            return full if os.path.lexists(full) else None
-        target = os.readlink(full)
-        path = target if target.startswith("/") else f"{os.path.dirname(path)}/{target}"
-    return None

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths, startways
-from phoenix_apparmor.doctor import needs, reading
+from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -30,7 +30,7 @@ def hookscript(host: Host) -> Iterator[Finding]:
     """The script that containers name: there, and executable, where Proxmox looks for it."""
     if not containers.is_proxmox(host):
         return
-    problem = needs.not_runnable(host, paths.HOOKSCRIPT)
+    problem = startways.not_runnable(host, paths.HOOKSCRIPT)
     if problem:
         yield Finding(
             "error",
@@ -66,8 +66,8 @@ def _in_storage(host: Host, name: str, ctids: list[str]) -> Iterator[Finding]:
             ctids=tuple(ctids),
         )
         return
-    wrong = needs.not_runnable(host, storage.snippet)
-    if wrong and not needs.not_runnable(host, paths.HOOKSCRIPT):
+    wrong = startways.not_runnable(host, storage.snippet)
+    if wrong and not startways.not_runnable(host, paths.HOOKSCRIPT):
         yield Finding(
             "error",
             f"{who}: the hookscript {wrong}.",

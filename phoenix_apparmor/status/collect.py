@@ -197,9 +197,8 @@ def _here(
     why = _blocks(host, ctid, assignment, blocks) if assignment is not None else None
     said = of_conf(conf) if conf is not None else None
     ways = startways.of(host, conf) if conf is not None else startways.USUAL
-    if ways.missing and why is None:
-        what = f"the hookscript {paths.HOOKSCRIPT}, which its .conf names, is missing"
-        why = Note(what, f"Bring it back: {report.REINSTALL}")
+    if ways.refused and why is None:
+        why = Note(ways.refused, f"See how to bring it back: phoenix-apparmor doctor {ctid}")
     verdict, notes = report.judge(
         ctid,
         assignment,

@@ -30,7 +30,6 @@ QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothi
 # What systemd says of a container's unit.
 FAILED = "its last start failed."
 
-REINSTALL = "apt-get install --reinstall phoenix-apparmor"
 # A profile that is made for a container's own rules, or its trial.
 OWN_FAILS = "the profile for its own rules or trial fails"
 

@@ -185,7 +185,9 @@ WAYS = {
     ),
     "the hookscript": ((f"-{SHIPPED}", "hook", "+script"), "The next start corrects it"),
     "a hookscript of others": ((f"-{SHIPPED}", "other", "+script"), "No start corrects it"),
-    "a missing hookscript": (("hook",), "its .conf names, is missing"),
+    "a hookscript that cannot be run": (("hook",), "its .conf names, is not executable"),
+    "a missing hookscript": (("hook", "+script", "unlink"), "its .conf names, is missing"),
+    "a hookscript in another storage": ((f"-{SHIPPED}", "nas", "+script"), "is unknown"),
 }
 
 
@@ -194,11 +196,20 @@ def test_whether_a_start_passes_us(host: FakeHost, changes: tuple[str, ...], say
     host.confined("950", BASE)
     host.proxmox()
     host.write("/usr/libexec/phoenix-apparmor/hookscript", "").chmod(0o644)
-    lines = {"hook": "phoenix-apparmor.py", "other": "mine.sh"}
+    lines = {
+        "hook": "local:snippets/phoenix-apparmor.py",
+        "nas": "nas:snippets/phoenix-apparmor.py",
+        "other": "local:snippets/mine.sh",
+    }
+    snippet = host.path("/var/lib/vz/snippets/phoenix-apparmor.py")
+    snippet.parent.mkdir(parents=True)
+    snippet.symlink_to("/usr/libexec/phoenix-apparmor/hookscript")
     for change in changes:
         name = change[1:]
         if change in lines:
-            host.conf("950", f"arch: amd64\nhookscript: local:snippets/{lines[change]}\n")
+            host.conf("950", f"arch: amd64\nhookscript: {lines[change]}\n")
+        elif change == "unlink":
+            snippet.unlink()
         elif change == "+script":
             host.path("/usr/libexec/phoenix-apparmor/hookscript").chmod(0o755)
         elif change.startswith("-"):
@@ -211,9 +222,10 @@ def test_whether_a_start_passes_us(host: FakeHost, changes: tuple[str, ...], say
     found = shown(host, "950")
     assert says in said(found)
     assert ("corrects it." in said(found)) is ("The next start" in says)
-    assert found["verdict"] == ("refused" if "missing" in says else "drift")
+    refused = "its .conf names" in says
+    assert found["verdict"] == ("refused" if refused else "drift")
     # under another profile: a restart helps where that is so, or may be
-    if "missing" not in says:
+    if not refused:
         host.running("950", "unconfined")
         running = shown(host, "950")
         assert ("Restart it: pct reboot 950" in said(running)) is ("No start" not in says)
