@@ -172,7 +172,7 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
             shown,
             fixes if len(fixes) == len(confs) else [],
         )
-        advice = f"take the lines lxc.cap out of {reading.listed(files)}" if files else ""
+        advice = reading.take_out("the lines lxc.cap", files)
         if not files and len(fixes) < len(confs):
             advice = f"take {' and '.join(names)} out of lxc.cap.keep"
         yield found._replace(advice=advice)
@@ -248,7 +248,7 @@ def _devices(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         )
         advice = "name the devices that it needs: dev0: /dev/…"
         if files:
-            advice = f"take those lines out of {reading.listed(files)}; {advice}"
+            advice = f"{reading.take_out('those lines', files)}; {advice}"
         yield found._replace(advice=advice)
 
 

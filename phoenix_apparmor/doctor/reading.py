@@ -12,6 +12,7 @@ from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.policy.files import ProfileFile
 
 MOST_NAMED = 8
+LXC_SHARE = "/usr/share/lxc/"
 CGROUPS = "/sys/fs/cgroup"
 # LXC's own profiles: one unit, /etc/apparmor.d/lxc-containers includes the folder.
 LXC_PROFILES = f"{paths.APPARMOR_D}/lxc"
@@ -125,6 +126,14 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return shown + (f" and {more} more" if more > 0 else "")
+
+
+def take_out(what: str, files: Sequence[str]) -> str:
+    """Words for what somebody has to take out of included files; of LXC's own ones, the include."""
+    lxcs = [name for name in files if name.startswith(LXC_SHARE)]
+    others = [name for name in files if name not in lxcs]
+    said = [f"take {what} out of {listed(others)}"] if others else []
+    return "; ".join([*said, *(f"take the include of {name} out of .conf" for name in lxcs)])
 
 
 def cts(ctids: Iterable[str]) -> str:

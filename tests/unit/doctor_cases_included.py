@@ -163,6 +163,16 @@ CASES = {
         ),
         has_fix=False,
     ),
+    "LXC's userns.conf in a privileged one": Case(
+        lambda host: (
+            host.write("/usr/share/lxc/config/userns.conf", "lxc.cap.drop =\nlxc.cap.keep =\n"),
+            privileged("lxc.include: /usr/share/lxc/config/userns.conf\n")(host),
+        ),
+        "other-locks",
+        "warning",
+        ("LXC leaves it mac_admin", "| None | take the include of /usr/share/lxc/config/userns"),
+        has_fix=False,
+    ),
     "capabilities dropped and kept": Case(
         included("lxc.cap.keep = chown\n", privileged),
         "needs",

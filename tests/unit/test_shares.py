@@ -363,8 +363,11 @@ def test_in_a_user_namespace(disk: Path) -> None:
 def test_where_a_program_of_the_container_ran_before_it_is_said(tmp_path: Path) -> None:
     """LXC's order: pre-start, pre-mount, mount, autodev, start, start-host."""
     config = tmp_path / "config"
+    (tmp_path / "more.conf").write_text("lxc.hook.start = /x\n")
     for text, says in (
         ("lxc.hook.start = /x", True),
+        (f"lxc.include = {tmp_path}/more.conf", True),
+        (f"lxc.include = {tmp_path}/more.conf\nlxc.hook.start =", False),
         ("lxc.hook.start = /x\nlxc.hook.start =", False),
         ("lxc.hook.start-host = /x", False),
         ("", False),
