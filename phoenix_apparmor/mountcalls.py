@@ -10,6 +10,8 @@ OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 OPEN_TREE_CLONE, AT_RECURSIVE, AT_EMPTY_PATH, AT_FDCWD = 1, 0x8000, 0x1000, -100
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 MOUNT_ATTR_RDONLY = 1
+# NODEV, NOSUID, NOEXEC: what a copy for a user namespace locks beside read-only.
+MARKS = (4, 2, 8)
 MNT_DETACH, MS_REC, MS_PRIVATE = 2, 0x4000, 0x40000
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 # struct statx (linux/stat.h): its size, where stx_mnt_id is, and the bit that asks for it.
@@ -33,6 +35,10 @@ class Linux:
     def unshare(self) -> None:
         """A copy of the mounts, in a user namespace of its own."""
         self._done("unshare", self._libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
+
+    def unshare_mounts(self) -> None:
+        """A copy of the mounts alone."""
+        self._done("unshare", self._libc.unshare(CLONE_NEWNS))
 
     def make_private(self) -> None:
         """All mounts of the namespace, so that those are copied too that are unbindable."""
@@ -65,16 +71,24 @@ class Linux:
 
         mount_setattr(2) changes all or nothing, and does not look for them by names.
         """
-        return not self._set_writable(fd, AT_RECURSIVE, 0, MOUNT_ATTR_RDONLY)
+        return not self._set_attributes(fd, AT_RECURSIVE, 0, MOUNT_ATTR_RDONLY)
+
+    def mark(self, fd: int, mark: int) -> None:
+        """Sets one of MARKS on a mount and on all in it, whatever their places are."""
+        self._set_attributes(fd, AT_RECURSIVE, mark, 0)
+
+    def unmark(self, fd: int, mark: int, *, whole: bool) -> bool:
+        """Takes it from a mount, and (whole) from all in it; False where one has it for good."""
+        return self._set_attributes(fd, AT_RECURSIVE if whole else 0, 0, mark)
 
     def is_locked(self, fd: int) -> bool:
         """Whether a mount itself is read-only for good; else it is read-only as before."""
-        if not self._set_writable(fd, 0, 0, MOUNT_ATTR_RDONLY):
+        if not self._set_attributes(fd, 0, 0, MOUNT_ATTR_RDONLY):
             return True
-        self._set_writable(fd, 0, MOUNT_ATTR_RDONLY, 0)
+        self._set_attributes(fd, 0, MOUNT_ATTR_RDONLY, 0)
         return False
 
-    def _set_writable(self, fd: int, flags: int, set_: int, clear: int) -> bool:
+    def _set_attributes(self, fd: int, flags: int, set_: int, clear: int) -> bool:
         words = (ctypes.c_uint64 * 4)(set_, clear, 0, 0)
         size = ctypes.sizeof(words)
         arguments = (MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH | flags, words, size)

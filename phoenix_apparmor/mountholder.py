@@ -17,8 +17,10 @@ class NoNamespaceError(Exception):
     """Whether that is for want of them (used up), or as this host makes none (forbidden)."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"[Errno {number}] unshare: {os.strerror(number)}")
         self.used_up = number == errno.ENOSPC
+        # (its own words are "No space left on device")
+        why = "no more namespaces are allowed" if self.used_up else os.strerror(number)
+        super().__init__(f"[Errno {number}] unshare: {why}")
         self.forbidden = number in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
 
 
@@ -32,6 +34,14 @@ def forbidding(root: str = "") -> str | None:
             if file.read(16).strip() == b"0":
                 return name
     return None
+
+
+def scratch(linux: Linux, namespace: int) -> tuple[int, int]:
+    """(pid of a process with a copy of the mounts, to try something on; what ends it)."""
+    number, process, is_done = _fork_holder(linux, namespace, None)
+    if number:
+        raise NoNamespaceError(number)
+    return process, is_done
 
 
 def start(linux: Linux, namespace: int) -> tuple[int, int]:
@@ -51,8 +61,8 @@ def start(linux: Linux, namespace: int) -> tuple[int, int]:
     raise NoNamespaceError(number)
 
 
-def _fork_holder(linux: Linux, namespace: int, user: int) -> tuple[int, int, int]:
-    """(0 or the number of the error, as start)."""
+def _fork_holder(linux: Linux, namespace: int, user: int | None) -> tuple[int, int, int]:
+    """(0 or the number of the error, as start). user: None for no user namespace."""
     ready, is_ready = os.pipe()
     done, is_done = os.pipe()
     holder = os.fork()
@@ -63,7 +73,10 @@ def _fork_holder(linux: Linux, namespace: int, user: int) -> tuple[int, int, int
             linux.setns(namespace)
             if user:
                 os.setresuid(user, user, user)
-            linux.unshare()
+            if user is None:
+                linux.unshare_mounts()
+            else:
+                linux.unshare()
             number = 0
         except OSError as error:
             number = error.errno or errno.ESRCH

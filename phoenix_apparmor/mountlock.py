@@ -13,13 +13,13 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from phoenix_apparmor import lxcconf, mountholder
+from phoenix_apparmor import lxcconf, mountholder, shares
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.mountcalls import Linux
+from phoenix_apparmor.mountcalls import MARKS, Linux
 from phoenix_apparmor.mounttree import Key, Mount, Tree, Unit
 
 START_HOOK = "lxc.hook.start"
@@ -33,7 +33,7 @@ PATIENCE, PAUSE = 8.0, 0.02
 # So often it is looked whether all mounts are listed, before they are copied again.
 SHOWN_TRIES = 40
 # A mount in a mount in a mount …, none of which can be replaced.
-MOST_ROUNDS = 12
+MOST_ROUNDS = 40
 Result = TypeVar("Result")
 
 
@@ -139,10 +139,11 @@ def _in_worker(mountinfo: int, namespace: int) -> tuple[int, str]:
     This one stays among the host's files: what Python reads of its own, a module or an encoding,
     would be the container's in the other. Nor is anything forked there: that reads /proc.
     """
+    hosts = shares.hosts_devices(shares.mounts(_read(mountinfo)))
     output, report = os.pipe()
     worker = os.fork()
     if worker == 0:
-        work = _Work(mountinfo, namespace)
+        work = _Work(mountinfo, namespace, hosts)
         status = LOST
         try:
             work.all()
@@ -168,8 +169,9 @@ def _in_worker(mountinfo: int, namespace: int) -> tuple[int, str]:
 class _Work:
     """In a process of its own. changed: whether a mount of the container was taken away."""
 
-    def __init__(self, mountinfo: int, namespace: int) -> None:
+    def __init__(self, mountinfo: int, namespace: int, hosts: Collection[bytes]) -> None:
         self._mountinfo = mountinfo
+        self._hosts = hosts
         self._namespace = namespace
         self._linux = Linux(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -190,12 +192,13 @@ class _Work:
 
     def _round(self, through: frozenset[Key]) -> frozenset[Key]:
         """Replaces what it can; the keys of what it cannot take away."""
+        whole = self._patiently(lambda: self._whole(through))
         holder, is_done = mountholder.start(self._linux, self._namespace)
         copied = os.open(f"/proc/{holder}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         inside = os.pidfd_open(holder)
         try:
             self._linux.setns(inside)
-            copies = self._patiently(lambda: self._copies(copied, through))
+            copies = self._patiently(lambda: self._copies(copied, through, whole))
             self._linux.setns(self._namespace)
             units = self._patiently(lambda: self._same_units(copies, through))
             if not units:
@@ -209,6 +212,64 @@ class _Work:
             for fd in (is_done, copied, inside):
                 os.close(fd)
 
+    def _whole(self, through: frozenset[Key]) -> dict[Key, int]:
+        """How many mounts there are in each unit, at a moment when all are listed; OSError if not.
+
+        In a copy of the namespace all mounts of a unit get a mark, and those that are listed lose
+        it again. What then has it for good in a copy for a user namespace is not listed.
+        """
+        scratch, is_done = mountholder.scratch(self._linux, self._namespace)
+        listed = os.open(f"/proc/{scratch}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        namespace = os.open(f"/proc/{scratch}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._linux.setns(namespace)
+            tree = self._tree(listed)
+            units = tree.units(through)
+            tops = [unit.mount for unit in units]
+            tops += [m for m in tree.mounts if m.key in through and tree.is_locked_or_hides(m)]
+            marks = {top.place: mark for top in tops if (mark := self._mark(tree, top))}
+            self._linux.setns(self._host)
+            if marks:
+                self._check_unmarked(namespace, marks)
+        finally:
+            self._linux.setns(self._host)
+            for fd in (is_done, listed, namespace):
+                os.close(fd)
+        return {unit.mount.key: unit.copied for unit in units}
+
+    def _mark(self, tree: Tree, top: Mount) -> int:
+        """The mark that only those have now that are not listed; 0 where that cannot be done."""
+        inside = tree.inside(top)
+        if any(map(tree.is_hidden, inside)):
+            return 0  # by what the host mounted: nobody reaches these by their names
+        fds: list[int] = []
+        try:
+            for mount in inside:
+                fds.append(self._open(mount.place, {mount.number}))  # noqa: PERF401  (closed below)
+            for mark in MARKS:
+                self._linux.mark(fds[0], mark)
+                if all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
+                    return mark
+            return 0
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
+        holder, is_done = mountholder.start(self._linux, namespace)
+        inside = os.pidfd_open(holder)
+        try:
+            self._linux.setns(inside)
+            for place, mark in marks.items():
+                fd = self._open(place, None)
+                unmarked = self._linux.unmark(fd, mark, whole=True)
+                os.close(fd)
+                if not unmarked:
+                    raise OSError(f"a mount in {_shown(place)} is elsewhere at the moment")
+        finally:
+            os.close(is_done)
+            os.close(inside)
+
     def _patiently(self, step: Callable[[], Result]) -> Result:
         while True:
             try:
@@ -218,19 +279,24 @@ class _Work:
                     raise
             time.sleep(PAUSE)
 
-    def _copies(self, copied: int, through: frozenset[Key]) -> dict[Key, Copy | None]:
+    def _copies(
+        self, copied: int, through: frozenset[Key], whole: Mapping[Key, int]
+    ) -> dict[Key, Copy | None]:
         """Of what has to be replaced; this process is in the locked copy of the namespace.
 
-        None for what another mount hides: it is taken away.
+        whole: see _whole. None for what another mount hides: it is taken away.
         """
-        tree = _tree(copied)
+        tree = self._tree(copied)
         if tree.has_unbindable:
             self._linux.make_private()
         for mount in tree.mounts:
             if mount.key in through and tree.is_locked_or_hides(mount):
                 self._check_all_listed(tree, mount.number, mount.place)
         copies: dict[Key, Copy | None] = {}
-        for unit in tree.units(through):
+        units = tree.units(through)
+        if not whole.keys() <= {unit.mount.key for unit in units}:
+            raise OSError("a folder with what is shared was renamed")
+        for unit in units:
             if unit.covered:
                 copies[unit.mount.key] = None
                 continue
@@ -238,7 +304,9 @@ class _Work:
             locked = self._linux.has_locked(fd)
             if locked or unit.is_stack or unit.hides:
                 copies[unit.mount.key] = Copy(
-                    self._copy(fd, locked=locked), locked, len(unit.members)
+                    self._copy(fd, locked=locked),
+                    locked,
+                    max(len(unit.members), whole.get(unit.mount.key, 0)),
                 )
             os.close(fd)
         return copies
@@ -257,7 +325,9 @@ class _Work:
             raise OSError(f"a mount in {_shown(place)} is out of reach, as its folder was renamed")
 
     def _same_units(self, copies: Collection[Key], through: frozenset[Key]) -> list[Unit]:
-        units = [unit for unit in _tree(self._mountinfo).units(through) if unit.mount.key in copies]
+        units = [
+            unit for unit in self._tree(self._mountinfo).units(through) if unit.mount.key in copies
+        ]
         if len(units) != len(copies):
             raise OSError("a folder with what is shared was renamed")
         return units
@@ -285,7 +355,7 @@ class _Work:
                     raise OSError(f"{_shown(pending[0].mount.place)} is out of reach")
                 time.sleep(0 if behind else PAUSE)
         # before anything is mounted, as the kernel gives numbers anew
-        left = {mount.number for mount in _tree(self._mountinfo).mounts}
+        left = {mount.number for mount in self._tree(self._mountinfo).mounts}
         for unit in units:
             if unit.mount.key not in held and unit.members & left:
                 raise OSError(f"{_shown(unit.mount.place)} is mounted still")
@@ -346,7 +416,7 @@ class _Work:
     def _shows(self, tree: int, wanted: int) -> bool:
         """Whether so many mounts are listed there, at once or a moment later."""
         for _ in range(SHOWN_TRIES):
-            if _tree(self._mountinfo).count(self._linux.number(tree)) >= wanted:
+            if self._tree(self._mountinfo).count(self._linux.number(tree)) >= wanted:
                 return True
             time.sleep(PAUSE)
         return False
@@ -361,7 +431,7 @@ class _Work:
 
     def _check_held(self, through: Collection[Key]) -> None:
         """What the kernel holds is locked as well; what hides one is held with it."""
-        tree = _tree(self._mountinfo)
+        tree = self._tree(self._mountinfo)
         for mount in tree.mounts:
             if mount.key in through and mount.read_only and not tree.is_hidden(mount):
                 self._patiently(partial(self._check_locked, mount))
@@ -373,6 +443,9 @@ class _Work:
                 raise OSError(f"{_shown(mount.place)} could be made writable")
         finally:
             os.close(fd)
+
+    def _tree(self, mountinfo: int) -> Tree:
+        return Tree(_read(mountinfo), self._hosts)
 
     def _open(self, place: bytes, numbers: Collection[int] | None) -> int:
         """What is at a place, if it is in one of these mounts."""
@@ -387,10 +460,10 @@ def _shown(place: bytes) -> str:
     return place.decode("utf-8", "backslashreplace")
 
 
-def _tree(mountinfo: int) -> Tree:
-    """Of an open mountinfo, as it is now."""
+def _read(mountinfo: int) -> bytes:
+    """An open mountinfo, as it is now."""
     os.lseek(mountinfo, 0, os.SEEK_SET)
     text = b""
     while part := os.read(mountinfo, 1 << 16):
         text += part
-    return Tree(text)
+    return text

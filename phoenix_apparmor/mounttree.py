@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from phoenix_apparmor import shares
 
-# (place, root in its file system): of the same mount in a copy of the namespace too.
-Key = tuple[bytes, bytes]
+# (place, root in its file system, device): of the same mount in a copy of the namespace too.
+Key = tuple[bytes, bytes, bytes]
 
 
 class Mount(NamedTuple):
@@ -28,7 +28,7 @@ class Mount(NamedTuple):
     @property
     def key(self) -> Key:
         """What names it in each copy of the namespace."""
-        return self.place, self.root
+        return self.place, self.root, self.device
 
 
 class Unit(NamedTuple):
@@ -54,13 +54,16 @@ class Unit(NamedTuple):
 
 
 class Tree:
-    """The mounts of one namespace. has_unbindable: whether one refuses to be copied."""
+    """The mounts of one namespace. has_unbindable: whether one refuses to be copied.
 
-    def __init__(self, mountinfo: bytes) -> None:
+    hosts: devices that are not the container's own, though they are mounted as a whole.
+    """
+
+    def __init__(self, mountinfo: bytes, hosts: Collection[bytes] = ()) -> None:
         self.has_unbindable = b" unbindable " in mountinfo
         lines = shares.mounts(mountinfo)
         self.mounts = [Mount(*line) for line in lines]
-        self._own = shares.own_devices(lines)
+        self._own = shares.own_devices(lines, hosts)
         self._children: dict[int, list[Mount]] = {}
         for mount in self.mounts:
             self._children.setdefault(mount.parent, []).append(mount)
@@ -85,6 +88,11 @@ class Tree:
     def is_locked_or_hides(self, mount: Mount) -> bool:
         """See shares."""
         return shares.is_locked_or_hides(mount, self._own)
+
+    def inside(self, mount: Mount) -> list[Mount]:
+        """A mount and all in it."""
+        numbers = self.numbers(mount.number)
+        return [m for m in self.mounts if m.number in numbers]
 
     def shows_read_only(self, mount: Mount) -> bool:
         """Whether it or one in it is listed as read-only."""

@@ -33,7 +33,8 @@ def main(environ: "Mapping[str, str]") -> int:
     pid = int(environ["LXC_PID"])
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
         text = file.read()
-    if not needs_lock(mounts(text)):
+    lines = mounts(text)
+    if not needs_lock(lines, hosts_devices(lines)):
         return 0
     return _lock(pid, environ)
 
@@ -78,15 +79,31 @@ def mounts(mountinfo: bytes) -> "list[Line]":
     return found
 
 
-def needs_lock(lines: "Sequence[Line]") -> bool:
+def needs_lock(lines: "Sequence[Line]", hosts: "Collection[bytes]" = ()) -> bool:
     """Whether a mount is read-only, or one may be that mountinfo does not list now."""
-    own = own_devices(lines)
+    own = own_devices(lines, hosts)
     return any(is_locked_or_hides(line, own) for line in lines)
 
 
-def own_devices(lines: "Sequence[Line]") -> set[bytes]:
-    """Of file systems in memory that are mounted as a whole, as LXC's /dev is."""
-    return {line[2] for line in lines if line[6] == b"tmpfs" and line[3] == b"/"}
+def own_devices(lines: "Sequence[Line]", hosts: "Collection[bytes]" = ()) -> set[bytes]:
+    """Of file systems in memory that are mounted as a whole, as LXC's /dev is; not the host's."""
+    return {line[2] for line in lines if _is_whole(line)}.difference(hosts)
+
+
+def hosts_devices(lines: "Sequence[Line]") -> set[bytes]:
+    """Those that may be the host's: only looked at where one is mounted beside LXC's /dev."""
+    others = {line[2] for line in lines if _is_whole(line) and line[4] != b"/dev"}
+    if not others:
+        return others
+    try:
+        with open("/proc/1/mountinfo", "rb") as file:
+            return {line[2] for line in mounts(file.read())} & others
+    except OSError:
+        return others
+
+
+def _is_whole(line: "Line") -> bool:
+    return line[6] == b"tmpfs" and line[3] == b"/"
 
 
 def is_locked_or_hides(line: "Line", own: "Collection[bytes]") -> bool:

@@ -27,7 +27,8 @@ def unlocked(host: Host) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"what {reading.cts(ctids)} has read-only of the host is not locked, so root inside "
-            "may make it writable: this host allows no user namespaces.",
+            "may make it writable: this host allows no "
+            f"{'mount' if '_mnt_' in forbids else 'user'} namespaces.",
             f"{forbids} is 0",
             advice=f"allow some and start the containers again: sysctl -w {setting}=1000; see also "
             "what sets it in /etc/sysctl.d",

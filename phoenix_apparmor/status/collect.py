@@ -255,8 +255,8 @@ def _not_locked(host: Host, conf: Conf) -> Iterator[Note]:
     forbids = mountholder.forbidding(host.root)
     if forbids is not None and conf.shares_read_only:
         yield Note(
-            "root inside may make writable what it has read-only of the host: this host allows no "
-            f"user namespaces ({forbids} is 0), so a start cannot lock that.",
+            "root inside may make writable what it has read-only of the host: it takes "
+            f"namespaces to lock that, and the host allows none ({forbids} is 0).",
             f"See: phoenix-apparmor doctor {conf.ctid}",
         )
 

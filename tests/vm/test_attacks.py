@@ -125,20 +125,17 @@ LEFT = {
     # A host whose settings give these to everybody gives them to root of a container.
     "unprivileged": {*map(without, SETTINGS)},
 }
-# A trial allows any mount that nothing denies: binds of files of the old root's /proc, too
-# (SECURITY.md: no boundary for privileged containers).
-LEFT_TRIAL = {"chain-proc-trigger-on-hostname"}
 # No policy can tell a program for devices, which Docker loads, from one that reads.
 LEFT_BPF = {"bpf-read", "bpf-read-device", without("bpf-load")}
 
 
-def left(suite: str, profile: str | None, *, unprivileged: bool, trial: bool = False) -> set[str]:
-    """The rows that do harm under a profile of ours."""
+def left(suite: str, profile: str | None, *, unprivileged: bool) -> set[str]:
+    """The rows that do harm under a profile of ours, in a trial of it too."""
     found = set(LEFT["unprivileged" if unprivileged else "privileged"])
     if not unprivileged:
         found |= LEFT_NEWER & SECCOMP_ON[suite]
         if profile != BASE:
-            found |= LEFT_BPF | (LEFT_TRIAL if trial else set())
+            found |= LEFT_BPF
     return found
 
 
@@ -206,9 +203,7 @@ def measured(vm: Machine) -> Measured:
 @pytest.mark.parametrize("column", OURS, ids=[column.key for column in OURS])
 def test_no_harm_under_our_profiles(vm: Machine, measured: Measured, column: Column) -> None:
     harmed = {name for name, letter in measured[column.key].items() if letter == "H"}
-    assert harmed == left(
-        vm.suite, column.assigned, unprivileged=column.unprivileged, trial=column.trial
-    )
+    assert harmed == left(vm.suite, column.assigned, unprivileged=column.unprivileged)
 
 
 def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:

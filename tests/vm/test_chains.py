@@ -81,10 +81,17 @@ def test_no_chain_under_our_profiles(searching: Machine, column: Column) -> None
     done = search(searching, column, "--steps", STEPS, seconds=600)
     print(done.text)
     assert done.tried >= STEPS and done.worked > 100
+    # Left on AppArmor 3.0 under docker (SECURITY.md): FUSE's control files in other places.
+    left = "fusectl" if vm_is_old(searching) and column.key.endswith("docker") else ""
+    found = [one for one in done.found if one.kind != left]
     if column.key == "privileged-docker":  # no wall (SECURITY.md), but not the known ways to root
-        assert [one for one in done.found if one.kind in GRAVE or one.names(RUN)] == []
+        assert [one for one in found if one.kind in GRAVE or one.names(RUN)] == []
     else:
-        assert done.found == ()
+        assert found == []
+
+
+def vm_is_old(vm: Machine) -> bool:
+    return vm.suite == "bookworm"
 
 
 @pytest.mark.parametrize("weaker", WEAKER)
