@@ -61,9 +61,10 @@ def test_no_driver_no_version(tmp_path: Path) -> None:
 
 def test_libraries_that_cannot_be_seen_are_unknown(host: FakeHost) -> None:
     """A container at rest in an image: neither fitting nor without; in a folder it is seen."""
+    host.proxmox()
     host.write(driver.VERSION, "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.1.2  x\n")
-    host.conf("950", "lxc.rootfs.path: loop:/images/950.raw\ndev0: /dev/nvidia0\n")
-    host.conf("951", "lxc.rootfs.path: dir:/images/951\ndev0: /dev/nvidia0\n")
+    host.conf("950", "rootfs: /images/950.raw\ndev0: /dev/nvidia0\n")
+    host.conf("951", "rootfs: /images/951,size=0\ndev0: /dev/nvidia0\n")
     host.write("/images/951/etc/os-release", "ID=debian\n")
     host.write(f"/images/951/{LIBRARIES}/libcuda.so.550.1.2", "")
     (finding,) = driver.versions(Host(str(host.root)))
