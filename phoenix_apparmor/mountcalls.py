@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import sys
+from collections.abc import Collection
 
 # The numbers of the calls are the same everywhere.
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
@@ -105,3 +106,26 @@ class Linux:
             number = ctypes.get_errno()
             raise OSError(number, f"{name}: {os.strerror(number)}")
         return result
+
+
+def opened(linux: Linux, place: bytes, numbers: Collection[int] | None) -> int:
+    """What is at a place, if it is in one of these mounts (None: in any); OSError if not."""
+    fd = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if numbers is not None and linux.number(fd) not in numbers:
+        os.close(fd)
+        raise OSError(f"{shown(place)} is another mount")
+    return fd
+
+
+def shown(place: bytes) -> str:
+    """A place for people."""
+    return place.decode("utf-8", "backslashreplace")
+
+
+def read_again(mountinfo: int) -> bytes:
+    """An open mountinfo, as it is now."""
+    os.lseek(mountinfo, 0, os.SEEK_SET)
+    text = b""
+    while part := os.read(mountinfo, 1 << 16):
+        text += part
+    return text

@@ -19,7 +19,8 @@ from typing import NamedTuple, TypeVar
 
 from phoenix_apparmor import lxcconf, mountholder, shares
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.mountcalls import MARKS, Linux
+from phoenix_apparmor.mountcalls import Linux, opened, read_again, shown
+from phoenix_apparmor.mountmarks import Marks
 from phoenix_apparmor.mounttree import Key, Mount, Tree, Unit
 
 START_HOOK = "lxc.hook.start"
@@ -139,7 +140,7 @@ def _in_worker(mountinfo: int, namespace: int) -> tuple[int, str]:
     This one stays among the host's files: what Python reads of its own, a module or an encoding,
     would be the container's in the other. Nor is anything forked there: that reads /proc.
     """
-    hosts = shares.hosts_devices(shares.mounts(_read(mountinfo)))
+    hosts = shares.hosts_devices(shares.mounts(read_again(mountinfo)))
     output, report = os.pipe()
     worker = os.fork()
     if worker == 0:
@@ -175,6 +176,7 @@ class _Work:
         self._namespace = namespace
         self._linux = Linux(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._marks = Marks(self._linux, namespace, self._host, hosts)
         self._until = time.monotonic() + PATIENCE
         self.changed = False
 
@@ -192,7 +194,7 @@ class _Work:
 
     def _round(self, through: frozenset[Key]) -> frozenset[Key]:
         """Replaces what it can; the keys of what it cannot take away."""
-        whole = self._patiently(lambda: self._whole(through))
+        whole = self._patiently(lambda: self._marks.whole(through))
         holder, is_done = mountholder.start(self._linux, self._namespace)
         copied = os.open(f"/proc/{holder}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         inside = os.pidfd_open(holder)
@@ -212,64 +214,6 @@ class _Work:
             for fd in (is_done, copied, inside):
                 os.close(fd)
 
-    def _whole(self, through: frozenset[Key]) -> dict[Key, int]:
-        """How many mounts there are in each unit, at a moment when all are listed; OSError if not.
-
-        In a copy of the namespace all mounts of a unit get a mark, and those that are listed lose
-        it again. What then has it for good in a copy for a user namespace is not listed.
-        """
-        scratch, is_done = mountholder.scratch(self._linux, self._namespace)
-        listed = os.open(f"/proc/{scratch}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        namespace = os.open(f"/proc/{scratch}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._linux.setns(namespace)
-            tree = self._tree(listed)
-            units = tree.units(through)
-            tops = [unit.mount for unit in units]
-            tops += [m for m in tree.mounts if m.key in through and tree.is_locked_or_hides(m)]
-            marks = {top.place: mark for top in tops if (mark := self._mark(tree, top))}
-            self._linux.setns(self._host)
-            if marks:
-                self._check_unmarked(namespace, marks)
-        finally:
-            self._linux.setns(self._host)
-            for fd in (is_done, listed, namespace):
-                os.close(fd)
-        return {unit.mount.key: unit.copied for unit in units}
-
-    def _mark(self, tree: Tree, top: Mount) -> int:
-        """The mark that only those have now that are not listed; 0 where that cannot be done."""
-        inside = tree.inside(top)
-        if any(map(tree.is_hidden, inside)):
-            return 0  # by what the host mounted: nobody reaches these by their names
-        fds: list[int] = []
-        try:
-            for mount in inside:
-                fds.append(self._open(mount.place, {mount.number}))  # noqa: PERF401  (closed below)
-            for mark in MARKS:
-                self._linux.mark(fds[0], mark)
-                if all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
-                    return mark
-            return 0
-        finally:
-            for fd in fds:
-                os.close(fd)
-
-    def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
-        holder, is_done = mountholder.start(self._linux, namespace)
-        inside = os.pidfd_open(holder)
-        try:
-            self._linux.setns(inside)
-            for place, mark in marks.items():
-                fd = self._open(place, None)
-                unmarked = self._linux.unmark(fd, mark, whole=True)
-                os.close(fd)
-                if not unmarked:
-                    raise OSError(f"a mount in {_shown(place)} is elsewhere at the moment")
-        finally:
-            os.close(is_done)
-            os.close(inside)
-
     def _patiently(self, step: Callable[[], Result]) -> Result:
         while True:
             try:
@@ -284,7 +228,7 @@ class _Work:
     ) -> dict[Key, Copy | None]:
         """Of what has to be replaced; this process is in the locked copy of the namespace.
 
-        whole: see _whole. None for what another mount hides: it is taken away.
+        whole: see Marks. None for what another mount hides: it is taken away.
         """
         tree = self._tree(copied)
         if tree.has_unbindable:
@@ -300,7 +244,7 @@ class _Work:
             if unit.covered:
                 copies[unit.mount.key] = None
                 continue
-            fd = self._open(unit.mount.place, {unit.top})
+            fd = opened(self._linux, unit.mount.place, {unit.top})
             locked = self._linux.has_locked(fd)
             if locked or unit.is_stack or unit.hides:
                 copies[unit.mount.key] = Copy(
@@ -316,13 +260,13 @@ class _Work:
         if tree.shows_read_only(mount):
             return
         try:
-            fd = self._open(place, {number})
+            fd = opened(self._linux, place, {number})
         except OSError:
             return  # hidden by another, and there for good
         locked = self._linux.has_locked(fd)
         os.close(fd)
         if locked:
-            raise OSError(f"a mount in {_shown(place)} is out of reach, as its folder was renamed")
+            raise OSError(f"a mount in {shown(place)} is out of reach, as its folder was renamed")
 
     def _same_units(self, copies: Collection[Key], through: frozenset[Key]) -> list[Unit]:
         units = [
@@ -352,13 +296,13 @@ class _Work:
                 held.update(unit.mount.key for unit in behind)  # so nobody uncovers it
                 pending = [unit for unit in pending if unit not in behind]
                 if not behind and time.monotonic() > self._until:
-                    raise OSError(f"{_shown(pending[0].mount.place)} is out of reach")
+                    raise OSError(f"{shown(pending[0].mount.place)} is out of reach")
                 time.sleep(0 if behind else PAUSE)
         # before anything is mounted, as the kernel gives numbers anew
         left = {mount.number for mount in self._tree(self._mountinfo).mounts}
         for unit in units:
             if unit.mount.key not in held and unit.members & left:
-                raise OSError(f"{_shown(unit.mount.place)} is mounted still")
+                raise OSError(f"{shown(unit.mount.place)} is mounted still")
         return frozenset(held), frozenset(taken)
 
     def _detach(self, unit: Unit) -> tuple[bool, bool]:
@@ -366,7 +310,7 @@ class _Work:
         is_taken = False
         while True:
             try:
-                fd = self._open(unit.mount.place, unit.members)
+                fd = opened(self._linux, unit.mount.place, unit.members)
             except OSError:
                 return is_taken, False
             try:
@@ -391,12 +335,12 @@ class _Work:
         wanted = 1 if unit.is_stack else max(copy.listed, unit.copied)
 
         def put() -> None:
-            place = self._open(unit.mount.place, below)
+            place = opened(self._linux, unit.mount.place, below)
             self._linux.mount(tree, place)
             os.close(place)
 
         def copy_again() -> int:
-            fd = self._open(unit.mount.place, None)
+            fd = opened(self._linux, unit.mount.place, None)
             again = self._copy(fd, locked=locked)
             os.close(fd)
             return again
@@ -406,7 +350,7 @@ class _Work:
             if self._shows(tree, wanted):
                 return
             if time.monotonic() > self._until:
-                raise OSError(f"a mount in {_shown(unit.mount.place)} was renamed away")
+                raise OSError(f"a mount in {shown(unit.mount.place)} was renamed away")
             self._linux.umount(tree)
             os.close(tree)
             self._linux.setns(inside)
@@ -437,33 +381,12 @@ class _Work:
                 self._patiently(partial(self._check_locked, mount))
 
     def _check_locked(self, mount: Mount) -> None:
-        fd = self._open(mount.place, {mount.number})
+        fd = opened(self._linux, mount.place, {mount.number})
         try:
             if not self._linux.is_locked(fd):
-                raise OSError(f"{_shown(mount.place)} could be made writable")
+                raise OSError(f"{shown(mount.place)} could be made writable")
         finally:
             os.close(fd)
 
     def _tree(self, mountinfo: int) -> Tree:
-        return Tree(_read(mountinfo), self._hosts)
-
-    def _open(self, place: bytes, numbers: Collection[int] | None) -> int:
-        """What is at a place, if it is in one of these mounts."""
-        fd = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if numbers is not None and self._linux.number(fd) not in numbers:
-            os.close(fd)
-            raise OSError(f"{_shown(place)} is another mount")
-        return fd
-
-
-def _shown(place: bytes) -> str:
-    return place.decode("utf-8", "backslashreplace")
-
-
-def _read(mountinfo: int) -> bytes:
-    """An open mountinfo, as it is now."""
-    os.lseek(mountinfo, 0, os.SEEK_SET)
-    text = b""
-    while part := os.read(mountinfo, 1 << 16):
-        text += part
-    return text
+        return Tree(read_again(mountinfo), self._hosts)

@@ -1,0 +1,84 @@
+"""Whether all mounts of a share are listed: without names, by marks on copies.
+
+The kernel does not list a mount while its place is outside of the bound folder that it is in
+(shares.is_locked_or_hides), and copies of that folder are without it.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+
+from phoenix_apparmor import mountholder
+from phoenix_apparmor.mountcalls import MARKS, Linux, opened, read_again, shown
+from phoenix_apparmor.mounttree import Key, Mount, Tree
+
+
+class Marks:
+    """Of one mount namespace.
+
+    namespace: its open file; host: that of the namespace of this process, to which it comes back.
+    hosts: see Tree.
+    """
+
+    def __init__(self, linux: Linux, namespace: int, host: int, hosts: Collection[bytes]) -> None:
+        self._linux = linux
+        self._namespace = namespace
+        self._host = host
+        self._hosts = hosts
+
+    def whole(self, through: frozenset[Key]) -> dict[Key, int]:
+        """How many mounts there are in each unit, at a moment when all are listed; OSError if not.
+
+        In a copy of the namespace all mounts of a unit get a mark, and those that are listed lose
+        it again. What then has it for good in a copy for a user namespace is not listed.
+        """
+        scratch, is_done = mountholder.scratch(self._linux, self._namespace)
+        listed = os.open(f"/proc/{scratch}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        namespace = os.open(f"/proc/{scratch}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._linux.setns(namespace)
+            tree = Tree(read_again(listed), self._hosts)
+            units = tree.units(through)
+            tops = [unit.mount for unit in units]
+            tops += [m for m in tree.mounts if m.key in through and tree.is_locked_or_hides(m)]
+            marks = {top.place: mark for top in tops if (mark := self._mark(tree, top))}
+            self._linux.setns(self._host)
+            if marks:
+                self._check_unmarked(namespace, marks)
+        finally:
+            self._linux.setns(self._host)
+            for fd in (is_done, listed, namespace):
+                os.close(fd)
+        return {unit.mount.key: unit.copied for unit in units}
+
+    def _mark(self, tree: Tree, top: Mount) -> int:
+        """The mark that only those have now that are not listed; 0 where that cannot be done."""
+        inside = tree.inside(top)
+        if any(map(tree.is_hidden, inside)):
+            return 0  # by what the host mounted: nobody reaches these by their names
+        fds: list[int] = []
+        try:
+            for mount in inside:
+                fds.append(opened(self._linux, mount.place, {mount.number}))  # noqa: PERF401  (closed below)
+            for mark in MARKS:
+                self._linux.mark(fds[0], mark)
+                if all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
+                    return mark
+            return 0
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
+        holder, is_done = mountholder.start(self._linux, namespace)
+        inside = os.pidfd_open(holder)
+        try:
+            self._linux.setns(inside)
+            for place, mark in marks.items():
+                fd = opened(self._linux, place, None)
+                unmarked = self._linux.unmark(fd, mark, whole=True)
+                os.close(fd)
+                if not unmarked:
+                    raise OSError(f"a mount in {shown(place)} is elsewhere at the moment")
+        finally:
+            os.close(is_done)
+            os.close(inside)
