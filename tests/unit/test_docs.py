@@ -135,6 +135,7 @@ def test_storages_and_files_complete(host: FakeHost, tmp_path: Path) -> None:
     assert complete(host, f"phoenix-apparmor validate {tmp_path}/a") == [f"{tmp_path}/a.json"]
 
 
+@pytest.mark.slow
 def test_completion_in_an_interactive_bash(host: FakeHost) -> None:
     """Tabs in a bash on a terminal, as a person types them."""
     for ctid in ("950", "952"):

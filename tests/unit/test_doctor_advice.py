@@ -171,6 +171,7 @@ def test_a_rule_in_local_that_does_nothing_is_told(host: FakeHost) -> None:
     assert of_local(host, BASE, *["ptrace (read) peer=@{profile_name}//x,"] * 2) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["local", "json"])
 @pytest.mark.parametrize(
     ("rule", "opens"),

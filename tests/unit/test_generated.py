@@ -152,6 +152,7 @@ def test_validate_says_what_a_start_does(text: bytes) -> None:
             assert paths.is_ctid(ctid) and paths.is_profile(assignment.name)
 
 
+@pytest.mark.slow
 @MANY
 @given(TEXTS)
 def test_the_copy_gives_back_each_assignment_and_notices_each_damage(text: bytes) -> None:

@@ -65,6 +65,7 @@ def test_a_conf_that_cannot_be_read_hides_no_other(quiet: FakeHost, spoil: str, 
     assert all(f"CT {other} " in done.out for other in after)
 
 
+@pytest.mark.slow
 def test_lxc_that_does_not_answer_is_not_asked_for_ever(
     quiet: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def test_closed_streams_stop_no_start_and_hide_no_refusal(base: FakeHost, closed
     assert ("complain mode" in done.err) is ("2>&-" not in closed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", CLOSED)
 @pytest.mark.parametrize("verb", ["status", "status --check", "doctor", "validate", "apply --all"])
 def test_closed_streams_are_no_error(base: FakeHost, closed: str, verb: str) -> None:
