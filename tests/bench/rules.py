@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--boot", action="store_true", help="start the container for each rule")
     parser.add_argument("file", nargs="?", default="")
     parser.add_argument("word", nargs="?", default="")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     wanted = [rule for rule in rules() if options.file in ("", rule.file)]
     wanted = [rule for rule in wanted if options.word in rule.text]
     if options.compile:
