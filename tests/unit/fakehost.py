@@ -23,8 +23,8 @@ PYTHON = "/usr/bin/python3"
 PROGRAMS = Path(__file__).parent / "fake"
 # The tree stays as it is, and its modules are not compiled for every command again.
 BYTECODE = cache_dir() / "bytecode"
-# For tests/run --fast: see zygote.py.
-NO_FORKS = bool(os.environ.get("PHOENIX_TEST_NO_FORKS"))
+# tests/run --fast: no forks for the command line (zygote.py), and fixes are read, not run.
+FAST = bool(os.environ.get("PHOENIX_TEST_FAST"))
 
 # What a profile that asks for both has in its head.
 MARKERS = "# phoenix-apparmor: policy-namespace\n# phoenix-apparmor: privileged-seccomp\n"
@@ -83,7 +83,7 @@ class Zygote:
     ) -> Done:
         """program: a module, or the path of a script. warm: so that later ones have it easier."""
         # A hook has a watchdog, which ends its process later.
-        here = warm or (NO_FORKS and not program.startswith("/"))
+        here = warm or (FAST and not program.startswith("/"))
         os.umask(umask := os.umask(0))
         place = scratch_dir()
         with (

@@ -36,7 +36,7 @@ from tests.unit.doctor_host import (
     on_cgroup_v1,
     run_fix,
 )
-from tests.unit.fakehost import FakeHost
+from tests.unit.fakehost import FAST, FakeHost
 from tests.unit.golden import assert_golden
 
 CASES = (
@@ -77,7 +77,7 @@ def test_a_check_fires_and_its_fix_helps(host: FakeHost, case: Case) -> None:
     assert bool(fix) is (case.has_fix and not case.advised), fitting
     if case.advised:
         fix = fitting[0]["advice"].partition(": ")[2]
-    if not fix or "nvidia-container" in fix:
+    if not fix or "nvidia-container" in fix or FAST:
         return
     run_fix(host, fix)
     left = diagnose(host)

@@ -70,7 +70,7 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ("network vsock,", NOTHING, NOTHING, HOLE),
     ],
 )
-@pytest.mark.parametrize("privileged", [True, None])
+@pytest.mark.parametrize("privileged", [True, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_rule_by_what_the_profile_denies(
     host: FakeHost, rule: str, base: str, docker: str, mine: str, *, privileged: bool | None
 ) -> None:
