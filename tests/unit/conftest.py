@@ -1,5 +1,6 @@
 """Fixtures: a fake host, and its journal."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ MANY = 100
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where many tests are run it pays."""
+    gc.freeze()  # else the collector goes through thousands of tests again and again
     if len(session.items) > MANY and not session.config.option.collectonly:
         warm_up()
 

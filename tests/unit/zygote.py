@@ -90,7 +90,10 @@ def run_here(request: dict[str, Any]) -> int:
 def main() -> None:
     preload()
     gc.freeze()  # else a collection in a fork copies every page of what was imported
-    for line in sys.stdin:
+    gc.disable()
+    for number, line in enumerate(sys.stdin):
+        if number % 256 == 0:
+            gc.collect()
         request = json.loads(line)
         if request["here"]:
             print(run_here(request), flush=True)
