@@ -13,7 +13,8 @@ from tests.unit.allow_host import allow, assign, entry, line, log, opened, rules
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import run_parser
 
-pytestmark = pytest.mark.usefixtures("refusing")
+# The real parser compiles what each writes.
+pytestmark = [pytest.mark.usefixtures("refusing"), pytest.mark.slow]
 
 HEX = "0123456789abcdef" * 4
 ANY8 = "[0-9A-Za-z]" * 8

@@ -82,6 +82,7 @@ CLASSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CLASSES)
 @slow
 @given(tail=hostile)

@@ -6,6 +6,9 @@ from phoenix_apparmor import paths
 from tests.names import BASE
 from tests.unit.fakehost import PYTHON, REPO, FakeHost
 
+# Each starts an interpreter, whose streams these are.
+pytestmark = pytest.mark.slow
+
 OURS = "hookscript: local:snippets/phoenix-apparmor.py\n"
 NOBODY = 65534
 

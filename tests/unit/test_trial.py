@@ -90,6 +90,7 @@ def test_another_container_has_none(host: FakeHost) -> None:
     assert f"{DOCKER}.95".encode() not in host.read("/var/lib/lxc/953/config")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", [TRIAL, RULES, BOTH])
 def test_a_settled_start_looks_at_all_of_it(host: FakeHost, entry: dict[str, object]) -> None:
     started(host, entry)
