@@ -4,6 +4,7 @@ The kernel does not list a mount while its place is outside of the bound folder 
 (shares.is_locked_or_hides), and copies of that folder are without it.
 """
 
+import errno
 import os
 from collections.abc import Collection, Mapping
 
@@ -69,7 +70,11 @@ class Marks:
                 os.close(fd)
 
     def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
-        holder, is_done = mountholder.start(self._linux, namespace)
+        try:
+            holder, is_done = mountholder.start(self._linux, namespace)
+        except OSError as error:
+            # nothing that waiting helps, as it does where a folder is away
+            raise mountholder.NoNamespaceError(error.errno or errno.ESRCH) from error
         inside = os.pidfd_open(holder)
         try:
             self._linux.setns(inside)
