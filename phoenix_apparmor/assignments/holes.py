@@ -185,13 +185,17 @@ def _of_mount(words: str, whose: Container) -> str:
         why = _of_second_path(said, opens, whose)
     else:
         return _of_new_mount(said, opens, whose)
-    return why or (ALSO_NEW if whose.loose and _opens_views(said, targets, whose) else "")
+    return why or (ALSO_NEW if whose.loose and _opens_new(said, targets, whose) else "")
 
 
-def _opens_views(said: mountrules.MountRule, targets: Sequence[str], whose: Container) -> bool:
-    """Whether AppArmor 3.0 takes it for a mount of a writable /proc or /sys as well."""
+def _opens_new(said: mountrules.MountRule, targets: Sequence[str], whose: Container) -> bool:
+    """Whether AppArmor 3.0 takes it for a new mount as well that gives away what is the host's."""
     if not said.is_also_new or "ro" in said.others:
         return False
+    if whose.privileged is not False and not said.source:
+        disks = (Mount(said.others, "ext4", "/dev/x", target) for target in targets)
+        if any(not whose.denied(mount) for mount in disks):
+            return True
     each = (
         Mount(said.others, view, said.source or view, target)
         for view in ("proc", "sysfs")

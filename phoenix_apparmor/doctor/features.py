@@ -303,15 +303,15 @@ def overridden_lines(host: Host) -> Iterator[Finding]:
             nesting.append(conf)
     for profile, confs in raw.items():
         lines = [v for c in confs for k, v in c.lxc() if k == RAW_KEY]
+        named = reading.cts(c.ctid for c in confs)
         where = (
-            f"put the rules into {paths.APPARMOR_D}/local/{profile} if they are needed, then: "
-            f"{files.reload_command(profile, reading.wanted_profiles(host))}"
+            f'if they are needed, put them into "apparmor_rules" of {named} in the JSON, see what '
+            "this says of them: phoenix-apparmor validate, and restart"
         )
         yield Finding(
             "warning",
-            f"{reading.cts(c.ctid for c in confs)}: {RAW_KEY} does nothing under an explicit "
-            "profile.",
-            f"{confs[0].path}: {lines[0]}",
+            f"{named}: {RAW_KEY} does nothing under an explicit profile.",
+            f"{confs[0].path}: {reading.listed(lines)}",
             fix=reading.all_of([conf_edits.take_out(c.path, r"lxc\.apparmor\.raw") for c in confs]),
             advice="" if profile == "unconfined" else where,
             ctids=tuple(c.ctid for c in confs),

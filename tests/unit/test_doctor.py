@@ -9,7 +9,7 @@ import pytest
 
 from phoenix_apparmor.doctor.checks import CHECKS as CHECKS_OF_DOCTOR
 from phoenix_apparmor.policy.conffiles import place_of_own
-from tests.names import BASE
+from tests.names import BASE, DOCKER
 from tests.unit import (
     doctor_cases,
     doctor_cases_confinement,
@@ -246,12 +246,20 @@ def test_a_fix_for_a_profile_that_only_the_conf_names_loads_it(host: FakeHost) -
     done = host.cli("reload", "--dry-run", "lxc-mine")
     assert "Nothing to do" in done.out, "the kernel has what the file says now"
     advice = [f["advice"] or "" for f in diagnose(host) if f["check"] == "profile-rules"]
-    host.conf("951", f"{lines}lxc.apparmor.raw: /srv/** r,\n")
-    advice += [f["advice"] or "" for f in diagnose(host) if f["check"] == "apparmor-lines"]
     host.conf("951", "lxc.apparmor.profile: lxc-absent\n")
     advice += [f["advice"] or "" for f in diagnose(host) if f["check"] == "profile-lines"]
     named = [text.partition("phoenix-apparmor reload ")[2].partition(";")[0] for text in advice]
-    assert named == ["lxc-mine"] * 2 + ["lxc-absent"]
+    assert named == ["lxc-mine", "lxc-absent"]
+
+
+def test_raw_lines_that_do_nothing_are_not_advised_for_everybody(host: FakeHost) -> None:
+    """What one container's .conf says would be all others' in local/, unjudged."""
+    host.confined("952", DOCKER)
+    raw = "lxc.apparmor.raw: mount,\nlxc.apparmor.raw: change_profile -> **,\n"
+    host.conf("952", f"arch: amd64\nlxc.apparmor.profile: {DOCKER}\n{raw}")
+    (found,) = [f for f in diagnose(host) if "does nothing under an explicit" in f["what"]]
+    assert "mount," in found["evidence"] and "change_profile" in found["evidence"]
+    assert "apparmor_rules" in found["advice"] and "local/" not in found["advice"]
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,22 @@ def test_an_entry_without_a_profile_has_the_default(host: FakeHost, rule: str, w
 
 
 @pytest.mark.parametrize(
+    ("rule", "privileged", "word"),
+    [
+        ("mount options=(rw,move) -> /x/,", True, "a new mount of any type"),
+        ("mount options=(rw,bind) -> /x/,", True, "a new mount of any type"),
+        ("mount options=(move) -> /x/,", True, NOTHING),
+        ("mount options=(rw,move) -> /x/,", False, ""),
+    ],
+)
+def test_what_apparmor_3_takes_for_a_new_mount_of_a_disk(
+    host: FakeHost, rule: str, word: str, *, privileged: bool
+) -> None:
+    host.conf("950", "hostname: x\n" if privileged else "unprivileged: 1\n")
+    says(host, BASE, rule, word)
+
+
+@pytest.mark.parametrize(
     ("rule", "word"),
     [
         ("ptrace (trace) peer=lxc-mine,", HOLE),
