@@ -74,9 +74,9 @@ class Linux:
         """
         return not self._set_attributes(fd, AT_RECURSIVE, 0, MOUNT_ATTR_RDONLY)
 
-    def mark(self, fd: int, mark: int) -> None:
-        """Sets one of MARKS on a mount and on all in it, whatever their places are."""
-        self._set_attributes(fd, AT_RECURSIVE, mark, 0)
+    def mark(self, fd: int, mark: int) -> bool:
+        """Sets one of MARKS on a mount and on all in it, whatever their places are; False: none."""
+        return self._set_attributes(fd, AT_RECURSIVE, mark, 0)
 
     def unmark(self, fd: int, mark: int, *, whole: bool) -> bool:
         """Takes it from a mount, and (whole) from all in it; False where one has it for good."""

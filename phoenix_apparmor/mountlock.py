@@ -258,7 +258,7 @@ class _Work:
     def _check_all_listed(self, tree: Tree, number: int, place: bytes) -> None:
         mount = next(mount for mount in tree.mounts if mount.number == number)
         if tree.shows_read_only(mount):
-            return
+            return  # it says nothing here; Marks does, where it can
         try:
             fd = opened(self._linux, place, {number})
         except OSError:

@@ -59,10 +59,11 @@ class Marks:
         fds: list[int] = []
         try:
             for mount in inside:
-                fds.append(opened(self._linux, mount.place, {mount.number}))  # noqa: PERF401  (closed below)
+                fd = opened(self._linux, mount.place, {mount.number})
+                fds.append(fd)
             for mark in MARKS:
-                self._linux.mark(fds[0], mark)
-                if all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
+                is_marked = self._linux.mark(fds[0], mark)
+                if is_marked and all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
                     return mark
             return 0
         finally:
