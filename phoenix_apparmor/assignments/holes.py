@@ -220,8 +220,18 @@ def _of_new_mount(said: mountrules.MountRule, opens: Callable[..., bool], whose:
     if types:
         return ""
     if said.source and said.target:
-        return _of_second_path(said, opens, whose)
+        return _of_second_path(said, opens, whose) or _of_a_source(said, opens, whose)
     return _of_any_there(said.target, opens, whose) if said.target else ANY_MOUNT
+
+
+def _of_a_source(said: mountrules.MountRule, opens: Callable[..., bool], whose: Container) -> str:
+    """A new mount of any type: the source of /proc and its like is any word, "none" for example."""
+    if whose.privileged is False and said.target not in places.WIDE:
+        return ""
+    usual = any(places.is_usual(view, said.target) for view in places.KERNEL_VIEWS)
+    views = () if usual else places.KERNEL_VIEWS
+    opened = next((view for view in views if opens(view, said.source)), "")
+    return f"without fstype= it allows a mount of {opened} too: {of_view(opened)}" if opened else ""
 
 
 def _of_any_there(target: str, opens: Callable[..., bool], whose: Container) -> str:

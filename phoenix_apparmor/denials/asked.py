@@ -13,12 +13,32 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.policy import aare, mountrules, rules
 
 _TAKING = {"umount": "umount", "unmount": "umount", "pivot_root": "pivotroot"}
+_KINDS = {*_TAKING, "ptrace", "capability", "network", "link"}
 _PEER = re.compile(r"\bpeer=(\"[^\"]*\"|[^\s\"(]+)")
 
 
 def asked(rule: str) -> tuple[Denial, ...]:
     """Acts that the rule allows; none for one that denies, or is not understood."""
     return tuple(_acts(rule))
+
+
+def is_told(rule: str) -> bool:
+    """Whether asked() tells all that the rule allows: it names each thing, without patterns."""
+    words = holes.split(rule)
+    kind, text = words[0] if words else "", " ".join(words)
+    if kind in ("mount", "remount"):
+        said = mountrules.read(text)
+        # what is only changed, not mounted, has no source
+        changes = said.remounts or said.acts & {"remount", *mountrules.SPREADS}
+        names = (said.target, *said.fstypes, *(() if changes else (said.source,)))
+        flags = [exactly for exactly, _ in said.options]
+        return all(flags) and len(flags) <= 1 and all(name and aare.is_list(name) for name in names)
+    if kind == "signal" and len(words) > 1:
+        several = re.search(r"set=\([^)]*[\s,]", text)
+        return several is None and all(map(aare.is_list, words[1:]))
+    if kind in channels.KINDS:
+        return False
+    return len(words) > 1 and all(map(aare.is_list, words[1:] if kind in _KINDS else words))
 
 
 def _acts(rule: str) -> Iterator[Denial]:

@@ -6,13 +6,13 @@ from phoenix_apparmor.assignments import holes, places
 from phoenix_apparmor.assignments.holes import Container
 from phoenix_apparmor.assignments.verdicts import Verdict, of_rule
 from phoenix_apparmor.denials import denying, vocabulary
-from phoenix_apparmor.denials.asked import asked
+from phoenix_apparmor.denials.asked import asked, is_told
 from phoenix_apparmor.denials.facts import Containers
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.profiles import Profiles
 from phoenix_apparmor.denials.quoting import readable
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.policy import mountrules, rules, tunables
+from phoenix_apparmor.policy import mountrules, policytext, rules, tunables
 from phoenix_apparmor.policy.covers import covers
 from phoenix_apparmor.policy.mountrules import Mount
 from phoenix_apparmor.policy.policytext import Rule
@@ -70,11 +70,11 @@ class Judge:
     def nothing(self, rule: str, whose: Container) -> str:
         """Why the rule allows nothing, "" if it may allow something."""
         rule = self._expanded(rule, whose)
-        acts = asked(rule)
-        denies = [self._explicit(act, whose) for act in acts]
-        if acts and denies[0] is not None and all(denies):
-            return f"{readable(whose.profile)} denies that explicitly: {cited(denies[0])}"
+        denies = self._denied(rule, whose)
         whole = self._profiles.denying_all(whose.profile, rule, whose.folder)
+        if whole is None and is_told(rule):
+            whole = next(iter(denies), None)
+        whole = whole or next((one for one in denies if self._is_wider(one.body, rule)), None)
         if whole is not None:
             return f"{readable(whose.profile)} denies that explicitly: {cited(whole)}"
         said = mountrules.read(" ".join(holes.split(rule)))
@@ -87,6 +87,25 @@ class Judge:
             "unprivileged"
         )
 
+    def partly(self, rule: str, whose: Container) -> str:
+        """That what the rule allows is denied explicitly, for the most part at least; or ""."""
+        found = next(iter(self._denied(self._expanded(rule, whose), whose)), None)
+        return f"{readable(whose.profile)} denies {cited(found)}" if found is not None else ""
+
+    def _denied(self, rule: str, whose: Container) -> list[Rule]:
+        """The rules with which its profile denies all examples of a rule; none if not all."""
+        found = [self._explicit(act, whose) for act in asked(rule)]
+        denies = [one for one in found if one is not None]
+        return denies if len(denies) == len(found) else []
+
+    def _is_wider(self, deny: str, rule: str) -> bool:
+        return covers(deny, self._words(rule), is_4=self.is_4)
+
+    def _words(self, rule: str) -> str:
+        """The words of a rule as covers reads them, "" if it is none."""
+        parsed = rules.parse(f"profile x {{\n{rule}\n}}\n")
+        return parsed[0].rules[0].words if parsed and parsed[0].rules else ""
+
     def there(self, rule: str, whose: Container, itself: str = "") -> str:
         """That a rule of its profile allows all of it already, "" if none does.
 
@@ -95,8 +114,7 @@ class Judge:
         profile = self._profiles.get(whose.profile, whose.folder) if whose.profile else None
         if profile is None or not holes.split(rule):
             return ""
-        parsed = rules.parse(f"profile x {{\n{self._expanded(rule, whose)}\n}}\n")
-        words = parsed[0].rules[0].words if parsed and parsed[0].rules else ""
+        words = self._words(self._expanded(rule, whose))
         # with rules of its own a container is under a profile of another name
         named = NAME in rule
         for other in profile.rules.profile.rules if words else ():
@@ -127,6 +145,10 @@ class Judge:
         if nothing:
             yield Verdict(f"this rule does nothing: {nothing}.", "Remove it.")
             return
+        partly = self.partly(rule, whose)
+        if partly:
+            what = f"some of what this rule allows stays refused: {partly}."
+            yield Verdict(what, "Name what is needed, so that it can be told whether it is.")
         yield from _no_disk(rule, whose)
         yield from of_rule(rule, lambda one: self.hole(one, whose), ctid, profile)
 
@@ -136,10 +158,16 @@ class Judge:
         if whole:
             return f'"{readable(whole, 100)}" in the same entry denies that'
         known = self._profiles.variables(whose.profile, whose.folder)
-        acts = asked(self._expanded(rule, whose))
-        denies = [denying.first_of(entry, act, known, is_4=self.is_4) for act in acts]
+        expanded = self._expanded(rule, whose)
+        found = (denying.first_of(entry, act, known, is_4=self.is_4) for act in asked(expanded))
+        denies = list(found)
         if not denies or not all(denies):
             return ""
+        if not is_told(expanded):
+            text = policytext.Text("", "".join(f"{one}\n" for one in denies))
+            wide = policytext.deny_rules([text], known, is_4=self.is_4)
+            if not any(self._is_wider(one.body, expanded) for one in wide):
+                return ""
         return f'"{readable(denies[0], 100)}" in the same entry denies that'
 
 

@@ -63,6 +63,11 @@ def judged(
         else:
             who, why = _concerned(judge, file.name, rule.text, users)
             if not why:
+                partly = judge.partly(rule.text, whose)
+                if partly:
+                    what = f"some of what {shown} allows stays refused: {partly}."
+                    advice = "name what is needed, so that it can be told whether it is"
+                    yield Finding("note", what, f"{path}: {readable(rule.text)}", advice=advice)
                 continue
             whom = reading.cts(who) if who else f"a container under {file.name}"
             what = f"{shown} opens a hole for {whom}: {why}."

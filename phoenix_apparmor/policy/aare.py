@@ -4,6 +4,7 @@ A pattern is translated into a regular expression (apparmor.d(5), "Globbing (AAR
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -91,11 +92,15 @@ def _class(inside: str) -> str:
 
 
 class _Piece(NamedTuple):
-    """A piece of a pattern: texts that stand for it. ends: whether it can end in a slash."""
+    """A piece of a pattern: texts that stand for it.
+
+    ends: whether it can end in a slash. is_all: whether the texts are all that it matches.
+    """
 
     texts: tuple[str, ...]
     ends: bool
     may_be_empty: bool = False
+    is_all: bool = True
 
 
 def may_end_in_slash(pattern: str) -> bool:
@@ -107,6 +112,16 @@ def examples(pattern: str) -> list[str]:
     """Some names that a pattern matches, of each alternative one at least where they are few."""
     found = _texts(_pieces(_bare(pattern)))
     return list(dict.fromkeys(name for name in found if matches(pattern, name)))
+
+
+def is_list(pattern: str) -> bool:
+    """Whether examples() gives all names that a pattern matches."""
+    return _is_all(_pieces(_bare(pattern)))
+
+
+def _is_all(pieces: Sequence[_Piece]) -> bool:
+    few = math.prod(len(piece.texts) for piece in pieces) <= MOST
+    return few and all(piece.is_all for piece in pieces)
 
 
 def _bare(pattern: str) -> str:
@@ -138,10 +153,10 @@ def _pieces(pattern: str) -> list[_Piece]:
             # behind a slash they mean at least one character
             filled = pattern[:at].endswith("/") and behind[:1] in ("", "/")
             texts = ("x", "x/", "") if wide else ("x", "")
-            found.append(_Piece(texts, wide, may_be_empty=not filled))
+            found.append(_Piece(texts, wide, may_be_empty=not filled, is_all=False))
             at += 1 + wide
         elif char == "?":
-            found.append(_Piece(("x",), ends=False))
+            found.append(_Piece(("x",), ends=False, is_all=False))
             at += 1
         elif char == "[" and "]" in rest:
             inside = rest[: rest.index("]")]
@@ -151,7 +166,8 @@ def _pieces(pattern: str) -> list[_Piece]:
             parts = [_pieces(part) for part in _alternatives(pattern[at + 1 : end])]
             texts = tuple(text for part in parts for text in _texts(part))
             empty = any(all(piece.may_be_empty for piece in part) for part in parts)
-            found.append(_Piece(texts, any(map(_ends, parts)), may_be_empty=empty))
+            whole = all(map(_is_all, parts))
+            found.append(_Piece(texts, any(map(_ends, parts)), may_be_empty=empty, is_all=whole))
             at = end + 1
         elif char == "\\" and (octal := _OCTAL.match(rest)):
             found.append(_Piece((chr(int(octal[0], 8)),), ends=octal[0] == "057"))
@@ -166,9 +182,9 @@ def _pieces(pattern: str) -> list[_Piece]:
 def _of_class(inside: str) -> _Piece:
     inside = _OCTAL_ESCAPE.sub(lambda found: chr(int(found[1], 8)), inside)
     if not inside.startswith("^"):
-        return _Piece((inside[:1],), ends="/" in inside)
+        return _Piece((inside[:1],), ends="/" in inside, is_all=len(inside) == 1)
     others = tuple(char for char in "x/z0" if char not in inside)
-    return _Piece(others or ("~",), ends="/" not in inside)
+    return _Piece(others or ("~",), ends="/" not in inside, is_all=False)
 
 
 def _closing(pattern: str, at: int) -> int:

@@ -34,6 +34,10 @@ def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
         # with a word beside its act AppArmor 3.0 takes a rule for more (MountRule.is_also_new)
         more = bool(said[0].options) and said[1].besides and not said[0].besides
         return is_one and _of_mount(*said) and (is_4 or not more)
+    if kind in ("umount", "unmount"):
+        one, other = wide.split(), narrow.split()
+        is_one = one[0] in ("umount", "unmount") and len(one) == len(other) == len(("umount", "/"))
+        return is_one and _takes(_bare(one[1]), _bare(other[1]))
     if kind in ("capability", "network"):
         return _of_words(wide.split(), narrow.split())
     if kind in ("signal", "ptrace", "unix", "dbus"):
@@ -86,11 +90,14 @@ def _takes(wide: str, narrow: str) -> bool:
     special = _PATTERN.search(narrow)
     if special is None:
         return aare.matches(wide, narrow)
+    itself = wide.endswith("/{,**}")  # the folder too
+    wide = wide.removesuffix("{,**}") + "**" if itself else wide
     if not wide.endswith("/**"):
         return False
     # all names of it are below this folder, and of one of the pattern's all that is below is taken
     folder = narrow[: narrow.rfind("/", 0, special.start()) + 1]
-    filled = narrow[len(folder)] != "{"  # behind a slash, * and ** are at least one character
+    # "/*" and "/**" mean no folder itself; "/{,x}" may
+    filled = itself or not aare.matches(narrow[len(folder) - 1 :], "/")
     ends = [at + 1 for at, char in enumerate(folder) if char == "/"]
     return any(
         aare.matches(wide.removesuffix("**"), folder[:end])

@@ -66,6 +66,9 @@ NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "neve
         ('mount -> "/data/docker/**",', HOLE, HOLE, HOLE),
         ("mount fstype=nfs -> /mnt/nas,", SLASH, SLASH, SLASH),
         ("mount fstype=nfs -> /mnt/nas/,", "", "", ""),
+        ("mount none -> /mnt/x/,", HOLE, HOLE, HOLE),
+        ("mount options=ro /srv/a/ -> /mnt/x/,", HOLE, HOLE, HOLE),
+        ("mount options=bind /srv/a/ -> /mnt/x/,", NOTHING, NOTHING, ""),
         ("file,", NOTHING, NOTHING, HOLE),
         ("network vsock,", NOTHING, NOTHING, HOLE),
     ],
@@ -94,6 +97,8 @@ def test_a_rule_by_what_the_profile_denies(
         ("mount options=(rw,remount,bind) -> /mnt/x/,", "lxc.mount.entry"),
         ("mount options=(rw,remount,bind) -> /newroot/x/,", ""),
         ("capability sys_admin,", ""),
+        ("mount none -> /mnt/x/,", ""),
+        ("mount none -> /**,", HOLE),
         ("mount fstype=(nfs, tmpfs),", ""),
     ],
 )
@@ -266,6 +271,41 @@ def test_denials_allow_and_validate_are_of_one_mind(
     out = host.cli("allow", "950", "--dry-run").out
     assert ("Better not" in out) is (HOLE in told), (told, out)
     assert ("No rule can allow these" in out) is (NOTHING in told), (told, out)
+
+
+PART = "some of what this rule allows stays refused"
+
+
+@pytest.mark.parametrize(
+    ("deny", "rule", "word"),
+    [
+        ("deny /srv/x r,", "/srv/x r,", NOTHING),
+        ("deny /srv/x{,/} r,", "/srv/* r,", PART),
+        ("deny /srv/{,x,x/} r,", "/srv/** r,", PART),
+        ("deny /srv/** r,", "/srv/a* r,", NOTHING),
+        ("deny /srv/** rw,", "/srv/{a,b*} w,", NOTHING),
+        ("deny /srv/[a-m]* w,\n  deny /srv/x w,", "/srv/{a,x} w,", NOTHING),
+        ("deny /srv/{x,x/} w,", "/srv/{,x,x/} w,", ""),
+        ("deny mount fstype=cifs -> /srv/x{,/},", "mount fstype=cifs -> /srv/*/,", PART),
+        ("deny mount fstype=cifs -> /srv/**,", "mount fstype=cifs -> /srv/*/,", NOTHING),
+        ("deny mount fstype=cifs -> /srv/x/,", "mount fstype=cifs //a/b -> /srv/x/,", NOTHING),
+        ("deny mount fstype=cifs cifs -> /srv/x/,", "mount fstype=cifs -> /srv/x/,", PART),
+        ("deny mount options=remount -> /srv/x/,", "mount options=remount -> /srv/*/,", PART),
+        ("deny umount /srv/x{,/},", "umount /srv/*{,/},", ""),
+        ("deny umount /srv/{,**},", "umount /srv/*/,", NOTHING),
+        ("deny umount /srv/x{,/},", "umount /srv/*/,", PART),
+        ("deny signal (send) set=(kill) peer=x,", "signal (send) set=(kill, term) peer=x,", HOLE),
+    ],
+)
+def test_what_a_deny_takes_a_part_of_does_something(
+    host: FakeHost, deny: str, rule: str, word: str
+) -> None:
+    """Of a pattern examples are asked; that all of them are denied says nothing of the others."""
+    host.write("/etc/apparmor.d/lxc-mine", f"profile lxc-mine {{\n  {deny}\n}}\n")
+    host.conf("950", "hostname: x\n")
+    found = said(host, "lxc-mine", rule)
+    assert word in found and bool(word) == bool(found), found
+    assert (NOTHING in found) is (word == NOTHING)
 
 
 @pytest.mark.parametrize(
