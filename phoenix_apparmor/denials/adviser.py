@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from phoenix_apparmor import paths, trial
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.assignments.parse import Assignment
-from phoenix_apparmor.denials import allowed, denying, peers
+from phoenix_apparmor.denials import allowed, denying, inner_profiles, peers
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.advice import (
     LEARNED,
@@ -24,7 +24,7 @@ from phoenix_apparmor.denials.advice import (
 from phoenix_apparmor.denials.engines import is_engine, is_sandbox_of_programs, root_of
 from phoenix_apparmor.denials.explanation import NAMELESS, needed_flag
 from phoenix_apparmor.denials.facts import Containers, Facts
-from phoenix_apparmor.denials.inside import Inside, Place
+from phoenix_apparmor.denials.inside import Inside
 from phoenix_apparmor.denials.judge import Judge, cited
 from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.denials.owner import Owner
@@ -36,8 +36,6 @@ from phoenix_apparmor.paths import BASE, DOCKER
 from phoenix_apparmor.policy import files, mountrules
 from phoenix_apparmor.policy.tunables import Variables
 
-# The setting of Ubuntu's kernels, a sysctl.
-UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
 # Names that a warning of a pattern cites.
 SHOWN = 3
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
@@ -63,8 +61,31 @@ class Adviser:
         nested = bool(owner.inside) or (profile is not None and profile.supports_docker)
         hopeless, note = of_the_hosts_root(owner, denial, facts, nested=nested)
         if hopeless is not None or owner.inside:
-            return hopeless or self._inside(owner, act, denial)
+            return hopeless or inner_profiles.advise(self._own, owner, act, denial)
         act = act._replace(note=f"{act.note} {note}".strip())
+        now = self._now(owner, denial)
+        if now is not None:
+            advice = self._of_host(now, facts, act, denial)
+            words = f"It ran under a generated profile then. {now.profile} is assigned now"
+            if advice.allowed and not advice.rule:
+                cause = f"do what {now.profile} allows"
+                return Advice("none", words=f"{words}, and allows that.", allowed=True, cause=cause)
+            return advice._replace(words=f"{words}. {advice.words}".strip())
+        return self._of_host(owner, facts, act, denial)
+
+    def _now(self, owner: Owner, denial: Denial) -> Owner | None:
+        """The same under the profile that the container is assigned since; None: as it was.
+
+        Whom a rule for other processes names there, a log from before cannot tell.
+        """
+        assignment = self._assignment(owner) if owner.generated_in else None
+        if assignment is None or not assignment.profile or denial.get("peer"):
+            return None
+        return owner._replace(profile=assignment.profile, child="")
+
+    def _of_host(self, owner: Owner, facts: Facts, act: Act, denial: Denial) -> Advice:
+        """Of a profile of the host's."""
+        profile = self._profiles.get(owner.profile, owner.generated_in)
         made = self._by_made(owner, profile, act, denial)
         if made is not None:
             return made
@@ -340,37 +361,6 @@ class Adviser:
         return Advice(
             "rule", place, act.rule, act.rule, f"{act.note} {words}".strip(), warning=warning
         )
-
-    def _inside(self, owner: Owner, act: Act, denial: Denial) -> Advice:
-        """A profile that was loaded inside the container is the container's own."""
-        name = owner.inside
-        where = f"container {readable(owner.ctid)}" if owner.ctid else "the container"
-        if name in ("docker-default", "containers-default") or name.startswith("containers-"):
-            words = (
-                f"The container engine in {where} made this profile. Start that inner container "
-                "with a profile of your own (--security-opt apparmor=NAME)."
-            )
-            return Advice("none", words=words)
-        words = f"This profile was loaded inside {where}, from its own /etc/apparmor.d."
-        if name == "unconfined":
-            restricted = f"No profile did. The kernel restricts that: {UNPRIVILEGED_USERNS}."
-            refused = restricted if denial.operation == "userns_create" else "No profile did."
-            return Advice("none", words=act.note or refused)
-        if not act.rule or not _PLAIN.match(name):
-            return Advice("none", words=f"{act.note} {words}".strip())
-        place = self._own.place(owner.ctid, name)
-        own = denying.first(place.denies, denial) if place is not None else None
-        if own is not None:
-            warning = f"{readable(name)} denies that on purpose: {cited(own)}"
-            return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
-        if place is None:
-            file = name.removeprefix("/").replace("/", ".")
-            place = Place(f"{paths.APPARMOR_D}/{file}", f"{paths.APPARMOR_D}/local/{file}")
-            words += f" If the file there has another name than {file}: grep -rlwF {name} /etc/apparmor.d."  # noqa: E501
-        if not place.local:
-            words += f" It reads no local file: the rule goes into {place.path}, before its end."
-        words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
-        return Advice("inside", place.local, act.rule, act.rule, words)
 
 
 def _below(root: str) -> str:

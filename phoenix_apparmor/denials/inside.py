@@ -45,10 +45,11 @@ class Inside:
             if pid is None:
                 return None
             with Root(self._host.path(f"/proc/{pid}/root")) as root:
-                for name in _candidates(profile):
+                outer = profile.partition("//")[0]
+                for name in _candidates(outer):
                     path = f"{paths.APPARMOR_D}/{name}"
                     text = root.text(path, 256 << 10)
-                    inner = policytext.body(text, profile) if text and profile in text else None
+                    inner = policytext.body(text, profile) if text and outer in text else None
                     if inner is not None:
                         local = policytext.local_file(inner) or ""
                         denies = tuple(policytext.deny_rules([policytext.Text(path, inner)]))

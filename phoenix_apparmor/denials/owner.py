@@ -25,6 +25,7 @@ class Owner(NamedTuple):
     otherwise. how: what tells the container: "namespace", "name", "process", or "only", when it
     is the only one that was started under the profile; "" if nothing does.
     candidates: with an unknown container, those that were started under the profile.
+    deeper: the policy namespace within the container's in which that profile is, "" for its own.
     """
 
     ctid: str
@@ -33,6 +34,7 @@ class Owner(NamedTuple):
     how: str = ""
     candidates: tuple[str, ...] = ()
     child: str = ""
+    deeper: str = ""
 
     @property
     def concerns_containers(self) -> bool:
@@ -103,7 +105,8 @@ def by_label(profile: str, namespace: str, label: str) -> Owner:
     # root//NAMESPACE from the kernel, :NAMESPACE: in labels
     namespace = namespace.removeprefix("root//")
     if namespace:
-        return Owner(_named_by(namespace), "", profile, "namespace")
+        deeper = namespace.partition("//")[2]
+        return Owner(_named_by(namespace), "", profile, "namespace", deeper=deeper)
     # a label is a stack of profiles, A//&:NAMESPACE:B
     stack = (profile or label).split("//&")
     outer = next((part for part in stack if not part.startswith(":")), "")

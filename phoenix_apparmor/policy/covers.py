@@ -34,11 +34,7 @@ def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
         # with a word beside its act AppArmor 3.0 takes a rule for more (MountRule.is_also_new)
         more = bool(said[0].options) and said[1].besides and not said[0].besides
         return is_one and _of_mount(*said) and (is_4 or not more)
-    if kind in ("umount", "unmount"):
-        one, other = wide.split(), narrow.split()
-        is_one = one[0] in ("umount", "unmount") and len(one) == len(other) == len(("umount", "/"))
-        return is_one and _takes(_bare(one[1]), _bare(other[1]))
-    if kind in ("capability", "network"):
+    if kind in ("capability", "network", "umount", "unmount"):
         return _of_words(wide.split(), narrow.split())
     if kind in ("signal", "ptrace", "unix", "dbus"):
         return _between_processes(wide, narrow)
@@ -54,6 +50,9 @@ def _of_words(wide: list[str], narrow: list[str]) -> bool:
         return False
     if narrow[0] == "network":  # network inet stream
         return narrow[: len(wide)] == wide
+    if narrow[0] in ("umount", "unmount"):
+        names = zip(map(_bare, wide), map(_bare, narrow), strict=False)
+        return len(wide) == len(narrow) and all(_takes(one, other) for one, other in names)
     return set(narrow) <= set(wide)
 
 

@@ -174,6 +174,40 @@ def test_systemd_without_nesting_is_told_once(host: FakeHost, features: str, val
     assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
 
 
+def test_after_generated_the_profile_that_is_assigned_now_counts(host: FakeHost) -> None:
+    """Advice for the generated profile is none for a container that has left it."""
+    host.conf("101", "unprivileged: 1\n")
+    host.write("/etc/apparmor.d/lxc-own", "profile lxc-own {\n  mount,\n  deny /closed w,\n}\n")
+    body = 'operation="open" class="file" profile="{}" name="{}" pid=9 denied_mask="w" fsuid=0'
+    closed, opened = (
+        denied(body.format(GENERATED, name), second)
+        for name, second in (("/closed", 150), ("/opened", 160))
+    )
+    peer = denied(
+        f'operation="ptrace" class="ptrace" profile="{GENERATED}" pid=9 denied_mask="read" '
+        f'peer="{GENERATED}"',
+        170,
+    )
+    everything = (*SYSTEMD, closed, opened, peer)
+
+    def kinds() -> set[str]:
+        return {group["advice_kind"] for group in found(host, *everything)}
+
+    assert "nesting" in kinds()
+    host.json({"101": {"apparmor_profile": "generated"}, "950": {}})
+    assert "nesting" in kinds()
+    host.json({"101": {"apparmor_profile": "lxc-own"}, "950": {}})
+    groups = found(host, *everything)
+    files = [group for group in groups if group["operation"] == "open"]
+    assert len(files) == 2 and not [g for g in files if "lxc.apparmor" in (g["rule"] or "")]
+    (allows,) = (g for g in groups if g["count"] == len(SYSTEMD))
+    assert allows["rule"] is None and "lxc-own is assigned now, and allows" in allows["advice"]
+    (denies,) = (g for g in groups if "/closed" in g["tried_to"])
+    assert denies["rule_is_futile"] and "lxc-own denies that on purpose" in denies["warning"]
+    (lacks,) = (g for g in groups if "/opened" in g["tried_to"])
+    assert lacks["rule_file"] == "/etc/apparmor.d/local/lxc-own"
+
+
 def test_nesting_is_no_advice_for_a_privileged_container(host: FakeHost) -> None:
     host.conf("101", "arch: amd64\n")
     group = only(host, *SYSTEMD)

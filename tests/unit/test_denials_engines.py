@@ -230,6 +230,32 @@ def test_the_file_of_a_profile_of_the_containers_own(
     assert "grep -rlwF" in only(host, message)["advice"]
 
 
+def test_a_part_of_a_profile_of_the_containers_own(host: FakeHost) -> None:
+    host.conf("105")
+    host.running("105", "x", 4242)
+    message = denied(
+        f'operation="open" class="file" {INSIDE.format("man//groff")} name="/x" denied_mask="r"'
+    )
+    group = only(host, message)
+    assert group["rule_file"] is None and "man//groff" not in group["advice"]
+    assert "grep -rlwF man /etc/apparmor.d" in group["advice"]
+    text = "profile man /usr/bin/man {\n  profile groff {\n    %s\n  }\n}\n"
+    host.write("/proc/4242/root/etc/apparmor.d/usr.bin.man", text % "/y r,")
+    group = only(host, message)
+    file = "/etc/apparmor.d/usr.bin.man"
+    words = (f"the part groff of {file}", f"apparmor_parser -r {file}")
+    assert all(word in group["advice"] for word in words) and "grep" not in group["advice"]
+    host.write("/proc/4242/root/etc/apparmor.d/usr.bin.man", text % "deny /x r,")
+    assert only(host, message)["rule_is_futile"]
+
+
+def test_a_profile_of_a_container_in_the_container(host: FakeHost) -> None:
+    inner = INSIDE.format("rsyslogd").replace("lib-lxc>", "lib-lxc>//lxd-c1_<var-lib-lxd>")
+    group = only(host, denied(f'operation="open" class="file" {inner} name="/x" denied_mask="r"'))
+    assert (group["ctid"], group["rule"], group["advice_kind"]) == ("105", None, "none")
+    assert "lxd-c1_<var-lib-lxd>" in group["advice"] and "/etc/apparmor.d" not in group["advice"]
+
+
 @pytest.mark.parametrize(
     ("message", "futile"),
     [
@@ -251,7 +277,17 @@ def test_what_a_profile_inside_denies_on_purpose(
     assert group["rule_is_futile"] is futile and bool(group["rule"]) is not futile
 
 
-@pytest.mark.parametrize("name", ["docker-default", "x; rm -rf /", "$(id)", "unconfined"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-default", "x; rm -rf /", "$(id)", "unconfined", "cri-containerd.apparmor.d",
+        "nerdctl-default", "crio-default", "buildkit-default", "containers-default-0.57.4",
+        "snap.firefox.firefox", "snap-update-ns.x", "/usr/lib/snapd/snap-confine",
+        "/snap/snapd/1/usr/lib/snapd/snap-confine//mount-namespace-capture-helper",
+        "lxd-c1_</var/lib/lxd>", "incus-c1_<-var-lib-incus>", "libvirt-1b-2c",
+        "lxc-container-default-cgns",
+    ],
+)  # fmt: skip
 def test_profiles_inside_that_are_in_no_file_there(host: FakeHost, name: str) -> None:
     group = only(
         host,
