@@ -66,7 +66,8 @@ class Adviser:
         now = self._now(owner, denial)
         if now is not None:
             advice = self._of_host(now, facts, act, denial)
-            words = f"It ran under a generated profile then. {now.profile} is assigned now"
+            then = "a generated profile" if owner.generated_in else readable(owner.profile)
+            words = f"It ran under {then} then. {now.profile} is assigned now"
             if advice.allowed and not advice.rule:
                 cause = f"do what {now.profile} allows"
                 return Advice("none", words=f"{words}, and allows that.", allowed=True, cause=cause)
@@ -78,8 +79,12 @@ class Adviser:
 
         Whom a rule for other processes names there, a log from before cannot tell.
         """
-        assignment = self._assignment(owner) if owner.generated_in else None
+        assignment = self._assignment(owner)
         if assignment is None or not assignment.profile or denial.get("peer"):
+            return None
+        made = trial.made_of(owner.profile)
+        then = made.profile if made is not None else owner.profile
+        if then == assignment.profile or not then.startswith("lxc-") or then in LXC_START:
             return None
         return owner._replace(profile=assignment.profile, child="")
 

@@ -36,8 +36,6 @@ def is_told(rule: str) -> bool:
     if kind == "signal" and len(words) > 1:
         several = re.search(r"set=\([^)]*[\s,]", text)
         return several is None and all(map(aare.is_list, words[1:]))
-    if kind in channels.KINDS:
-        return False
     return len(words) > 1 and all(map(aare.is_list, words[1:] if kind in _KINDS else words))
 
 

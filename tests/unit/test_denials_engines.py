@@ -314,6 +314,9 @@ def test_why_the_engines_profile_is_missing_decides_what_helps(host: FakeHost) -
     host.json({"952": {"apparmor_profile": DOCKER}})
     host.conf("952", "unprivileged: 1\n")
     assert "Restart the container" in advice(DOCKER)
+    now = advice(BASE)  # from before it was assigned the other
+    assert f"ran under {BASE} then" in now and "Restart the container" in now
+    host.json({"952": {"apparmor_profile": BASE}})
     assert f'"apparmor_profile": "{DOCKER}"' in advice(BASE) and "Restart" not in advice(BASE)
     host.json({"952": {"apparmor_profile": DOCKER, "apparmor_policy_namespace": False}})
     assert '"apparmor_policy_namespace": false' in advice(DOCKER)
