@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -29,11 +28,10 @@ from tests.vm.attacks.program import (
     row_names,
     without,
 )
-from tests.vm.attacks.started import assign, document, start
+from tests.vm.attacks.started import assign, start
 from tests.vm.containers import pct
-from tests.vm.harness import cache, policies
+from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.prepared import proxmox
 from tests.vm.harness.suites import EMULATED
 
 OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
@@ -235,15 +233,6 @@ def test_each_row_can_fail(vm: Machine, measured: Measured) -> None:
     others = [measured[column.key] for column in ALL if column not in (*OURS, *COMPARED)]
     never = {name for name in row_names() if all(column[name] != "H" for column in others)}
     assert never - RACES == set(NOWHERE) | set(NOWHERE_ON[vm.suite])
-
-
-@pytest.mark.usefixtures("measured")
-def test_a_trial_is_compiled_here_as_there(vm: Machine, deb: Path) -> None:
-    """As test_policies, for what is compiled at a container's start."""
-    host = proxmox(vm.suite)
-    texts = ("", document(DEPENDENT))
-    here = (policies.compiled_here(host, deb, policies.Wanted(text)) for text in texts)
-    assert policies.kept(vm) == set().union(*map(policies.kept_in, here))
 
 
 def test_the_readme_shows_what_was_measured(vm: Machine, measured: Measured) -> None:

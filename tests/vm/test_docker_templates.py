@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
@@ -29,19 +27,21 @@ chown -R 100000:100000 usr
 """
 
 
-@pytest.mark.parametrize(
-    ("root", "parser", "inner"),
-    [("bookworm", True, "docker-default"), ("trixie", False, "unconfined")],
-    ids=["with apparmor", "without"],
-)
-def test_unprivileged_with_securityfs_of_the_template(
-    roots_vm: Machine, root: str, parser: bool, inner: str
-) -> None:
+# Release of the host -> (root, whether the apparmor package is in it, Docker's profile there). The
+# other two pairs boot in test_profiles_boot.py, and run Docker in test_docker.py.
+WITH_SECURITYFS = {
+    "trixie": ("bookworm", True, "docker-default"),
+    "bookworm": ("trixie", False, "unconfined"),
+}
+
+
+def test_unprivileged_with_securityfs_of_the_template(roots_vm: Machine) -> None:
     """Without the apparmor package inside Docker runs, and only the outer profile holds.
 
     (Docker 20.10 refuses to run then, as it does on any host; the README says what to do.)
     """
     vm = roots_vm
+    root, parser, inner = WITH_SECURITYFS[vm.suite]
     make(vm, CTID, root, unprivileged=True, more=TEMPLATE)
     if not parser:
         vm.sh(NO_PARSER.format(CTID))

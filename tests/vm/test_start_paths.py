@@ -23,9 +23,11 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC_AND_KERNEL
+from tests.vm.harness.suites import LOGIC, LOGIC_AND_KERNEL
 
 ONLY_SUITES = LOGIC_AND_KERNEL
+# In which the kernel has no part but to run what it is given.
+logic = pytest.mark.suites(*LOGIC)
 
 UNITS = "/etc/systemd/system"
 
@@ -109,6 +111,7 @@ def test_a_policy_namespace_lasts_as_long_as_its_container(vm: Machine) -> None:
     assert vm.run("test", "-d", namespace, check=False).rc == 1
 
 
+@logic
 def test_the_admin_can_except_one_container_from_the_drop_in(vm: Machine) -> None:
     folder = f"{UNITS}/pve-container@203.service.d"
     vm.write(f"{folder}/90-off.conf", "[Service]\nExecStartPre=\n")
@@ -121,6 +124,7 @@ def test_the_admin_can_except_one_container_from_the_drop_in(vm: Machine) -> Non
     vm.sh(f"rm -r {folder}; systemctl daemon-reload")
 
 
+@logic
 def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Machine) -> None:
     create(vm, 204, hookscript=None)
     assign(vm, {204: "lxc_phoenix_v1"})
@@ -186,6 +190,7 @@ def test_a_profile_that_cannot_be_enforced_stops_the_start(
     vm.sh("rm -f /etc/apparmor.d/lxc-t /etc/apparmor.d/disable/lxc-t")
 
 
+@logic
 def test_another_label_after_the_start_is_told(vm: Machine) -> None:
     """Somebody's own drop-in puts another profile in after ours."""
     folder = f"{UNITS}/pve-container@206.service.d"
@@ -213,6 +218,7 @@ def read_by_lxc(vm: Machine, ctid: int, key: str) -> str:
     return vm.sh(f"lxc-info -n {ctid} -H -c {key}").stdout.strip()
 
 
+@logic
 def test_the_last_word_is_ours_whatever_an_included_file_says(vm: Machine) -> None:
     """On both ways to start, and LXC itself says that it read ours."""
     vm.sh(f"printf '{EVIL}' >/root/extra.conf")
@@ -258,6 +264,7 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     pct(vm, "stop", 209)
 
 
+@logic
 def test_whoever_comes_first_to_the_folder_of_locks_gains_nothing(vm: Machine) -> None:
     assert vm.sh("stat -c %a:%u /run/phoenix-apparmor").stdout.strip() == "700:0"
     vm.sh(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import cache
 from .errors import VmError
-from .suites import STOCK, SUITES, Suite
+from .suites import PROXMOX_KERNEL, STOCK, SUITES, Suite
 
 MIRROR = "http://deb.debian.org/debian"
 HERE = Path(__file__).parent
@@ -92,10 +92,36 @@ INITTAB = """\
 
 def image(suite: str) -> Path:
     """The folder of the cache with the suite's image; made if it is not there (about a minute)."""
-    if not SUITES[suite].emulated:  # the kernel is a program on this side
-        return image(SUITES[suite].debian)
-    key = cache.digest(*SUITES[suite], (HERE / "image.py"), (HERE / "agent.py"))
+    chosen = SUITES[suite]
+    if not chosen.emulated:  # the kernel is a program on this side
+        return image(chosen.debian)
+    if suite == PROXMOX_KERNEL:
+        return _with_second_kernel(suite)
+    key = cache.digest(*chosen, *_second_kernels(suite), HERE / "image.py", HERE / "agent.py")
     return cache.entry(f"image-{suite}", key, lambda folder: _make(suite, folder))
+
+
+def _second_kernels(suite: str) -> tuple[str, ...]:
+    """Kernels beside its own that a suite's image has, for a suite of the same release."""
+    other = SUITES[PROXMOX_KERNEL]
+    return (other.kernel,) if suite == other.debian else ()
+
+
+def _with_second_kernel(suite: str) -> Path:
+    """The image of the suite's release, booted by the second kernel that is in it."""
+    release = image(SUITES[suite].debian)
+    kernel = SUITES[suite].kernel
+
+    def link(folder: Path) -> None:
+        for source, name in (("root.img", "root.img"), *_names(kernel)):
+            (folder / name).hardlink_to(release / source)
+
+    return cache.entry(f"image-{suite}", cache.digest(release.name, kernel), link)
+
+
+def _names(kernel: str) -> tuple[tuple[str, str], ...]:
+    """(name in the image's folder of what a second kernel boots from, name of an only one)."""
+    return tuple((f"{kernel}.{name}", name) for name in ("vmlinuz", "initrd.img"))
 
 
 def debootstrap(debian: str, packages: Sequence[str], target: Path, *options: str) -> None:
@@ -122,15 +148,20 @@ def _sources(suite: Suite) -> tuple[str, ...]:
     if not suite.backports:
         # The mirror's copy of a release in the making may be an old one.
         return () if suite.debian in STOCK else ('--aptopt=Acquire::Check-Valid-Until "false"',)
-    line = f"deb {MIRROR} {suite.debian}-backports main"
     pin = (
         "Package: src:linux src:linux-signed-amd64 src:linux-base\n"
         f"Pin: release n={suite.debian}-backports\nPin-Priority: 600\n"
     )
     return (
-        f"--setup-hook=echo '{line}' >\"$1/etc/apt/sources.list.d/kernel.list\"",
+        _backports(suite.debian),
         f"--setup-hook=printf '{pin}' >\"$1/etc/apt/preferences.d/kernel\"",
     )
+
+
+def _backports(debian: str) -> str:
+    """mmdebstrap's option with which what only the backports have can be installed by its name."""
+    line = f"deb {MIRROR} {debian}-backports main"
+    return f"--setup-hook=echo '{line}' >\"$1/etc/apt/sources.list.d/kernel.list\""
 
 
 def filesystem(tree: Path, image_file: Path, gigabytes: int) -> None:
@@ -161,17 +192,25 @@ def _make(suite: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
         tree = Path(temporary) / "root"
         chosen = SUITES[suite]
-        debootstrap(chosen.debian, (*PACKAGES, chosen.kernel), tree, *_sources(chosen))
-        _configure(tree, suite)
+        second = _second_kernels(suite)
+        more = (_backports(chosen.debian),) if second else ()
+        debootstrap(
+            chosen.debian, (*PACKAGES, chosen.kernel, *second), tree, *_sources(chosen), *more
+        )
+        _configure(tree)
         busybox_root(tree, tree / "srv/roots/busybox")
         busybox_root(tree, tree / "srv/roots/busybox-100000", shift=100000)
         boot = tree / "boot"
+        for kernel in second:
+            version = kernel.removeprefix("linux-image-")
+            for target, name in _names(kernel):
+                shutil.move(boot / f"{name}-{version}", folder / target)
         shutil.move(next(boot.glob("vmlinuz-*")), folder / "vmlinuz")
         shutil.move(next(boot.glob("initrd.img-*")), folder / "initrd.img")
         filesystem(tree, folder / "root.img", 16)
 
 
-def _configure(tree: Path, suite: str) -> None:
+def _configure(tree: Path) -> None:
     units = tree / "etc/systemd/system"
     for name in MASKED:
         (units / name).unlink(missing_ok=True)
@@ -202,7 +241,6 @@ def _configure(tree: Path, suite: str) -> None:
     for name in ("var/lib/apt/lists", "var/cache/apt"):
         shutil.rmtree(tree / name, ignore_errors=True)
         (tree / name).mkdir()
-    (tree / "etc/suite").write_text(f"{suite}\n")
 
 
 def busybox_root(tree: Path, target: Path, shift: int = 0) -> None:

@@ -6,7 +6,8 @@ VM's parser is taken out of it, with its libraries, /etc/apparmor.d and the kern
 that root the product's own code compiles here (chrooted.py), and what it kept is put into the VM.
 There a policy with another key is not used, and whatever a test changes has another.
 
-One suite compiles all in the VM, as a host does (COMPILE); tests/vm/test_policies.py compares.
+tests/vm/test_policies.py compiles in the VM, as a host does, and compares. (COMPILE: a suite whose
+VM compiles all.)
 """
 
 from __future__ import annotations
