@@ -20,9 +20,11 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import WARNING, Host
 from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import compiled, files, load, policytext
+from phoenix_apparmor.policy.rules import parse
 from phoenix_apparmor.policy.files import ProfileFile
 
-# Everything, by rule: what is not denied explicitly is the trial profile's to judge.
+# Everything, by rule: what is not denied explicitly is the trial profile's to judge. But for other
+# processes: there a profile keeps out of the host by what it has no rule for, and says nothing.
 GUARD_ALLOWS = """\
   capability,
   network,
@@ -31,8 +33,6 @@ GUARD_ALLOWS = """\
   umount,
   pivot_root,
   dbus,
-  signal,
-  ptrace,
   unix,
 """
 # With an abi above 3.0 the kernel asks about these as well.
@@ -162,12 +162,32 @@ def guard(host: Host, file: ProfileFile, name: str, rules: tuple[str, ...]) -> b
     preamble = preamble[: re.search(r"^profile[ \t]", preamble, re.MULTILINE).start()]  # type: ignore[union-attr]
     newer = "<abi/3.0>" not in preamble and host.exists(f"{paths.APPARMOR_D}/abi/4.0")
     allows = GUARD_ALLOWS + (GUARD_ALLOWS_NEW if newer else "")
-    body = "".join(f"  {line}\n" for line in denies)
+    body = "".join(f"  {line}\n" for line in (*_for_peers(host, file, rules), *denies))
     text = (
         f"{preamble}profile {name} flags=(attach_disconnected,mediate_deleted) "
         f"{{\n{allows}\n{body}}}\n"
     )
     return text.encode("utf-8", "surrogateescape")
+
+
+def _for_peers(host: Host, file: ProfileFile, own: tuple[str, ...]) -> list[str]:
+    """Rules for signals and ptrace: those of the profile, and within all that is under it.
+
+    Labels of a trial's processes, and of those under rules of their own, begin with its name.
+    """
+    text = policytext.body(file.text.decode("utf-8", "surrogateescape"), file.name) or ""
+    parts = [*policytext.expand(text, file.path, lambda name: compiled.included(host, name))]
+    parts.append(policytext.Text("", "".join(f"{rule}\n" for rule in own)))
+    found = [f"{kind} peer={file.name}{{,.**,//**}}," for kind in ("signal", "ptrace")]
+    for part in parts:
+        bare = policytext.without_includes(part.text)
+        for profile in parse(f"profile x {{\n{bare}\n}}\n")[:1]:
+            found += [
+                rule.text
+                for rule in profile.rules
+                if rule.kind in ("signal", "ptrace") and not rule.denies
+            ]
+    return list(dict.fromkeys(found))
 
 
 def _denies(host: Host, file: ProfileFile, rules: tuple[str, ...]) -> list[str]:

@@ -24,12 +24,16 @@ IOCTL = re.compile(
 RANGES = (
     (0x541D, 0x541D),  # TIOCCONS: the console's output of the host
     (0x5423, 0x5423),  # TIOCSETD: a terminal becomes a keyboard or a network card of the host
+    (0x54E3, 0x54E3),  # TUNGETDEVNETNS: as SIOCGSKNS
     (0x583C, 0x5878),  # XFS; FIFREEZE and FITHAW at the end
     (0x587A, 0x58FF),  # XFS, and FS_IOC_SHUTDOWN; between the two is FITRIM
     (0x6607, 0x6608),  # ext4: grow, migrate
     (0x6610, 0x6611),  # ext4: resize, swap_boot
-    (0x6619, 0x6619),  # the encryption keys of all users
+    (0x6618, 0x6619),  # encryption keys taken from the file system, also those of all users
     (0x6628, 0x662F),  # ext4: checkpoint, UUID, superblock
+    (0x6E80, 0x6E8F),  # NILFS: checkpoints, resize
+    (0x6F01, 0x6F03),  # OCFS2: grow
+    (0x894C, 0x894C),  # SIOCGSKNS: the network namespace of whoever sent a socket
     (0x9400, 0x9408),  # Btrfs, but for clones
     (0x940A, 0x940C),  # and the container's own subvolumes
     (0x9410, 0x9435),
@@ -37,9 +41,12 @@ RANGES = (
     (0xB70A, 0xB70F),  # NS_MNT_GET_NEXT and its kind: namespaces of others
     (0xBC00, 0xBCFF),  # bcachefs
     (0xCF00, 0xCFFF),  # CIFS: keys
+    (0xF506, 0xF507),  # F2FS: garbage collection, checkpoints
+    (0xF50A, 0xF50A),  # flush of a device
+    (0xF510, 0xF510),  # resize
 )
 # Numbers of ioctl(2), the kind in the high byte (include/uapi): with these root changes, stops or
-# reads a whole file system through one folder of it, or gets the host's mount namespace or console.
+# reads a whole file system through one folder of it, or gets namespaces of the host or its console.
 CLOSED = {
     "TIOCCONS": 0x541D,
     "TIOCSETD": 0x5423,
@@ -56,10 +63,15 @@ CLOSED = {
     "EXT4_IOC_GROUP_EXTEND": 0x6607,
     "EXT4_IOC_RESIZE_FS": 0x6610,
     "EXT4_IOC_SWAP_BOOT": 0x6611,
+    "FS_IOC_REMOVE_ENCRYPTION_KEY": 0x6618,
     "FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS": 0x6619,
     "EXT4_IOC_CHECKPOINT": 0x662B,
     "EXT4_IOC_SETFSUUID": 0x662C,
     "EXT4_IOC_SET_TUNE_SB_PARAM": 0x662E,
+    "NILFS_IOCTL_RESIZE": 0x6E8B,
+    "OCFS2_IOC_GROUP_EXTEND": 0x6F01,
+    "SIOCGSKNS": 0x894C,
+    "TUNGETDEVNETNS": 0x54E3,
     "BTRFS_IOC_SNAP_CREATE": 0x9401,
     "BTRFS_IOC_RESIZE": 0x9403,
     "BTRFS_IOC_TREE_SEARCH": 0x9411,
@@ -71,6 +83,7 @@ CLOSED = {
     "NS_MNT_GET_PREV": 0xB70C,
     "BCH_IOCTL_DISK_REMOVE": 0xBC05,
     "CIFS_DUMP_KEY": 0xCF08,
+    "F2FS_IOC_RESIZE_FS": 0xF510,
 }
 # What programs use: terminals, copies, attributes, namespaces, sockets, GPUs.
 OPEN = {
@@ -93,6 +106,9 @@ OPEN = {
     "NS_GET_PARENT": 0xB702,
     "NS_GET_MNTNS_ID": 0xB705,
     "SIOCGIFCONF": 0x8912,
+    "SIOCBRADDBR": 0x89A0,
+    "OCFS2_IOC_REFLINK": 0x6F04,
+    "F2FS_IOC_START_ATOMIC_WRITE": 0xF501,
     "TUNSETIFF": 0x54CA,
     "FUSE_DEV_IOC_CLONE": 0xE500,
     "KVM_CREATE_VM": 0xAE01,
@@ -103,8 +119,9 @@ OPEN = {
     "UVM_MIGRATE": 0x0033,
     "PIDFD_GET_INFO": 0xFF0B,
 }
-# Kinds of which anything is closed: terminals, XFS, ext4, Btrfs, namespaces, bcachefs, CIFS.
-KINDS = {0x54, 0x58, 0x66, 0x94, 0xB7, 0xBC, 0xCF}
+# Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, Btrfs, namespaces,
+# bcachefs, CIFS, F2FS.
+KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x94, 0xB7, 0xBC, 0xCF, 0xF5}
 
 
 def allowed() -> list[int]:

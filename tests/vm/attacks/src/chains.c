@@ -114,6 +114,11 @@ const struct row chains[] = {
 	{"chain-sys-kept", by_steps_kept, FRESH_SYS "keep /sys;?umount /sys", 0, trigger, RESCAN},
 	{"chain-sys-kept-bus", by_steps_kept,
 	 FRESH_SYS "bind /sys/bus /sys/bus;keep /sys/bus/pci;?umount /sys/bus", 0, trigger, "rescan", "0"},
+	/* The whole root goes, and /proc with it: it may be that of a unit as well as the container's. */
+	{"chain-proc-rootless-mode", by_steps_kept, "keep /proc;umount /", 0, same_mode, "meminfo", 0},
+	{"chain-proc-rootless-folder", by_steps_kept, "keep /proc;umount /", 0, same_mode, "irq", 0},
+	{"chain-proc-rootless-keys", by_steps_kept, "keep /proc;umount /", 0, leak, "keys", 0},
+	{"chain-sys-rootless-mode", by_steps_kept, "keep /sys;umount /", 0, same_mode, "bus", 0},
 	{"chain-sys-rbind-kept", by_steps_kept,
 	 FRESH_SYS "mkdir /run/systemd;mkdir /run/systemd/mount-rootfs;rbind / /run/systemd/mount-rootfs;"
 	 "keep /run/systemd/mount-rootfs/sys/bus/pci;?umount /run/systemd/mount-rootfs", 0, trigger,

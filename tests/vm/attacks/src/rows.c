@@ -253,6 +253,7 @@ const struct row rows[] = {
 	{"key-list", NULL, 0, 0, key_list, "/proc/keys", 0},
 	{"memory-map", NULL, 0, 0, memory_map, "/proc/iomem", 0},
 	{"device-memory", NULL, 0, 0, map_device, "/sys/devices/pci*/*/resource[0-9]", 0},
+	{"proc-mode", at_place, "/proc", 0, same_mode, "sysvipc/shm", 0},
 	{"sys-mode", at_place, "/sys", 0, same_mode, "devices/virtual/net", 0},
 	{"net-lwtunnel", at_place, "/proc", 0, same, "sys/net/netfilter/nf_hooks_lwtunnel", 0},
 	{"proc-dead", by_dead_namespace, "/proc", 0, change, CORE},
