@@ -14,7 +14,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from phoenix_apparmor import lxcconf, mountholder, shares
@@ -179,6 +178,8 @@ class _Work:
         self._marks = Marks(self._linux, namespace, self._host, hosts)
         self._until = time.monotonic() + PATIENCE
         self.changed = False
+        # How many mounts are read-only that have to be locked.
+        self._read_only = 0
 
     def all(self) -> None:
         """Mounts that cannot be replaced are looked into, one round for each depth."""
@@ -186,7 +187,7 @@ class _Work:
         for _ in range(MOST_ROUNDS):
             held = self._round(through)
             if held <= through:
-                self._check_held(through)
+                self._patiently(self._check_all_locked)
                 return
             through |= held
             self._linux.setns(self._host)
@@ -238,6 +239,10 @@ class _Work:
                 self._check_all_listed(tree, mount.number, mount.place)
         copies: dict[Key, Copy | None] = {}
         units = tree.units(through)
+        gone = frozenset[int]().union(*map(tree.replaced_without, units))
+        self._read_only = sum(
+            m.read_only and tree.is_locked_or_hides(m) and m.number not in gone for m in tree.mounts
+        )
         if not whole.keys() <= {unit.mount.key for unit in units}:
             raise OSError("a folder with what is shared was renamed")
         for unit in units:
@@ -247,11 +252,8 @@ class _Work:
             fd = opened(self._linux, unit.mount.place, {unit.top})
             locked = self._linux.has_locked(fd)
             if locked or unit.is_stack or unit.hides:
-                copies[unit.mount.key] = Copy(
-                    self._copy(fd, locked=locked),
-                    locked,
-                    max(len(unit.members), whole.get(unit.mount.key, 0)),
-                )
+                listed = max(unit.copied, whole.get(unit.mount.key, 0))
+                copies[unit.mount.key] = Copy(self._copy(fd, locked=locked), locked, listed)
             os.close(fd)
         return copies
 
@@ -332,7 +334,7 @@ class _Work:
             return
         tree, locked, _ = copy
         below = {unit.mount.parent, unit.mount.number}
-        wanted = 1 if unit.is_stack else max(copy.listed, unit.copied)
+        wanted = max(copy.listed, unit.copied)
 
         def put() -> None:
             place = opened(self._linux, unit.mount.place, below)
@@ -373,12 +375,19 @@ class _Work:
             raise OSError("a mount was renamed away")
         return tree
 
-    def _check_held(self, through: Collection[Key]) -> None:
-        """What the kernel holds is locked as well; what hides one is held with it."""
+    def _check_all_locked(self) -> None:
+        """OSError where what is read-only is not locked, or is not there as it was.
+
+        What is hidden by its name only may be seen again at any moment. What is mounted on its own
+        root hides it for good: only what nobody takes away again is left there.
+        """
         tree = self._tree(self._mountinfo)
-        for mount in tree.mounts:
-            if mount.key in through and mount.read_only and not tree.is_hidden(mount):
-                self._patiently(partial(self._check_locked, mount))
+        found = [m for m in tree.mounts if m.read_only and tree.is_locked_or_hides(m)]
+        if len(found) < self._read_only:
+            raise OSError("a folder with what is shared was renamed")
+        for mount in found:
+            if tree.seen(mount) == mount:
+                self._check_locked(mount)
 
     def _check_locked(self, mount: Mount) -> None:
         fd = opened(self._linux, mount.place, {mount.number})

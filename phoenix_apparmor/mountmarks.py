@@ -53,9 +53,12 @@ class Marks:
 
     def _mark(self, tree: Tree, top: Mount) -> int:
         """The mark that only those have now that are not listed; 0 where that cannot be done."""
-        inside = tree.inside(top)
-        if any(map(tree.is_hidden, inside)):
-            return 0  # by what the host mounted: nobody reaches these by their names
+        # of several at one place the last is what is copied, the others are taken away
+        inside = tree.inside(tree.seen(top))
+        hidden = next(filter(tree.is_hidden, inside), None)
+        if hidden is not None:
+            # as a neighbour can have it, for a moment, and for all that is in the unit
+            raise OSError(f"another mount hides {shown(hidden.place)}")
         fds: list[int] = []
         try:
             for mount in inside:

@@ -35,7 +35,7 @@ class Unit(NamedTuple):
     """A mount with all in it.
 
     top: number of the mount that is seen at its place. members: the numbers of all that are listed.
-    copied: how many have to be in its copy. covered: keys of units that hide its place. locks:
+    copied: how many have to be in its copy, that of what is seen there. covered: keys of units that hide its place. locks:
     whether one in it is, or may be, read-only. hides: whether it hides another unit.
     """
 
@@ -99,11 +99,19 @@ class Tree:
         inside = self.numbers(mount.number)
         return any(m.read_only for m in self.mounts if m.number in inside)
 
+    def seen(self, mount: Mount) -> Mount:
+        """What is seen at its place: what was mounted on its own root last, for good; or itself."""
+        return self._top(mount)
+
     def is_hidden(self, mount: Mount) -> bool:
         """Whether another mount hides its place."""
         inside = self.numbers(mount.number)
         covers = self._covers(mount, inside)
         return self._top(mount).number != mount.number or any(True for _ in covers)
+
+    def replaced_without(self, unit: Unit) -> frozenset[int]:
+        """The numbers of what is taken away with a unit and not in its copy."""
+        return unit.members - (frozenset() if unit.covered else self.numbers(unit.top))
 
     def units(self, through: Collection[Key]) -> list[Unit]:
         """What has to be replaced as a whole: what locks, and what hides such.
@@ -143,7 +151,7 @@ class Tree:
             mount,
             self._top(mount).number,
             members,
-            self.count(mount.number),
+            self.count(self._top(mount).number),
             frozenset(self._covers(mount, members)),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
         )
