@@ -378,15 +378,14 @@ class _Work:
     def _check_all_locked(self) -> None:
         """OSError where what is read-only is not locked, or is not there as it was.
 
-        What is hidden by its name only may be seen again at any moment. What is mounted on its own
-        root hides it for good: only what nobody takes away again is left there.
+        What hides one for good is left there only if nobody takes it away.
         """
         tree = self._tree(self._mountinfo)
         found = [m for m in tree.mounts if m.read_only and tree.is_locked_or_hides(m)]
         if len(found) < self._read_only:
             raise OSError("a folder with what is shared was renamed")
         for mount in found:
-            if tree.seen(mount) == mount:
+            if not tree.is_hidden_for_good(mount):
                 self._check_locked(mount)
 
     def _check_locked(self, mount: Mount) -> None:

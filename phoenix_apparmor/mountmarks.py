@@ -53,6 +53,8 @@ class Marks:
 
     def _mark(self, tree: Tree, top: Mount) -> int:
         """The mark that only those have now that are not listed; 0 where that cannot be done."""
+        if top.number == tree.seen(top).number and tree.is_hidden_for_good(top):
+            return 0  # it is taken away, or stays where nobody gets
         # of several at one place the last is what is copied, the others are taken away
         inside = tree.inside(tree.seen(top))
         hidden = next(filter(tree.is_hidden, inside), None)

@@ -100,14 +100,20 @@ class Tree:
         return any(m.read_only for m in self.mounts if m.number in inside)
 
     def seen(self, mount: Mount) -> Mount:
-        """What is seen at its place: what was mounted on its own root last, for good; or itself."""
+        """What is seen at its place: what was mounted on its own root last, or itself."""
         return self._top(mount)
 
     def is_hidden(self, mount: Mount) -> bool:
         """Whether another mount hides its place."""
-        inside = self.numbers(mount.number)
-        covers = self._covers(mount, inside)
-        return self._top(mount).number != mount.number or any(True for _ in covers)
+        return self._top(mount) != mount or any(True for _ in self._covering(mount))
+
+    def is_hidden_for_good(self, mount: Mount) -> bool:
+        """Whether one does that nobody moves away: on its own root, or in what is the container's.
+
+        In a folder that others have too, the place of one is moved below another, and back.
+        """
+        own = {m.number for m in self.mounts if m is self._root or self._is_own(m)}
+        return self._top(mount) != mount or any(m.parent in own for m in self._covering(mount))
 
     def replaced_without(self, unit: Unit) -> frozenset[int]:
         """The numbers of what is taken away with a unit and not in its copy."""
@@ -152,7 +158,7 @@ class Tree:
             self._top(mount).number,
             members,
             self.count(self._top(mount).number),
-            frozenset(self._covers(mount, members)),
+            frozenset(other.key for other in self._covering(mount)),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
         )
 
@@ -162,16 +168,16 @@ class Tree:
                 return self._top(child)
         return mount
 
-    def _covers(self, mount: Mount, members: Collection[int]) -> Iterator[Key]:
+    def _covering(self, mount: Mount) -> Iterator[Mount]:
         """A mount beside it or beside what it is in, on a folder above its place."""
         by_number = {m.number: m for m in self.mounts}
         at: Mount | None = mount
-        below = set(members)
+        below = set(self.numbers(mount.number))
         while at is not None and at is not self._root:
             for other in self._children.get(at.parent, ()):
                 above = other.place.rstrip(b"/") + b"/"
                 if other.number not in below and (mount.place + b"/").startswith(above):
-                    yield other.key
+                    yield other
             at = by_number.get(at.parent)
             if at is not None:
                 below.add(at.number)
