@@ -29,6 +29,7 @@ _BELOW = re.compile(
     r"|usr/(?:bin|sbin|lib\w*|local/(?:bin|etc|lib\w*|sbin)|share/(?:lxc|perl\w*|python\w*))"
     r"|var/lib/(?:dpkg|lxc|phoenix-apparmor|pve[\w-]*|systemd|vz/snippets)|var/spool)(?:/|\Z)"
 )
+_MOVED = {"run": "/run", "lock": "/run/lock"}
 # What is secret there, so that it matters read-only too.
 _SECRET = frozenset(
     ("/", "/etc", "/etc/pve", "/etc/pve/priv", "/etc/shadow", "/etc/ssh", "/proc", "/root",
@@ -60,7 +61,7 @@ def unguarded(main: Sequence[bytes], entries: Iterable[Entry]) -> list[HostMount
 
 def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
     for key, volume, options in pveconf.mount_points(main):
-        source, place = _whole(volume), _whole(options.get("mp", ""))
+        source, place = _source(volume), _whole(options.get("mp", ""))
         is_read_only = pveconf.is_true(options.get("ro"))
         if volume.startswith("/") and _matters(source, place, is_read_only=is_read_only):
             line = f"{key}: {pveconf.options(main)[key]}"
@@ -69,7 +70,7 @@ def _mount_points(main: Sequence[bytes]) -> Iterator[HostMount]:
 
 def _entries(entries: Iterable[Entry]) -> Iterator[HostMount]:
     for entry in entries:
-        source, place = _whole(entry.source), entry.place
+        source, place = _source(entry.source), entry.place
         words = set(entry.options)
         key, file, line = entry.setting.key, entry.setting.file, entry.setting.line
         if words & {"bind", "rbind"}:
@@ -86,6 +87,12 @@ def _entries(entries: Iterable[Entry]) -> Iterator[HostMount]:
 
 def _whole(path: str) -> str:
     return posixpath.normpath(f"/{path.lstrip('/')}")
+
+
+def _source(path: str) -> str:
+    """A folder of the host's; Debian has /run and /run/lock by older names too."""
+    path = _whole(path)
+    return re.sub(r"\A/var/(run|lock)(?=/|\Z)", lambda name: _MOVED[name[1]], path)
 
 
 def _matters(source: str, place: str, *, is_read_only: bool) -> bool:

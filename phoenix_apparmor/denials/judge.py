@@ -121,6 +121,8 @@ class Judge:
             path = profile.rules.paths.get(other.text, "")
             if other.denies or path == itself or named is not (NAME in other.text):
                 continue
+            if denying.is_for_owners(other.text) and not denying.is_for_owners(rule):
+                continue
             if covers(other.words, words, is_4=self.is_4):
                 shown = f'"{readable(other.text, 100)}" in {path}'
                 return f"{readable(whose.profile)} allows that already: {shown}"

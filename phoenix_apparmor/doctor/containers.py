@@ -279,6 +279,12 @@ def lost(host: Host) -> Iterator[Finding]:
 def _about_lost(path: str, key: str, *, indented: bool) -> str:
     if indented:
         return f"remove the spaces before it if it is intended, otherwise the line: {path}"
+    if key.startswith("lxc.rootfs."):
+        # in a file that is included it would replace the container's own root
+        return (
+            f"Proxmox sets {key} itself. Options of the root go into its own line, as in rootfs: "
+            f"…,ro=1 or …,mountoptions=…; remove this one: {path}"
+        )
     if lxcsettings.is_known(key) and not lxcsettings.is_passed_on(key):
         return (
             f"Proxmox does not take {key}: if it is needed, put the line, with = instead of the "

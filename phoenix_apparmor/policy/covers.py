@@ -25,6 +25,8 @@ def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
     if _normal(wide) == _normal(narrow) or wide == "all":
         return True
     kind = narrow.partition(" ")[0]
+    if kind == "all":
+        return False
     whole = _KINDS.get(kind, kind)
     if wide == whole and whole in _WHOLE:
         return True

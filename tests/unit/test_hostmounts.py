@@ -33,6 +33,8 @@ UNGUARDED = (
     "mp0: /root/.bashrc,mp=/srv/a",
     "mp0: /run/docker.sock,mp=/run/docker.sock",
     "mp0: /run/systemd,mp=/srv/a",
+    "mp0: /var/run,mp=/hostrun",
+    "lxc.mount.entry: /var/run/docker.sock var/run/docker.sock none bind,create=file,optional 0 0",
     "lxc.mount.entry: /usr/lib/x86_64-linux-gnu/libcuda.so.1 usr/lib/libcuda.so.1 none bind",
     "lxc.mount.entry: /sys srv/sys none rbind,create=dir",
     "lxc.mount.entry: /sys srv/sys none rbind,ro,create=dir",

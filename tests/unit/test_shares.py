@@ -100,6 +100,24 @@ def test_what_hides_a_mount_is_replaced_with_it() -> None:
     assert (stack.mount.number, stack.top, stack.is_stack) == (5, 6, True)
 
 
+def test_what_hides_for_good_and_what_a_neighbour_moved() -> None:
+    lines = (
+        b"1 0 0:1 / / rw - ext4 /dev/a rw",
+        b"2 1 0:2 /c /data rw - ext4 /dev/b rw",
+        b"3 2 0:2 /other /data/t rw - ext4 /dev/b rw",
+        # its folder was moved below that of the other one, in what both mounts are in
+        b"4 2 0:3 / /data/t/ro ro - ext4 /dev/c rw",
+        b"5 1 0:3 / /a/b ro - ext4 /dev/c rw",
+        b"6 1 0:4 / /a rw - ext4 /dev/d rw",
+        b"7 1 0:3 / /twice ro - ext4 /dev/c rw",
+        b"8 7 0:3 / /twice ro - ext4 /dev/c rw",
+    )
+    tree = Tree(b"\n".join(lines))
+    hidden = {m.number for m in tree.mounts if m.number != 1 and tree.is_hidden(m)}
+    for_good = {m.number for m in tree.mounts if m.number != 1 and tree.is_hidden_for_good(m)}
+    assert (hidden, for_good) == ({4, 5, 7}, {5, 7})
+
+
 # As root of the host, in a mount namespace of its own: the host's folders, and a container's.
 BEGIN = r"""
 import sys

@@ -130,6 +130,17 @@ def test_a_new_deny_in_an_include_reaches_the_guard(host: FakeHost) -> None:
     assert b"deny /new rw," in host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard")
 
 
+def test_a_guard_lets_nobody_at_other_processes(host: FakeHost) -> None:
+    """A profile keeps those closed by having no rule for them, so complain mode would not."""
+    host.write(SHARED, "  ptrace (read) peer=mine,\n  deny signal peer=yours,\n")
+    started(host, TRIAL)
+    text = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard").decode()
+    rules = [line.strip() for line in text.splitlines()]
+    peers = {f"{kind} peer={DOCKER}{{,.**,//**}}," for kind in ("signal", "ptrace")}
+    assert {"ptrace (read) peer=mine,", "deny signal peer=yours,", *peers} <= set(rules)
+    assert not {"ptrace,", "signal,", "signal peer=yours,"} & set(rules)
+
+
 def test_compiled_once(host: FakeHost) -> None:
     def compiles() -> int:
         return host.read("/fake-parser-calls").count(b"-QTKS")

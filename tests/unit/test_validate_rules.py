@@ -273,6 +273,22 @@ def test_denials_allow_and_validate_are_of_one_mind(
     assert ("No rule can allow these" in out) is (NOTHING in told), (told, out)
 
 
+def test_a_rule_for_all_users_is_not_there_with_one_for_owners(host: FakeHost) -> None:
+    text = "profile lxc-mine {\n  owner /home/** rw,\n  file,\n}\n"
+    host.write("/etc/apparmor.d/lxc-mine", text.replace("  file,\n", ""))
+    assert said(host, "lxc-mine", "/home/u/x r,") == ""
+    assert NOTHING in said(host, "lxc-mine", "owner /home/u/x r,")
+    host.write("/etc/apparmor.d/lxc-mine", text)
+    assert NOTHING in said(host, "lxc-mine", "/home/u/x r,")
+
+
+def test_everything_is_more_than_all_files(host: FakeHost) -> None:
+    host.write("/etc/apparmor.d/abi/4.0", "")
+    for profile in (BASE, DOCKER, "lxc-mine"):
+        found = said(host, profile, "all,")
+        assert HOLE in found and NOTHING not in found, found
+
+
 PART = "some of what this rule allows stays refused"
 
 

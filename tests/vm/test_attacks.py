@@ -107,6 +107,7 @@ SECCOMP = {
         for part in ("kernel-core", "kernel-modprobe", "kernel-panic", "vm", "fs")
     ),
     "debugfs-moved-in",
+    "chain-sys-rootless-mode",
 }
 # Left, and not in Debian 12's kernel.
 LEFT_NEWER = {"bad-memory", "block-device"}

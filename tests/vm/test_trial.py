@@ -100,6 +100,33 @@ def test_nobody_leaves(vm: Machine, ctid: int, profile: str, unprivileged: bool)
     assert vm.sh(MADE).stdout == "", "removed after the stop"
 
 
+# A process of the host's that is not confined, in the container's namespace of processes.
+STRANGER = """\
+pid=$(lxc-info -n {ctid} -p -H)
+nsenter -t "$pid" -p -m sleep 8888 >/dev/null 2>&1 &
+for _ in $(seq 60); do pgrep -x -f "sleep 8888" >/dev/null && break; sleep 0.5; done
+lxc-attach -n {ctid} --clear-env -- /bin/sh -c '
+for p in /proc/[0-9]*; do
+    grep -qa 8888 $p/cmdline && [ $p != /proc/$$ ] && cat $p/environ >/dev/null && echo read
+done; true'
+pkill -x -f "sleep 8888"; wait
+"""
+
+
+@first
+def test_nobody_gets_at_processes_that_are_not_confined(vm: Machine) -> None:
+    """The profile closes that by having no rule for it: the guard does in a trial."""
+    create(vm, 446, unprivileged=False)
+    create(vm, 447, unprivileged=False)
+    write(vm, {446: {"apparmor_profile": BASE, "apparmor_mode": "trial"}})
+    said = {}
+    for ctid in (446, 447):
+        pct(vm, "start", ctid)
+        said[ctid] = vm.sh(STRANGER.format(ctid=ctid), timeout=120, check=False).stdout.split()
+        pct(vm, "stop", ctid)
+    assert said == {446: [], 447: ["read"]}, "generated is the control"
+
+
 @first
 def test_without_the_guard_it_is_left(vm: Machine) -> None:
     """The control: the same profile in complain mode, alone."""
