@@ -35,8 +35,9 @@ class Unit(NamedTuple):
     """A mount with all in it.
 
     top: number of the mount that is seen at its place. members: the numbers of all that are listed.
-    copied: how many have to be in its copy, that of what is seen there. covered: keys of units that hide its place. locks:
-    whether one in it is, or may be, read-only. hides: whether it hides another unit.
+    copied: how many have to be in its copy, that of what is seen there. covered: keys of units that
+    hide its place. locks: whether one in it is, or may be, read-only. hides: whether it hides
+    another unit.
     """
 
     mount: Mount

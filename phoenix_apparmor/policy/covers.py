@@ -25,8 +25,6 @@ def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
     if _normal(wide) == _normal(narrow) or wide == "all":
         return True
     kind = narrow.partition(" ")[0]
-    if kind == "all":
-        return False
     whole = _KINDS.get(kind, kind)
     if wide == whole and whole in _WHOLE:
         return True
@@ -40,7 +38,7 @@ def covers(wide: str, narrow: str, *, is_4: bool = False) -> bool:
         return _of_words(wide.split(), narrow.split())
     if kind in ("signal", "ptrace", "unix", "dbus"):
         return _between_processes(wide, narrow)
-    return _of_file(wide, narrow)
+    return kind != "all" and _of_file(wide, narrow)
 
 
 def _normal(words: str) -> str:

@@ -20,8 +20,8 @@ from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import WARNING, Host
 from phoenix_apparmor.locks import Lock
 from phoenix_apparmor.policy import compiled, files, load, policytext
-from phoenix_apparmor.policy.rules import parse
 from phoenix_apparmor.policy.files import ProfileFile
+from phoenix_apparmor.policy.rules import parse
 
 # Everything, by rule: what is not denied explicitly is the trial profile's to judge. But for other
 # processes: there a profile keeps out of the host by what it has no rule for, and says nothing.
