@@ -59,7 +59,12 @@ def denies(rule: Rule, denial: Denial) -> bool:
 
 
 def _denies_name(rule: Rule, kind: str, rest: str, denial: Denial) -> bool:
-    """A rule for a file, for a hard link or for a socket that is not a unix one."""
+    """A rule for a file, a hard link, a socket that is not a unix one, or another profile."""
+    if kind == "change_profile":
+        before, _, target = rest.partition("->")
+        wanted = denial.get("target") or denial.get("name")
+        is_change = denial.operation.startswith("change_") and not before.strip()
+        return is_change and (not target or matches(target.strip(), wanted))
     if denial.get("family"):
         socket = (denial.get("family"), denial.get("sock_type"))
         return kind == "network" and all(word in socket for word in rest.split())

@@ -242,6 +242,26 @@ def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "closed"),
+    [
+        ("deny change_profile -> unconfined,", True),
+        ("audit deny change_profile,", True),
+        ("deny change_profile -> {un,}conf*,", True),
+        ("deny change_profile -> other,", False),
+        ("deny change_profile /bin/x -> unconfined,", False),
+    ],
+)
+def test_a_change_of_profile_that_is_denied_explicitly(
+    host: FakeHost, rule: str, *, closed: bool
+) -> None:
+    host.write("/etc/apparmor.d/lxc-mine", f"profile lxc-mine {{\n  file,\n  {rule}\n}}\n")
+    message = denied(
+        'operation="change_profile" class="file" profile="lxc-mine" name="unconfined" pid=9'
+    )
+    assert only(host, message)["rule_is_futile"] is closed
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ('operation="file_lock" class="net" comm="(sh)" family="unix" sock_type="dgram" addr=none',
