@@ -23,7 +23,7 @@ def said_of_the_profile(host: FakeHost) -> list[str]:
     ("has", "says"),
     [
         ((), "kernel-files> and include <abstractions/phoenix/kernel-names>"),
-        (("kernel-files",), "include <abstractions/phoenix/kernel-names>"),
+        (("kernel-files",), ""),
         (("kernel-names",), ""),
         (("one-root-files",), ""),
     ],

@@ -117,14 +117,14 @@ pkill -x -f "sleep 8888"; wait
 def test_nobody_gets_at_processes_that_are_not_confined(vm: Machine) -> None:
     """The profile closes that by having no rule for it: the guard does in a trial."""
     create(vm, 446, unprivileged=False)
-    create(vm, 447, unprivileged=False)
+    create(vm, 447, unprivileged=False, more="lxc.apparmor.profile: unconfined\n")
     write(vm, {446: {"apparmor_profile": BASE, "apparmor_mode": "trial"}})
     said = {}
     for ctid in (446, 447):
         pct(vm, "start", ctid)
         said[ctid] = vm.sh(STRANGER.format(ctid=ctid), timeout=120, check=False).stdout.split()
         pct(vm, "stop", ctid)
-    assert said == {446: [], 447: ["read"]}, "generated is the control"
+    assert said == {446: [], 447: ["read"]}, "one that is not confined is the control"
 
 
 @first
