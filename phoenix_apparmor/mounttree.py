@@ -102,19 +102,25 @@ class Tree:
 
     def seen(self, mount: Mount) -> Mount:
         """What is seen at its place: what was mounted on its own root last, or itself."""
-        return self._top(mount)
+        for child in self._children.get(mount.number, ()):
+            if child.place == mount.place:
+                return self.seen(child)
+        return mount
 
     def is_hidden(self, mount: Mount) -> bool:
         """Whether another mount hides its place."""
-        return self._top(mount) != mount or any(True for _ in self._covering(mount))
+        return self.seen(mount) != mount or any(True for _ in self._covering(mount))
 
     def is_hidden_for_good(self, mount: Mount) -> bool:
         """Whether one does that nobody moves away: on its own root, or in what is the container's.
 
         In a folder that others have too, the place of one is moved below another, and back.
         """
-        own = {m.number for m in self.mounts if m is self._root or self._is_own(m)}
-        return self._top(mount) != mount or any(m.parent in own for m in self._covering(mount))
+        if self.seen(mount) != mount:
+            return True
+        places = {other.parent for other in self._covering(mount)}
+        at = (m for m in self.mounts if m.number in places)
+        return any(m is self._root or self._is_own(m) for m in at)
 
     def replaced_without(self, unit: Unit) -> frozenset[int]:
         """The numbers of what is taken away with a unit and not in its copy."""
@@ -156,18 +162,12 @@ class Tree:
         members = self.numbers(mount.number)
         return Unit(
             mount,
-            self._top(mount).number,
+            self.seen(mount).number,
             members,
-            self.count(self._top(mount).number),
+            self.count(self.seen(mount).number),
             frozenset(other.key for other in self._covering(mount)),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
         )
-
-    def _top(self, mount: Mount) -> Mount:
-        for child in self._children.get(mount.number, ()):
-            if child.place == mount.place:
-                return self._top(child)
-        return mount
 
     def _covering(self, mount: Mount) -> Iterator[Mount]:
         """A mount beside it or beside what it is in, on a folder above its place."""

@@ -27,8 +27,8 @@ chown -R 100000:100000 usr
 """
 
 
-# Release of the host -> (root, whether the apparmor package is in it, Docker's profile there). The
-# other two pairs boot in test_profiles_boot.py, and run Docker in test_docker.py.
+# Release of the host -> (root, whether the apparmor package is in it, Docker's profile there). Each
+# tries the root of the other release.
 WITH_SECURITYFS = {
     "trixie": ("bookworm", True, "docker-default"),
     "bookworm": ("trixie", False, "unconfined"),
