@@ -274,6 +274,11 @@ class Entry(NamedTuple):
     is_ignored: bool = False
 
     @property
+    def is_bind(self) -> bool:
+        """Whether it gives the container a file or folder that the host has."""
+        return bool({"bind", "rbind"} & set(self.options))
+
+    @property
     def must_be_there(self) -> bool:
         """Whether the container does not start without the source: a path, and not optional.
 

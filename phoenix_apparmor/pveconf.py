@@ -27,6 +27,17 @@ class Device(NamedTuple):
     path: str
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The option: dev0."""
+        return f"dev{self.number}"
+
+    @property
+    def node(self) -> str:
+        """The node that is meant, also where Proxmox does not take the path as it is written."""
+        path = self.path if self.path.startswith("/") else f"/dev/{self.path}"
+        return posixpath.normpath(f"/{path.lstrip('/')}")
+
 
 def is_true(value: str | None) -> bool:
     """A boolean as Proxmox reads it (parse_boolean): 1, on, yes, true."""
@@ -122,6 +133,22 @@ def bad_devices(main: Sequence[bytes]) -> list[Device]:
     ]
 
 
+def repeated_devices(main: Sequence[bytes]) -> list[Device]:
+    """devN options for a node that another one gives already; those that Proxmox refuses last.
+
+    It makes each node in one folder (create_passthrough_device_node), and of the second mknod(2)
+    says "File exists", which ends the start.
+    """
+    bad = bad_devices(main)
+    seen: set[str] = set()
+    found = []
+    for device in sorted(devices(main), key=lambda one: (one in bad, one.number)):
+        if device.node in seen:
+            found.append(device)
+        seen.add(device.node)
+    return found
+
+
 def _volume(value: str, default: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A property string: its default key's value, and the others."""
     first = ""
@@ -181,7 +208,7 @@ def shared(main: Sequence[bytes], entries: Iterable[Entry]) -> Iterator[str]:
     for _, _, rest in mount_points(main):
         yield posixpath.normpath("/" + rest.get("mp", "").lstrip("/"))
     for entry in entries:
-        if {"bind", "rbind"} & set(entry.options):
+        if entry.is_bind:
             yield entry.place
 
 

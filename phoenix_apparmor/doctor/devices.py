@@ -31,8 +31,12 @@ def host_nodes(host: Host) -> list[str]:
 
 
 def named_nodes(conf: Conf) -> list[str]:
-    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry, an fstab)."""
-    found = [device.path for device in pveconf.devices(conf.main)]
+    """NVIDIA nodes that a configuration gives its container (dev0:, lxc.mount.entry, an fstab).
+
+    Those too whose devN Proxmox refuses: another check puts that one right, and a second one for
+    the same node would end the start.
+    """
+    found = [device.node for device in pveconf.devices(conf.main)]
     found += [entry.source for entry in conf.mount_entries]
     return list(dict.fromkeys(node for node in found if NODE.fullmatch(node)))
 
@@ -43,9 +47,14 @@ def needed_nodes(conf: Conf) -> list[str]:
     Proxmox looks at the node of each devN option (PVE::LXC, update_lxc_config:
     "Device /dev/… does not exist"), LXC mounts what is not optional.
     """
-    found = [device.path for device in pveconf.devices(conf.main)]
+    found = [device.node for device in pveconf.devices(conf.main)]
     found += [entry.source for entry in conf.mount_entries if entry.must_be_there]
     return [node for node in found if NODE.fullmatch(node)]
+
+
+def has_all(conf: Conf) -> bool:
+    """Whether the host's whole /dev is its own: then a devN option would end its start."""
+    return any(entry.is_bind and entry.place == "/dev" for entry in conf.mount_entries)
 
 
 def single(host: Host, names: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ def nodes(host: Host) -> Iterator[Finding]:
             any(map(devices.GPU.fullmatch, named))
             and missing
             and conf.is_whole
+            and not devices.has_all(conf)
             and not (hooked or majors.has_stale(host, conf))
         ):
             lacking.setdefault((missing, tuple(named)), []).append(conf)
@@ -97,6 +98,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
         if conf.ctid in assigned
         and conf.is_whole
         and not devices.named_nodes(conf)
+        and not devices.has_all(conf)
         and not _has_hook(conf)
         and not pveconf.is_template(conf.main)
         and not majors.has_stale(host, conf)  # told with its own fix

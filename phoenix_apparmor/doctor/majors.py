@@ -98,7 +98,7 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     # A node that nothing makes now keeps its lines: whoever takes them out takes the GPU away.
     wanted = [node for node in nodes if made.get(node, node) and node != nvidia_modprobe.FOLDER]
     kept = set(nodes) - set(wanted)
-    have = [device.path for device in pveconf.devices(conf.main)]
+    have = [device.node for device in pveconf.devices(conf.main)]
     lines = list(dict.fromkeys(made[node] for node in wanted if node in made))
     lines.append(devices.set_devices(host, [conf], [node for node in wanted if node not in have]))
     version = reading.cgroup_version(host)
@@ -174,7 +174,7 @@ def _is_for_other(
 
 def _other_nodes(conf: Conf) -> list[str]:
     """Nodes of other drivers that a configuration gives its container."""
-    found = [device.path for device in pveconf.devices(conf.main)]
+    found = [device.node for device in pveconf.devices(conf.main)]
     found += [entry.source for entry in conf.mount_entries]
     return [n for n in found if n.startswith("/dev/") and not devices.NODE.fullmatch(n)]
 

@@ -209,6 +209,20 @@ MESSAGES = (
         r"[Dd]evice /dev/\S+ does not exist",
     ),
     Message(
+        "`failed to mknod /var/lib/lxc/…/passthrough/dev/…: File exists`",
+        "Proxmox",
+        "Two devN options name the same node. `phoenix-apparmor doctor CTID` says which, with the "
+        "command that takes one out.",
+        r"failed to mknod \S+/passthrough/\S+: File exists",
+    ),
+    Message(
+        "`Could not mknod …/dev/…: File exists`",
+        "Proxmox",
+        "A devN option and a `lxc.mount.entry`, or a hook before it, give the same node. "
+        "`phoenix-apparmor doctor CTID` names both.",
+        r"Could not mknod \S+/dev/\S+: File exists",
+    ),
+    Message(
         "a start hangs for a minute",
         "LXC",
         "LXC waits for a container that cannot start. If `.conf` names a profile without `lxc-`, "

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from phoenix_apparmor import containers, lxcsettings, paths, pveconf, startways
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.denials import vocabulary
-from phoenix_apparmor.doctor import devices, gpu, reading
+from phoenix_apparmor.doctor import device_options, devices, gpu, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -85,7 +85,7 @@ def missing(host: Host) -> Iterator[Finding]:
             + remedies.replace("CTID", ctids[0]),
             ctids=ctids,
         )
-    yield from _bad_devices(host)
+    yield from device_options.findings(host)
 
 
 def _evidence(conf: Conf, needs: tuple[Need, ...]) -> str:
@@ -96,32 +96,6 @@ def _evidence(conf: Conf, needs: tuple[Need, ...]) -> str:
     return "; ".join(
         filter(None, [f"{conf.path}: {'; '.join(its_own)}" if its_own else "", *others])
     )
-
-
-def _bad_devices(host: Host) -> Iterator[Finding]:
-    """devN options that Proxmox refuses at each start."""
-    for conf in reading.confs(host):
-        for device in pveconf.bad_devices(conf.main):
-            key = f"dev{device.number}"
-            value = conf.option(key)
-            path = device.path if device.path.startswith("/") else f"/dev/{device.path}"
-            whole = os.path.normpath(path)
-            is_node = whole.startswith("/dev/") and host.exists(whole)
-            options = devices.with_options(device) or devices.access(host, whole)
-            yield Finding(
-                "error",
-                f"CT {conf.ctid} cannot start: Proxmox takes only devices named /dev/…, without . "
-                "and .. in their names.",
-                f"{conf.path}: {key}: {value}",
-                fix=shlex.join(["pct", "set", conf.ctid, f"--{key}", whole + options])
-                if is_node
-                else "",
-                advice=""
-                if is_node
-                else f"name the node by its whole path in {key}, or remove "
-                f"the option: pct set {conf.ctid} --delete {key}",
-                ctids=(conf.ctid,),
-            )
 
 
 def _may_make(conf: Conf) -> bool:
@@ -171,12 +145,12 @@ def _is_missing(host: Host, path: str) -> bool:
 
 
 def _devices(host: Host, conf: Conf) -> Iterator[Need]:
-    bad = pveconf.bad_devices(conf.main)
+    told = (*pveconf.bad_devices(conf.main), *pveconf.repeated_devices(conf.main))
     for device in pveconf.devices(conf.main):
-        key = f"dev{device.number}"
+        key = device.key
         line, remedy = f"{key}: {conf.option(key)}", f"pct set CTID --delete {key}"
-        if device in bad:
-            continue  # told by _bad_devices, with a fix
+        if device in told:
+            continue  # by device_options, with a fix
         for name, word in device.options:
             if not devices.takes(name, word):
                 what = f"Proxmox takes no {name}={word} in {key}"

@@ -1,5 +1,7 @@
 """What a start needs and the host does not have, and what doctor says of it."""
 
+from collections.abc import Callable
+
 from tests.names import BASE
 from tests.unit.doctor_host import (
     CONF,
@@ -7,19 +9,74 @@ from tests.unit.doctor_host import (
     conf,
     instead,
 )
+from tests.unit.fakehost import FakeHost
+
+
+def as_dev1(value: str) -> Callable[[FakeHost], object]:
+    """CT 950 with another text for the device that it needs."""
+    return lambda host: host.conf("950", CONF.replace("dev1: /dev/nvidiactl\n", f"dev1: {value}\n"))
+
 
 CASES = {
     "a device without its folder": Case(
-        instead(f"dev5: nvidiactl,mode=0666\nlxc.apparmor.profile: {BASE}\n"),
+        as_dev1("nvidiactl,mode=0666"),
         "needs",
         "error",
-        ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666"),
+        ("CT 950 cannot start", "pct set 950 --dev1 /dev/nvidiactl,mode=0666"),
     ),
     "a device without its folder and mode": Case(
-        instead(f"dev5: /dev/./nvidiactl\nlxc.apparmor.profile: {BASE}\n"),
+        as_dev1("/dev/./nvidiactl"),
         "needs",
         "error",
-        ("without . and ..", "pct set 950 --dev5 /dev/nvidiactl,mode="),
+        ("without . and ..", "pct set 950 --dev1 /dev/nvidiactl,mode="),
+    ),
+    "a device without its folder, of which there is another option": Case(
+        conf("dev5: nvidiactl,mode=0666\n"),
+        "needs",
+        "error",
+        ("CT 950 cannot start: Proxmox takes only", "| pct set 950 --delete dev5 |"),
+    ),
+    "two options for one device": Case(
+        conf("dev5: /dev//nvidiactl\ndev6: /dev/nvidia0\ndev7: /dev/nvidia0,gid=44\n"),
+        "needs",
+        "error",
+        (
+            "CT 950 cannot start: Proxmox makes a node only once, and dev1 and dev5 are for "
+            "/dev/nvidiactl; dev0 and dev6 and dev7 are for /dev/nvidia0.",
+            "dev1: /dev/nvidiactl; dev5: /dev//nvidiactl; dev0: /dev/nvidia0,gid=44; dev6:",
+            "| pct set 950 --delete dev5,dev6,dev7 | their options differ: see whether those of "
+            "dev1, dev0 are right",
+        ),
+    ),
+    "a device, and the same by a mount": Case(
+        conf(
+            "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind,optional,create=file 0 0\n"
+            "lxc.mount.entry: /dev/nvidiactl dev/nvidiactl none bind,optional 0 0\n"
+        ),
+        "needs",
+        "error",
+        (
+            "CT 950 cannot start: /dev/nvidia0 is there already, by a mount, when Proxmox makes "
+            "it for dev0.",
+            "| /etc/pve/lxc/950.conf: lxc.mount.entry: /dev/nvidia0 dev",
+        ),
+    ),
+    "a device, and its folder by a mount": Case(
+        lambda host: (
+            host.write("/dev/dri/renderD128", ""),
+            conf(
+                "dev5: /dev/dri/renderD128\n"
+                "lxc.mount.entry: /dev/dri dev/dri none bind,optional,create=dir\n"
+            )(host),
+        ),
+        "needs",
+        "error",
+        (
+            "/dev/dri/renderD128 is there already, by a mount, when Proxmox makes it for dev5",
+            "either take the lxc.mount.entry out of .conf, and name in devN options what else of "
+            "that folder it needs; or: pct set 950 --delete dev5",
+        ),
+        has_fix=False,
     ),
     "a device that nobody knows": Case(
         instead(f"dev5: /nvidia/ctl\nlxc.apparmor.profile: {BASE}\n"),
@@ -81,10 +138,10 @@ CASES = {
         has_fix=False,
     ),
     "a device without its folder, and a mode that Proxmox refuses": Case(
-        instead(f"dev5: nvidiactl,mode=666,uid=x\nlxc.apparmor.profile: {BASE}\n"),
+        as_dev1("nvidiactl,mode=666,uid=x"),
         "needs",
         "error",
-        ("CT 950 cannot start", "pct set 950 --dev5 /dev/nvidiactl,mode=0666 |"),
+        ("CT 950 cannot start", "pct set 950 --dev1 /dev/nvidiactl,mode=0666 |"),
     ),
     "a file as a mount point": Case(
         lambda host: (host.write("/etc/hostname", ""), conf("mp0: /etc/hostname,mp=/x\n")(host)),
