@@ -97,7 +97,7 @@ def test_a_check_fires_and_its_fix_helps(host: FakeHost, case: Case) -> None:
 
 def test_every_check_is_tried(host: FakeHost) -> None:
     checks = set(json.loads(host.cli("doctor", "--json").out)["checks"])
-    assert checks - {case.check for case in CASES.values()} == {"parser"}
+    assert checks - {case.check for case in CASES.values()} == {"parser", "id-maps"}
 
 
 def test_a_host_without_the_parser_is_told(host: FakeHost) -> None:
