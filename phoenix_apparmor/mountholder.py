@@ -1,27 +1,33 @@
-"""A process that has locked copies of all mounts of a container, as it is in a user namespace.
+"""Locked copies of all mounts of a container, in a mount namespace of a user namespace.
 
-It is what lets mountlock.py copy them; nothing of the container runs in it.
+It is what lets mountswap.py copy them; nothing of the container runs in it.
 """
 
 import contextlib
 import errno
 import os
+from typing import NamedTuple
 
 from phoenix_apparmor.mountcalls import Linux
+from phoenix_apparmor.mounterrors import KILLED, AdvisedError, NoNamespaceError, killed
 
 USER_NAMESPACES = "/proc/self/ns/user"
 LIMITS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
 
 
-class NoNamespaceError(Exception):
-    """Whether that is for want of them (used up), or as this host makes none (forbidden)."""
+class Copied(NamedTuple):
+    """A mount namespace in which no process is, by open files: itself, and its mountinfo.
 
-    def __init__(self, number: int) -> None:
-        self.used_up = number == errno.ENOSPC
-        # (its own words are "No space left on device")
-        why = "no more namespaces are allowed" if self.used_up else os.strerror(number)
-        super().__init__(f"[Errno {number}] unshare: {why}")
-        self.forbidden = number in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
+    It is there until both are closed.
+    """
+
+    namespace: int
+    mountinfo: int
+
+    def close(self) -> None:
+        """Ends it."""
+        os.close(self.namespace)
+        os.close(self.mountinfo)
 
 
 def forbidding(root: str = "") -> str | None:
@@ -36,59 +42,86 @@ def forbidding(root: str = "") -> str | None:
     return None
 
 
-def scratch(linux: Linux, namespace: int) -> tuple[int, int]:
-    """(pid of a process with a copy of the mounts, to try something on; what ends it)."""
-    number, process, is_done = _fork_holder(linux, namespace, None)
-    if number:
-        raise NoNamespaceError(number)
-    return process, is_done
+def scratch(linux: Linux, namespace: int) -> Copied:
+    """A copy of the mounts, to try something on. Raises as start."""
+    return _copied(linux, namespace, None)
 
 
-def start(linux: Linux, namespace: int) -> tuple[int, int]:
-    """(pid of a process in a user namespace of its own, with a copy of the mounts; what ends it).
+def start(linux: Linux, namespace: int) -> Copied:
+    """A copy of the mounts that belongs to a user namespace of its own.
 
-    It becomes a user whom nobody else is: who may make how many namespaces is counted for each
-    user of the host, and what containers make counts for root. It stays root where others may make
-    none. Ends with the last descriptor of what ends it.
+    Raises NoNamespaceError, and a final AdvisedError.
+
+    Its process becomes a user whom nobody else is: who may make how many namespaces is counted for
+    each user of the host, and what containers make counts for root. It stays root where others may
+    make none.
     """
     if not os.path.exists(USER_NAMESPACES):
         raise NoNamespaceError(errno.ENOSYS)
-    number = 0
-    for user in (1 << 30 | int.from_bytes(os.urandom(4)) >> 2, 0):
-        number, holder, is_done = _fork_holder(linux, namespace, user)
-        if number == 0:
-            return holder, is_done
-    raise NoNamespaceError(number)
+    try:
+        return _copied(linux, namespace, 1 << 30 | int.from_bytes(os.urandom(4)) >> 2)
+    except (NoNamespaceError, AdvisedError):
+        return _copied(linux, namespace, 0)
 
 
-def _fork_holder(linux: Linux, namespace: int, user: int | None) -> tuple[int, int, int]:
-    """(0 or the number of the error, as start). user: None for no user namespace."""
-    ready, is_ready = os.pipe()
-    done, is_done = os.pipe()
-    holder = os.fork()
+def _copied(linux: Linux, namespace: int, user: int | None) -> Copied:
+    """user: None for no user namespace. The process that makes it ends before this returns."""
+    try:
+        ready, is_ready = os.pipe()
+        done, is_done = os.pipe()
+        holder = os.fork()
+    except OSError as error:
+        raise AdvisedError(str(error), is_final=True) from error
     if holder == 0:
-        number = errno.ESRCH
         try:
             os.close(is_done)
-            linux.setns(namespace)
-            if user:
-                os.setresuid(user, user, user)
-            if user is None:
-                linux.unshare_mounts()
-            else:
-                linux.unshare()
-            number = 0
-        except OSError as error:
-            number = error.errno or errno.ESRCH
-        finally:
-            os.write(is_ready, bytes([number]))
+            os.write(is_ready, _made(linux, namespace, user))
             os.read(done, 1)
+        finally:
             os._exit(0)
     os.close(is_ready)
     os.close(done)
-    number = (os.read(ready, 1) or bytes([errno.ESRCH]))[0]
+    said, why, copied = b"", "", None
+    try:
+        said = os.read(ready, 2)
+        copied = _opened(holder) if said == bytes(2) else None
+    except OSError as error:
+        why = str(error)
     os.close(ready)
-    if number:
-        os.close(is_done)
-        os.waitpid(holder, 0)
-    return number, holder, is_done
+    os.close(is_done)
+    status = os.waitstatus_to_exitcode(os.waitpid(holder, 0)[1])
+    if copied is not None:
+        return copied
+    if status < 0 or not said:
+        raise AdvisedError(killed(status), KILLED, is_final=True)
+    number, is_unshare = said
+    if is_unshare:
+        raise NoNamespaceError(number)
+    raise AdvisedError(why or f"[Errno {number}] {os.strerror(number)}", is_final=True)
+
+
+def _made(linux: Linux, namespace: int, user: int | None) -> bytes:
+    """The number of the error and whether it is unshare's; two zeros: none."""
+    is_unshare = False
+    try:
+        linux.setns(namespace)
+        if user:
+            os.setresuid(user, user, user)
+        is_unshare = True
+        if user is None:
+            linux.unshare_mounts()
+        else:
+            linux.unshare()
+    except OSError as error:
+        return bytes([error.errno or errno.ESRCH, is_unshare])
+    return bytes(2)
+
+
+def _opened(holder: int) -> Copied:
+    namespace = os.open(f"/proc/{holder}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mountinfo = os.open(f"/proc/{holder}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        os.close(namespace)
+        raise
+    return Copied(namespace, mountinfo)

@@ -4,12 +4,12 @@ The kernel does not list a mount while its place is outside of the bound folder 
 (shares.is_locked_or_hides), and copies of that folder are without it.
 """
 
-import errno
 import os
 from collections.abc import Collection, Mapping
 
 from phoenix_apparmor import mountholder
 from phoenix_apparmor.mountcalls import MARKS, Linux, opened, read_again, shown
+from phoenix_apparmor.mounterrors import AGAIN, AdvisedError
 from phoenix_apparmor.mounttree import Key, Mount, Tree
 
 
@@ -32,23 +32,20 @@ class Marks:
         In a copy of the namespace all mounts of a unit get a mark, and those that are listed lose
         it again. What then has it for good in a copy for a user namespace is not listed.
         """
-        scratch, is_done = mountholder.scratch(self._linux, self._namespace)
-        listed = os.open(f"/proc/{scratch}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        namespace = os.open(f"/proc/{scratch}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        scratch = mountholder.scratch(self._linux, self._namespace)
         try:
-            self._linux.setns(namespace)
-            tree = Tree(read_again(listed), self._hosts)
+            self._linux.setns(scratch.namespace)
+            tree = Tree(read_again(scratch.mountinfo), self._hosts)
             units = tree.units(through)
             tops = [unit.mount for unit in units]
             tops += [m for m in tree.mounts if m.key in through and tree.is_locked_or_hides(m)]
             marks = {top.place: mark for top in tops if (mark := self._mark(tree, top))}
             self._linux.setns(self._host)
             if marks:
-                self._check_unmarked(namespace, marks)
+                self._check_unmarked(scratch.namespace, marks)
         finally:
             self._linux.setns(self._host)
-            for fd in (is_done, listed, namespace):
-                os.close(fd)
+            scratch.close()
         return {unit.mount.key: unit.copied for unit in units}
 
     def _mark(self, tree: Tree, top: Mount) -> int:
@@ -59,8 +56,7 @@ class Marks:
         inside = tree.inside(tree.seen(top))
         hidden = next(filter(tree.is_hidden, inside), None)
         if hidden is not None:
-            # as a neighbour can have it, for a moment, and for all that is in the unit
-            raise OSError(f"another mount hides {shown(hidden.place)}")
+            raise _hidden(tree, hidden)
         fds: list[int] = []
         try:
             for mount in inside:
@@ -76,14 +72,9 @@ class Marks:
                 os.close(fd)
 
     def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
+        copied = mountholder.start(self._linux, namespace)
         try:
-            holder, is_done = mountholder.start(self._linux, namespace)
-        except OSError as error:
-            # nothing that waiting helps, as it does where a folder is away
-            raise mountholder.NoNamespaceError(error.errno or errno.ESRCH) from error
-        inside = os.pidfd_open(holder)
-        try:
-            self._linux.setns(inside)
+            self._linux.setns(copied.namespace)
             for place, mark in marks.items():
                 fd = opened(self._linux, place, None)
                 unmarked = self._linux.unmark(fd, mark, whole=True)
@@ -91,5 +82,20 @@ class Marks:
                 if not unmarked:
                     raise OSError(f"a mount in {shown(place)} is elsewhere at the moment")
         finally:
-            os.close(is_done)
-            os.close(inside)
+            copied.close()
+
+
+def _hidden(tree: Tree, mount: Mount) -> AdvisedError:
+    """Another mount hides this one, in a unit: nothing of the unit can be known then."""
+    at = shown(mount.place)
+    over = [other for other in tree.covering(mount) if other.place != mount.place]
+    if tree.seen(mount) != mount or not over:
+        hint = f"Remove one of the lines that mount at {at} from its configuration."
+        return AdvisedError(f"two mounts are at {at}", hint, is_final=True)
+    # A neighbour can have it so, for a moment.
+    above = shown(over[0].place)
+    hint = (
+        f"If its configuration mounts at {above} and at {at}, the line of {above} has to be the "
+        f"first. Else: {AGAIN}"
+    )
+    return AdvisedError(f"what is mounted at {above} hides {at}", hint)

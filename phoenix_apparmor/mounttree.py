@@ -109,7 +109,7 @@ class Tree:
 
     def is_hidden(self, mount: Mount) -> bool:
         """Whether another mount hides its place."""
-        return self.seen(mount) != mount or any(True for _ in self._covering(mount))
+        return self.seen(mount) != mount or any(True for _ in self.covering(mount))
 
     def is_hidden_for_good(self, mount: Mount) -> bool:
         """Whether one does that nobody moves away: on its own root, or in what is the container's.
@@ -118,7 +118,7 @@ class Tree:
         """
         if self.seen(mount) != mount:
             return True
-        places = {other.parent for other in self._covering(mount)}
+        places = {other.parent for other in self.covering(mount)}
         at = (m for m in self.mounts if m.number in places)
         return any(m is self._root or self._is_own(m) for m in at)
 
@@ -165,11 +165,11 @@ class Tree:
             self.seen(mount).number,
             members,
             self.count(self.seen(mount).number),
-            frozenset(other.key for other in self._covering(mount)),
+            frozenset(other.key for other in self.covering(mount)),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
         )
 
-    def _covering(self, mount: Mount) -> Iterator[Mount]:
+    def covering(self, mount: Mount) -> Iterator[Mount]:
         """A mount beside it or beside what it is in, on a folder above its place."""
         by_number = {m.number: m for m in self.mounts}
         at: Mount | None = mount

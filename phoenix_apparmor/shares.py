@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from phoenix_apparmor.errors import PhoenixError
+
     # number, number of the parent, device, root in the file system, place, read-only, type
     Line = tuple[int, int, bytes, bytes, bytes, bool, bytes]
 
@@ -30,40 +32,59 @@ def main(environ: "Mapping[str, str]") -> int:
     configuration. Exit status 1: the container must not start, as a mount is missing now, or can
     be made writable.
     """
-    pid = int(environ["LXC_PID"])
-    with open(f"/proc/{pid}/mountinfo", "rb") as file:
-        text = file.read()
-    lines = mounts(text)
-    if not needs_lock(lines, hosts_devices(lines)):
-        return 0
-    return _lock(pid, environ)
+    try:
+        pid = int(environ["LXC_PID"])
+        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+            text = file.read()
+        lines = mounts(text)
+        hosts = hosts_devices(lines)
+        if not needs_lock(lines, hosts):
+            return 0
+        own = own_devices(lines, hosts)
+        is_shown = any(line[5] and is_locked_or_hides(line, own) for line in lines)
+        return _lock(pid, environ, is_shown=is_shown)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
+        from phoenix_apparmor.errors import as_error
+
+        return _tell(as_error(error), environ) or 1
 
 
-def _lock(pid: int, environ: "Mapping[str, str]") -> int:
-    from phoenix_apparmor import mountlock, paths
+def _lock(pid: int, environ: "Mapping[str, str]", *, is_shown: bool) -> int:
+    """is_shown: whether a mount is read-only. Else one may be that is out of sight."""
+    from phoenix_apparmor import mountlock
     from phoenix_apparmor.errors import PhoenixError
-    from phoenix_apparmor.hookscript import write_for_pct
-    from phoenix_apparmor.host import ERROR, WARNING, Host
 
-    host = Host(environ.get("PHOENIX_APPARMOR_ROOT", ""))
-    ctid, config = environ.get("LXC_NAME", ""), environ.get("LXC_CONFIG_FILE", "")
     status = 0
     steps: tuple[Callable[[], None], ...] = (
         lambda: mountlock.lock(pid),
-        lambda: mountlock.check_start_hook(config),
+        lambda: mountlock.check_start_hook(environ.get("LXC_CONFIG_FILE", "")),
     )
     for step in steps:
         try:
             step()
         except PhoenixError as error:
-            told = error.about(ctid) if paths.is_ctid(ctid) else error
-            severity = ERROR if error.status else WARNING
-            host.journal(severity, " ".join(told.lines()), ctid=told.ctid)
-            print(told, file=sys.stderr)  # LXC shows it in its own log only
-            if told.ctid is not None:
-                write_for_pct(host, told.ctid, told)
-            status = status or error.status
+            # a warning for nothing is one that nobody reads when it counts
+            if error.status or is_shown or mountlock.may_share(environ):
+                status = status or _tell(error, environ)
     return status
+
+
+def _tell(error: "PhoenixError", environ: "Mapping[str, str]") -> int:
+    """The journal, LXC's log and pct say it. Returns the exit status."""
+    import contextlib
+
+    from phoenix_apparmor import paths
+    from phoenix_apparmor.hookscript import write_for_pct
+    from phoenix_apparmor.host import ERROR, WARNING, Host
+
+    host, ctid = Host(environ.get("PHOENIX_APPARMOR_ROOT", "")), environ.get("LXC_NAME", "")
+    told = error.about(ctid) if paths.is_ctid(ctid) else error
+    host.journal(ERROR if error.status else WARNING, " ".join(told.lines()), ctid=told.ctid)
+    if told.ctid is not None:
+        write_for_pct(host, told.ctid, told)
+    with contextlib.suppress(OSError, ValueError):
+        print(told, file=sys.stderr)  # LXC shows it in its own log only
+    return error.status
 
 
 def mounts(mountinfo: bytes) -> "list[Line]":

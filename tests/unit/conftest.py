@@ -32,7 +32,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture
 def host(request: pytest.FixtureRequest) -> Iterator[FakeHost]:
     # A short path: the journal's socket is in it, and sun_path holds 107 bytes.
-    place = Path("/tmp") if request.path.name == "test_shares.py" else scratch_dir()
+    place = Path("/tmp") if request.path.name.startswith("test_shares") else scratch_dir()
     root = Path(tempfile.mkdtemp(prefix="pa-", dir=place))
     yield FakeHost(root)
     shutil.rmtree(root)
@@ -41,9 +41,16 @@ def host(request: pytest.FixtureRequest) -> Iterator[FakeHost]:
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
     """As pytest's, but in memory, and gone after the test; of shares, on a disk as on a host."""
-    place = Path("/tmp") if request.path.name == "test_shares.py" else scratch_dir()
+    place = Path("/tmp") if request.path.name.startswith("test_shares") else scratch_dir()
     with tempfile.TemporaryDirectory(prefix="pa-", dir=place) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder on a disk, as the host's are: tmp_path may be in memory, as a container's /dev."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        yield Path(place)
 
 
 @pytest.fixture
