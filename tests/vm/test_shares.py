@@ -90,9 +90,8 @@ def moving(vm: Machine, until: str) -> Iterator[None]:
             f"{there}; touch ../moved; {until}; {back}; touch ../end"
         )
         attach = f"lxc-attach -n {NEIGHBOUR} -- sh -c '{script}'"
-        vm.sh(
-            f"cd /srv/ours/{ctid}; rm -f begin moved over end; setsid {attach} </dev/null >/dev/null 2>&1 &"
-        )
+        vm.sh(f"cd /srv/ours/{ctid}; rm -f begin moved over end")
+        vm.sh(f"setsid {attach} </dev/null >/dev/null 2>&1 &")
     try:
         yield
     finally:
