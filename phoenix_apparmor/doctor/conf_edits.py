@@ -12,6 +12,12 @@ def take_out(path: str, key: str, value: str = "") -> str:
     return _sed(path, rf"/^{key}(:|[[:blank:]]*=){behind}/d")
 
 
+def append(path: str, key: str, value: str, more: str) -> str:
+    """Writes something behind a value, in the lxc lines of a key that have just this value."""
+    line = rf"{key}[[:blank:]]*[:=][[:blank:]]*{_literal(value)}"
+    return _sed(path, rf"s/^({line})[[:blank:]\r]*$/\1{_literal(more)}/")
+
+
 def take_out_indented(path: str, key: str) -> str:
     """The same for lines that begin with blanks, which Proxmox does not read."""
     return _sed(path, rf"/^[[:blank:]]+{key}[[:blank:]]*[:=]/d")

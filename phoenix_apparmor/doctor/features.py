@@ -20,8 +20,6 @@ from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import files, rules
 from phoenix_apparmor.pveconf import has_feature
 
-RAW_KEY = "lxc.apparmor.raw"
-NESTING_KEY = "lxc.apparmor.allow_nesting"
 SAYS = "explicitly configured lxc.apparmor.profile overrides the following settings"
 # In the order of Proxmox's message.
 OVERRIDDEN = ("fuse", "nesting", "mount")
@@ -269,62 +267,3 @@ def explicit_generated(host: Host) -> Iterator[Finding]:
         fix=reading.all_of(fixes),
         ctids=ctids,
     )
-
-
-def _raw_holes(conf: Conf, lines: list[str]) -> Iterator[Finding]:
-    """Rules of a privileged container's own that open what the generated profile closes."""
-    whose = holes.Container(conf.ctid, privileged=True)
-    for line in () if conf.is_unprivileged else lines:
-        # the generated profile has "capability," itself (lxc, lsm/apparmor.c, AA_PROFILE_BASE)
-        why = holes.hole(line, whose) if holes.split(line)[:1] != ("capability",) else ""
-        if why:
-            yield Finding(
-                "warning",
-                f"CT {conf.ctid}: privileged, and a rule of its own opens a hole: {why}.",
-                f"{conf.path}: {RAW_KEY}: {line}",
-                fix=conf_edits.take_out(conf.path, r"lxc\.apparmor\.raw", line),
-                advice=holes.remedy(line, why),
-                ctids=(conf.ctid,),
-            )
-
-
-def overridden_lines(host: Host) -> Iterator[Finding]:
-    """AppArmor lines of the user's own that are for the generated profile."""
-    raw: dict[str, list[Conf]] = {}
-    nesting: list[Conf] = []
-    for conf in reading.confs(host):
-        settings = list(conf.lxc())
-        if conf.profile in (None, "generated"):
-            yield from _raw_holes(conf, [v for k, v in settings if k == RAW_KEY and v])
-            continue
-        if any(key == RAW_KEY and value for key, value in settings):
-            raw.setdefault(conf.profile or "", []).append(conf)
-        if (NESTING_KEY, "1") in settings:
-            nesting.append(conf)
-    for profile, confs in raw.items():
-        lines = [v for c in confs for k, v in c.lxc() if k == RAW_KEY]
-        named = reading.cts(c.ctid for c in confs)
-        where = (
-            f'if they are needed, put them into "apparmor_rules" of {named} in the JSON, see what '
-            "this says of them: phoenix-apparmor validate, and restart"
-        )
-        yield Finding(
-            "warning",
-            f"{named}: {RAW_KEY} does nothing under an explicit profile.",
-            f"{confs[0].path}: {reading.listed(lines)}",
-            fix=reading.all_of([conf_edits.take_out(c.path, r"lxc\.apparmor\.raw") for c in confs]),
-            advice="" if profile == "unconfined" else where,
-            ctids=tuple(c.ctid for c in confs),
-        )
-    if nesting:
-        yield Finding(
-            "warning",
-            f"{reading.cts(c.ctid for c in nesting)}: {NESTING_KEY} mounts the unmasked "
-            "/dev/.lxc/{proc,sys} into it whatever its profile is; only the profile's denies "
-            "guard them. Where it is needed, phoenix-apparmor sets it.",
-            f"{nesting[0].path}: {NESTING_KEY}: 1",
-            fix=reading.all_of(
-                [conf_edits.take_out(c.path, r"lxc\.apparmor\.allow_nesting") for c in nesting]
-            ),
-            ctids=tuple(c.ctid for c in nesting),
-        )

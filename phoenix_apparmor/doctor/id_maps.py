@@ -28,6 +28,7 @@ PROGRAMS = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")
 NSSWITCH = "/etc/nsswitch.conf"
 # The kernel's count is of 32 bits, and -1 is no id.
 END = (1 << 32) - 1
+USUAL = "unprivileged: 1, without lxc.idmap"
 _LINE = re.compile(r"([ugb])\s+(\d+)\s+(\d+)\s+(\d+)\s*")
 
 
@@ -75,12 +76,17 @@ def findings(host: Host) -> Iterator[Finding]:
 
 def _read(conf: Conf) -> tuple[list[Map], list[tuple[str, str]]]:
     """(the maps, (line, what is wrong) of those that are none)."""
-    lines = [one for one in conf.settings if one.key == IDMAP and (one.value or not one.file)]
-    if not lines:
-        values = pveconf.id_maps(conf.main, conf.settings)
-        each = [(value, "unprivileged: 1, without lxc.idmap", "Proxmox") for value in values]
-    else:
-        each = [(one.value, one.said, "LXC" if one.file else "Proxmox") for one in lines]
+    own = any(one.key == IDMAP for one in conf.own_settings)
+    lines = [one for one in conf.settings if one.key == IDMAP]
+    # Proxmox writes its own before the includes of .conf; what they clear is in no list
+    usual = pveconf.USUAL_MAPS if not own and all(one.value for one in lines) else ()
+    is_usual = pveconf.is_true(conf.option("unprivileged"))
+    each = [(value, USUAL, "Proxmox") for value in (usual if is_usual else ())]
+    each += [
+        (one.value, one.said, "LXC" if one.file else "Proxmox")
+        for one in lines
+        if one.value or not one.file
+    ]
     maps, wrong = [], []
     for value, said, reader in each:
         found = _LINE.fullmatch(value)

@@ -43,6 +43,13 @@ OTHERS = (
         r"[Ff]ailed to write [Aa]pp[Aa]rmor profile",
     ),
     Message(
+        '`Failed to run apparmor_parser on "…"`, `Failed to load generated AppArmor profile`',
+        "LXC",
+        "The profile that LXC generates does not compile: a rule in `lxc.apparmor.raw` is wrong, "
+        "often for want of a comma at its end. `phoenix-apparmor doctor CTID` names it.",
+        r"Failed to run apparmor_parser on|Failed to load generated AppArmor profile",
+    ),
+    Message(
         '`Failed to mount "…"`, `Failed to setup mounts` and `Failed to setup mount entries`',
         "LXC",
         "A mount of its configuration fails, and AppArmor is not asked about it: what it names "

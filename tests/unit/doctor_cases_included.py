@@ -112,7 +112,7 @@ CASES = {
             "and only the profile stands",
             f"| {FILE}: lxc.idmap = u 0 0 65536 maps an id to root of the host |",
         ),
-        ("includes",),
+        ("includes", "id-maps"),
         has_fix=False,
     ),
     "AppArmor hidden by an fstab": Case(

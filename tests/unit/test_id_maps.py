@@ -76,6 +76,17 @@ def test_what_ends_the_start(host: FakeHost, lines: str, why: str, seen: str) ->
     assert (found["severity"], found["containers"]) == ("error", ["950"])
 
 
+def test_maps_of_an_included_file_come_behind_proxmoxs(host: FakeHost) -> None:
+    host.conf("950", f"{CONF}lxc.include: /root/ids.conf\n")
+    host.write("/root/ids.conf", "lxc.idmap = u 1000 1000 1\n")
+    (found,) = (f for f in diagnose(host) if f["check"] == "id-maps" and "twice" in f["what"])
+    assert "map uid 1000 of the container twice" in found["what"]
+    assert "950.conf: unprivileged: 1, without lxc.idmap; /root/ids.conf: " in found["evidence"]
+    maps = WITH_44.replace(":", " =").partition("lxc.idmap = g 44")[0]
+    host.write("/root/ids.conf", f"lxc.idmap =\n{maps}")
+    assert [f for f in diagnose(host) if f["check"] == "id-maps"] == []
+
+
 def test_ids_that_root_may_not_map(host: FakeHost) -> None:
     """One finding for all of them, as their fix is for one file; and nothing is added twice."""
     host.write("/etc/subgid", f"max:231072:65536\n{USUAL}".rstrip("\n"))
