@@ -186,6 +186,11 @@ class Allow(NamedTuple):
         """Whether it opens every device of its kind."""
         return self.kind == "a" or (self.major is None and self.minor is None)
 
+    def opens(self, kind: str, major: int, minor: int) -> bool:
+        """Whether it is for a device."""
+        numbers = self.major in (None, major) and self.minor in (None, minor)
+        return self.kind == "a" or (self.kind == kind and numbers)
+
     @property
     def setting(self) -> Setting:
         """The line that it is."""
@@ -214,12 +219,19 @@ def allowed_devices(settings: Iterable[Setting]) -> list[Allow]:
 
 def denies_all_devices(settings: Iterable[Setting]) -> bool:
     """Whether a line denies all devices, and none behind it allows them again."""
-    last_of: dict[str, str] = {}
-    for key, value, *_ in settings:
-        line = _CGROUP_DEVICES.fullmatch(key)
-        if line is not None and value.strip() == "a":
-            last_of[line[1]] = line[2]
-    return "deny" in last_of.values()
+    found = [*settings]
+    return any(denies_all(found, version) is not None for version in (1, 2))
+
+
+def denies_all(settings: Iterable[Setting], version: int | None) -> Setting | None:
+    """That line, of one version of cgroups, or of either where nobody knows which holds."""
+    last_of: dict[int, tuple[str, Setting]] = {}
+    for setting in settings:
+        line = _CGROUP_DEVICES.fullmatch(setting.key)
+        if line is not None and setting.value.strip() == "a":
+            last_of[2 if line[1] else 1] = (line[2], setting)
+    found = (last_of.get(one, ("", None)) for one in (1, 2) if version in (None, one))
+    return next((setting for kind, setting in found if kind == "deny"), None)
 
 
 class Capabilities(NamedTuple):

@@ -16,7 +16,7 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcsettings import HOOK, Allow
 
-DEVICES = "/proc/devices"
+DEVICES, BLOCK = "/proc/devices", "Block devices:"
 # Linux' Documentation/admin-guide/devices.txt: char majors that are given out as drivers load.
 DYNAMIC = (*range(234, 255), *range(384, 512))
 NVIDIA_STATIC = 195
@@ -294,9 +294,18 @@ def _ours(registered: Mapping[int, list[str]]) -> set[int]:
 
 def char_majors(host: Host) -> dict[int, list[str]]:
     """Major number -> drivers, of the character devices that the kernel has now."""
-    text = host.read(DEVICES).decode("utf-8", "replace")
+    return _majors(host.read(DEVICES).decode("utf-8", "replace").partition(BLOCK)[0])
+
+
+def block_majors(host: Host) -> dict[int, list[str]]:
+    """The same of the block devices; nothing where that cannot be read."""
+    text = (host.read_if_there(DEVICES) or b"").decode("utf-8", "replace")
+    return _majors(text.partition(BLOCK)[2])
+
+
+def _majors(text: str) -> dict[int, list[str]]:
     result: dict[int, list[str]] = {}
-    for line in text.partition("Block devices:")[0].split("\n"):
+    for line in text.split("\n"):
         number, _, name = line.strip().partition(" ")
         if number.isdigit():
             result.setdefault(int(number), []).append(name.strip())

@@ -127,7 +127,7 @@ def _of_type(host: Host, conf: Conf, entry: Entry) -> Iterator[Need]:
     """What a new file system needs: the folders of an overlay, and root of the host for many."""
     if {"bind", "rbind", "optional", "remount"} & set(entry.options):
         return
-    if conf.is_unprivileged and conf.is_whole and vocabulary.is_host_only(entry.fstype):
+    if conf.has_user_namespace and conf.is_whole and vocabulary.is_host_only(entry.fstype):
         what = f"the kernel mounts {entry.fstype} only for root of the host, not at {entry.place}"
         remedy = "mount it on the host and give the container that folder (mpN)"
         yield Need(what, entry.setting.said, remedy, of_host=False)

@@ -3,16 +3,15 @@
 What is left to root in a privileged container was measured: README, "Security".
 """
 
-import re
 from collections.abc import Iterator
 
 from phoenix_apparmor import hostmounts, kernel, lxcsettings, paths
 from phoenix_apparmor.assignments import holes
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import conf_edits, reading
+from phoenix_apparmor.doctor import conf_edits, device_access, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import CAP_DROP, CAP_KEEP, ENTRY, IDMAP, Allow, Setting
+from phoenix_apparmor.lxcsettings import CAP_DROP, CAP_KEEP, ENTRY, IDMAP, Setting
 from phoenix_apparmor.paths import DOCKER
 
 SECCOMP_KEY = "lxc.seccomp.profile"
@@ -52,7 +51,7 @@ def other_locks(host: Host) -> Iterator[Finding]:
     privileged = [*privileged, *others]
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
-    yield from _devices(host, privileged)
+    yield from device_access.opened(host, privileged)
     yield from _host_mounts([c for c in privileged if c.profile != "unconfined"])
 
 
@@ -147,6 +146,8 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
     profiles: dict[str, Profile | None] = {}
     groups: dict[tuple[str, ...], list[Conf]] = {}
     for conf in privileged:
+        if conf.has_user_namespace:
+            continue  # the kernel asks for them in the host's own
         back = [name for name in DANGEROUS if conf.capabilities.has(name)]
         assigned = (known[conf.ctid].profile if conf.ctid in known else conf.used_profile) or ""
         if back and assigned:
@@ -163,9 +164,10 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         fixes = [
             conf_edits.take_out_empty(c.path, r"lxc\.cap\.(drop|keep)")
             for c in confs
-            if not any(s.value or s.file for s in lines[c.ctid])
+            if lines[c.ctid] and not any(s.value or s.file for s in lines[c.ctid])
         ]
         shown = "; ".join(s.said if s.value else f"{s.said} (empty)" for s in lines[confs[0].ctid])
+        shown = shown or f"{_why_privileged(confs[0])}, and {device_access.LIKE_UNPRIVILEGED}"
         found = _finding(
             confs,
             f"LXC leaves it {'; '.join(DANGEROUS[name] for name in names)}",
@@ -174,7 +176,12 @@ def _capabilities(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
         )
         advice = reading.take_out("the lines lxc.cap", files)
         if not files and len(fixes) < len(confs):
-            advice = f"take {' and '.join(names)} out of lxc.cap.keep"
+            kept = all(lines[conf.ctid] for conf in confs)
+            advice = (
+                f"take {' and '.join(names)} out of lxc.cap.keep"
+                if kept
+                else f"give it maps of ids, or a line: lxc.cap.drop: {' '.join(names)}"
+            )
         yield found._replace(advice=advice)
 
 
@@ -213,43 +220,6 @@ def _seccomp(privileged: list[Conf]) -> Iterator[Finding]:
                 f"{SECCOMP_KEY}: (empty)",
                 lines,
             )
-
-
-# What lines open that name no device: kinds of device, in words.
-WIDE = {
-    "a": "every device, the host's disks and memory too",
-    "bc": "every device, the host's disks and memory too",
-    "b": "every block device, the host's disks too",
-    "c": "every character device, the host's memory too",
-}
-
-
-def _devices(host: Host, privileged: list[Conf]) -> Iterator[Finding]:
-    groups: dict[str, list[tuple[Conf, list[Allow]]]] = {}
-    version = reading.cgroup_version(host)
-    for conf in privileged:
-        allowed = conf.allowed_devices
-        wide = [a for a in allowed if a.works(version) and a.is_all and a.is_usable]
-        kinds = "".join(sorted({allow.kind for allow in wide}))
-        if wide:
-            groups.setdefault("a" if "a" in kinds else kinds, []).append((conf, wide))
-    for kinds, opened in groups.items():
-        files = list(dict.fromkeys(a.file for _, wide in opened for a in wide if a.file))
-        lines = [
-            conf_edits.take_out(conf.path, re.escape(allow.key), allow.text)
-            for conf, wide in opened
-            for allow in wide
-        ]
-        found = _finding(
-            [conf for conf, _ in opened],
-            f"may use {WIDE[kinds]}",
-            opened[0][1][0].setting.said,
-            [] if files else lines,
-        )
-        advice = "name the devices that it needs: dev0: /dev/…"
-        if files:
-            advice = f"{reading.take_out('those lines', files)}; {advice}"
-        yield found._replace(advice=advice)
 
 
 # So many profiles no container needs: dockerd loads one, snapd some dozens.

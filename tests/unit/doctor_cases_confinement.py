@@ -400,7 +400,80 @@ CASES = {
         privileged("lxc.cgroup2.devices.allow: c *:* rw\n"),
         "other-locks",
         "warning",
-        ("every character device, the host's memory too.",),
+        ("every character device, the host's consoles too.",),
+    ),
+    "every device, and what opens memory": Case(
+        privileged("lxc.cgroup2.devices.allow: a\nlxc.cap.drop:\n"),
+        "other-locks",
+        "warning",
+        ("may use every device, the host's disks and its memory too.",),
+    ),
+    "a driver of disks by number": Case(
+        privileged("lxc.cgroup2.devices.allow: b 259:* rwm\nlxc.cgroup2.devices.allow: b 8:0 r\n"),
+        "other-locks",
+        "warning",
+        (
+            "may use block devices of the host by number (b 259:*, blkext), with all that is on",
+            "| /etc/pve/lxc/950.conf: lxc.cgroup2.devices.allow: b 259:* rwm |",
+        ),
+    ),
+    "disks by /dev/sg": Case(
+        privileged("lxc.cgroup2.devices.allow: c 21:* rw\n"),
+        "other-locks",
+        "warning",
+        ("may use the host's disks by number (c 21:*, /dev/sg*).",),
+    ),
+    "memory by number": Case(
+        privileged(
+            "lxc.cap.drop:\nlxc.cap.drop: sys_module mac_admin\n"
+            "lxc.cgroup2.devices.allow: c 1:* rw\n"
+        ),
+        "other-locks",
+        "warning",
+        ("may use the host's memory by number (c 1:*).",),
+    ),
+    "a disk that the host has in use": Case(
+        lambda host: (
+            host.write("/dev/sda", ""),
+            host.write("/sys/class/block/sda/sda2/dev", ""),
+            host.write("/proc/mounts", "/dev/sda2 / ext4 rw 0 0\n"),
+            conf("dev5: /dev/sda\n")(host),
+        ),
+        "devices",
+        "warning",
+        (
+            "CT 950: root in it reads and writes /dev/sda, which this host has in use",
+            "950.conf: dev5: /dev/sda |",
+            "pct set 950 --delete dev5",
+        ),
+        has_fix=False,
+    ),
+    "a volume that something is made of, only read": Case(
+        lambda host: (
+            host.write("/dev/sdb", ""),
+            host.write("/sys/class/block/sdb/holders/dm-0", ""),
+            conf("dev5: /dev/sdb,deny-write=1\n")(host),
+        ),
+        "devices",
+        "warning",
+        ("CT 950: root in it reads /dev/sdb, which this host has in use",),
+        has_fix=False,
+    ),
+    "a disk that is its own": Case(
+        lambda host: (host.write("/dev/sdb1", ""), conf("dev5: /dev/sdb1\n")(host)),
+        "devices",
+        "note",
+        ("CT 950: root in it reads and writes /dev/sdb1, past every file",),
+        has_fix=False,
+    ),
+    "every device denied, LXC's own and those given before it": Case(
+        conf("lxc.cgroup2.devices.allow: c 1:3 rwm\nlxc.cgroup2.devices.deny: a\n"),
+        "devices",
+        "warning",
+        (
+            "CT 950: lxc.cgroup2.devices.deny: a takes back every device that was allowed before "
+            "it: LXC's own list, with /dev/null, and that of dev0, dev1, dev2.",
+        ),
     ),
     "all devices by v1": Case(
         on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
