@@ -235,17 +235,25 @@ def check_ctid(text: str) -> None:
 
 
 def check_here(host: Host, ctid: str) -> None:
-    """Raises PhoenixError, which names the node if another one has it, unless its .conf is here."""
-    if host.exists(paths.conf(ctid)):
+    """Raises PhoenixError, which says where it is or what has that number, unless it is here."""
+    if is_unmounted(host):
+        raise PhoenixError(
+            "nobody can tell whether it is here: Proxmox's /etc/pve is not mounted.",
+            hint=SEE_MOUNT,
+        )
+    if ctid in here(host):
         return
-    node = next(
-        (n for n in host.names(paths.NODES) if host.exists(f"{paths.NODES}/{n}/lxc/{ctid}.conf")),
-        "",
-    )
+    nodes = host.names(paths.NODES)
+    node = next((n for n in nodes if host.exists(f"{paths.NODES}/{n}/lxc/{ctid}.conf")), "")
     if node:
         raise PhoenixError(f"is on node {node}, not on this one.", hint=f"Run it on {node}.")
+    if any(host.exists(f"{paths.NODES}/{n}/qemu-server/{ctid}.conf") for n in nodes):
+        raise PhoenixError("is a virtual machine, not a container.", hint=f"See: qm config {ctid}")
+    if not host.exists(paths.CONF_FOLDER):
+        raise PhoenixError(f"there is no {paths.runtime(ctid)}.", hint="See: lxc-ls")
     raise PhoenixError(
-        f"there is no {paths.conf(ctid)}.", hint="Which containers are here: pct list"
+        f"there is no such container, neither here (no {paths.conf(ctid)}) nor on another node.",
+        hint="Which containers are here: pct list",
     )
 
 

@@ -49,11 +49,6 @@ ANY_MOVED = (
 OLD_PARSER = "AppArmor 3.0 of this host takes it for any mount (CVE-2016-1585)"
 ALSO_NEW = "AppArmor 3.0 of this host takes it for a new mount of any type as well (CVE-2016-1585)"
 
-_REMEDIES = {
-    "change_profile": "Assign the container that profile instead.",
-    "all": "Write a rule for each thing that it needs.",
-    "capability": "",
-}
 _PEER = re.compile(r"\bpeer=\s*(\([^)]*\)|\"[^\"]*\"|\S+)")
 # A policy namespace or a generated profile (lxcconf.namespace_of), in a pattern too.
 _CONTAINER = re.compile(r"lxc-([1-9][0-9]{2,8})_<")
@@ -115,10 +110,24 @@ def remedy(rule: str, why: str = "") -> str:
         if _PEER.search(rule):
             return f"The container's own processes are {_peer_of(kind, '@{profile_name}')}."
         return f"If it must be, name a peer: {_peer_of(kind, 'PROFILE')}."
-    if words == ("capability",):
-        return "Name those that it needs."
-    runs = "If it must run such a program, use ix: then it stays in the profile."
-    return _REMEDIES.get(kind, runs if _of_execution(words) else "")
+    match kind:
+        case "change_profile":
+            found = _assign(words)
+        case "capability":
+            found = "" if words[1:] else "Name those that it needs."
+        case "all":
+            found = "Write a rule for each thing that it needs."
+        case _:
+            runs = "If it must run such a program, use ix: then it stays in the profile."
+            found = runs if _of_execution(words) else ""
+    return found
+
+
+def _assign(words: Sequence[str]) -> str:
+    """Of other profiles nobody can be assigned one, or several are meant."""
+    name = words[-1].strip('"') if "->" in words else ""
+    is_one = paths.is_profile(name) and name not in paths.NO_LINE
+    return f"Assign the container {name} instead." if is_one else ""
 
 
 def _peer_of(kind: str, label: str) -> str:

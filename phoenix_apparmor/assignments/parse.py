@@ -250,6 +250,8 @@ def _explain_more(path: list[Any], shown: str, why: str) -> str:
         return f"apparmor_rules is {shown}; it must be a list of rules, each a string"
     if shown.endswith(' ,"'):
         return f"apparmor_rules: the rule {shown} has a space before its final comma"
+    if shown.startswith('"') and shown.endswith('"') and len(shown) > 2 and shown[-2] != ",":
+        return f"apparmor_rules: the rule {shown} has no comma at its end"
     return (
         f"apparmor_rules: the rule {shown} is invalid: it must be a string, one AppArmor rule "
         'with its comma at the end, like "mount fstype=nfs,"'

@@ -173,7 +173,9 @@ def _rule_warnings(document: Any, where: Where, judge: Judge) -> Iterator[Findin
         profile = entry.get("apparmor_profile", paths.BASE)
         of = profile if isinstance(profile, str) else ""
         all_of = [one for one in entry["apparmor_rules"] if isinstance(one, str)]
-        for verdict in () if rules.problem(rule) else judge(rule, str(path[1]), of, all_of):
+        # what is no rule, without its comma too, is only told so
+        is_one = not parse.problem("100", {"apparmor_rules": [rule]})
+        for verdict in judge(rule, str(path[1]), of, all_of) if is_one else ():
             yield where.finding("warning", path, verdict.what, verdict.hint, value=rule)
     for ctid, entry in document["lxc_configs"].items():
         if not isinstance(entry, dict) or entry.get("apparmor_profile") not in paths.NO_LINE:

@@ -323,7 +323,7 @@ def hidden(host: Host) -> Iterator[Finding]:
                     for conf, setting in found
                 ]
             ),
-            advice=f"remove that line from {reading.listed(files)}" if files else "",
+            advice=reading.take_out("that line", files),
             ctids=ctids,
         )
 

@@ -1,8 +1,9 @@
 """Checks of what a container gets from other files, and of lxc lines that LXC passes over."""
 
+import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import lxcsettings
+from phoenix_apparmor import lxcsettings, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
@@ -46,9 +47,21 @@ def settings(host: Host) -> Iterator[Finding]:
             "error" if takes else "warning",
             f"{reading.cts(ctids)}: a file that .conf includes sets {setting.line}, {does}.",
             f"{confs[0].path} includes {setting.file}",
-            advice=f"remove that line from {setting.file}, or the include from .conf",
+            advice=_without(confs[0], setting),
             ctids=ctids,
         )
+
+
+def _without(conf: Conf, setting: Setting) -> str:
+    """How a container is rid of it; a file of LXC's own comes back with each upgrade."""
+    out = reading.take_out("that line", [setting.file])
+    if not setting.file.startswith(reading.LXC_SHARE):
+        return f"{out}, or the include out of .conf"
+    nests = pveconf.has_feature(conf.features, "nesting")
+    if not setting.file.endswith("/nesting.conf") or nests:
+        return out
+    value = shlex.quote(pveconf.with_feature(conf.option("features"), "nesting"))
+    return f"{out}; what it is for, Proxmox does: pct set {conf.ctid} --features {value}"
 
 
 TAKES = "which LXC takes instead of what .conf says"

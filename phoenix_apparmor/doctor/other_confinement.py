@@ -65,7 +65,7 @@ def _host_mounts(confs: list[Conf]) -> Iterator[Finding]:
         how = [f"pct set {conf.ctid} --delete {','.join(points)}"] if points else []
         entries = [mount.file for mount in found if mount.key == ENTRY]
         how += [
-            f"take its line out of {file}" if file else f"take the {ENTRY} out of {conf.path}"
+            reading.take_out("its line", [file]) if file else f"take the {ENTRY} out of {conf.path}"
             for file in dict.fromkeys(entries)
         ]
         what = f"it has {has}; the profile's rules name paths and do not protect it there"

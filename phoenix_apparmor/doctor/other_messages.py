@@ -52,10 +52,11 @@ OTHERS = (
     Message(
         '`Failed to mount "…"`, `Failed to setup mounts` and `Failed to setup mount entries`',
         "LXC",
-        "A mount of its configuration fails, and AppArmor is not asked about it: what it names "
-        "is not on the host, or the place in the container is missing (`create=file`). If it is "
-        "a device, load its driver first. `Operation not permitted` for a disk: an unprivileged "
-        "container cannot mount one; make it a mount point (mpN).",
+        "A mount of its configuration fails: what it names is not on the host, or the place in the "
+        "container is missing (`create=file`). If it is a device, load its driver first. "
+        "`Operation not permitted` for a disk: an unprivileged container cannot mount one; make it "
+        "a mount point (mpN). `Permission denied`: if it was AppArmor, `phoenix-apparmor denials` "
+        "names lxc-start's own profile; the container's is not in force yet.",
         r'Failed to mount "|Failed to setup mount(?:s| entries)',
     ),
     Message(

@@ -119,7 +119,7 @@ CASES = {
         in_fstab("/dev/null sys/module/apparmor/parameters/enabled none bind 0 0\n"),
         "apparmor-hidden",
         "warning",
-        ("CT 950: a mount hides AppArmor", f"remove that line from {FSTAB}"),
+        ("CT 950: a mount hides AppArmor", f"take that line out of {FSTAB}"),
         has_fix=False,
     ),
     "a source of an fstab that is not there": Case(

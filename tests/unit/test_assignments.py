@@ -226,7 +226,7 @@ STRING = "it must be a string, one AppArmor rule with its comma at the end"
         (["umount,"] * 500, ""),
         (["umount,"] * 501, LIST),
         ([7], f"the rule 7 is invalid: {STRING}"),
-        (["umount,", "umount"], f'the rule "umount" is invalid: {STRING}'),
+        (["umount,", "umount"], 'the rule "umount" has no comma at its end'),
         (["umount, umount,"], "is more than one rule"),
         (["priority=10 /proc/sys/kernel/core_pattern w,"], "has a priority"),
         (["audit priority=+1 allow mount,"], "has a priority"),
@@ -235,7 +235,7 @@ STRING = "it must be a string, one AppArmor rule with its comma at the end"
         (["/" + "x" * 1995 + " rw,"], ""),
         (["/" + "x" * 1996 + " rw,"], STRING),
         ([""], STRING),
-        (["umount,\n"], STRING),
+        (["umount,\n"], "has no comma at its end"),
         (["umount, # no,"], STRING),
     ],
 )

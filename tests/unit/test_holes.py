@@ -195,7 +195,7 @@ def test_propagation_on_a_parser_that_takes_it_for_any_mount() -> None:
         ("ptrace,", "peer="),
         ("signal (send),", "peer="),
         ("unix,", "peer="),
-        ("change_profile,", "Assign"),
+        ("change_profile -> lxc-x,", "Assign the container lxc-x instead."),
         ("allow all,", "for each thing"),
         ("/** Ux,", "ix"),
     ],
@@ -206,7 +206,15 @@ def test_the_remedy_is_of_the_rules_kind(rule: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", ["mount fstype=proc -> /x/,", "mount options=(rw,bind) /proc/ -> /x/,"]
+    "rule",
+    [
+        "mount fstype=proc -> /x/,",
+        "mount options=(rw,bind) /proc/ -> /x/,",
+        'change_profile -> "unconfined",',
+        "change_profile -> /usr/bin/x,",
+        "change_profile -> lxc-*,",
+        "change_profile,",
+    ],
 )
 def test_no_remedy_names_what_is_named(rule: str) -> None:
     assert hole(rule) and remedy(rule) == ""

@@ -257,3 +257,19 @@ def test_each_pattern_finds_its_message() -> None:
         if message.pattern and "`" in message.shown:
             shown = message.shown.replace("…", "100").replace("`", "")
             assert messages.meaning(shown) is not None, message.shown
+
+
+def test_where_a_container_is_instead(host: FakeHost) -> None:
+    host.write("/etc/pve/nodes/pve2/lxc/960.conf", "")
+    host.write("/etc/pve/nodes/pve1/qemu-server/961.conf", "")
+    for ctid, words in {
+        "960": "is on node pve2, not on this one.",
+        "961": "is a virtual machine, not a container.",
+        "962": "no such container, neither here (no /etc/pve/lxc/962.conf) nor on another node.",
+    }.items():
+        done = host.cli("doctor", ctid)
+        assert (done.status, done.out) == (1, "") and words in done.err
+    host.path("/etc/pve/.members").unlink(missing_ok=True)
+    host.path("/etc/pve/lxc").rename(host.path("/etc/pve/gone"))
+    done = host.cli("doctor", "962")
+    assert done.status == 1 and "/etc/pve is not mounted" in done.err

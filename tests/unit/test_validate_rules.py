@@ -8,35 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.denials_host import BOOT, make_host, mounted, only, process, real_profiles
+from tests.unit.denials_host import BOOT, mounted, only, process
 from tests.unit.fakehost import FakeHost
 from tests.unit.policydfa import ABI, PARSER
+from tests.unit.validate_host import HOLE, NOTHING, SLASH, said, says, with_own_profile
 
 
 @pytest.fixture
 def host(host: FakeHost) -> FakeHost:
-    real_profiles(make_host(host))
-    host.write("/etc/apparmor.d/lxc-mine", "profile lxc-mine {\n  deny /closed w,\n}\n")
-    return host
-
-
-def said(host: FakeHost, profile: str, rule: str) -> str:
-    """What validate says of a rule of CT 950's, "" if nothing."""
-    host.json({"950": {"apparmor_profile": profile, "apparmor_rules": [rule]}})
-    done = host.cli("validate", "--json")
-    assert done.status == 0, done
-    found = json.loads(done.out)["findings"]
-    assert {finding["severity"] for finding in found} <= {"warning"}
-    return " ".join(f"{finding['what']} {finding['hint']}" for finding in found)
-
-
-def says(host: FakeHost, profile: str, rule: str, word: str) -> None:
-    """That what validate says of a rule has the word, or that it says nothing."""
-    found = said(host, profile, rule)
-    assert word in found and bool(word) == bool(found), (profile, found)
-
-
-NOTHING, HOLE, SLASH = "this rule does nothing", "this rule opens a hole", "never matches a folder"
+    return with_own_profile(host)
 
 
 @pytest.mark.parametrize(
@@ -348,55 +328,3 @@ def test_a_machine_without_apparmor_knows_what_a_kernel_takes(
     done = host.cli("validate", "--json")
     found = [f["what"] for f in json.loads(done.out)["findings"] if f["severity"] == "error"]
     assert bool(found) is not compiles and all("does not compile" in what for what in found), done
-
-
-@pytest.mark.parametrize(
-    ("rule", "word"),
-    [
-        ("file,", 'allows that already: "file," in /etc/apparmor.d/'),
-        ("/srv/x rw,", "allows that already"),
-        ("/srv/x ux,", HOLE),
-        ("mount fstype=tmpfs -> /srv/x/,", "allows that already"),
-        ('mount -> "/var/lib/docker/x/**",', "allows that already"),
-        ("mount -> /var/lib/other/**,", HOLE),
-        ("capability sys_admin,", "allows that already"),
-        ("ptrace (read) peer=@{profile_name},", "allows that already"),
-        # the container is under a profile of another name, so that is of other containers
-        (f"ptrace (read) peer={DOCKER},", HOLE),
-    ],
-)
-def test_a_rule_that_is_there_already_opens_nothing(host: FakeHost, rule: str, word: str) -> None:
-    host.conf("950", "hostname: x\n")
-    found = said(host, DOCKER, rule)
-    assert word in found and (HOLE in found) is (word == HOLE), found
-
-
-def test_a_hole_that_its_profile_has_is_not_opened_by_its_rule(host: FakeHost) -> None:
-    """Said of the profile, by doctor."""
-    text = "profile lxc-mine {\n  change_profile -> unconfined,\n  ptrace,\n}\n"
-    host.write("/etc/apparmor.d/lxc-mine", text)
-    for rule in ("change_profile -> unconfined,", "ptrace,", "ptrace (read) peer=unconfined,"):
-        assert "lxc-mine allows that already" in said(host, "lxc-mine", rule)
-    assert HOLE in said(host, "lxc-mine", "change_profile -> lxc-other,")
-
-
-@pytest.mark.parametrize(
-    ("rule", "what", "hint"),
-    [
-        ("umount /etc/resolv.conf,", "matches a file only", 'a folder, write "/etc/resolv.conf/"'),
-        ("mount options=(make-private) -> /etc/hosts,", "matches a file only", '"/etc/hosts/"'),
-        ("umount /mnt,", SLASH, 'Write "/mnt/"'),
-        ("mount options=bind /dev/fuse -> /srv/f/,", "matches nothing", 'Write "/srv/f".'),
-        ("mount options=bind /dev/dri -> /srv/f/,", "matches nothing", 'Write "/dev/dri/" if'),
-        ("mount options=bind /srv/a -> /srv/b/,", "matches nothing",
-         'Write "/srv/a/" if it is a folder, "/srv/b" if it is a file.'),
-        ("mount options=bind /srv/a -> /srv/b,", "", ""),
-    ],
-)  # fmt: skip
-def test_a_slash_is_advised_only_where_the_kernel_has_one(
-    host: FakeHost, rule: str, what: str, hint: str
-) -> None:
-    """security/apparmor/mount.c asks with one for folders, and with none for files and devices."""
-    host.conf("950", "unprivileged: 1\n")
-    found = said(host, "lxc-mine", rule)
-    assert what in found and hint in found and bool(what) is bool(found), found
