@@ -16,6 +16,16 @@ from phoenix_apparmor.denials.quoting import readable
 
 # The setting of Ubuntu's kernels, a sysctl.
 UNPRIVILEGED_USERNS = "kernel.apparmor_restrict_unprivileged_userns"
+# With it such a kernel (security/apparmor/task.c, aa_profile_ns_perm) puts an unconfined program
+# that makes a user namespace under a profile of this name. Ubuntu's apparmor package ships it.
+TRANSITION = "unprivileged_userns"
+_WHY_TRANSITION = (
+    "The kernel puts a program without a profile of its own under this one when it makes a user "
+    f"namespace ({UNPRIVILEGED_USERNS}). What helps is a profile for that program, inside: "
+    "profile NAME /PATH/OF/IT flags=(unconfined) { userns, }."
+)
+# What Ubuntu's denies explicitly: "audit deny capability," and "audit deny change_profile,".
+_DENIED_THERE = ("capable", "change_profile", "change_onexec", "change_hat")
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]+\Z")
 # Names of profiles that programs make while they run, so that no file of /etc/apparmor.d has them:
 # Docker's contrib/apparmor, containers/common, containerd's CRI plugin, nerdctl, CRI-O, BuildKit.
@@ -53,6 +63,7 @@ def advise(own: Inside, owner: Owner, act: Act, denial: Denial) -> Advice:
     """What to do about it inside. own: what can be seen of the container's files."""
     name = owner.inside
     where = f"container {readable(owner.ctid)}" if owner.ctid else "the container"
+    stopped = own.is_stopped(owner.ctid)
     if name == "unconfined":
         restricted = f"No profile did. The kernel restricts that: {UNPRIVILEGED_USERNS}."
         refused = restricted if denial.operation == "userns_create" else "No profile did."
@@ -61,6 +72,8 @@ def advise(own: Inside, owner: Owner, act: Act, denial: Denial) -> Advice:
     if made:
         return Advice("none", words=made)
     words = f"This profile was loaded inside {where}, from its own /etc/apparmor.d."
+    if name == TRANSITION:
+        words = f"{words} {_WHY_TRANSITION}"
     if not act.rule or not _PLAIN.match(name):
         return Advice("none", words=f"{act.note} {words}".strip())
     place = own.place(owner.ctid, name)
@@ -68,20 +81,36 @@ def advise(own: Inside, owner: Owner, act: Act, denial: Denial) -> Advice:
     if denies is not None:
         warning = f"{readable(name)} denies that on purpose: {cited(denies)}"
         return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
-    outer, _, part = name.partition("//")
+    if place is None and name == TRANSITION and denial.operation in _DENIED_THERE:
+        unseen = f" (what {where} has cannot be seen{_as_stopped(stopped=stopped)})"
+        warning = f"Ubuntu's {TRANSITION} denies that on purpose{unseen}"
+        return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
+    part = name.partition("//")[2]
     if place is None:
-        file = outer.removeprefix("/").replace("/", ".")
-        local = "" if part else f"{paths.APPARMOR_D}/local/{file}"
-        place = Place(f"{paths.APPARMOR_D}/{file}", local)
-        words += (
-            f" If the file there has another name than {file}: grep -rlwF {outer} /etc/apparmor.d."
-        )
+        place, more = _unseen(name, stopped=stopped)
+        words += more
     if part:
         words += f" The rule goes into the part {part} of {place.path}."
     elif not place.local:
         words += f" It reads no local file: the rule goes into {place.path}, before its end."
     words = f"{act.note} {words} Then, inside: apparmor_parser -r {place.path}".strip()
     return Advice("inside", "" if part else place.local, act.rule, act.rule, words)
+
+
+def _unseen(name: str, *, stopped: bool) -> tuple[Place, str]:
+    """Where a profile that nobody can see usually is, and what that means."""
+    outer, _, part = name.partition("//")
+    file = outer.removeprefix("/").replace("/", ".")
+    local = "" if part else f"{paths.APPARMOR_D}/local/{file}"
+    words = (
+        f" Whether it denies that on purpose cannot be seen{_as_stopped(stopped=stopped)}. If the "
+        f"file there has another name than {file}: grep -rlwF {outer} /etc/apparmor.d."
+    )
+    return Place(f"{paths.APPARMOR_D}/{file}", local), words
+
+
+def _as_stopped(*, stopped: bool) -> str:
+    return ": it does not run" if stopped else ""
 
 
 def _made(name: str, where: str, deeper: str) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from phoenix_apparmor import paths
+from phoenix_apparmor.containers import running
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.init_process import init_pid
@@ -30,6 +31,7 @@ class Inside:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._known: dict[tuple[str, str], Place | None] = {}
+        self._running: tuple[frozenset[str] | None] | None = None
 
     def place(self, ctid: str, profile: str) -> Place | None:
         """Where a profile is, None where that cannot be seen."""
@@ -38,6 +40,12 @@ class Inside:
             fits = _NAME.match(profile) and paths.is_ctid(ctid) and len(self._known) < MOST
             self._known[key] = self._look(ctid, profile) if fits else None
         return self._known[key]
+
+    def is_stopped(self, ctid: str) -> bool:
+        """Whether that is so for sure: then nobody can look into it."""
+        if self._running is None:
+            self._running = (running(self._host),)
+        return self._running[0] is not None and ctid not in self._running[0]
 
     def _look(self, ctid: str, profile: str) -> Place | None:
         try:
