@@ -16,6 +16,7 @@ from tests.unit import (
     doctor_cases_containers,
     doctor_cases_gpu,
     doctor_cases_included,
+    doctor_cases_locks,
     doctor_cases_needs,
 )
 from tests.unit.doctor_host import (
@@ -46,6 +47,7 @@ CASES = (
     | doctor_cases_gpu.CASES
     | doctor_cases_needs.CASES
     | doctor_cases_included.CASES
+    | doctor_cases_locks.CASES
 )
 
 
