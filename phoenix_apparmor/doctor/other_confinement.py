@@ -46,8 +46,10 @@ def other_locks(host: Host) -> Iterator[Finding]:
         ),
         (docker, f"and {holes.NO_BOUNDARY}"),
     ):
-        if confs:
-            yield _privileged(confs, walls)
+        for mapped in (False, True):
+            of_kind = [conf for conf in confs if conf.has_user_namespace is mapped]
+            if of_kind:
+                yield _privileged(of_kind, walls, mapped=mapped)
     privileged = [*privileged, *others]
     yield from _capabilities(host, privileged)
     yield from _seccomp(privileged)
@@ -100,9 +102,20 @@ def _unmanaged(confs: list[Conf]) -> Iterator[Finding]:
         yield found._replace(fix=f"phoenix-apparmor suggest {' '.join(ctids)} --write")
 
 
-def _privileged(confs: list[Conf], walls: str) -> Finding:
+def _privileged(confs: list[Conf], walls: str, *, mapped: bool) -> Finding:
+    """mapped: whether they have a user namespace, with ids of root of the host in it."""
     ctids = tuple(conf.ctid for conf in confs)
     one = len(ctids) == 1
+    if mapped:
+        return Finding(
+            "note",
+            f"{reading.cts(ctids)} {'maps an id' if one else 'map ids'} to root of the host: what "
+            f"that owns, it may use, {walls}",
+            _why_privileged(confs[0]),
+            advice="map none to it (lxc.idmap: u 0 100000 65536), and give its files to the ids "
+            "that are mapped then; a restored backup keeps the maps and the owners of today",
+            ctids=ctids,
+        )
     return Finding(
         "note",
         f"{reading.cts(ctids)} {'is' if one else 'are'} privileged: root in "

@@ -17,7 +17,10 @@ def test_capabilities_and_numbers_open_nothing_in_it(host: FakeHost) -> None:
     """The kernel asks for them in the host's own user namespace."""
     host.conf("950", f"{CONF}{ALL}lxc.cgroup2.devices.allow: b 8:* rwm\nlxc.cap.drop:\n")
     (found,) = diagnose(host)
-    assert found["severity"] == "note" and "CT 950 is privileged" in found["what"]
+    assert (
+        found["severity"] == "note"
+        and "CT 950 maps an id to root of the host: what" in found["what"]
+    )
     assert found["evidence"] == (
         "/etc/pve/lxc/950.conf: lxc.idmap: u 0 0 65536 maps an id to root of the host"
     )
