@@ -56,8 +56,12 @@ def start(linux: Linux, namespace: int) -> Copied:
     each user of the host, and what containers make counts for root. It stays root where others may
     make none.
     """
-    if not os.path.exists(USER_NAMESPACES):
-        raise NoNamespaceError(errno.ENOSYS)
+    try:
+        os.stat(USER_NAMESPACES)
+    except FileNotFoundError as error:
+        raise NoNamespaceError(errno.ENOSYS) from error
+    except OSError as error:
+        raise AdvisedError(str(error), is_final=True) from error
     try:
         return _copied(linux, namespace, 1 << 30 | int.from_bytes(os.urandom(4)) >> 2)
     except (NoNamespaceError, AdvisedError):

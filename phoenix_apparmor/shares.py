@@ -71,8 +71,6 @@ def _lock(pid: int, environ: "Mapping[str, str]", *, is_shown: bool) -> int:
 
 def _tell(error: "PhoenixError", environ: "Mapping[str, str]") -> int:
     """The journal, LXC's log and pct say it. Returns the exit status."""
-    import contextlib
-
     from phoenix_apparmor import paths
     from phoenix_apparmor.hookscript import write_for_pct
     from phoenix_apparmor.host import ERROR, WARNING, Host
@@ -82,8 +80,10 @@ def _tell(error: "PhoenixError", environ: "Mapping[str, str]") -> int:
     host.journal(ERROR if error.status else WARNING, " ".join(told.lines()), ctid=told.ctid)
     if told.ctid is not None:
         write_for_pct(host, told.ctid, told)
-    with contextlib.suppress(OSError, ValueError):
+    try:
         print(told, file=sys.stderr)  # LXC shows it in its own log only
+    except (OSError, ValueError):
+        return error.status  # that log takes nothing
     return error.status
 
 
