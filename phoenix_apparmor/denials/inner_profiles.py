@@ -82,7 +82,7 @@ def advise(own: Inside, owner: Owner, act: Act, denial: Denial) -> Advice:
         warning = f"{readable(name)} denies that on purpose: {cited(denies)}"
         return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
     if place is None and name == TRANSITION and denial.operation in _DENIED_THERE:
-        unseen = f" (what {where} has cannot be seen{_as_stopped(stopped=stopped)})"
+        unseen = f" (what is inside cannot be seen{_as_stopped(stopped=stopped)})"
         warning = f"Ubuntu's {TRANSITION} denies that on purpose{unseen}"
         return Advice("none", rule=act.rule, words=words, warning=warning, futile=True)
     part = name.partition("//")[2]
@@ -102,15 +102,16 @@ def _unseen(name: str, *, stopped: bool) -> tuple[Place, str]:
     outer, _, part = name.partition("//")
     file = outer.removeprefix("/").replace("/", ".")
     local = "" if part else f"{paths.APPARMOR_D}/local/{file}"
+    why = _as_stopped(stopped=stopped)
     words = (
-        f" Whether it denies that on purpose cannot be seen{_as_stopped(stopped=stopped)}. If the "
-        f"file there has another name than {file}: grep -rlwF {outer} /etc/apparmor.d."
+        f" Whether this profile denies that on purpose cannot be seen{why}. If the file there has "
+        f"another name than {file}: grep -rlwF {outer} /etc/apparmor.d."
     )
     return Place(f"{paths.APPARMOR_D}/{file}", local), words
 
 
 def _as_stopped(*, stopped: bool) -> str:
-    return ": it does not run" if stopped else ""
+    return ", as the container does not run" if stopped else ""
 
 
 def _made(name: str, where: str, deeper: str) -> str:

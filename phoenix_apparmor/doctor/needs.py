@@ -129,7 +129,12 @@ def _of_type(host: Host, conf: Conf, entry: Entry) -> Iterator[Need]:
         return
     if conf.has_user_namespace and conf.is_whole and vocabulary.is_host_only(entry.fstype):
         what = f"the kernel mounts {entry.fstype} only for root of the host, not at {entry.place}"
-        remedy = "mount it on the host and give the container that folder (mpN)"
+        # what shows the host's kernel is for nobody in there
+        remedy = (
+            "leave it out: root of an unprivileged container can do without it"
+            if entry.fstype in vocabulary.KERNELS
+            else "mount it on the host and give the container that folder (mpN)"
+        )
         yield Need(what, entry.setting.said, remedy, of_host=False)
     for option in entry.options if entry.fstype == "overlay" else ():
         key, _, value = option.partition("=")

@@ -132,7 +132,7 @@ def test_a_user_namespace_of_a_program_without_a_profile(host: FakeHost) -> None
     assert (group["advice_kind"], group["rule"], group["rule_is_futile"]) == ("none", None, True)
     shown = f"{group['warning']} {group['advice']}"
     for words in (
-        f"Ubuntu's {USERNS} denies that on purpose (what container 105 has cannot be seen: it does",
+        f"Ubuntu's {USERNS} denies that on purpose (what is inside cannot be seen, as the con",
         "kernel.apparmor_restrict_unprivileged_userns",
         "profile NAME /PATH/OF/IT flags=(unconfined) { userns, }",
     ):
@@ -155,8 +155,8 @@ def test_what_a_stopped_container_denies_nobody_can_see(host: FakeHost) -> None:
         f'operation="open" class="file" {INSIDE.format("rsyslogd")} name="/x" denied_mask="r"'
     )
     host.running("951", "x", 951)
-    words = "Whether it denies that on purpose cannot be seen"
-    assert f"{words}: it does not run." in only(host, message)["advice"]
+    words = "Whether this profile denies that on purpose cannot be seen"
+    assert f"{words}, as the container does not run." in only(host, message)["advice"]
     host.running("105", "x", 4242)
     assert f"{words}." in only(host, message)["advice"]
     host.write("/proc/4242/root/etc/apparmor.d/rsyslogd", RSYSLOG % "")

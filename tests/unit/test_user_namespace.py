@@ -39,7 +39,15 @@ def test_disks_that_root_of_the_host_owns(host: FakeHost) -> None:
 def test_a_file_system_of_a_disk_is_not_mounted_in_it(host: FakeHost) -> None:
     host.write("/dev/sdb1", "")
     host.conf("950", f"{CONF}{ALL}lxc.mount.entry: /dev/sdb1 srv ext4 rw 0 0\n")
-    assert any("the kernel mounts ext4 only for root" in f["what"] for f in diagnose(host))
+    (found,) = (f for f in diagnose(host) if f["check"] == "needs")
+    assert "the kernel mounts ext4 only for root of the host" in found["what"]
+    assert "mount it on the host" in found["advice"]
+
+
+def test_what_shows_the_hosts_kernel_is_not_to_be_shared(host: FakeHost) -> None:
+    host.conf("950", f"{CONF}lxc.mount.entry: none run/x debugfs defaults 0 0\n")
+    (found,) = (f for f in diagnose(host) if f["check"] == "needs")
+    assert "leave it out" in found["advice"] and "mount it on the host" not in found["advice"]
 
 
 def test_maps_that_are_taken_back(host: FakeHost) -> None:
