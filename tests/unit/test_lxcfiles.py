@@ -122,7 +122,7 @@ def test_how_an_included_file_confines_is_told_however_deep(host: FakeHost) -> N
     host.write("/root/a/x.conf", "lxc.include = /root/b.conf\n")
     host.write("/root/b.conf", "lxc.apparmor.profile = unconfined\n")
     said = told(host, "warning")
-    assert "lxc.apparmor.profile = unconfined" in said and "from /root/b.conf" in said
+    assert "lxc.apparmor.profile = unconfined" in said and "out of /root/b.conf" in said
     host.path("/root/b.conf").chmod(0o666)
     assert "unconfined" not in told(host, "warning")
     assert "cannot tell what CT 950 gets from /root/b.conf" in told(host, "unknown")
