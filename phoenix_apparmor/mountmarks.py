@@ -64,7 +64,9 @@ class Marks:
                 fds.append(fd)
             for mark in MARKS:
                 is_marked = self._linux.mark(fds[0], mark)
-                if is_marked and all(self._linux.unmark(fd, mark, whole=False) for fd in fds):
+                # from each, as one in it may be a unit of its own, with the same mark
+                unmarked = [self._linux.unmark(fd, mark, whole=False) for fd in fds]
+                if is_marked and all(unmarked):
                     return mark
             return 0
         finally:

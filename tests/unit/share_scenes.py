@@ -227,6 +227,24 @@ at = "srv/s/in" if kind == "over" else "srv/s"
 print(2, sh(f"mount -o remount,bind,rw {at} && touch {at}/new"))
 """
 
+# Out of sight where no mark can be set: all of them are locked on what the share is in.
+UNMARKED = r"""
+assert sh('''mkdir -p "$HERE/host/w/a" "$HERE/host/sec" srv && touch "$HERE/host/sec/old"
+mount --bind "$HERE/host/w" srv && mount -o remount,bind,nosuid,nodev,noexec srv''')
+inside = '''mount --bind "$HERE/host/sec" srv/a && mount -o remount,bind,ro srv/a
+touch ready && exec sleep 100'''
+init = subprocess.Popen(["unshare", "-Urm", "sh", "-ec", inside], stdout=subprocess.DEVNULL)
+while not os.path.exists("ready"):
+    assert init.poll() is None
+if how == "away":
+    os.rename(here + "/host/w/a", here + "/host/a")
+if how != "leave":
+    print(0, status(pid=init.pid))
+at = os.getcwd() + "/srv/a"
+print(1, sh(f"nsenter -U -m -t {init.pid} sh -ec 'mount -o remount,bind,rw {at}; touch {at}/new'"))
+init.kill()
+"""
+
 # Made read-only by a program in the container, which is in a user namespace; and as it is told.
 REMOUNTED = r"""
 assert sh('mkdir -p "$HERE/host/w" mp && mount --bind "$HERE/host/w" mp')

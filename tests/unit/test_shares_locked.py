@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.share_scenes import INSIDE, PLACES, RACES, only_root, tried
+from tests.unit.share_scenes import INSIDE, PLACES, RACES, UNMARKED, only_root, tried
 
 
 @only_root
@@ -77,3 +77,16 @@ def test_in_a_user_namespace(disk: Path) -> None:
 def test_in_a_user_namespace_whose_share_was_renamed_away(disk: Path) -> None:
     """The mount that it is in cannot be replaced, and has another one that is locked."""
     assert tried("away", disk, script=INSIDE) == ["1"]
+
+
+@only_root
+def test_in_what_is_mounted_nosuid_nodev_noexec(disk: Path) -> None:
+    """As an mpN with mountoptions: no mark can be set there, and none may be left elsewhere."""
+    assert tried("there", disk, script=UNMARKED) == ["0", "False"]
+    assert tried("leave", disk, script=UNMARKED) == ["True"], "the control"
+
+
+@only_root
+@pytest.mark.slow
+def test_out_of_sight_in_what_is_mounted_nosuid_nodev_noexec(disk: Path) -> None:
+    assert tried("away", disk, script=UNMARKED)[0] == "1"
