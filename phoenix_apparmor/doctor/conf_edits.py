@@ -1,7 +1,10 @@
-"""Shell lines that change the main section of a .conf, and nothing below it. Pure."""
+"""Shell lines that change the main section of a .conf, and nothing below it; and that add lines
+to other files. Pure.
+"""
 
 import re
 import shlex
+from collections.abc import Sequence
 
 PROFILE_LINE = r"lxc\.(apparmor\.profile|aa_profile)"
 
@@ -16,6 +19,18 @@ def append(path: str, key: str, value: str, more: str) -> str:
     """Writes something behind a value, in the lxc lines of a key that have just this value."""
     line = rf"{key}[[:blank:]]*[:=][[:blank:]]*{_literal(value)}"
     return _sed(path, rf"s/^({line})[[:blank:]\r]*$/\1{_literal(more)}/")
+
+
+def add_lines(path: str, lines: Sequence[str], text: bytes) -> str:
+    """Adds lines to a file, whose text is now this, but none that is in it already.
+
+    So that two such fixes, of two containers for example, add nothing twice.
+    """
+    # what ends without a line's end would swallow the first of ours
+    begin = f"echo >>{path} && " if text and not text.endswith(b"\n") else ""
+    words = " ".join(shlex.quote(line) for line in lines)
+    add = f'grep -qsxF -e "$line" {path} || printf "%s\\n" "$line" >>{path}'
+    return f"{begin}for line in {words}; do {add}; done"
 
 
 def take_out_indented(path: str, key: str) -> str:

@@ -145,7 +145,7 @@ def _refused_mounts(
         )
     rules = {kind: f"mount fstype={kind}," for kind in refused}
     dangers = {kind: danger_of(kind, ctids[0]) for kind in refused}
-    lines = " ".join(f"'{rules[kind]}'" for kind in refused if not dangers[kind])
+    lines = [rules[kind] for kind in refused if not dangers[kind]]
     harmless = [kind for kind in refused if not dangers[kind]] or refused
     shown = " and ".join(f'"{rules[kind]}"' for kind in harmless)
     reload = files.reload_command(profile, reading.wanted_profiles(allows.host))
@@ -159,7 +159,7 @@ def _refused_mounts(
         "warning",
         what,
         seen,
-        fix=f"mkdir -p {paths.APPARMOR_D}/local && printf '%s\\n' {lines} >>{local} && {reload}"
+        fix=f"mkdir -p {paths.APPARMOR_D}/local && {allows.add_to(local, lines)} && {reload}"
         if lines and not better
         else "",
         advice="; ".join([*better, advice]),
@@ -188,6 +188,10 @@ class _Rules:
     def has_file(self, name: str) -> bool:
         """Whether a file holds the profile."""
         return reading.file_of(self.host, name) is not None
+
+    def add_to(self, local: str, lines: list[str]) -> str:
+        """The shell line that adds rules to such a file."""
+        return conf_edits.add_lines(local, lines, self.host.read_if_there(local) or b"")
 
     def local(self, name: str) -> str | None:
         """The file of site rules that a profile reads, None if it reads none."""

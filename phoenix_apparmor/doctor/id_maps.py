@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from phoenix_apparmor import pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import conf_edits, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcsettings import IDMAP
@@ -224,8 +224,5 @@ def _without(ids: Ids, given: Sequence[Ids]) -> list[Ids]:
 
 
 def _allow(host: Host, path: str, ids: Sequence[Ids]) -> str:
-    text = host.read_if_there(path) or b""
-    # what ends without a line's end would swallow the first of ours
-    begin = ["''"] if text and not text.endswith(b"\n") else []
     lines = [f"root:{one.first}:{one.last - one.first + 1}" for one in ids]
-    return f"printf '%s\\n' {' '.join([*begin, *lines])} >>{path}"
+    return conf_edits.add_lines(path, lines, host.read_if_there(path) or b"")

@@ -171,7 +171,8 @@ CASES = {
         "warning",
         (
             "mount=nfs;cifs does nothing: ",
-            f"'mount fstype=nfs,' 'mount fstype=cifs,' >>/etc/apparmor.d/local/{BASE}",
+            "for line in 'mount fstype=nfs,' 'mount fstype=cifs,'; do ",
+            f">>/etc/apparmor.d/local/{BASE}; done",
         ),
         besides=("other-locks",),
     ),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.names import BASE, DOCKER
-from tests.unit.doctor_host import CONF, diagnose, instead, make_sound
+from tests.unit.doctor_host import CONF, diagnose, instead, make_sound, run_fix
 from tests.unit.fakehost import FakeHost
 
 
@@ -230,3 +230,21 @@ def test_what_apparmor_3_takes_for_more_is_told_with_the_rule_for_just_that(
     host.cli("reload")
     said = [f["advice"] for f in diagnose(host) if f["check"] == "profile-rules"]
     assert any("Write options=(bind), which is just that" in advice for advice in said)
+
+
+def test_the_fixes_of_two_containers_add_no_rule_twice(host: FakeHost) -> None:
+    """Also behind a line without an end; each for itself is right before and after the other."""
+    host.conf("951", f"features: mount=nfs\nlxc.apparmor.profile: {BASE}\n")
+    host.conf("952", f"features: mount=nfs;cifs\nlxc.apparmor.profile: {BASE}\n")
+    local = f"/etc/apparmor.d/local/{BASE}"
+    host.write(local, "deny /x w,")
+    fixes = [f["fix"] for f in diagnose(host) if f["check"] == "features"]
+    assert len(fixes) == 2
+    for fix in fixes:
+        run_fix(host, fix)
+    rules = host.read(local).decode().split("\n")
+    assert [rule for rule in rules if rule] == [
+        "deny /x w,",
+        *(f"mount fstype={t}," for t in ("nfs", "cifs")),
+    ]
+    assert not [f for f in diagnose(host) if f["check"] == "features" and f["fix"]]

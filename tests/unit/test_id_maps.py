@@ -117,6 +117,19 @@ def test_what_newgidmap_takes_as_well(host: FakeHost, by: str) -> None:
     assert [f["check"] for f in diagnose(host)] == ["id-maps"]
 
 
+def test_the_fixes_of_two_containers_add_nothing_twice(host: FakeHost) -> None:
+    host.conf("950", CONF + WITH_44)
+    host.conf("951", f"unprivileged: 1\n{WITH_44}")
+    fixes = []
+    for ctid in ("950", "951"):
+        found = json.loads(host.cli("doctor", ctid, "--json").out)["findings"]
+        fixes += [f["fix"] for f in found if f["check"] == "id-maps"]
+    assert len(fixes) == 2
+    for fix in fixes:
+        run_fix(host, fix)
+    assert host.read("/etc/subgid").decode().count("root:44:1") == 1
+
+
 def test_proxmoxs_own_map(host: FakeHost) -> None:
     host.path("/etc/subuid").unlink()
     (found,) = diagnose(host)
