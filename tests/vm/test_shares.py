@@ -13,9 +13,11 @@ import pytest
 
 from tests.vm.containers import START, assign, be_patient, create, init, pct, write_profile
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import LOGIC, USER_MODE
 
 ONLY_SUITES = LOGIC
+# A start takes an emulated processor half a minute: the controls are no matter of the kernel.
+control = pytest.mark.suites(USER_MODE)
 
 NEIGHBOUR, UNPRIVILEGED, PRIVILEGED = 900, 901, 902
 BOTH = (UNPRIVILEGED, PRIVILEGED)
@@ -129,6 +131,7 @@ def writable(vm: Machine) -> set[int]:
     return found
 
 
+@control
 def test_undisturbed_it_is_locked(vm: Machine) -> None:
     assert start(vm) == {}
     assert writable(vm) == set()
@@ -149,6 +152,7 @@ def test_back_in_time_it_starts_locked(vm: Machine) -> None:
     assert writable(vm) == set()
 
 
+@control
 def test_without_the_lock_root_inside_makes_it_writable(vm: Machine) -> None:
     """The control."""
     vm.sh(f"chmod -x {HOOK}")
@@ -159,6 +163,7 @@ def test_without_the_lock_root_inside_makes_it_writable(vm: Machine) -> None:
         vm.sh(f"chmod +x {HOOK}")
 
 
+@control
 def test_with_a_lock_that_believes_names_the_neighbour_wins(vm: Machine) -> None:
     """The control of the check itself: the container starts, and the share is not what it has."""
     kept = {name: vm.read(f"{PACKAGE}/{name}.py") for name, _, _ in CREDULOUS}
