@@ -227,6 +227,41 @@ at = "srv/s/in" if kind == "over" else "srv/s"
 print(2, sh(f"mount -o remount,bind,rw {at} && touch {at}/new"))
 """
 
+# Root has used up its user namespaces, of which each user may have one here.
+USED_UP = r"""
+assert sh('mkdir sec srv && mount --bind sec srv && mount -o remount,bind,ro srv')
+made, is_made = os.pipe()
+mapped, is_mapped = os.pipe()
+child = os.fork()
+if child == 0:
+    assert ctypes.CDLL(None).unshare(0x10020000) == 0  # CLONE_NEWUSER | CLONE_NEWNS
+    os.write(is_made, b"x")
+    os.read(mapped, 1)
+    assert sh("mount --bind sec srv && mount -o remount,bind,ro srv")
+    with open("/proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("1")
+    own = os.readlink("/proc/self/ns/user")
+    used = subprocess.Popen(["unshare", "-U", "sleep", "60"])
+    while os.readlink(f"/proc/{used.pid}/ns/user") == own:
+        pass
+    print(0, sh("unshare -U true"))
+    # an exec, so that /proc gives this root the files of its children, as it does on the host
+    hook = "import sys, os; sys.path.insert(0, sys.argv[1]); import phoenix_apparmor.shares as s; "
+    hook += "print(1, s.main(os.environ))"
+    names = {"LXC_PID": str(os.getpid()), "LXC_NAME": "952", "PHOENIX_APPARMOR_ROOT": here}
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-BIS", "-c", hook, sys.argv[1]], env=names)
+    print(2, told(), flush=True)
+    used.kill()
+    os._exit(0)
+os.read(made, 1)
+for name in ("uid_map", "gid_map"):
+    with open(f"/proc/{child}/{name}", "w") as file:
+        file.write("0 0 4294967295")
+os.write(is_mapped, b"x")
+os.waitpid(child, 0)
+"""
+
 # Out of sight where no mark can be set: all of them are locked on what the share is in.
 UNMARKED = r"""
 assert sh('''mkdir -p "$HERE/host/w/a" "$HERE/host/sec" srv && touch "$HERE/host/sec/old"

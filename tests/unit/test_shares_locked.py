@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.share_scenes import INSIDE, PLACES, RACES, UNMARKED, only_root, tried
+from tests.unit.share_scenes import INSIDE, PLACES, RACES, UNMARKED, USED_UP, only_root, tried
 
 
 @only_root
@@ -25,6 +25,12 @@ def test_what_others_use_up_stops_the_start(disk: Path) -> None:
     """Root's namespaces are counted for all containers: none may have another start unlocked."""
     [said] = tried("used up", disk, "-Urm")
     assert "cannot be locked: [Errno 28] unshare: no more namespaces are allowed." in said
+
+
+@only_root
+def test_what_others_of_root_use_up_is_not_the_locks(disk: Path) -> None:
+    """It is made by a user whom nobody else is."""
+    assert tried("used", disk, script=USED_UP) == ["False", "0", "nothing"]
 
 
 @only_root
