@@ -6,6 +6,7 @@ import time
 
 from tests.names import DOCKER
 from tests.vm.booting import inside
+from tests.vm.deeds.program import put
 from tests.vm.harness.machine import Machine
 
 LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
@@ -28,6 +29,14 @@ done
 tar -c -C /root/img . | docker import - bb >/dev/null
 docker info --format '{{.Driver}} {{.SecurityOptions}}'
 """
+# The same with NVIDIA's tools configured before it starts for the first time.
+START_GPU = """\
+set -e; here=/deeds; . "$here/common"; . "$here/80-containers.sh"
+trap '[ $? = 0 ] || cat /root/said' EXIT
+docker_up >/root/said 2>&1
+docker tag deeds bb
+docker info --format '{{.Driver}} {{.SecurityOptions}}'
+"""
 # Told apart from all else that runs by how long it sleeps.
 NESTED = "docker run -d --rm --name nested {} bb sleep {} >/dev/null"
 
@@ -46,10 +55,15 @@ podman run --rm pbb /bin/sh -c 'ls /sys/class/net/eth0 && echo podman runs'
 """
 
 
-def start_docker(vm: Machine, ctid: int) -> str:
-    """Starts it as the service that it is, makes the image bb; storage driver and security."""
+def start_docker(vm: Machine, ctid: int, *, gpu: bool = False) -> str:
+    """Starts it as the service that it is, makes the image bb; storage driver and security.
+
+    gpu: with NVIDIA's container tools; deeds can be done then.
+    """
     vm.sh(MODULES)
-    return inside(vm, ctid, START, timeout=240).splitlines()[-1]
+    if gpu:
+        put(vm, ctid)
+    return inside(vm, ctid, START_GPU if gpu else START, timeout=240).splitlines()[-1]
 
 
 def nested(vm: Machine, ctid: int, arguments: str = "") -> str:

@@ -15,7 +15,7 @@ from tests.build import TREE
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, denials, inside, make
 from tests.vm.containers import assign, conf_path, label
-from tests.vm.deeds.program import Done, do, put
+from tests.vm.deeds.program import Done, do
 from tests.vm.dockers import DATA_ROOT, LOCAL, PODMAN, STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import write_policy
@@ -73,7 +73,7 @@ def vm(roots_vm: Machine, booted: Boot) -> Iterator[Machine]:
     """With dockerd, and an image bb. At the end: nothing was denied that was to work."""
     assert booted.state
     since = roots_vm.sh("date +%s").stdout.strip()
-    info = start_docker(roots_vm, CTID)
+    info = start_docker(roots_vm, CTID, gpu=True)
     assert "overlay2" in info
     assert "name=apparmor" in info
     yield roots_vm
@@ -139,8 +139,7 @@ def test_docker_compose_works(vm: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def gpu(vm: Machine) -> Mapping[str, Done]:
-    """These deeds, done in turn. Docker is started anew, with the tools configured."""
-    put(vm, CTID)
+    """These deeds, done in turn."""
     deeds = (DOCKER_GPU, *(OTHER_GPU if vm.suite in STOCK else ()))
     return do(vm, CTID, ("90-nvidia.sh",), " ".join(deeds))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
-from tests.vm.deeds.program import do, put
+from tests.vm.deeds.program import do
 from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import STOCK
@@ -64,9 +64,8 @@ def test_privileged_has_the_plain_label_and_cdi(roots_vm: Machine) -> None:
     try:
         assert boot(vm, CTID) == Boot("running", "", "")
         assert label(vm, CTID) == plain
-        assert "overlay2" in start_docker(vm, CTID)
+        assert "overlay2" in start_docker(vm, CTID, gpu=True)
         assert nested(vm, CTID) == plain
-        put(vm, CTID)
         done = do(vm, CTID, ("90-nvidia.sh",), "nvidia_podman_cdi nvidia_docker_gpus")
         assert done["nvidia_podman_cdi"].word == "works", done
         assert done["nvidia_docker_gpus"].word == "fails", done
