@@ -12,6 +12,10 @@ import pytest
 from tests.names import BASE
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import PROXMOX_KERNEL
+
+# Two releases' words for it. (6.12 has the same programs as 6.17, and no words of its own.)
+ONLY_SUITES = ("bookworm", PROXMOX_KERNEL)
 
 # A site's own, with a narrow mount rule only: AppArmor 3.0 takes the propagation rules of ours for
 # any mount (CVE-2016-1585), so there it refuses only what is denied explicitly.
