@@ -6,9 +6,42 @@ from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
 
+# Modes in which the kernel refuses what a profile does not allow.
+ENFORCING = ("enforce", "kill")
+
+# Labels and lists say nothing of it.
+GLOBAL_MODE = "/sys/module/apparmor/parameters/mode"
+# (With a newline the kernel does not take it.)
+TO_ENFORCE = f"printf enforce >{GLOBAL_MODE}"
+OFF_COMMAND_LINE = (
+    "If the kernel command line has apparmor.mode= (cat /proc/cmdline), take it away there too."
+)
+
+
+def overriding_mode(host: Host) -> str:
+    """The mode that all profiles are in, whatever their own is, where that stops nothing; or "".
+
+    AppArmor's parameter mode (apparmor.mode=complain on the kernel's command line): a profile
+    complains if it does or all do (security/apparmor/include/policy.h, PROFILE_MODE). Raises
+    OSError where that cannot be known.
+    """
+    try:
+        mode = host.read(GLOBAL_MODE).strip().decode("ascii", "replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # of a tree: a kernel with AppArmor has it
+    return "" if mode in ENFORCING else mode
+
+
+def in_force(profiles: bytes, overriding: str) -> bytes:
+    """A list with the modes that count."""
+    if not overriding:
+        return profiles
+    mode = f" ({overriding})\n".encode()
+    return profiles.replace(b" (enforce)\n", mode).replace(b" (kill)\n", mode)
+
 
 def profile_list(host: Host) -> bytes | None:
-    r"""The kernel's list of the host's own profiles, lines of ``NAME (MODE)\n``.
+    r"""The kernel's list of the host's own profiles, lines of ``NAME (MODE)\n``, as they count.
 
     None: there is none, or this user may not see it; listing tells the two apart.
     """
@@ -24,11 +57,15 @@ def listing(host: Host) -> bytes | None:
     Raises PhoenixError where that cannot be known.
     """
     try:
-        return of_host(host.read(paths.KERNEL_PROFILES))
+        profiles = of_host(host.read(paths.KERNEL_PROFILES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise from_os_error(error, f"cannot read {paths.KERNEL_PROFILES}") from error
+    try:
+        return in_force(profiles, overriding_mode(host))
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {GLOBAL_MODE}") from error
 
 
 def of_host(profiles: bytes) -> bytes:
@@ -91,7 +128,8 @@ def namespace_policies(host: Host, namespace: str) -> int:
 
 
 def label_of(host: Host, pid: int) -> str | None:
-    """The label of a process as this namespace sees it, with its mode; None: no such process.
+    """The label of a process as this namespace sees it, with the mode that counts; None: no such
+    process.
 
     Like ``lxc-nvidia-gpu-base (enforce)`` or ``A//&:ns:unconfined (enforce)``.
     """
@@ -100,7 +138,14 @@ def label_of(host: Host, pid: int) -> str | None:
             value = host.read(f"/proc/{pid}/{name}")
         except OSError:
             continue
-        return value.decode("utf-8", "replace").strip("\n\0")
+        label = value.decode("utf-8", "replace").strip("\n\0")
+        try:
+            overriding = overriding_mode(host)
+        except OSError:
+            overriding = ""  # not for this user to know
+        shown, separator, mode = label.rpartition(" (")
+        is_enforced = separator and mode in ("enforce)", "kill)", "mixed)")
+        return f"{shown} ({overriding})" if overriding and is_enforced else label
     return None
 
 

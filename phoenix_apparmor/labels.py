@@ -3,7 +3,7 @@
 The start's last look and status ask here, so that they cannot disagree. Pure.
 """
 
-from phoenix_apparmor import lxcconf, paths
+from phoenix_apparmor import kernel, lxcconf, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,9 @@ GENERATED = "generated"
 # What LXC takes without a profile line where Proxmox does not write "generated".
 LXC_DEFAULT = "lxc-container-default"
 
-# Modes in which the kernel refuses what a profile does not allow.
-ENFORCING = ("enforce", "kill")
 # "mixed": of a stack, where a profile inside is in another mode than the outer one, which
 # the table of profiles shows.
-HOLDING = (*ENFORCING, "mixed")
+HOLDING = (*kernel.ENFORCING, "mixed")
 
 
 def honest(assigned: str) -> str:
@@ -66,4 +64,4 @@ def fits(label: str, assignment: "Assignment", ctid: str) -> bool:
     if name.startswith(lxcconf.label(names, ctid, namespace=True)):
         return mode == "mixed" if assignment.trial else mode in HOLDING
     same = name == lxcconf.label(names, ctid, namespace=False)
-    return same and (mode == "mixed" if assignment.trial else mode in ENFORCING)
+    return same and (mode == "mixed" if assignment.trial else mode in kernel.ENFORCING)

@@ -50,6 +50,7 @@ def _is_settled(host: Host, ctid: str) -> bool:
         ctconf.conf_says(conf, name)
         and lxcconf.says(runtime, name)
         and kernel.mode_of(loaded, name) == "enforce"
+        and not kernel.overriding_mode(host)
         and (len(words) == words.count("plain") or _has_variants(host, ctid, copy, loaded, line))
         and _has_our_lines(host, ctid, name, runtime, profile, names, plain="plain" in words)
     )

@@ -15,6 +15,7 @@ SERVICE = "/etc/systemd/system/apparmor.service"
 def in_kernel(host: Host) -> Iterator[Finding]:
     """AppArmor on, and its file system there."""
     if kernel.profile_list(host) is not None:
+        yield from _overriding(host)
         return
     if not host.root and os.geteuid() != 0:
         yield Finding(
@@ -41,6 +42,19 @@ def in_kernel(host: Host) -> Iterator[Finding]:
         advice="add apparmor=1 security=apparmor to the kernel command line (/etc/default/grub and "
         "update-grub, or /etc/kernel/cmdline and proxmox-boot-tool refresh), then reboot",
     )
+
+
+def _overriding(host: Host) -> Iterator[Finding]:
+    mode = kernel.overriding_mode(host)
+    if mode:
+        yield Finding(
+            "error",
+            f"AppArmor as a whole is in {mode} mode: no profile stops anything, though the kernel "
+            "says enforce of each.",
+            f"{kernel.GLOBAL_MODE} says {mode}",
+            kernel.TO_ENFORCE,
+            advice=kernel.OFF_COMMAND_LINE,
+        )
 
 
 def parser(host: Host) -> Iterator[Finding]:

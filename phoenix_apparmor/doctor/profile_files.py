@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from phoenix_apparmor import kernel, labels, paths, trial
+from phoenix_apparmor import kernel, paths, trial
 from phoenix_apparmor.doctor import reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -47,6 +47,8 @@ def loaded(host: Host) -> Iterator[Finding]:
     """Each profile of ours enforced by the kernel."""
     if kernel.listing(host) is None:
         return  # no AppArmor: told by the first check
+    if kernel.overriding_mode(host):
+        return  # told by the first check too
     modes = reading.modes(host)
     for file in _ours(host):
         link = files.switched_off(host, file)
@@ -67,7 +69,7 @@ def loaded(host: Host) -> Iterator[Finding]:
                 f"{file.path} holds it, {paths.KERNEL_PROFILES} does not list it",
                 files.RELOAD,
             )
-        elif mode not in labels.ENFORCING:
+        elif mode not in kernel.ENFORCING:
             yield Finding(
                 "error",
                 f"profile {file.name} is in {mode} mode: it stops nothing.",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from phoenix_apparmor import labels, paths
+from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.doctor import local_rules, one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.errors import PhoenixError
@@ -25,7 +25,7 @@ def leaving(host: Host) -> Iterator[Finding]:
     modes = reading.modes_if_known(host) or {}
     ours = files.ours(host, frozenset(reading.wanted_profiles(host)))
     # profiles whose mode another check tells
-    told = {f.name for f in ours if modes.get(f.name, "enforce") not in labels.ENFORCING}
+    told = {f.name for f in ours if modes.get(f.name, "enforce") not in kernel.ENFORCING}
     loose = host.has_program("apparmor_parser") and rules.takes_any_mount(host)
     assigned = frozenset(reading.wanted_profiles(host))
     for file in _named(host, users):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from phoenix_apparmor import kernel, labels, paths
+from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.errors import PhoenixError, as_error
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.locks import Lock
@@ -173,6 +173,13 @@ def _mode(host: Host, name: str) -> str | None:
             hint="Boot it with apparmor=1 security=apparmor (and see that /sys/kernel/security "
             'is mounted), or assign the container "unconfined".',
         )
+    overriding = kernel.overriding_mode(host)
+    if overriding:
+        raise PhoenixError(
+            f"AppArmor as a whole is in {overriding} mode; profile {name} would not confine "
+            "anything.",
+            hint=f"To have it enforce: {kernel.TO_ENFORCE}. {kernel.OFF_COMMAND_LINE}",
+        )
     return kernel.mode_of(loaded, name)
 
 
@@ -195,7 +202,7 @@ def _load_for_start(host: Host, name: str, until: float) -> None:
 
 
 def _refuse_unless_enforcing(name: str, mode: str | None) -> None:
-    if mode not in labels.ENFORCING:
+    if mode not in kernel.ENFORCING:
         raise PhoenixError(
             f"profile {name} is in {mode} mode in the kernel; it would not confine anything.",
             hint=f'Remove "complain" from the flags in {paths.APPARMOR_D}/{name} '

@@ -7,10 +7,11 @@ of text, then "|" and values for graphs. Icinga, Nagios and Checkmk (MRPE) take 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import labels
+from phoenix_apparmor import kernel
 from phoenix_apparmor.errors import one_line
 from phoenix_apparmor.status.report import (
     NO_APPARMOR,
+    NOT_ENFORCING,
     NOT_MOUNTED,
     QUORUM_UNKNOWN,
     VERDICTS,
@@ -92,14 +93,14 @@ def _container(c: Container) -> tuple[int, str] | None:
 
 def of_trouble(what: str) -> int:
     """The level of a node's trouble, report.Note.what."""
-    if what == NO_APPARMOR:
+    if what in (NO_APPARMOR, NOT_ENFORCING):
         return CRITICAL
     return UNKNOWN if what in (NOT_MOUNTED, QUORUM_UNKNOWN) else WARNING
 
 
 def of_profile(mode: str | None, *, used: bool) -> tuple[int, str]:
     """(level, what) of a profile with which something is wrong. used: whether by a container."""
-    if used and mode is not None and mode not in labels.ENFORCING:
+    if used and mode is not None and mode not in kernel.ENFORCING:
         return CRITICAL, f"profiles in {mode} mode"
     return WARNING, "profiles with a problem"
 

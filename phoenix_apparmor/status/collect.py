@@ -1,5 +1,6 @@
 """A host -> the report of status. Reads only; what cannot be known is said as unknown."""
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -132,6 +133,10 @@ def _trouble(host: Host, known: Known) -> Iterator[Note]:
             "Boot it with apparmor=1 security=apparmor, and see that /sys/kernel/security is "
             "mounted.",
         )
+    with contextlib.suppress(OSError):  # not for this user to know
+        if kernel.overriding_mode(host):
+            hint = f"To have it enforce: {kernel.TO_ENFORCE}. {kernel.OFF_COMMAND_LINE}"
+            yield Note(report.NOT_ENFORCING, hint)
 
 
 def _check_named(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from phoenix_apparmor import kernel, labels, paths, trial
+from phoenix_apparmor import kernel, paths, trial
 from phoenix_apparmor.assignments.lookup import Known
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -68,13 +68,10 @@ def _profile(
                 f"take it: mv {_both(waiting, file.path)}; then: phoenix-apparmor reload",
             )
         )
-    if mode is not None and mode not in labels.ENFORCING:
-        if files.switched_off(host, file) is not None:
-            how = "Remove that link"
-        else:
-            how = f'Remove "{mode}" from its flags in {file.path}'
-        what = f"it is in {mode} mode: it stops nothing."
-        notes.append(Note(what, f"{how}, then: phoenix-apparmor reload"))
+    if mode is not None and mode not in kernel.ENFORCING:
+        notes.append(
+            Note(f"it is in {mode} mode: it stops nothing.", _how_to_enforce(host, file, mode))
+        )
     unsure = ""
     if text not in ("broken", "unknown"):
         found, unsure = _ways_out(host, file)
@@ -85,7 +82,7 @@ def _profile(
     if text == "unknown" and mode is not None:
         notes.append(Note("whether the kernel runs this file's text is unknown.", ""))
     blocks = ""
-    if mode is not None and mode not in labels.ENFORCING:
+    if mode is not None and mode not in kernel.ENFORCING:
         blocks = f"its profile {file.name} is in {mode} mode"
     elif listing is not None and mode is None and text != "not loaded":
         blocks = f"its profile {file.name} cannot be loaded"
@@ -94,6 +91,14 @@ def _profile(
         weak = next(iter(said & files.WEAK_FLAGS), "")
         blocks = f"its profile {file.name} would be loaded in {weak} mode" if weak else ""
     return Profile(file.name, file.path, conffile, mode, text, used_by, tuple(notes), off, blocks)
+
+
+def _how_to_enforce(host: Host, file: ProfileFile, mode: str) -> str:
+    if kernel.overriding_mode(host):
+        return f"All are: {kernel.TO_ENFORCE}"
+    linked = files.switched_off(host, file) is not None
+    how = "Remove that link" if linked else f'Remove "{mode}" from its flags in {file.path}'
+    return f"{how}, then: phoenix-apparmor reload"
 
 
 def _ways_out(host: Host, file: ProfileFile) -> tuple[list[Note], str]:

@@ -23,6 +23,7 @@ NOT_FINE = (*OFF, "unknown")
 
 # Trouble that concerns every container.
 NO_APPARMOR = "this kernel runs without AppArmor: nothing is enforced."
+NOT_ENFORCING = "AppArmor as a whole is not in enforce mode: no profile stops anything."
 # Trouble by which something cannot be known.
 NOT_MOUNTED = "Proxmox's /etc/pve is not mounted, so which containers there are is unknown."
 QUORUM_UNKNOWN = "whether the cluster has quorum is unknown: corosync says nothing."

@@ -83,6 +83,13 @@ CASES = {
         ("containers",),
         after=("edited",),
     ),
+    "all complain": Case(
+        lambda host: host.write("/sys/module/apparmor/parameters/mode", "complain\n"),
+        "apparmor",
+        "error",
+        ("AppArmor as a whole is in complain mode", "printf enforce >"),
+        ("containers",),
+    ),
     "disabled": Case(
         lambda host: host.write(f"/etc/apparmor.d/disable/{BASE}", ""),
         "profile-loaded",

@@ -40,6 +40,19 @@ def test_all_that_can_be_off(mixed: FakeHost) -> None:
     assert values["refused"] == 4 and values["profiles_off"] == 3
 
 
+def test_a_mode_of_the_whole_kernel(quiet: FakeHost) -> None:
+    """Labels and the list of profiles say enforce all the while."""
+    quiet.write("/sys/module/apparmor/parameters/mode", "complain\n")
+    level, text, values = checked(quiet)
+    assert level == "CRITICAL" and "AppArmor as a whole is not in enforce mode" in text
+    assert values["ok"] == 0
+    done = quiet.cli("status")
+    assert done.status == 2
+    assert "printf enforce >/sys/module/apparmor/parameters/mode" in done.out
+    quiet.write("/sys/module/apparmor/parameters/mode", "kill\n")
+    assert checked(quiet)[0] == "OK"
+
+
 def restart_pending(host: FakeHost) -> None:
     host.running("955", f"{BASE} (enforce)", 4003)
 

@@ -14,6 +14,7 @@ from phoenix_apparmor import lxcconf, start
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.kernel import GLOBAL_MODE
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import PVE_GENERATED, REPO, FakeHost, Journal
 
@@ -259,6 +260,25 @@ def test_complain_flag_in_the_file(host: FakeHost) -> None:
     host.kernel({})
     host.profile(BASE, flags="flags=(complain) ")
     refused(host, "complain mode")
+
+
+@pytest.mark.parametrize("mode", ["complain", "unconfined", "x\x1b[1m"])
+def test_a_mode_of_the_whole_kernel_starts_nothing(host: FakeHost, mode: str) -> None:
+    """The list and the labels say enforce all the while."""
+    assert host.hook("952").status == 0
+    settled = host.read("/var/lib/lxc/952/config")
+    host.write(GLOBAL_MODE, f"{mode}\n")
+    refused(host, "AppArmor as a whole", "printf enforce >")
+    host.running("952", f"{BASE} (enforce)")
+    assert host.hook("952", "post-start").status == 1
+    for holding in ("enforce", "kill"):
+        host.write(GLOBAL_MODE, f"{holding}\n")
+        assert host.hook("952") == (0, "", "")
+        assert host.hook("952", "post-start") == (0, "", "")
+    assert host.read("/var/lib/lxc/952/config") == settled
+    host.path(GLOBAL_MODE).unlink()
+    host.path(GLOBAL_MODE).mkdir()  # cannot be known
+    refused(host, GLOBAL_MODE)
 
 
 def test_no_apparmor_in_the_kernel(host: FakeHost) -> None:

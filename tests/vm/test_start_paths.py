@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -188,6 +189,41 @@ def test_a_profile_that_cannot_be_enforced_stops_the_start(
     assert last.startswith("hookscript error for 205 on pre-start")
     assert init(vm, 205) == -1
     vm.sh("rm -f /etc/apparmor.d/lxc-t /etc/apparmor.d/disable/lxc-t")
+
+
+# Root of the container leaves its profile, and says under which label it is then.
+LEAVE = "printf 'changeprofile unconfined' >/proc/self/attr/current; cat /proc/self/attr/current"
+
+
+def test_a_mode_of_the_whole_kernel_stops_the_start(vm: Machine) -> None:
+    """All of AppArmor in complain mode, of which labels and the list of profiles say nothing."""
+
+    def left() -> str:
+        inside = ("lxc-attach", "-n", "211", "--clear-env", "--", "/bin/sh", "-c", LEAVE)
+        return vm.run(*inside, check=False).stdout.strip()
+
+    create(vm, 211, unprivileged=False)
+    assign(vm, {211: BASE})
+    pct(vm, "start", 211)
+    assert left() == f"{BASE} (enforce)"
+    try:
+        vm.sh("printf complain >/sys/module/apparmor/parameters/mode")
+        assert label(vm, 211) == f"{BASE} (enforce)"
+        assert left() == "unconfined"
+        assert vm.run("phoenix-apparmor", "status", "--check", check=False).rc == 2
+        pct(vm, "stop", 211)
+        refused = pct(vm, "start", 211, check=False)
+        assert refused.rc == 255
+        assert "AppArmor as a whole is in complain mode" in refused.stderr
+        assert init(vm, 211) == -1
+        said = vm.run("phoenix-apparmor", "doctor", "--json", check=False, timeout=300).stdout
+        found = [f for f in json.loads(said)["findings"] if f["check"] == "apparmor"]
+        vm.sh(found[0]["fix"])
+        pct(vm, "start", 211)
+        assert left() == f"{BASE} (enforce)"
+    finally:
+        vm.sh("printf enforce >/sys/module/apparmor/parameters/mode")
+    pct(vm, "stop", 211)
 
 
 @logic
