@@ -150,7 +150,7 @@ BY_HAND: tuple[tuple[str, str, str], ...] = (
     ("host", "seen.st_mode & stat.S_IWOTH or (", "("),
     ("assignments/parse", "if not ctid.isascii() or not ctid.isdigit():\n            continue",
      "if False:\n            continue"),
-    ("labels", 'ENFORCING = ("enforce", "kill")', 'ENFORCING = ("enforce", "kill", "prompt")'),
+    ("kernel", 'ENFORCING = ("enforce", "kill")', 'ENFORCING = ("enforce", "kill", "prompt")'),
     ("policy/load", '"-r", "-T", "-W"', '"-r", "-W"'),
     ("policy/load", "host.path(path)], timeout=timeout)", "host.path(path)], timeout=1e6)"),
     ("lastgood", "SETTLED_NS = 2_000_000_000", "SETTLED_NS = 0"),
