@@ -23,8 +23,9 @@ EPILOG = """\
 verdicts:
   ok               runs under what it is assigned
   restart pending  still runs under another profile: restart it
-  drift            its .conf says another profile, or nothing confines it
-  refused          its last start failed, or its entry in the JSON is invalid
+  drift            its .conf says another profile, nothing confines it, or its
+                   entry in the JSON is invalid and the last good one is used
+  refused          its last start failed, or its next one will be refused
   down             does not run, and is configured as assigned
   not managed      is not in the JSON; phoenix-apparmor leaves it alone
   unknown          what the kernel enforces on it is unknown

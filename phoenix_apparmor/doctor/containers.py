@@ -206,11 +206,11 @@ def _renamed(host: Host, value: str) -> str:
     if meant:
         return meant
     none = f"no file in {paths.APPARMOR_D} holds {value}"
-    if not held and not value.startswith("lxc_"):
-        return f"{none} either: name a profile that one has"
     better = value.replace("_", "-") if value.startswith("lxc_") else f"lxc-{value}"
-    where = "in its file and wherever the JSON names it"
-    return f"rename the profile to {better}, {where}{'' if held else f' ({none} now)'}"
+    if held:
+        return f"rename the profile to {better}, in its file and wherever the JSON names it"
+    named = "" if files.find(host, better) is None else f" (there is one called {better})"
+    return f"{none} either{named}: name a profile that one has"
 
 
 def _by_hand(conf: Conf, kinds: set[str], right: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ import itertools
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple
 
 from phoenix_apparmor import pveconf
@@ -59,7 +60,9 @@ def findings(host: Host) -> Iterator[Finding]:
         if pveconf.is_template(conf.main) or not conf.is_whole:
             continue
         maps, wrong = _read(conf)
-        for line, why in (*wrong, *_refused(maps)):
+        # of which kind a line is that nobody can read is seen by its first letter, if by anything
+        meant = {kind for line, _ in wrong for kind in KINDS if not _is_of_other(line, kind)}
+        for line, why in (*wrong, *_refused(maps, meant)):
             yield Finding(
                 "error",
                 f"CT {conf.ctid} cannot start: {why}.",
@@ -99,8 +102,14 @@ def _read(conf: Conf) -> tuple[list[Map], list[tuple[str, str]]]:
     return maps, wrong
 
 
-def _refused(maps: Sequence[Map]) -> Iterator[tuple[str, str]]:
-    """(lines, why the kernel refuses them)."""
+def _is_of_other(line: str, kind: Kind) -> bool:
+    """Whether a line that is none maps ids of the other kind, as far as it can be read."""
+    value = re.split(rf"{re.escape(IDMAP)}\s*[:=]", line)[-1].strip()
+    return value[:1] in KINDS and value[:1] != kind
+
+
+def _refused(maps: Sequence[Map], meant: AbstractSet[Kind]) -> Iterator[tuple[str, str]]:
+    """(lines, why the kernel refuses them). meant: kinds of lines that are told already."""
     for one in dict.fromkeys(maps):
         if one.many == 0:
             yield one.said, "the kernel takes no map of 0 ids"
@@ -108,7 +117,7 @@ def _refused(maps: Sequence[Map]) -> Iterator[tuple[str, str]]:
             yield one.said, f"the kernel has no ids beyond {END - 1}"
     for kind in KINDS:
         of_kind = [one for one in maps if one.kind == kind]
-        if maps and not of_kind:
+        if maps and not of_kind and kind not in meant:
             lines = "; ".join(dict.fromkeys(one.said for one in maps))
             yield lines, f"it maps no {kind}ids at all, not even root's"
         for side in ("container", "host"):

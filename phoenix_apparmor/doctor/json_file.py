@@ -9,7 +9,7 @@ from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
-from phoenix_apparmor.host import Host
+from phoenix_apparmor.host import NOT_REGULAR, Host
 
 
 def one_file(host: Host) -> Iterator[Finding]:
@@ -28,19 +28,23 @@ def one_file(host: Host) -> Iterator[Finding]:
 
 def owner(host: Host) -> Iterator[Finding]:
     """Who can write the JSON decides what confines root in a container."""
+    known = None if containers.is_unmounted(host) else lookup.everyone(host, save=False)
     for path in paths.JSON_FILES:
         seen = host.stat(path)
-        if seen is None:
-            continue
-        why = host.distrust(path)
-        if why:
-            yield Finding(
-                "error",
-                f"{path} is refused: {why}. Whoever can write it decides what confines the "
-                "containers.",
-                f"mode {stat.S_IMODE(seen.st_mode):04o}, uid {seen.st_uid}, gid {seen.st_gid}",
-                lookup.how_to_trust(path, why),
-            )
+        why = "" if seen is None else host.distrust(path)
+        if seen is None or not why or why == NOT_REGULAR:
+            continue  # what is no file is told by content()
+        used, stuck = "", tuple[str, ...]()
+        if known is not None and known.source == path:
+            used, stuck = _what_is_used(host, known)
+        yield Finding(
+            "error",
+            f"{path} is refused: {why}. Whoever can write it decides what confines the "
+            f"containers.{used and f' {used}'}",
+            f"mode {stat.S_IMODE(seen.st_mode):04o}, uid {seen.st_uid}, gid {seen.st_gid}",
+            lookup.how_to_trust(path, why),
+            ctids=stuck,
+        )
 
 
 def content(host: Host) -> Iterator[Finding]:
@@ -48,15 +52,8 @@ def content(host: Host) -> Iterator[Finding]:
     if containers.is_unmounted(host):
         return  # proxmox.quorum says it: of the JSON nothing can be said
     known = lookup.everyone(host, save=False)
-    if known.trouble is not None:
-        stuck = tuple(c for c in containers.here(host) if _is_stuck(known, c))
-        used = (
-            "The last good assignments are used."
-            if known.ever
-            else "No assignment is known: containers with our hookscript do not start."
-        )
-        if known.ever and stuck:
-            used += f" {reading.cts(stuck)} had none and cannot be started."
+    if known.trouble is not None and not _is_distrusted(host, known.source):
+        used, stuck = _what_is_used(host, known)
         yield Finding(
             "error",
             f"{known.trouble.what} {used}",
@@ -66,6 +63,23 @@ def content(host: Host) -> Iterator[Finding]:
         )
     if known.trouble is None:
         yield from _bad_entries(host, known)
+
+
+def _is_distrusted(host: Host, source: str) -> bool:
+    """Whether owner() tells why the JSON is not used."""
+    try:
+        return bool(source) and host.distrust(source) not in ("", NOT_REGULAR)
+    except OSError:
+        return False
+
+
+def _what_is_used(host: Host, known: lookup.Known) -> tuple[str, tuple[str, ...]]:
+    """(what stands in for a JSON that is not used, containers that cannot be started by it)."""
+    stuck = tuple(c for c in containers.here(host) if _is_stuck(known, c))
+    if not known.ever:
+        return "No assignment is known: containers with our hookscript do not start.", stuck
+    used = "The last good assignments are used."
+    return used + (f" {reading.cts(stuck)} had none and cannot be started." if stuck else ""), stuck
 
 
 def _bad_entries(host: Host, known: lookup.Known) -> Iterator[Finding]:

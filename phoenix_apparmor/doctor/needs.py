@@ -161,9 +161,26 @@ def _devices(host: Host, conf: Conf) -> Iterator[Need]:
                 what = f"Proxmox takes no {name}={word} in {key}"
                 yield Need(what, line, _corrected(device, key), of_host=False)
         if os.path.isdir(host.path(device.path)):
-            yield Need(f"{device.path} is a folder, not a device", line, remedy)
+            nodes = _nodes_in(host, device.path)
+            if nodes:
+                named = reading.listed(nodes)
+                remedy = (
+                    f"name the nodes in it that it needs ({named}) instead of the folder: {key}"
+                )
+            what = f"{device.path} is a folder, not a device"
+            yield Need(what, line, remedy, of_host=False)
         elif not devices.NODE.fullmatch(device.path) and _is_missing(host, device.path):
             yield Need(f"{device.path} is not on the host", line, remedy)
+
+
+def _nodes_in(host: Host, folder: str) -> list[str]:
+    """The device nodes of a folder, those of its folders too; none where that is not seen."""
+    found = []
+    for at, _, names in os.walk(host.path(folder)):
+        inside = folder.rstrip("/") + at.removeprefix(host.path(folder).rstrip("/"))
+        # a link, as in by-path, is to a node that has a name of its own
+        found += [f"{inside}/{name}" for name in names if not os.path.islink(f"{at}/{name}")]
+    return sorted(found)
 
 
 def _corrected(device: pveconf.Device, key: str) -> str:

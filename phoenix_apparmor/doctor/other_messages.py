@@ -3,6 +3,7 @@
 Of several that fit a line the first is taken, so the exact ones come before the general ones.
 """
 
+from phoenix_apparmor.doctor.lock_messages import LOCKS
 from phoenix_apparmor.doctor.message import Message
 
 # The file that a message names; its characters are none of a shell's.
@@ -199,13 +200,7 @@ OTHERS = (
         "from an old snapshot. Install the package there, or `pct set CTID --delete hookscript`.",
         r"hook ?script '?\S+'? does not exist|script '\S+' does not exist",
     ),
-    Message(
-        "`CT is locked (…)`",
-        "Proxmox",
-        "A backup, snapshot or migration has it. If none runs, the lock was left behind: `pct "
-        "unlock CTID`.",
-        r"CT is locked",
-    ),
+    *LOCKS,
     Message(
         "a container rebooted itself and stays down, no task log",
         "Proxmox",

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 
 from phoenix_apparmor import containers, paths, startways
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import messages, reading
 from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.doctor.lock_messages import MOUNTED
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.package import attaching
@@ -120,12 +121,14 @@ def locked(host: Host) -> Iterator[Finding]:
         if lock:
             found.setdefault(lock, []).append(conf.ctid)
     for lock, ctids in found.items():
+        line = f"CT is locked ({lock})"
+        message = messages.meaning(line)
+        refuse = "pct set refuses" if lock == MOUNTED else "pct start and pct set refuse"
         yield Finding(
             "note",
-            f"{reading.cts(ctids)}: locked ({lock}): pct start and pct set refuse until the task "
-            "ends.",
+            f"{reading.cts(ctids)}: locked ({lock}): {refuse} until the task ends.",
             f"{paths.conf(ctids[0])}: lock: {lock}",
-            advice=f"if no such task runs, the lock was left behind: pct unlock {ctids[0]}",
+            advice="" if message is None else messages.told(message, line, ctids[0]),
             ctids=tuple(ctids),
         )
 

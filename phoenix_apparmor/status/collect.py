@@ -204,14 +204,9 @@ def _here(
     ways = startways.of(host, conf) if conf is not None else startways.USUAL
     if ways.refused and why is None:
         why = Note(ways.refused, f"See how to bring it back: phoenix-apparmor doctor {ctid}")
+    then = report.NextStart(why, ways.any)
     verdict, notes = report.judge(
-        ctid,
-        assignment,
-        said,
-        label,
-        running=runs,
-        failed=failed,
-        then=report.NextStart(why, ways.any),
+        ctid, assignment, said, label, running=runs, failed=failed, then=then
     )
     if runs and label is None:
         notes += (Note("it runs, but its label cannot be read.", unknown),)
@@ -219,7 +214,7 @@ def _here(
         missing = init_process.shortfall(host, ctid, assignment, pid, label)
         if missing is not None:
             verdict = "restart pending"
-            notes += (Note(f"it {missing.what}.", f"Restart it: pct reboot {ctid}"),)
+            notes += (report.falls_short(ctid, missing.what, then),)
     if assignment is not None and assignment.profile is not None and conf is not None:
         notes += tuple(_not_locked(host, conf))
     name = (_lxc_name(host, ctid) if conf is None else conf.option("hostname")) or ""

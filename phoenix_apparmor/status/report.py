@@ -302,6 +302,9 @@ def _label_note(
     passes: bool | None,
 ) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
+    with_more = _more_than_the_profile(assignment)
+    if not with_more and runs == f"runs under {labels.honest(assignment.name)}":
+        runs = f"runs under {labels.split(label)[0]}"  # what it is stacked on is the difference
     if label == "unconfined":
         what = {True: "only its user namespace confines", None: "no profile confines"}.get(
             conf.unprivileged if conf is not None else False, "nothing confines"
@@ -310,19 +313,33 @@ def _label_note(
     elif weak:
         logs = label.endswith("(complain)")
         runs += ", which only logs and stops nothing" if logs else ", which is not enforced"
-    trial = " in a trial" if assignment.trial else ""
+    return _restart(f"{runs}; assigned: {labels.honest(assignment.name)}{with_more}.", ctid, passes)
+
+
+def _more_than_the_profile(assignment: Assignment) -> str:
+    """What else is assigned, for which a profile of the container's own is made."""
+    number = len(assignment.rules)
+    rules = f" with {number} rule{'' if number == 1 else 's'} of its own" if number else ""
+    return (" in a trial" if assignment.trial else "") + rules
+
+
+def _restart(what: str, ctid: str, passes: bool | None) -> Note:
+    """What runs otherwise than assigned, and how a start makes it right."""
     if passes is False:
         return Note(
-            f"{runs}; assigned: {labels.honest(assignment.name)}{trial}.",
+            what,
             f"A restart alone does not help, as {NOT_OURS}: phoenix-apparmor attach {ctid}; then: "
             f"pct reboot {ctid}",
             f"phoenix-apparmor attach {ctid} && pct reboot {ctid}",
         )
-    return Note(
-        f"{runs}; assigned: {labels.honest(assignment.name)}{trial}.",
-        f"Restart it: pct reboot {ctid}",
-        f"pct reboot {ctid}",
-    )
+    return Note(what, f"Restart it: pct reboot {ctid}", f"pct reboot {ctid}")
+
+
+def falls_short(ctid: str, what: str, then: NextStart) -> Note:
+    """That a container that runs under its profile lacks what else belongs to it."""
+    if then.blocks is not None:  # a note of its own says why
+        return Note(f"it {what}.", f"When its start is no longer refused: pct reboot {ctid}")
+    return _restart(f"it {what}.", ctid, then.passes)
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -17,6 +17,15 @@ def as_dev1(value: str) -> Callable[[FakeHost], object]:
     return lambda host: host.conf("950", CONF.replace("dev1: /dev/nvidiactl\n", f"dev1: {value}\n"))
 
 
+def folder_as_device(host: FakeHost) -> None:
+    for node in ("card0", "renderD128"):
+        host.write(f"/dev/dri/{node}", "")
+    link = host.path("/dev/dri/by-path/pci-card")
+    link.parent.mkdir()
+    link.symlink_to("../card0")
+    conf("dev5: /dev/dri\n")(host)
+
+
 CASES = {
     "a device without its folder": Case(
         as_dev1("nvidiactl,mode=0666"),
@@ -98,10 +107,14 @@ CASES = {
         has_fix=False,
     ),
     "a folder as a device": Case(
-        lambda host: (host.write("/dev/dri/card0", ""), conf("dev5: /dev/dri\n")(host)),
+        folder_as_device,
         "needs",
         "error",
-        ("cannot start: /dev/dri is a folder, not a device",),
+        (
+            "cannot start: /dev/dri is a folder, not a device",
+            "| None | name the nodes in it that it needs (/dev/dri/card0, /dev/dri/renderD128) "
+            "instead of the folder: dev5",
+        ),
         has_fix=False,
     ),
     "a device's options": Case(

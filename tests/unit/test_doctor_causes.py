@@ -1,10 +1,12 @@
 """One cause is one finding of doctor, with all the containers that it concerns."""
 
+import json
+import os
 import shutil
 
 import pytest
 
-from tests.names import BASE, DOCKER
+from tests.names import BASE, DOCKER, JSON
 from tests.unit.doctor_host import (
     CONF,
     broken,
@@ -107,3 +109,85 @@ def test_a_kernel_without_hashes_is_told_once(host: FakeHost) -> None:
     assert (
         finding["severity"] == "unknown" and BASE in finding["what"] and DOCKER in finding["what"]
     )
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664])
+def test_a_json_that_others_may_write_is_told_once(host: FakeHost, mode: int) -> None:
+    """With what is used instead, and the container that has nothing."""
+    path = host.path(JSON)
+    host.conf("951", CONF.replace("vllm", "other"))
+    host.json({"950": {}, "951": {}})
+    os.chown(path, 0, 33)
+    path.chmod(mode)
+    (found,) = diagnose(host)
+    assert found["check"] == "json-owner" and "is refused" in found["what"]
+    assert "The last good assignments are used. CT 951 had none" in found["what"]
+    assert found["containers"] == ["951"]
+    run_fix(host, found["fix"])
+    assert not [f for f in diagnose(host) if f["check"].startswith("json")]
+
+
+def test_a_folder_in_the_place_of_the_json_is_told_once(host: FakeHost) -> None:
+    """And not to be given to root."""
+    host.path(JSON).unlink()
+    host.path(JSON).mkdir()
+    (found,) = (f for f in diagnose(host) if f["check"].startswith("json"))
+    assert found["fix"] is None and f"ls -ld {JSON}" in found["advice"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("u 0 100000 65536 # users\n|g 0 100000 65536\n", ["Proxmox takes lxc.idmap only as"]),
+        ("u 0 100000 65536\n|x 0 100000 65536\n", ["Proxmox takes lxc.idmap only as"]),
+        ("u 0 100000 65536 # users\n|u 0 100000 9\n", ["Proxmox takes", "it maps no gids at all"]),
+    ],
+)
+def test_a_map_that_nobody_can_read_is_not_also_missing(
+    host: FakeHost, lines: str, said: list[str]
+) -> None:
+    host.conf("950", CONF + "".join(f"lxc.idmap: {line}" for line in lines.split("|")))
+    found = [f["what"] for f in diagnose(host) if f["check"] == "id-maps"]
+    assert len(found) == len(said)
+    assert all(words in what for words, what in zip(said, found, strict=True))
+
+
+def test_a_name_that_nothing_has_is_not_to_be_renamed(host: FakeHost) -> None:
+    """Nor one that has a successor, which is named."""
+    instead("lxc.apparmor.profile: lxc_phoenix_v1\n")(host)
+    (found,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
+    assert "rename" not in found["advice"] and "holds lxc_phoenix_v1 either" in found["advice"]
+    host.profile("lxc-phoenix-v1")
+    (found,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
+    assert "there is one called lxc-phoenix-v1" in found["advice"]
+    host.profile("lxc_phoenix_v1")
+    (found,) = (f for f in diagnose(host) if f["check"] == "profile-lines")
+    assert "rename the profile to lxc-phoenix-v1, in its file" in found["advice"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        ("create", "pct unlock 950, then pct destroy 950"),
+        ("destroyed", "pct unlock 950, then pct destroy 950"),
+        ("rollback", "pct unlock 950, then roll back again"),
+        ("mounted", "pct unmount 950"),
+        ("snapshot-delete", "a snapshot that is made or removed"),
+        ("of-tomorrow", "the word in brackets"),
+    ],
+)
+def test_what_a_lock_means_is_the_same_before_and_after_a_failed_start(
+    host: FakeHost, lock: str, said: str
+) -> None:
+    host.conf("950", f"{CONF}lock: {lock}\n")
+    (found,) = diagnose(host)
+    assert said in found["advice"]
+    assert ("pct start" in found["what"]) is (lock != "mounted"), "Proxmox starts that"
+    assert ("A backup" in found["advice"] or "a backup" in found["advice"]) is (
+        lock == "snapshot-delete"
+    )
+    task = "UPID:pve1:00000001:00000001:692634B1:vzstart:950:root@pam:"
+    host.write("/var/log/pve/tasks/index", f"{task} 692634B2 CT is locked ({lock})\n")
+    host.write(f"/var/log/pve/tasks/1/{task}", f"CT is locked ({lock})\n")
+    told = json.loads(host.cli("doctor", "950", "--json").out)["findings"]
+    assert found["advice"] in [f["advice"] for f in told if f["check"] == "last-start"]

@@ -60,6 +60,64 @@ def test_a_trial_that_begins_at_the_next_start(quiet: FakeHost) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("entry", "label", "said"),
+    [
+        (
+            {"apparmor_rules": ["/x r,"]},
+            f"{BASE} (enforce)",
+            f"runs under {BASE}; assigned: {BASE} with 1 rule of its own.",
+        ),
+        (
+            {"apparmor_rules": ["/x r,", "/y r,"], "apparmor_mode": "trial"},
+            f"{BASE} (enforce)",
+            f"runs under {BASE}; assigned: {BASE} in a trial with 2 rules of its own.",
+        ),
+        ({}, f"{BASE}.950 (enforce)", f"runs under {BASE}.950; assigned: {BASE}."),
+        (
+            {},
+            f"{BASE}//&:lxc-951_<-var-lib-lxc>:unconfined (enforce)",
+            f"runs under {BASE}//&:lxc-951_<-var-lib-lxc>:unconfined; assigned: {BASE}.",
+        ),
+    ],
+)
+def test_what_runs_and_what_is_assigned_are_never_called_the_same(
+    quiet: FakeHost, entry: dict[str, object], label: str, said: str
+) -> None:
+    quiet.json({"950": entry})
+    quiet.running("950", label, 4001)
+    (found,) = json.loads(quiet.cli("status", "950", "--json").out)["containers"]
+    assert (found["verdict"], found["notes"][0]["what"]) == ("restart pending", said)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"apparmor_mode": "complain"},
+        {"apparmor_profile": "lxc_nvidia_gpu_docker"},
+        {"apparmor_rules": ["/x r"]},
+    ],
+)
+def test_an_invalid_entry_refuses_only_where_there_was_never_a_good_one(
+    quiet: FakeHost, entry: dict[str, object]
+) -> None:
+    """As the help and the man page say: the start goes on with the last good assignment."""
+    assert quiet.cli("apply", "--all").status == 0
+    container(quiet, "970", "new", BASE)
+    for ctid in ("960", "970"):
+        quiet.runtime(ctid)
+    quiet.json({"960": entry, "970": entry})
+    done = quiet.cli("status", "--json")
+    found = {c["ctid"]: c for c in json.loads(done.out)["containers"]}
+    assert [found[ctid]["verdict"] for ctid in ("960", "970")] == ["drift", "refused"]
+    assert [quiet.hook(ctid).status for ctid in ("960", "970")] == [0, 1]
+    verdicts = " ".join(quiet.cli("status", "--help").out.split())
+    _, _, drift = verdicts.partition(" drift ")
+    drift, _, refused = drift.partition(" refused ")
+    assert "its entry in the JSON is invalid and the last good one is used" in drift
+    assert "invalid" not in refused.partition(" down ")[0]
+
+
 def test_each_verdict_is_in_the_json(mixed: FakeHost) -> None:
     done = mixed.cli("status", "--json")
     document = validated("status", done.out)

@@ -1,5 +1,6 @@
 """What runs is looked at, not what is written: after a start, and by status."""
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -106,3 +107,26 @@ def test_status_sees_a_container_without_its_policy_namespace(
     label = lxcconf.label((DOCKER,), "952", namespace=True) + "unconfined" if stacked else DOCKER
     runs(host, "952", seccomp=2, privileged=False, label=f"{label} (enforce)")
     assert ("restart pending" in host.cli("status", "952").out) is not stacked
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_restart_that_gives_it_its_policy_namespace_is_a_command(
+    host: FakeHost, *, refused: bool
+) -> None:
+    """Not where the start would be refused."""
+    host.confined("952", DOCKER)
+    host.profile(DOCKER, before=paths.NAMESPACE_MARKER.decode() + "\n")
+    assert host.hook("952").status == 0
+    runs(host, "952", seccomp=2, privileged=False, label=f"{DOCKER} (enforce)")
+    if refused:
+        marker = paths.NAMESPACE_MARKER.decode() + "\n"
+        host.profile(DOCKER, flags="flags=(complain) ", before=marker)
+        host.kernel({DOCKER: "complain"})
+    (found,) = json.loads(host.cli("status", "952", "--json").out)["containers"]
+    (note,) = (n for n in found["notes"] if "without its policy namespace" in n["what"])
+    assert found["verdict"] == "restart pending"
+    assert note["fix"] == ("" if refused else "pct reboot 952")
+    assert ("Restart it" in note["hint"]) is not refused
+    told = json.loads(host.cli("doctor", "--json").out)["findings"]
+    fixes = [f["fix"] for f in told if f["check"] == "containers" and f["containers"] == ["952"]]
+    assert fixes == ([] if refused else ["pct reboot 952"]), "why it is refused, others tell"
