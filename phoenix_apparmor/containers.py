@@ -1,13 +1,16 @@
 """The containers of this node and of the cluster: their configurations, which run, which failed."""
 
+import os
+import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, lxcconf, lxcfiles, lxcsettings, paths, pveconf
+from phoenix_apparmor import ctconf, lxcconf, lxcdevices, lxcfiles, lxcsettings, paths, pveconf
 from phoenix_apparmor.errors import PhoenixError, from_os_error
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.lxcdevices import Allow, Numbers, PassedOver
 from phoenix_apparmor.lxcfiles import Found, Unread
-from phoenix_apparmor.lxcsettings import Allow, Capabilities, Entry, Setting
+from phoenix_apparmor.lxcsettings import Capabilities, Entry, Setting
 
 SYSTEMCTL_SECONDS = 10
 # pmxcfs holds no larger file (memdb.h, MEMDB_MAX_FILE_SIZE).
@@ -81,10 +84,13 @@ class Conf(NamedTuple):
             "ro" in entry.options for entry in self.mount_entries
         )
 
-    @property
-    def allowed_devices(self) -> list[Allow]:
-        """As lxcsettings.allowed_devices."""
-        return lxcsettings.allowed_devices(self.settings)
+    def allowed_devices(self, host: Host) -> list[Allow]:
+        """As lxcdevices.allowed, with the nodes that this host has."""
+        return lxcdevices.allowed(self.settings, lambda node: numbers_of(host, node))
+
+    def passed_over_devices(self, host: Host) -> list[PassedOver]:
+        """As lxcdevices.passed_over, with the nodes that this host has."""
+        return lxcdevices.passed_over(self.settings, lambda node: numbers_of(host, node))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -137,6 +143,15 @@ class Conf(NamedTuple):
         """
         used = lxcsettings.last(self.settings, ctconf.as_text(ctconf.PROFILE_KEY))
         return used.value if used is not None else None
+
+
+def numbers_of(host: Host, node: str) -> Numbers | None:
+    """The numbers of a device node, None where there is none. Raises OSError."""
+    seen = host.stat(node)
+    if seen is None or not (stat.S_ISBLK(seen.st_mode) or stat.S_ISCHR(seen.st_mode)):
+        return None
+    kind = "b" if stat.S_ISBLK(seen.st_mode) else "c"
+    return Numbers(kind, os.major(seen.st_rdev), os.minor(seen.st_rdev))
 
 
 def is_proxmox(host: Host) -> bool:

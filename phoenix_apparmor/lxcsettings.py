@@ -1,4 +1,4 @@
-"""What LXC makes of a container's lxc settings: capabilities, devices, mounts, hooks. Pure.
+"""What LXC makes of a container's lxc settings: capabilities, mounts, hooks. Pure.
 
 Where they come from, Conf.settings says: the configuration itself and all that it brings in
 (lxcfiles). Source: LXC's confile.c (config_jump_table, set_config_* and lxc_clear_*), conf.c.
@@ -62,8 +62,6 @@ _PASSED_ON = re.compile(
     r"|shm_rmid_forced))|cgroup2?\..*|prlimit\..*|net\..*)"
 )
 _RENAMED_PARTS = (("lxc.network.", "lxc.net.0."), ("lxc.limit.", "lxc.prlimit."))
-_DEVICE = re.compile(r"(?:([abc])(?:\s+(\d+|\*):(\d+|\*))?(?:\s+([rwm]+))?)\s*")
-_CGROUP_DEVICES = re.compile(r"lxc\.cgroup(2?)\.devices\.(allow|deny)")
 # With another place that begins with a slash LXC ignores the mount (conf.c,
 # mount_entry_on_absolute_rootfs); these are the container's root as the host sees it.
 _ROOT = re.compile(r"/var/lib/lxc/[^/]+/rootfs(?=/|\Z)")
@@ -150,88 +148,6 @@ def is_passed_on(key: str) -> bool:
     """Whether Proxmox takes a line of .conf with such a key, and LXC then gets it."""
     known = renamed(key) is not None or key == ctconf.as_text(ctconf.DEAD_KEY)
     return known or _PASSED_ON.fullmatch(key) is not None
-
-
-class Allow(NamedTuple):
-    """A cgroup device line.
-
-    kind: a (all), b, c; major, minor: None is any. cgroup: of which version (1, 2) the line is.
-    access: of r, w, m. file: that it is in, as in Setting.
-    """
-
-    kind: str
-    major: int | None
-    minor: int | None
-    cgroup: int
-    text: str
-    access: str = "rwm"
-    file: str = ""
-
-    @property
-    def key(self) -> str:
-        """The key of its line."""
-        return "lxc.cgroup2.devices.allow" if self.cgroup == 2 else "lxc.cgroup.devices.allow"
-
-    def works(self, version: int | None) -> bool:
-        """Whether LXC uses it on a host with cgroups of a version; it may, where nobody knows."""
-        return version in (None, self.cgroup)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether a device can be used with it; "m" alone (LXC's default) only makes nodes."""
-        return self.kind == "a" or "r" in self.access or "w" in self.access
-
-    @property
-    def is_all(self) -> bool:
-        """Whether it opens every device of its kind."""
-        return self.kind == "a" or (self.major is None and self.minor is None)
-
-    def opens(self, kind: str, major: int, minor: int) -> bool:
-        """Whether it is for a device."""
-        numbers = self.major in (None, major) and self.minor in (None, minor)
-        return self.kind == "a" or (self.kind == kind and numbers)
-
-    @property
-    def setting(self) -> Setting:
-        """The line that it is."""
-        return Setting(self.key, self.text, self.file)
-
-
-def allowed_devices(settings: Iterable[Setting]) -> list[Allow]:
-    """The lines that allow devices by number, of both versions of cgroups: see Allow.works.
-
-    A line "a" forgets those of before (cgroup2_devices.c, bpf_list_add_device).
-    """
-    found: list[Allow] = []
-    for key, value, file, _ in settings:
-        line, match = _CGROUP_DEVICES.fullmatch(key), _DEVICE.fullmatch(value.strip())
-        if line is None or match is None:
-            continue
-        version = 2 if line[1] else 1
-        if value.strip() == "a":
-            found = [allow for allow in found if allow.cgroup != version]
-        if line[2] == "allow":
-            major, minor = (None if n in (None, "*") else int(n) for n in (match[2], match[3]))
-            access = match[4] or "rwm"
-            found.append(Allow(match[1], major, minor, version, value, access, file))
-    return found
-
-
-def denies_all_devices(settings: Iterable[Setting]) -> bool:
-    """Whether a line denies all devices, and none behind it allows them again."""
-    found = [*settings]
-    return any(denies_all(found, version) is not None for version in (1, 2))
-
-
-def denies_all(settings: Iterable[Setting], version: int | None) -> Setting | None:
-    """That line, of one version of cgroups, or of either where nobody knows which holds."""
-    last_of: dict[int, tuple[str, Setting]] = {}
-    for setting in settings:
-        line = _CGROUP_DEVICES.fullmatch(setting.key)
-        if line is not None and setting.value.strip() == "a":
-            last_of[2 if line[1] else 1] = (line[2], setting)
-    found = (last_of.get(one, ("", None)) for one in (1, 2) if version in (None, one))
-    return next((setting for kind, setting in found if kind == "deny"), None)
 
 
 class Capabilities(NamedTuple):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import ctconf, lxcsettings
+from phoenix_apparmor import ctconf, lxcdevices, lxcsettings
 from phoenix_apparmor.lxcsettings import Entry, Setting
 
 MOST_DEVICES = 256
@@ -184,7 +184,7 @@ def denies_devices(main: Sequence[bytes], settings: Iterable[Setting]) -> bool:
     Proxmox's userns.conf.d/01-pve.conf says lxc.cgroup2.devices.allow = a (pve-container 4.0 and
     later): their lines by number do nothing, unless a line denies all.
     """
-    return not includes_userns(main) or lxcsettings.denies_all_devices(settings)
+    return not includes_userns(main) or lxcdevices.denies_all_devices(settings)
 
 
 def mount_points(main: Sequence[bytes]) -> Iterator[tuple[str, str, dict[str, str]]]:

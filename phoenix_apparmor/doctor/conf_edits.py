@@ -21,6 +21,13 @@ def append(path: str, key: str, value: str, more: str) -> str:
     return _sed(path, rf"s/^({line})[[:blank:]\r]*$/\1{_literal(more)}/")
 
 
+def rewrite(path: str, key: str, value: str, line: str) -> str:
+    """Writes another line instead of the lxc lines of a key that have just this value."""
+    old = rf"{key}[[:blank:]]*[:=][[:blank:]]*{_literal(value)}[[:blank:]\r]*"
+    new = re.sub(r"([\\/&])", r"\\\1", line)
+    return _sed(path, f"s/^{old}$/{new}/")
+
+
 def add_lines(path: str, lines: Sequence[str], text: bytes) -> str:
     """Adds lines to a file, whose text is now this, but none that is in it already.
 

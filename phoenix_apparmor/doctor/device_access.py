@@ -12,12 +12,12 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 
-from phoenix_apparmor import lxcsettings, pveconf
+from phoenix_apparmor import containers, lxcdevices, pveconf
 from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, majors, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import Allow
+from phoenix_apparmor.lxcdevices import Allow, Line
 from phoenix_apparmor.pveconf import Device
 
 # How disks, their partitions and volumes are called, for a host that has not got them now.
@@ -48,7 +48,7 @@ def opened(host: Host, privileged: Sequence[Conf]) -> Iterator[Finding]:
 
 def _by_lines(host: Host, conf: Conf, version: int | None) -> dict[str, list[Allow]]:
     """What may be used -> the lines that say so; none of what LXC's own files do."""
-    usable = [a for a in conf.allowed_devices if a.works(version) and a.is_usable]
+    usable = [a for a in conf.allowed_devices(host) if a.works(version) and a.is_usable]
     wide = [allow for allow in usable if allow.is_all]
     found: dict[str, list[Allow]] = {}
     if wide:
@@ -58,6 +58,14 @@ def _by_lines(host: Host, conf: Conf, version: int | None) -> dict[str, list[All
     for allow in usable:
         what = "" if allow in wide else _by_number(host, conf, allow)
         if what:
+            found.setdefault(what, []).append(allow)
+    for setting, line in lxcdevices.named(conf.settings):
+        # LXC takes the numbers that the node has when the container starts
+        absent = line.node and containers.numbers_of(host, line.node) is None
+        cgroup = 2 if setting.key.startswith("lxc.cgroup2.") else 1
+        allow = Allow("b", 0, 0, cgroup, setting.value, line.access, setting.file)
+        if absent and is_disk(host, line.node) and allow.works(version) and allow.is_usable:
+            what = f"{line.node}, with all that is on it, when this host has it"
             found.setdefault(what, []).append(allow)
     return found
 
@@ -99,11 +107,19 @@ def _all_of_kind(conf: Conf, kinds: set[str]) -> str:
     return f"every character device, the host's consoles{memory} too"
 
 
+def opens_what_is_the_hosts(host: Host, conf: Conf, line: Line) -> bool:
+    """Whether a device line, in a container without a user namespace, opens such a device."""
+    if line.node:
+        return is_disk(host, line.node)
+    allow = Allow(line.kind, line.major, line.minor, 2, "", line.access)
+    return allow.is_all or bool(_by_number(host, conf, allow))
+
+
 def _by_number(host: Host, conf: Conf, allow: Allow) -> str:
     """What a line for one driver or device opens that is the host's, "" if nothing that matters."""
     numbers = f"{allow.major if allow.major is not None else '*'}:"
     numbers += "*" if allow.minor is None else f"{allow.minor}"
-    if allow.kind == "b":
+    if allow.kind in ("a", "b"):
         drivers = majors.block_majors(host).get(allow.major or -1, ())
         named = f", {', '.join(drivers)}" if drivers else ""
         return f"block devices of the host by number (b {numbers}{named}), with all that is on them"
@@ -187,10 +203,10 @@ def _is_used(host: Host, node: str) -> bool:
 def _denied(host: Host, conf: Conf) -> Iterator[Finding]:
     """A line that denies all devices: it takes back what LXC and Proxmox allowed before it."""
     version = reading.cgroup_version(host)
-    line = lxcsettings.denies_all(conf.settings, version)
+    line = lxcdevices.denies_all(conf.settings, version)
     if line is None:
         return
-    left = [a for a in conf.allowed_devices if a.works(version) and a.is_usable]
+    left = [a for a in conf.allowed_devices(host) if a.works(version) and a.is_usable]
     if any(allow.opens("c", *NULL) for allow in left):
         return
     given = [device.key for device in pveconf.devices(conf.main)]

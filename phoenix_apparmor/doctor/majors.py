@@ -14,7 +14,8 @@ from phoenix_apparmor.containers import Conf
 from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import HOOK, Allow
+from phoenix_apparmor.lxcdevices import Allow, PassedOver
+from phoenix_apparmor.lxcsettings import HOOK
 
 DEVICES, BLOCK = "/proc/devices", "Block devices:"
 # Linux' Documentation/admin-guide/devices.txt: char majors that are given out as drivers load.
@@ -27,17 +28,21 @@ def fitting(host: Host) -> Iterator[Finding]:
 
     They matter where LXC denies devices: Conf.denies_devices.
     """
-    concerned = [c for c in reading.confs(host) if _is_by_number(c) or (_is_gpu(c) and _numbers(c))]
+    concerned = [
+        conf
+        for conf in reading.confs(host)
+        if _is_by_number(host, conf) or (_is_gpu(host, conf) and _numbers(host, conf))
+    ]
     if not concerned:
         return
     registered = char_majors(host)
-    numbered = [conf for conf in concerned if _is_by_number(conf) and _numbers(conf)]
+    numbered = [conf for conf in concerned if _is_by_number(host, conf) and _numbers(host, conf)]
     if not _ours(registered):
         if numbered:
             yield _no_driver([conf.ctid for conf in numbered])
         return
     causes: dict[tuple[str, bool], list[tuple[Conf, str]]] = {}
-    for conf in filter(_is_by_number, concerned):
+    for conf in (conf for conf in concerned if _is_by_number(host, conf)):
         said = _stale(host, conf, registered)
         if said:
             what = "; ".join(misfit.what for misfit in said)
@@ -57,7 +62,7 @@ def fitting(host: Host) -> Iterator[Finding]:
             f"{who}: {why}",
             f"{confs[0].path}: {found[0][1]}, against {DEVICES}",
             fix=""
-            if (files := _of_other_files(confs))
+            if (files := _of_other_files(host, confs))
             else reading.all_of([_use_devices(host, conf, registered) for conf in confs]),
             advice=f"give {'it' if len(confs) == 1 else 'them'} dev0: options for NVIDIA's nodes "
             f"(pct set), and take the lines for NVIDIA's devices out of {reading.listed(files)}"
@@ -84,7 +89,7 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
 
     What it names, and no other GPU; where it names none, what its numbers open.
     """
-    rules = [allow for allow in conf.allowed_devices if _is_nvidias(allow)]
+    rules = [allow for allow in conf.allowed_devices(host) if _is_nvidias(allow)]
     theirs = [a for a in rules if not _is_for_other(host, conf, registered, a.major)]
     here = devices.host_nodes(host) or nvidia_modprobe.MADE
     named = devices.named_nodes(conf) or [node for node in here if _opens(node, theirs)]
@@ -119,11 +124,11 @@ def _use_devices(host: Host, conf: Conf, registered: Mapping[int, list[str]]) ->
     return reading.all_of(lines)
 
 
-def _of_other_files(confs: Sequence[Conf]) -> list[str]:
+def _of_other_files(host: Host, confs: Sequence[Conf]) -> list[str]:
     """Files beside .conf in which lines for NVIDIA's devices are: others may read them too."""
     found: dict[str, None] = {}
     for conf in confs:
-        lines = [a.file for a in conf.allowed_devices if _is_nvidias(a)]
+        lines = [a.file for a in conf.allowed_devices(host) if _is_nvidias(a)]
         lines += [e.setting.file for e in conf.mount_entries if devices.NODE.match(e.source)]
         found |= dict.fromkeys(filter(None, lines))
     return list(found)
@@ -137,6 +142,11 @@ def _opens(node: str, rules: Sequence[Allow]) -> bool:
     if minor is None:
         minor = int(node.removeprefix("/dev/nvidia"))
     return any(a.major == NVIDIA_STATIC and a.minor in (None, minor) for a in rules)
+
+
+def is_told(host: Host, conf: Conf, allow: Allow) -> bool:
+    """Whether this check tells of a line, with what to do about it."""
+    return _is_nvidias(allow) and has_stale(host, conf)
 
 
 def _is_nvidias(allow: Allow) -> bool:
@@ -179,16 +189,24 @@ def _other_nodes(conf: Conf) -> list[str]:
     return [n for n in found if n.startswith("/dev/") and not devices.NODE.fullmatch(n)]
 
 
-def _is_by_number(conf: Conf) -> bool:
-    """Whether lines by number decide which NVIDIA nodes it may use."""
-    if not conf.denies_devices:
+def _is_by_number(host: Host, conf: Conf) -> bool:
+    """Whether lines by number decide which NVIDIA nodes it may use.
+
+    Not where a line was meant for a device and does nothing: another check puts that right first.
+    """
+    if not conf.denies_devices or any(map(is_meant, conf.passed_over_devices(host))):
         return False
-    return bool(_is_gpu(conf) and (_numbers(conf) or _bound(conf)))
+    return bool(_is_gpu(host, conf) and (_numbers(host, conf) or _bound(conf)))
+
+
+def is_meant(line: PassedOver) -> bool:
+    """Whether a line that LXC passes over would allow a device if it were right, or it there."""
+    return line.allows and bool(line.meant or line.node)
 
 
 def has_stale(host: Host, conf: Conf) -> bool:
     """Whether this check tells of a container, with a fix that gives it all its nodes."""
-    if not _is_by_number(conf):
+    if not _is_by_number(host, conf):
         return False
     try:
         return bool(_stale(host, conf, char_majors(host)))
@@ -209,10 +227,10 @@ def _stale(host: Host, conf: Conf, registered: Mapping[int, list[str]]) -> list[
     if not ours:
         return []
     version = reading.cgroup_version(host)
-    usable = [a for a in conf.allowed_devices if a.is_usable]
-    rules = [allow for allow in usable if allow.kind == "c"]
+    usable = [a for a in conf.allowed_devices(host) if a.is_usable]
+    rules = [allow for allow in usable if allow.kind != "b"]
     working = {allow.major for allow in rules if allow.works(version)}
-    any_major = any(allow.works(version) and allow.is_all for allow in usable)
+    any_major = any(allow.works(version) and allow.is_all for allow in rules)
     said = [misfit for misfit, _ in _foreign(host, conf, registered)]
     needed = set() if any_major else {n for n in ours if _needs(conf, registered[n])}
     for number in sorted(needed - working):
@@ -233,7 +251,7 @@ def _foreign(
 ) -> Iterator[tuple[Misfit, Allow]]:
     """Numbers in use that are not NVIDIA's any more, nor those of another device that it has."""
     version = reading.cgroup_version(host)
-    for allow in conf.allowed_devices:
+    for allow in conf.allowed_devices(host):
         number = allow.major
         if (
             allow.kind == "c"
@@ -251,7 +269,7 @@ def _idle(host: Host, registered: Mapping[int, list[str]]) -> Iterator[Finding]:
     """The same numbers in unprivileged containers, where no line by number does anything."""
     causes: dict[str, list[tuple[Conf, list[tuple[Misfit, Allow]]]]] = {}
     for conf in reading.confs(host):
-        if _is_gpu(conf) and not conf.denies_devices:
+        if _is_gpu(host, conf) and not conf.denies_devices:
             found = list(_foreign(host, conf, registered))
             if found:
                 what = "; ".join(dict.fromkeys(misfit.what for misfit, _ in found))
@@ -284,8 +302,8 @@ def _line(allow: Allow) -> str:
     return f"device line {allow.text}" + (f" of {allow.file}" if allow.file else "")
 
 
-def _numbers(conf: Conf) -> list[Allow]:
-    return [allow for allow in conf.allowed_devices if allow.major is not None]
+def _numbers(host: Host, conf: Conf) -> list[Allow]:
+    return [allow for allow in conf.allowed_devices(host) if allow.major is not None]
 
 
 def _ours(registered: Mapping[int, list[str]]) -> set[int]:
@@ -312,8 +330,9 @@ def _majors(text: str) -> dict[int, list[str]]:
     return result
 
 
-def _is_gpu(conf: Conf) -> bool:
-    return bool(devices.named_nodes(conf)) or any(a.major == NVIDIA_STATIC for a in _numbers(conf))
+def _is_gpu(host: Host, conf: Conf) -> bool:
+    numbers = _numbers(host, conf)
+    return bool(devices.named_nodes(conf)) or any(a.major == NVIDIA_STATIC for a in numbers)
 
 
 def _needs(conf: Conf, drivers: list[str]) -> bool:

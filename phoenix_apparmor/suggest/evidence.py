@@ -11,6 +11,7 @@ from phoenix_apparmor import (
     init_process,
     kernel,
     labels,
+    lxcdevices,
     lxcsettings,
     paths,
     pveconf,
@@ -117,15 +118,20 @@ def gpu_lines(conf: Conf) -> Iterator[str]:
     for entry in conf.mount_entries:
         if _GPU.search(entry.source):
             yield entry.setting.said
+    device_lines = dict(lxcdevices.named(conf.settings))
     for setting in conf.settings:
-        numbers = re.match(r"[bc]?\s*(\d+):", setting.value)
+        line = device_lines.get(setting)
         if (
-            # Linux' devices.txt: 195 is NVIDIA's, 226 is DRM's
-            (setting.key.endswith("devices.allow") and numbers and numbers[1] in ("195", "226"))
+            (line is not None and _is_of_gpu(line))
             or (setting.key.startswith("lxc.hook.") and "nvidia" in setting.value)
             or (setting.key == "lxc.environment" and "NVIDIA_" in setting.value)
         ):
             yield setting.said
+
+
+def _is_of_gpu(line: lxcdevices.Line) -> bool:
+    # Linux' devices.txt: 195 is NVIDIA's, 226 is DRM's
+    return bool(_GPU.match(line.node)) or (line.kind == "c" and line.major in (195, 226))
 
 
 def _pid(host: Host, ctid: str) -> int | None:

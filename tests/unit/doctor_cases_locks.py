@@ -171,6 +171,23 @@ CASES = {
             "it: LXC's own list, with /dev/null, and that of dev0, dev1, dev2.",
         ),
     ),
+    "a device line that LXC cannot read": Case(
+        privileged("lxc.cgroup2.devices.allow: c  226:* rwm\n"),
+        "device-lines",
+        "warning",
+        (
+            "CT 950: a device line allows nothing: LXC cannot read it",
+            "| /etc/pve/lxc/950.conf: lxc.cgroup2.devices.allow: c  226:* rwm |",
+        ),
+        besides=("other-locks",),
+    ),
+    "a device line of v1": Case(
+        privileged("lxc.cgroup.devices.allow: c 226:* rwm\n"),
+        "device-lines",
+        "warning",
+        ("CT 950: a device line does nothing (it is for cgroup v1, this host has v2)",),
+        besides=("other-locks",),
+    ),
     "all devices by v1": Case(
         on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
         "other-locks",

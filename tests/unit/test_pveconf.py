@@ -2,7 +2,7 @@
 
 import pytest
 
-from phoenix_apparmor import lxcsettings, pveconf
+from phoenix_apparmor import lxcdevices, lxcsettings, pveconf
 from phoenix_apparmor.containers import Conf
 
 
@@ -130,13 +130,17 @@ def test_capabilities_that_are_kept(text: str, has: str, lacks: str, refused: bo
     assert conf("unprivileged: 1\nlxc.cap.keep: chown").capabilities.refused is None
 
 
+def allowed(text: str) -> list[lxcdevices.Allow]:
+    return lxcdevices.allowed(conf(text).settings, lambda _: None)
+
+
 def test_a_device_line_is_read_as_lxc_reads_it() -> None:
     text = (
         "lxc.cgroup2.devices.allow: a\nlxc.cgroup2.devices.allow: c *:* rwm\n"
         "lxc.cgroup2.devices.allow: c 195:* rwm\nlxc.cgroup.devices.allow: c 510:0 rw\n"
         "lxc.cgroup2.devices.allow: nonsense"
     )
-    found = conf(text).allowed_devices
+    found = allowed(text)
     assert [(a.kind, a.major, a.minor, a.cgroup, a.is_all) for a in found] == [
         ("a", None, None, 2, True),
         ("c", None, None, 2, True),
@@ -148,8 +152,8 @@ def test_a_device_line_is_read_as_lxc_reads_it() -> None:
     assert (v1.works(2), v1.works(1), v1.works(None)) == (False, True, True)
     assert v1.key == "lxc.cgroup.devices.allow"
     # "a" forgets those of before, of its version of cgroups; an empty value those of its key
-    assert conf(f"{text}\nlxc.cgroup2.devices.deny: a").allowed_devices == [v1]
-    assert conf(f"{text}\nlxc.cgroup.devices.allow:").allowed_devices == [*found[:3]]
+    assert allowed(f"{text}\nlxc.cgroup2.devices.deny: a") == [v1]
+    assert allowed(f"{text}\nlxc.cgroup.devices.allow:") == [*found[:3]]
 
 
 def test_devices_that_proxmox_refuses() -> None:
