@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -13,12 +14,14 @@ Severity = Literal["error", "warning"]
 
 # What Python's json takes besides.
 CONSTANTS = ("NaN", "Infinity")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Finding(NamedTuple):
     """One thing that is wrong.
 
-    path: as jq takes it. value: what stands there, as JSON in one line, "" if nothing does.
+    path: as jq takes it. value: what stands there, as JSON in one line; "" of what is wrong with
+    a name, or if nothing stands there.
     source: the line it stands in.
     """
 
@@ -59,6 +62,27 @@ class Where:
             if any(self._text[s.value : s.value_end].removeprefix("-") in CONSTANTS for s in spans)
         ]
 
+    def halves(self) -> list[tuple[Path, bool]]:
+        """(path, whether it is its name) of strings with half a character (a lone surrogate)."""
+        if not _SURROGATE.search(self._text):
+            return []
+        return [
+            (path, at_name)
+            for path, spans in self._spans.items()
+            for at_name in (True, False)
+            if any(self._has_half(span, at_name=at_name) for span in spans)
+        ]
+
+    def _has_half(self, span: Span, *, at_name: bool) -> bool:
+        is_named = (span.name, span.name_end) != (span.value, span.value_end)
+        if at_name and not is_named:
+            return False
+        begin, end = (span.name, span.name_end) if at_name else (span.value, span.value_end)
+        written = self._text[begin:end]
+        if not written.startswith('"') or not _SURROGATE.search(written):
+            return False
+        return any("\ud800" <= c <= "\udfff" for c in json.loads(written, strict=False))
+
     def finding(
         self,
         severity: Severity,
@@ -72,9 +96,11 @@ class Where:
     ) -> Finding:
         """A finding at a path's value or name, of several at that number's."""
         span = self.spans(path)[number]
+        written = self._text[span.value : span.value_end]
         begin, end = (span.name, span.name_end) if at_name else (span.value, span.value_end)
         place = self._lines.place(begin, end)
-        shown = "" if value is None and at_name else shorten(json.dumps(value, ensure_ascii=False))
+        said = json.dumps(value, ensure_ascii=False) if value is not None else written
+        shown = "" if at_name and value is None else shorten(said)
         source = self._lines.line(place.line)
         return Finding(severity, place, positions.jq_path(path), shown, what, hint, source)
 

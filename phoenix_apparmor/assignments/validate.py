@@ -4,6 +4,7 @@ The start of a container asks parse.assignments, which answers as quickly as it 
 the same errors (tests compare the two), all of them, with line and column, for a person.
 """
 
+import codecs
 import difflib
 import json
 import re
@@ -19,6 +20,10 @@ from phoenix_apparmor.assignments.positions import Lines, Path, Place
 from phoenix_apparmor.assignments.verdicts import Judge, by_text
 from phoenix_apparmor.errors import PhoenixError
 
+# What each key that needs a profile is without being written.
+DEFAULTS: Mapping[str, object] = {
+    "apparmor_mode": "enforce", "apparmor_rules": [], "apparmor_policy_namespace": True,
+}  # fmt: skip
 MEANT_CONFIGS = 'Did you mean "lxc_configs"?'
 KINDS: Mapping[type, str] = {
     list: "a list", str: "a text", bool: "true or false", type(None): "null",
@@ -59,7 +64,7 @@ def findings(
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
     found += [*_warnings(document, names, where), *_rule_warnings(document, where, judge)]
-    found += [*_constants(where)]
+    found += [*_only_read_here(text, where)]
     return in_order(found)
 
 
@@ -118,11 +123,25 @@ def _twice(document: Any, where: Where) -> Iterator[Finding]:
                 yield from _each(where, ("lxc_configs", ctid, key), f"{key} appears twice.")
 
 
-def _constants(where: Where) -> Iterator[Finding]:
-    """Numbers that are none in JSON: read here, and a syntax error to others (Perl, Proxmox')."""
+NOT_READ = "other programs cannot read the document."
+
+
+def _only_read_here(text: bytes, where: Where) -> Iterator[Finding]:
+    """What is read here, and a syntax error to others (Perl, Proxmox'; Python without utf-8-sig).
+
+    Numbers that are none in JSON, halves of characters, and a byte order mark.
+    """
+    if text.startswith(codecs.BOM_UTF8):
+        what = f"the file begins with a byte order mark (BOM): {NOT_READ}"
+        mark = where.finding("warning", (), what, 'Save it as "UTF-8 without BOM".')
+        yield mark._replace(place=Place(1, 1, 1), value="")
     for path in where.constants():
-        what = "JSON has no such value: other programs cannot read the document."
+        what = f"JSON has no such value: {NOT_READ}"
         yield where.finding("warning", path, what, "Write a number, null or a string.")
+    for path, at_name in where.halves():
+        what = f"a \\u… of half a character: {NOT_READ}"
+        hint = "Write the character itself, or both halves."
+        yield where.finding("warning", path, what, hint, at_name=at_name)
 
 
 def _each(where: Where, path: Path, what: str) -> Iterator[Finding]:
@@ -180,8 +199,8 @@ def _rule_warnings(document: Any, where: Where, judge: Judge) -> Iterator[Findin
     for ctid, entry in document["lxc_configs"].items():
         if not isinstance(entry, dict) or entry.get("apparmor_profile") not in paths.NO_LINE:
             continue
-        for key in ("apparmor_mode", "apparmor_rules"):
-            if entry.get(key) not in (None, "enforce", []):
+        for key, usual in DEFAULTS.items():
+            if entry.get(key, usual) not in (None, usual):
                 what = f"{key} does nothing for {entry['apparmor_profile']}: it needs a profile."
                 yield where.finding("warning", ("lxc_configs", ctid, key), what, at_name=True)
 

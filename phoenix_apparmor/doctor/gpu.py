@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from phoenix_apparmor import containers, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import devices, majors, nvidia_modprobe, reading
+from phoenix_apparmor.doctor import devices, majors, nvidia_modprobe, pci, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
@@ -65,7 +65,11 @@ def _absent(host: Host, absent: Mapping[tuple[str, bool], list[str]]) -> Iterato
 
     absent: (node, whether the container does not start without it) -> CTIDs.
     """
-    makes = {node: nvidia_modprobe.command(host, node) for node, _ in sorted(absent)}
+    # no command makes the node of a card that is not there
+    cardless = pci.nvidia_cards(host) == []
+    makes = {
+        node: "" if cardless else nvidia_modprobe.command(host, node) for node, _ in sorted(absent)
+    }
     for is_needed, can in itertools.product((True, False), repeat=2):
         named = [n for n in makes if bool(makes[n]) is can and (n, is_needed) in absent]
         if not named:
@@ -82,6 +86,8 @@ def _absent(host: Host, absent: Mapping[tuple[str, bool], list[str]]) -> Iterato
             fix=reading.all_of(list(dict.fromkeys(makes[node] for node in named))),
             advice=f"so that it is there at each boot, enable nvidia-persistenced, or {ONLY}"
             if can
+            else f"this host has no NVIDIA card: remove {it} from {files}"
+            if cardless
             else f"the driver has no device for {it}: remove {it} from {files}, or add the "
             "hardware (nvidia-caps: switch MIG on)",
             ctids=ctids,
@@ -114,7 +120,7 @@ def without_gpu(host: Host) -> Iterator[Finding]:
             "neither dev0:, lxc.mount.entry nor NVIDIA's hook gives one",
             advice=f"to give {'it' if len(without) == 1 else 'them'} all of this host: {give}"
             if there
-            else "this host has no NVIDIA node: install its driver",
+            else pci.why_no_node(host),
             ctids=tuple(c.ctid for c in without),
         )
 

@@ -5,6 +5,7 @@ Proxmox (/var/log/pve/tasks), what lxc-start wrote (/run/pve/ct-CTID.stderr), th
 messages.MESSAGES says what a line means.
 """
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -31,6 +32,10 @@ _NOISE = re.compile(
     r"|^\S+\.service: (Control|Main) process exited|^(\S+\.service: )?Failed with result"
     r"|^Failed to start pve-container"
 )
+# How LXC itself writes a line: the function, and where in its source.
+_OF_LXC = re.compile(r"^\s*(?:lxc-start: \S+ \S+ )?\w+: \d+ ")
+_WARNS = re.compile(r"^\s*(?:WARN|explicitly configured lxc\.apparmor\.profile overrides)")
+_BEGINS = re.compile(rb"^Starting pve-container@")
 # Of LXC: what follows from the line before it, up to the end of the start.
 _FOLLOWS = re.compile(
     r"Failed to setup container|Failed to spawn container|The container failed to start"
@@ -133,8 +138,21 @@ def _unexplained(sources: Sequence[Source]) -> tuple[str, list[str]]:
             elif said and "sync_wait" in line:
                 break  # what is below only follows from it
         if said:
-            return source.command, said[-SHOWN:]
+            return source.command, _telling(said)
     return "", []
+
+
+def _telling(said: Sequence[str]) -> list[str]:
+    """The few lines that say most: what came right before LXC's, and the first of those.
+
+    LXC says of each of its functions, from the inmost on, that it failed; why, says who it ran.
+    """
+    lxcs = [*itertools.takewhile(_OF_LXC.search, reversed(said))][::-1]
+    before = [line for line in said[: len(said) - len(lxcs)] if not _WARNS.search(line)]
+    if not lxcs:
+        return list((before or said)[-SHOWN:])
+    few = lxcs if len(lxcs) <= SHOWN else [lxcs[0], *lxcs[1 - SHOWN :]]
+    return [*before[-1:], *few]
 
 
 def _bare(line: str, ctid: str) -> str:
@@ -161,7 +179,11 @@ def _journal(host: Host, command: list[str], *, last: int) -> Source:
         )
     except PhoenixError:
         return Source(shown, ())
-    return Source(shown, _lines(ran.out) if ran.status == 0 else ())
+    if ran.status != 0:
+        return Source(shown, ())
+    lines = ran.out.splitlines()
+    last_begin = max((n for n, line in enumerate(lines) if _BEGINS.match(line)), default=0)
+    return Source(shown, _lines(b"\n".join(lines[last_begin:])))
 
 
 def _tail(host: Host, name: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, reading
+from phoenix_apparmor.doctor import conf_edits, devices, nvidia_modprobe, pci, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcdevices import Allow, PassedOver
@@ -39,7 +39,7 @@ def fitting(host: Host) -> Iterator[Finding]:
     numbered = [conf for conf in concerned if _is_by_number(host, conf) and _numbers(host, conf)]
     if not _ours(registered):
         if numbered:
-            yield _no_driver([conf.ctid for conf in numbered])
+            yield _no_driver(host, [conf.ctid for conf in numbered])
         return
     causes: dict[tuple[str, bool], list[tuple[Conf, str]]] = {}
     for conf in (conf for conf in concerned if _is_by_number(host, conf)):
@@ -73,13 +73,18 @@ def fitting(host: Host) -> Iterator[Finding]:
     yield from _idle(host, registered)
 
 
-def _no_driver(ctids: Sequence[str]) -> Finding:
+def _no_driver(host: Host, ctids: Sequence[str]) -> Finding:
+    cardless = pci.nvidia_cards(host) == []
+    why = "this host has no NVIDIA card" if cardless else "its driver is not loaded"
     return Finding(
         "unknown",
-        "cannot tell whether the device numbers in .conf are NVIDIA's: its driver is not "
-        f"loaded ({reading.cts(ctids)}).",
+        f"cannot tell whether the device numbers in .conf are NVIDIA's: {why} "
+        f"({reading.cts(ctids)}).",
         f"{DEVICES} has no nvidia",
-        fix=f"modprobe nvidia && {nvidia_modprobe.USUAL}",
+        fix="" if cardless else f"modprobe nvidia && {nvidia_modprobe.USUAL}",
+        advice="take the lines for NVIDIA's devices out, or start it where the card is"
+        if cardless
+        else "",
         ctids=tuple(ctids),
     )
 

@@ -182,6 +182,13 @@ OTHERS = (
         r"|unable to activate storage|^directory '.*' does not exist",
     ),
     Message(
+        "`bridge '…' does not exist`",
+        "Proxmox",
+        "The host has no such bridge: `ip link show type bridge`. Make it (Network of the node, or "
+        "SDN; then apply), or name another one in the netN of `pct config CTID`.",
+        r"^bridge '[^']*' does not exist",
+    ),
+    Message(
         '`Failed to attach "…" to bridge "…"`',
         "LXC",
         "The host has no such bridge: `ip link show type bridge`, and net0 in `pct config CTID`.",

@@ -103,10 +103,12 @@ def _profile(seen: Evidence, rules_of: RulesOf) -> tuple[str, list[str], str]:
     nesting = _nesting(seen, named)
     if seen.inside:
         return DOCKER, [f"runs containers inside: {', '.join(seen.inside)}"], ""
-    if seen.has_feature("keyctl") and nesting and named != BASE:
-        return DOCKER, [f"has {nesting} and the feature keyctl=1, which Docker needs"], ""
+    keyctl = " and the feature keyctl=1, which Docker needs" if seen.has_feature("keyctl") else ""
     if named == BASE or not seen.unseen:
         why = "has no Docker, podman or containerd among its files"
+        if nesting and named != BASE:
+            # many turn these on for every container: what its files show says more
+            why += f", though it has {nesting}{keyctl}"
         if seen.unseen:
             why = f"has the line lxc.apparmor.profile: {named}, under which Docker does not run"
         return BASE, [why], ""
@@ -121,7 +123,7 @@ def _profile(seen: Evidence, rules_of: RulesOf) -> tuple[str, list[str], str]:
         ask = ": look inside, or ask again as root."
     unseen += f" ({seen.unseen})"
     if nesting:
-        why = f"has {nesting}, so it may run Docker"
+        why = f"has {nesting}{keyctl}, so it may run Docker"
         return DOCKER, [why], f"{unseen}. If it runs no containers, {BASE} is narrower{ask}"
     why = "shows no sign of Docker in its configuration"
     return BASE, [why], f"{unseen}. If it runs Docker, it needs {DOCKER}{ask}"

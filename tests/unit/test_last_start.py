@@ -186,6 +186,47 @@ def test_a_child_of_lxc_that_failed(
     assert found["evidence"].startswith("cat /var/log/pve/tasks/"), "where that text is"
 
 
+NO_NETWORK = (
+    "run_buffer: 571 Script exited with status 2",
+    "lxc_create_network_priv: 3427 No such device - Failed to create network device",
+    "lxc_spawn: 1840 Failed to create the network",
+    '__lxc_start: 2119 Failed to spawn container "950"',
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "advice"),
+    [
+        (("bridge 'vmbr1' does not exist", *NO_NETWORK), "ip link show type bridge"),
+        (("WARN: x", "no veth left for this one", *NO_NETWORK), "--debug"),
+        (
+            ("no veth left for this one", *NO_NETWORK[:2], "a: 1 b", "c: 2 d", *NO_NETWORK[2:]),
+            "--debug",
+        ),
+        (("no veth left for this one", "lxc-start: 950: ../src/lxc/conf.c: x: 1 y"), "--debug"),
+    ],
+)
+def test_who_says_why_is_shown_with_what_lxc_says_behind_it(
+    host: FakeHost, lines: tuple[str, ...], advice: str
+) -> None:
+    failed = "startup for container '950' failed"
+    task(host, *lines, failed, status=failed)
+    (found,) = reasons(host)
+    cause = next(line for line in lines if not line.startswith("WARN"))
+    assert cause in found["what"] and advice in found["advice"]
+    assert "WARN" not in found["what"] and found["what"].count(" / ") <= 3
+    assert advice != "--debug" or lines[lines.index(cause) + 1] in found["what"], "LXC's first"
+
+
+def test_of_the_units_journal_the_last_start_is_read(host: FakeHost) -> None:
+    host.failed("950")
+    old, new = ("lxc-start: 950: conf.c: old: 1 it was this", "lxc-start: 950: conf.c: new: 2 now")
+    begin = "Starting pve-container@950.service - PVE LXC Container: 950..."
+    host.write("/fake/unit-journal", f"{begin}\n{old}\n{begin}\n{new}\n")
+    (found,) = reasons(host)
+    assert new in found["what"] and "it was this" not in found["what"]
+
+
 def test_the_newest_task_is_read(host: FakeHost) -> None:
     task(host, status="OK", started="692634A0")
     task(host, "CT is locked (backup)", status="CT is locked (backup)", started="692634B1")

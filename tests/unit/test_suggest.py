@@ -37,10 +37,34 @@ def test_what_cannot_be_seen_is_not_taken_for_absent(host: FakeHost) -> None:
     found = suggested(host)
     assert found["950"]["profile"] == BASE and found["950"]["unsure"]
     assert found["952"]["profile"] == DOCKER and found["952"]["unsure"]
-    assert found["953"]["profile"] == DOCKER and found["953"]["unsure"] is None
+    assert found["953"]["profile"] == DOCKER and "keyctl=1" in found["953"]["why"][0]
+    assert "If it runs no containers" in found["953"]["unsure"], "keyctl=1 is no proof either"
     # seen, the same container needs less
     (folder / "usr").mkdir()
     assert suggested(host)["952"]["profile"] == BASE
+
+
+@pytest.mark.parametrize("features", ["keyctl=1,nesting=1", "nesting=1"])
+@pytest.mark.parametrize("running", [True, False])
+def test_what_the_files_show_goes_before_what_features_hint_at(
+    host: FakeHost, features: str, *, running: bool
+) -> None:
+    """Scripts turn keyctl and nesting on for every container that they make."""
+    conf(host, "950", f"features: {features}")
+    folder = root_of(host, "950")
+    if running:
+        host.running("950", "lxc-950_</var/lib/lxc> (enforce)")
+        host.path("/proc/4242/root").symlink_to(folder)
+    found = suggested(host)["950"]
+    assert (found["profile"], found["unsure"]) == (BASE, None)
+    why = "has no Docker, podman or containerd among its files, though it has the feature nesting=1"
+    assert found["why"][0].startswith(why)
+    assert ("and the feature keyctl=1, which Docker needs" in found["why"][0]) is (
+        "keyctl" in features
+    )
+    assert "containers inside (nesting=1), which its files do not show" in found["takes_away"]
+    root_of(host, "950", "usr/bin/dockerd")
+    assert suggested(host)["950"]["profile"] == DOCKER
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,57 @@ def test_what_only_python_reads_is_warned_of(host: FakeHost, tmp_path: Path) -> 
     assert done.status == 0 and done.out.count("JSON has no such value") == 2, done
     assert '.lxc_configs["950"].n: JSON has no such' in done.out and ".y[1]: " in done.out
     assert "JSON has no such" not in host.cli("validate", write(tmp_path, GOOD)).out
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where", "value"),
+    [
+        (b"\xef\xbb\xbf" + GOOD.encode(), "a byte order mark (BOM)", (".", 1, 1), None),
+        (b'{"lxc_configs": {}, "n": NaN}', "no such value", (".n", 1, 26), "NaN"),
+        (b'{"lxc_configs": {}, "n": -Infinity}', "no such value", (".n", 1, 26), "-Infinity"),
+        (
+            rb'{"lxc_configs": {}, "n": "a\ud83d"}', "half a character", (".n", 1, 26),
+            r'"a\ud83d"',
+        ),
+    ],
+)  # fmt: skip
+def test_what_perl_does_not_read_is_an_error_with_strict(
+    host: FakeHost, tmp_path: Path, text: bytes, what: str, where: Any, value: str | None
+) -> None:
+    """What Proxmox' Perl says of it is asked here, and of the same without it."""
+    perl = ["/usr/bin/perl", "-MJSON::PP", "-e", "local $/; JSON::PP::decode_json(<STDIN>)"]
+    assert subprocess.run(perl, input=text, capture_output=True, check=False).returncode
+    assert not subprocess.run(perl, input=GOOD.encode(), check=False).returncode
+    file = write(tmp_path, text)
+    done = host.cli("validate", "--strict", "--json", file)
+    (found,) = validated("validate", done.out)["findings"]
+    assert done.status == 1 and what in found["what"]
+    assert (found["path"], found["line"], found["column"]) == where
+    assert found["value"] == value
+    assert host.cli("validate", file).status == 0, "starts read it"
+    assert host.cli("validate", "--strict", write(tmp_path, GOOD)).status == 0
+    whole = r'{"lxc_configs": {}, "n": "\ud83d\ude00"}'
+    assert host.cli("validate", "--strict", write(tmp_path, whole)).status == 0
+
+
+@pytest.mark.parametrize("profile", ["unconfined", "generated"])
+@pytest.mark.parametrize(
+    ("key", "usual", "other"),
+    [
+        ("apparmor_mode", "enforce", "trial"),
+        ("apparmor_rules", [], ["/x r,"]),
+        ("apparmor_policy_namespace", True, False),
+    ],
+)
+def test_a_key_that_does_nothing_without_a_profile(
+    host: FakeHost, profile: str, key: str, usual: object, other: object
+) -> None:
+    for value in (usual, other):
+        host.json({"950": {"apparmor_profile": profile, key: value}})
+        said = f"{key} does nothing for {profile}: it needs a profile." in host.cli("validate").out
+        assert said is (value is other)
+    host.json({"950": {key: other}})
+    assert "does nothing for" not in host.cli("validate").out
 
 
 def test_a_stacked_name_is_one_error() -> None:
