@@ -24,6 +24,15 @@ Kind = Literal["rule", "assign", "nesting", "inside", "profile", "none"]
 
 _SANDBOXES = ("/run/systemd/", "/run/credentials/", "/dev/shm/", "/dev/mqueue/", "/run/lock/")  # noqa: S108
 
+# Of LXC's generated profile with nesting (lsm/apparmor.c, AA_PROFILE_NESTING_BASE): what it
+# allows then that it does not without, and what of these it denies all the same.
+NESTING_RULES = ("mount,", "pivot_root,", "ptrace,", "signal,")
+NESTING_DENIES = (
+    "deny mount options=(ro, remount) -> /,",
+    "deny mount options=(ro, remount, silent) -> /,",
+    "deny mount fstype=debugfs -> /var/lib/ureadahead/debugfs/,",
+)
+
 # Names of profiles that the kernel makes in complain mode, for a program that no rule lets run.
 LEARNED = "null-"
 

@@ -11,6 +11,8 @@ from phoenix_apparmor.denials import allowed, denying, inner_profiles, peers
 from phoenix_apparmor.denials.act import Act
 from phoenix_apparmor.denials.advice import (
     LEARNED,
+    NESTING_DENIES,
+    NESTING_RULES,
     Advice,
     assign_docker,
     engines_profile,
@@ -162,7 +164,18 @@ class Adviser:
             words += "it takes effect at its next start"
             words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
             return Advice("none", words=f"{words}.", allowed=True)
+        if owner.generated_in and facts.nesting and self._by_nesting(denial, act, known):
+            words = f"Nesting, which is on in {facts.file}, allows it: the denial is older than "
+            words += "that, or it takes effect at the next start"
+            words += f": pct reboot {owner.ctid}" if paths.is_ctid(owner.ctid) else ""
+            return Advice("none", words=f"{words}.", allowed=True)
         return None
+
+    def _by_nesting(self, denial: Denial, act: Act, known: Variables) -> bool:
+        """Whether what LXC adds to a generated profile for nesting allows it."""
+        if denying.first_of(NESTING_DENIES, denial, known, is_4=self._judge.is_4):
+            return False
+        return self._of_lines(NESTING_RULES, "x", known).first(denial, act.rule) is not None
 
     def _of_lines(self, lines: Iterable[str], profile: str, known: Variables) -> allowed.Rules:
         return allowed.of_lines(lines, profile, known, is_4=self._judge.is_4)

@@ -56,7 +56,7 @@ class Containers:
                 ": ",
                 # a file that was not read may map the ids otherwise
                 not conf.is_unprivileged if conf.is_whole else None,
-                pveconf.has_feature(conf.features, "nesting"),
+                pveconf.has_feature(conf.features, "nesting") or _nests(conf),
                 conf.option("features") or "",
                 _raw(conf),
                 pveconf.free_mount_point(conf.main),
@@ -69,12 +69,11 @@ class Containers:
         if text is None:
             return Facts(file, " = ")
         conf = containers.with_files(self._host, Conf(ctid, file, text))
-        nesting = lxcsettings.last(conf.settings, "lxc.apparmor.allow_nesting")
         return Facts(
             file,
             " = ",
             not conf.is_unprivileged if conf.is_whole else None,
-            nesting is not None and nesting.value == "1",
+            _nests(conf),
             "",
             _raw(conf),
         )
@@ -108,6 +107,11 @@ class Containers:
             return self._host.read(file, 1 << 20)
         except (OSError, ValueError):
             return None
+
+
+def _nests(conf: Conf) -> bool:
+    nesting = lxcsettings.last(conf.settings, "lxc.apparmor.allow_nesting")
+    return nesting is not None and nesting.value == "1"
 
 
 def _raw(conf: Conf) -> tuple[str, ...]:

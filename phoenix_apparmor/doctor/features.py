@@ -30,6 +30,9 @@ NESTED = (
 )
 # Distributions whose containers (Proxmox's ostype) do not boot with systemd.
 NO_SYSTEMD = ("alpine", "devuan", "gentoo", "busybox")
+NESTING_OPENS = (
+    "under the generated profile root in a privileged container can get at the host with it"
+)
 _FSTYPE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -227,19 +230,25 @@ def generated(host: Host) -> Iterator[Finding]:
             continue
         if not has_feature(conf.features, "nesting") and conf.option("ostype") not in NO_SYSTEMD:
             without.append(conf)
-    if not without:
-        return
+    # a file that is not read may say otherwise
+    safe = [conf for conf in without if conf.is_unprivileged and conf.is_whole]
+    others = [conf for conf in without if conf not in safe]
+    yield from (_without_nesting(confs, is_safe=confs is safe) for confs in (safe, others) if confs)
+
+
+def _without_nesting(without: list[Conf], *, is_safe: bool) -> Finding:
+    """is_safe: whether nothing speaks against nesting in these."""
     has = without[0].option("features")
     ctids = tuple(conf.ctid for conf in without)
-    yield Finding(
+    return Finding(
         "warning",
         f"{reading.cts(ctids)}: Proxmox's generated profile without nesting=1. Units of systemd "
         "240 and later fail under it (status=226/NAMESPACE), logind too.",
         f"{without[0].path}: {f'features: {has}' if has else 'no features:'}, profile "
         f"{without[0].profile or 'none'}",
-        fix=reading.all_of([_with_nesting(conf) for conf in without]),
+        fix=reading.all_of([_with_nesting(conf) for conf in without]) if is_safe else "",
         advice='assign one of our profiles in the JSON ("lxc-nvidia-gpu-base"), under which '
-        "systemd works",
+        "systemd works" + ("" if is_safe else f"; better not nesting=1: {NESTING_OPENS}"),
         ctids=ctids,
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import lxcsettings, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import reading
+from phoenix_apparmor.doctor import features, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcsettings import Setting
@@ -60,6 +60,8 @@ def _without(conf: Conf, setting: Setting) -> str:
     nests = pveconf.has_feature(conf.features, "nesting")
     if not setting.file.endswith("/nesting.conf") or nests:
         return out
+    if not (conf.is_unprivileged and conf.is_whole):
+        return f"{out}; better not nesting=1 instead: {features.NESTING_OPENS}"
     value = shlex.quote(pveconf.with_feature(conf.option("features"), "nesting"))
     return f"{out}; what it is for, Proxmox does: pct set {conf.ctid} --features {value}"
 

@@ -107,17 +107,17 @@ def test_a_profile_of_no_file(host: FakeHost) -> None:
 
 def test_generated_on_proxmox_and_on_plain_lxc(host: FakeHost) -> None:
     host.write(PROXMOX, "")
-    host.conf("101", "features: nesting=1\nunprivileged: 1\n")
+    host.conf("101", "features: fuse=1\nunprivileged: 1\n")
     group = only(host, mounted(GENERATED, "/srv/x/", fstype="tmpfs"))
     assert group["rule_file"] == "/etc/pve/lxc/101.conf"
     assert group["rule"] == 'lxc.apparmor.raw: mount fstype=tmpfs -> "/srv/x/",'
-    host.write("/srv/lxc/web/config", "lxc.apparmor.allow_nesting = 1\n")
+    host.write("/srv/lxc/web/config", "lxc.uts.name = web\n")
     group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
     assert (group["ctid"], group["rule_file"]) == ("web", "/srv/lxc/web/config")
     # a plain LXC's container may have a number for a name
     host.path(PROXMOX).unlink()
     host.path("/etc/pve/lxc/101.conf").unlink()
-    host.runtime("101", b"lxc.apparmor.allow_nesting = 1\n")
+    host.runtime("101", b"lxc.uts.name = web\n")
     assert only(host, mounted(GENERATED, "/x/"))["rule_file"] == "/var/lib/lxc/101/config"
     group = only(host, mounted("lxc-web_</srv/lxc>", "/srv/x/", fstype="tmpfs"))
     assert group["rule"] == 'lxc.apparmor.raw = mount fstype=tmpfs -> "/srv/x/",'
@@ -171,7 +171,11 @@ def test_systemd_without_nesting_is_told_once(host: FakeHost, features: str, val
     assert BASE in group["advice"] and "3.0" not in group["advice"]
     assert host.run("sh", "-c", group["fix"]).status == 0
     assert host.read("/etc/pve/lxc/101.conf") == f"features: {value}\nunprivileged: 1\n".encode()
-    assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
+    after = found(host, *SYSTEMD)
+    assert {(group["advice_kind"], group["rule"]) for group in after} == {("none", None)}
+    assert all(
+        "Nesting, which is on in /etc/pve/lxc/101.conf, allows" in g["advice"] for g in after
+    )
 
 
 def test_after_generated_the_profile_that_is_assigned_now_counts(host: FakeHost) -> None:
@@ -214,9 +218,22 @@ def test_nesting_is_no_advice_for_a_privileged_container(host: FakeHost) -> None
     assert (group["advice_kind"], group["fix"]) == ("assign", None)
 
 
-def test_with_nesting_it_is_a_denial_like_others(host: FakeHost) -> None:
+@pytest.mark.parametrize("line", ["features: nesting=1", "lxc.apparmor.allow_nesting: 1"])
+def test_what_nesting_allows_needs_no_rule(host: FakeHost, line: str) -> None:
+    host.conf("101", f"unprivileged: 1\n{line}\n")
+    pivot = denied(
+        f'operation="pivotroot" class="mount" profile="{GENERATED}" name="/x/" pid=9 comm="x"', 170
+    )
+    groups = found(host, *SYSTEMD, pivot)
+    assert groups and {(g["advice_kind"], g["rule"]) for g in groups} == {("none", None)}
+    assert all("pct reboot 101" in g["advice"] for g in groups)
+
+
+def test_what_it_does_not_allow_is_a_denial_like_others(host: FakeHost) -> None:
     host.conf("101", "unprivileged: 1\nfeatures: nesting=1\n")
-    assert {group["advice_kind"] for group in found(host, *SYSTEMD)} == {"rule"}
+    assert only(host, capability(GENERATED, "wake_alarm"))["advice_kind"] == "rule"
+    closed = mounted(GENERATED, "/", comm="mount", more='flags="ro, remount"')
+    assert "Nesting" not in only(host, closed)["advice"]
 
 
 def test_what_a_child_or_the_containers_own_rule_denies(host: FakeHost) -> None:

@@ -248,3 +248,24 @@ def test_the_fixes_of_two_containers_add_no_rule_twice(host: FakeHost) -> None:
         *(f"mount fstype={t}," for t in ("nfs", "cifs")),
     ]
     assert not [f for f in diagnose(host) if f["check"] == "features" and f["fix"]]
+
+
+@pytest.mark.parametrize("assigned", ["generated", "unconfined"])
+def test_nesting_is_no_fix_for_a_privileged_container(host: FakeHost, assigned: str) -> None:
+    """With it root in there gets at the host: only who is unprivileged is given the command."""
+    host.assign(c950=assigned, c951=assigned)
+    text = CONF.replace(f"lxc.apparmor.profile: {BASE}\n", "ostype: debian\n")
+    host.conf("950", text.replace("unprivileged: 1\n", ""))
+    host.conf("951", text)
+    said = {f["containers"][0]: f for f in diagnose(host) if f["check"] == "generated"}
+    assert said["950"]["fix"] is None and "root in a privileged container" in said["950"]["advice"]
+    assert said["951"]["fix"] == "pct set 951 --features keyctl=1,nesting=1"
+
+
+def test_nor_instead_of_lxcs_file_for_it(host: FakeHost) -> None:
+    name = "/usr/share/lxc/config/nesting.conf"
+    host.write(name, "lxc.apparmor.profile = lxc-container-default-with-nesting\n")
+    for line, command in (("", False), ("unprivileged: 1\n", True)):
+        host.conf("951", f"arch: amd64\n{line}lxc.include: {name}\n")
+        (found,) = (f for f in diagnose(host) if f["check"] == "includes")
+        assert ("pct set 951" in found["advice"]) is command
