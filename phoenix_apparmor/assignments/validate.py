@@ -64,7 +64,8 @@ def findings(
     found = [*_twice(document, where), *_errors(document, schema, names, where)]
     found += [*_rule_errors(document, where)]
     found += [*_warnings(document, names, where), *_rule_warnings(document, where, judge)]
-    found += [*_only_read_here(text, where)]
+    told = {(one.place, one.path) for one in found}
+    found += [one for one in _only_read_here(text, where) if (one.place, one.path) not in told]
     return in_order(found)
 
 
