@@ -2,6 +2,7 @@
 
 from phoenix_apparmor.doctor import (
     apparmor,
+    cgroup_keys,
     cluster,
     containers,
     denials,
@@ -57,6 +58,7 @@ CHECKS: tuple[Check, ...] = (
     Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("devices", "which devices containers may open", device_access.findings),
     Check("device-lines", "whether LXC uses each device line", device_lines.findings),
+    Check("cgroup-keys", "whether cgroups have each limit", cgroup_keys.findings),
     Check("containers", "whether containers run as assigned", containers.verdicts),
     Check("quorum", "whether the cluster has quorum", proxmox.quorum),
     Check("cluster-report", "whether other nodes hear of this one", cluster.reported),

@@ -51,6 +51,31 @@ OTHERS = (
         r"Failed to run apparmor_parser on|Failed to load generated AppArmor profile",
     ),
     Message(
+        '`Permission denied - Failed to create "…"`',
+        "LXC",
+        "The container's root belongs to ids that are none of its own: `unprivileged: 1` was set "
+        "by hand, say, which changes no owner of a file. See whose it is, while it is down: `pct "
+        "mount CTID; ls -ldn /var/lib/lxc/CTID/rootfs; pct unmount CTID`; with the usual maps it "
+        "is 100000's, and 0's in a privileged container. What changes the owners is a backup that "
+        "is restored, with `pct restore … --unprivileged 1`.",
+        r'Permission denied - Failed to create "',
+    ),
+    Message(
+        '`Failed to mount "/dev"`',
+        "LXC",
+        "Its /dev could not be made: the line before it says why.",
+        r'Failed to mount "/dev"\s*$',
+        general=True,
+    ),
+    Message(
+        '`Failed to set "…" to "…"`',
+        "LXC",
+        "The kernel has no such setting of cgroups, or refuses the value: `phoenix-apparmor doctor "
+        "CTID` names lines that are for cgroup v1; otherwise see the lines `lxc.cgroup2` in `pct "
+        "config CTID`.",
+        r'Failed to set "[\w.]+" to "',
+    ),
+    Message(
         '`Failed to mount "…"`, `Failed to setup mounts` and `Failed to setup mount entries`',
         "LXC",
         "A mount of its configuration fails: what it names is not on the host, or the place in the "

@@ -188,6 +188,31 @@ CASES = {
         ("CT 950: a device line does nothing (it is for cgroup v1, this host has v2)",),
         besides=("other-locks",),
     ),
+    "a limit of cgroup v1, by the key of v2": Case(
+        conf("lxc.cgroup2.memory.limit_in_bytes: 4G\n"),
+        "cgroup-keys",
+        "error",
+        ("CT 950 cannot start: memory.limit_in_bytes is for cgroup v1, this host has v2",),
+    ),
+    "a weight of cgroup v1, by the key of v2": Case(
+        conf("lxc.cgroup2.cpu.shares: 512\nlxc.cgroup2.cpu.weight: 50\n"),
+        "cgroup-keys",
+        "error",
+        ("CT 950 cannot start: cpu.shares is", "pct set 950 --cpulimit and --cpuunits"),
+    ),
+    "a limit of cgroup v1": Case(
+        conf("lxc.cgroup.memory.limit_in_bytes: 4G\n"),
+        "cgroup-keys",
+        "warning",
+        ("CT 950: lxc.cgroup.memory.limit_in_bytes does nothing: it is for cgroup v1",),
+    ),
+    "a setting of no cgroup": Case(
+        conf("lxc.cgroup2.memory.maxx: 4G\n"),
+        "cgroup-keys",
+        "warning",
+        ("CT 950 cannot start unless the kernel has memory.maxx",),
+        has_fix=False,
+    ),
     "all devices by v1": Case(
         on_cgroup_v1(privileged("lxc.cgroup.devices.allow: a\n")),
         "other-locks",

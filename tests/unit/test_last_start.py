@@ -167,6 +167,25 @@ CHILD_FAILED = (
             "sync_wait",
         ),
         (
+            (
+                'mount_autodev: 1028 Permission denied - Failed to create "/dev" directory',
+                'lxc_setup: 3898 Failed to mount "/dev"',
+            ),
+            'Permission denied - Failed to create "/dev" directory',
+            "belongs to ids that are none of its own",
+            "driver",
+        ),
+        (
+            (
+                'cgfsng_setup_limits: 3324 No such file or directory - Failed to set "memory.x" '
+                'to "4G"',
+                "lxc_spawn: 1840 Failed to setup cgroup limits",
+            ),
+            'Failed to set "memory.x" to "4G"',
+            "no such setting of cgroups",
+            "driver",
+        ),
+        (
             ("setup_rlimits: 12 Operation not permitted - Failed to set limit",),
             "Failed to set limit",
             "--debug",
