@@ -97,19 +97,26 @@ def last_start(host: Host, ctid: str) -> Iterator[Finding]:
     if not failed and fine:
         return
     sources = [*_sources(host, ctid, task, status)]
-    known: dict[str, tuple[messages.Message, str, str]] = {}
+    known: dict[str, tuple[messages.Message, str, str, str]] = {}
     for source in sources:
+        before: list[str] = []
         for line in source.lines:
             message = messages.meaning(line)
-            if message is not None:
-                known.setdefault(message.shown, (message, line, source.command))
+            if message is None:
+                before += [] if _WARNS.search(line) else [line.strip()]
+                continue
+            shown = _bare(line, ctid)
+            if message.of_program and before:
+                shown += f" (before that: {' / '.join(before[-SHOWN:])})"
+            known.setdefault(message.shown, (message, line, shown, source.command))
+            before = []
     exact = [entry for entry in known.values() if not entry[0].general]
     where, last = _unexplained(sources)
     if exact or not last:
-        for message, line, command in exact or known.values():
+        for message, line, shown, command in exact or known.values():
             yield Finding(
                 "error",
-                f"CT {ctid} did not start: {_bare(line, ctid)}.",
+                f"CT {ctid} did not start: {shown}.",
                 command,
                 advice=messages.told(message, line, ctid),
                 ctids=(ctid,),

@@ -12,7 +12,8 @@ class Message(NamedTuple):
     means: what it is, and how to fix it; CTID is the container, FILE the file that the message
     names. pattern: finds it in a log, and in it the FILE; "" where none would.
     common: whether it is one of those that people meet most. general: says that something failed,
-    and not what: it explains nothing beside any other line.
+    and not what: it explains nothing beside any other line. of_program: names a program that
+    failed, which itself said why in the lines before.
     """
 
     shown: str
@@ -21,3 +22,4 @@ class Message(NamedTuple):
     pattern: str = ""
     common: bool = False
     general: bool = False
+    of_program: bool = False

@@ -170,12 +170,14 @@ OTHERS = (
         "The container's hookscript failed, and the start ends with that. Run that command by "
         "hand to see why, or take the hookscript away: `pct set CTID --delete hookscript`.",
         r"hookscript error for \d+ on \S+: command ",
+        of_program=True,
     ),
     Message(
         "`command '…' failed: exit code …` or `got timeout`",
         "Proxmox",
         "That command failed or did not answer, often one of a storage. Run it by hand.",
         r"^(?!command 'systemctl start )(?:.*: )?command '.*' failed: (?:exit code|got)",
+        of_program=True,
     ),
     Message(
         '`write to uid_map failed: Invalid argument`, `Failed to write uid mapping to "…"`',

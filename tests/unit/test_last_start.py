@@ -237,6 +237,27 @@ def test_who_says_why_is_shown_with_what_lxc_says_behind_it(
     assert advice != "--debug" or lines[lines.index(cause) + 1] in found["what"], "LXC's first"
 
 
+@pytest.mark.parametrize(
+    "failed",
+    [
+        "command 'mount -o noacl /dev/dm-7 /var/lib/lxc/.pve-staged-mounts/rootfs' failed: "
+        "exit code 32",
+        "hookscript error for 950 on pre-start: command '/x/gpu.sh 950 pre-start' failed: "
+        "exit code 1",
+    ],
+)
+def test_what_a_program_said_before_it_failed_is_shown(host: FakeHost, failed: str) -> None:
+    said = ("mount: /x: can't read superblock on /dev/dm-7.", "mounting container failed")
+    task(host, "WARN: not of it", *said, failed, status=failed)
+    (found,) = reasons(host)
+    assert found["what"] == (
+        f"CT 950 did not start: {failed} (before that: {said[0]} / {said[1]})."
+    )
+    task(host, failed, status=failed, started="692634B1")
+    (found,) = reasons(host)
+    assert found["what"] == f"CT 950 did not start: {failed}."
+
+
 def test_of_the_units_journal_the_last_start_is_read(host: FakeHost) -> None:
     host.failed("950")
     old, new = ("lxc-start: 950: conf.c: old: 1 it was this", "lxc-start: 950: conf.c: new: 2 now")
