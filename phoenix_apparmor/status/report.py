@@ -302,8 +302,8 @@ def _label_note(
     passes: bool | None,
 ) -> Note:
     runs = f"runs under {labels.short(label, ctid)}"
-    with_more = _more_than_the_profile(assignment)
-    if not with_more and runs == f"runs under {labels.honest(assignment.name)}":
+    name, with_more = labels.honest(assignment.name), _more_than_the_profile(assignment)
+    if not with_more and runs == f"runs under {name}":
         runs = f"runs under {labels.split(label)[0]}"  # what it is stacked on is the difference
     if label == "unconfined":
         what = {True: "only its user namespace confines", None: "no profile confines"}.get(
@@ -313,14 +313,13 @@ def _label_note(
     elif weak:
         logs = label.endswith("(complain)")
         runs += ", which only logs and stops nothing" if logs else ", which is not enforced"
-    return _restart(f"{runs}; assigned: {labels.honest(assignment.name)}{with_more}.", ctid, passes)
+    return _restart(f"{runs}; assigned: {name}{with_more}.", ctid, passes)
 
 
 def _more_than_the_profile(assignment: Assignment) -> str:
     """What else is assigned, for which a profile of the container's own is made."""
-    number = len(assignment.rules)
-    rules = f" with {number} rule{'' if number == 1 else 's'} of its own" if number else ""
-    return (" in a trial" if assignment.trial else "") + rules
+    trial, number = " in a trial" if assignment.trial else "", len(assignment.rules)
+    return trial + (f" with {number} rule{'' if number == 1 else 's'} of its own" if number else "")
 
 
 def _restart(what: str, ctid: str, passes: bool | None) -> Note:
