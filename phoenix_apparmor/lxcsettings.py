@@ -231,6 +231,27 @@ def ignored_entries(settings: Iterable[Setting]) -> list[Entry]:
     return [entry for entry in _all_entries(settings) if entry.is_ignored]
 
 
+def without_place(settings: Iterable[Setting]) -> list[Entry]:
+    """Binds of nodes at a place in /dev where LXC has nothing to mount on.
+
+    /dev is an empty tmpfs then, whatever the root has there (conf.c, mount_autodev, before
+    setup_mount_entries); only create= makes the place (mount_entry_create_dir_file).
+    """
+    found = [*settings]
+    autodev = last(found, "lxc.autodev")
+    if autodev is not None and autodev.value == "0":
+        return []
+    entries = mount_entries(found)
+    lacking = []
+    for number, entry in enumerate(entries):
+        is_node = entry.source.startswith("/dev/") and entry.place.startswith("/dev/")
+        makes = {"create=file", "create=dir"} & set(entry.options)
+        before = (f"{one.place.rstrip('/')}/" for one in entries[:number])
+        if entry.is_bind and is_node and not makes and not any(map(entry.place.startswith, before)):
+            lacking.append(entry)
+    return lacking
+
+
 def _all_entries(settings: Iterable[Setting]) -> Iterator[Entry]:
     for setting in settings:
         entry = _entry(setting) if setting.key == ENTRY else None

@@ -1,14 +1,16 @@
 """Checks of what a container gets from other files, and of lxc lines that LXC passes over."""
 
+import os
+import re
 import shlex
 from collections.abc import Iterator
 
 from phoenix_apparmor import lxcsettings, pveconf
 from phoenix_apparmor.containers import Conf
-from phoenix_apparmor.doctor import features, reading
+from phoenix_apparmor.doctor import conf_edits, features, reading
 from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import Setting
+from phoenix_apparmor.lxcsettings import Entry, Setting
 
 # What an included file must not set beside the profile line: LXC takes the last of several.
 CONFINING = ("lxc.apparmor.", "lxc.seccomp.", "lxc.idmap")
@@ -104,3 +106,51 @@ def ignored(host: Host) -> Iterator[Finding]:
                 + ", ".join(entry.target for entry in entries),
                 ctids=(conf.ctid,),
             )
+        yield from _without_place(host, conf)
+
+
+def _without_place(host: Host, conf: Conf) -> Iterator[Finding]:
+    """Nodes that are mounted where nothing is: with "optional" LXC goes on, without it ends."""
+    if pveconf.is_template(conf.main):
+        return
+    # with an option as well, what LXC passes over harms nobody
+    given = {device.node for device in pveconf.devices(conf.main)}
+    lacking = [
+        entry
+        for entry in lxcsettings.without_place(conf.settings)
+        if host.exists(entry.source) and (entry.must_be_there or entry.place not in given)
+    ]
+    for needed in (True, False):
+        entries = [entry for entry in lacking if entry.must_be_there is needed]
+        if not entries:
+            continue
+        nodes = reading.listed([entry.place for entry in entries])
+        files = list(dict.fromkeys(e.setting.file for e in entries if e.setting.file))
+        yield Finding(
+            "error" if needed else "warning",
+            f"CT {conf.ctid} "
+            + ("cannot start" if needed else f"does not get {nodes}")
+            + f": /dev in it begins empty, and without create=file LXC has nothing to mount "
+            f"{nodes if needed else ('it' if len(entries) == 1 else 'them')} on.",
+            "; ".join(
+                e.setting.said if e.setting.file else f"{conf.path}: {e.setting.said}"
+                for e in entries
+            ),
+            fix="" if files else reading.all_of([_with_place(host, conf, e) for e in entries]),
+            advice=f"add create=file to the options of those lines in {reading.listed(files)}"
+            if files
+            else "",
+            ctids=(conf.ctid,),
+        )
+
+
+def _with_place(host: Host, conf: Conf, entry: Entry) -> str:
+    """Writes the option into its line; where a devN gives the node too, takes the line out."""
+    if any(device.node == entry.place for device in pveconf.devices(conf.main)):
+        return conf_edits.take_out(conf.path, r"lxc\.mount\.entry", entry.setting.value)
+    kind = "dir" if os.path.isdir(host.path(entry.source)) else "file"
+    words = re.split(r"(\s+)", entry.setting.value)
+    words[6] += f",create={kind}"  # the options are the fourth word, with the blanks between them
+    value = entry.setting.value
+    line = f"{entry.setting.key}: {''.join(words)}"
+    return conf_edits.rewrite(conf.path, r"lxc\.mount\.entry", value, line)

@@ -115,8 +115,9 @@ def gpu_lines(conf: Conf) -> Iterator[str]:
     for key, value in pveconf.options(conf.main).items():
         if re.fullmatch(r"dev\d+", key) and _GPU.search(value):
             yield f"{key}: {value}"
+    lacking = lxcsettings.without_place(conf.settings)
     for entry in conf.mount_entries:
-        if _GPU.search(entry.source):
+        if _GPU.search(entry.source) and entry not in lacking:
             yield entry.setting.said
     device_lines = dict(lxcdevices.named(conf.settings))
     for setting in conf.settings:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.names import BASE
 from tests.unit.doctor_cases_included import FILE, FINE, FSTAB, NODES, in_fstab, included, unread
-from tests.unit.doctor_host import CONF, diagnose, make_sound, no_devices
+from tests.unit.doctor_host import CONF, diagnose, make_sound, no_devices, run_fix
 from tests.unit.fakehost import FakeHost
 
 
@@ -118,3 +118,53 @@ def test_suggest_knows_the_profile_that_lxc_takes(host: FakeHost, where: str) ->
     assert "what reaches the host's kernel (it is unconfined now)" in host.cli("suggest", "950").out
     host.conf("950", CONF.replace(line, lines + line).replace("unprivileged: 1\n", ""))
     assert "unconfined" not in host.cli("suggest", "950").out, "a later line is the last word"
+
+
+NODE = "lxc.mount.entry: /dev/nvidia0 dev/nvidia0 none bind"
+
+
+@pytest.mark.parametrize(
+    ("options", "severity", "says"),
+    [
+        (",optional", "warning", "CT 950 does not get /dev/nvidia0: /dev in it begins empty"),
+        ("", "error", "CT 950 cannot start: /dev in it begins empty"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", " 0 0"])
+def test_a_node_without_a_place(
+    host: FakeHost, options: str, severity: str, says: str, end: str
+) -> None:
+    host.conf("950", CONF.replace("dev0: /dev/nvidia0,gid=44\n", "") + f"{NODE}{options}{end}\n")
+    (found,) = diagnose(host)
+    assert (found["check"], found["severity"]) == ("ignored-mounts", severity)
+    assert says in found["what"]
+    run_fix(host, found["fix"])
+    line = f"{NODE}{options},create=file{end}\n"
+    assert host.read("/etc/pve/lxc/950.conf").decode().endswith(line)
+    assert diagnose(host) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lxc.autodev: 0\n{node}",
+        "lxc.mount.entry: /dev dev none rbind,create=dir\n{node}",
+        "lxc.mount.entry: /dev/nvidia0 srv/x none bind,optional\n",
+        "lxc.mount.entry: /dev/gone dev/gone none bind,optional\n",
+    ],
+)
+def test_a_node_whose_place_may_be_there(host: FakeHost, text: str) -> None:
+    plain = "".join(line for line in CONF.splitlines(True) if not line.startswith("dev"))
+    host.conf("950", plain + text.format(node=f"{NODE},optional\n"))
+    assert [f for f in diagnose(host) if f["check"] == "ignored-mounts"] == []
+
+
+def test_a_node_without_a_place_that_an_option_gives(host: FakeHost) -> None:
+    """With a place it would be there twice, which ends the start."""
+    host.conf("950", f"{CONF}{NODE},optional\n")
+    assert diagnose(host) == []
+    host.conf("950", f"{CONF}{NODE}\n")
+    (found,) = diagnose(host)
+    assert "CT 950 cannot start: /dev in it begins empty" in found["what"]
+    run_fix(host, found["fix"])
+    assert host.read("/etc/pve/lxc/950.conf") == CONF.encode()

@@ -146,6 +146,7 @@ def test_a_running_container_is_seen_through_its_init(host: FakeHost) -> None:
         ("dev0: /dev/nvidia0,gid=44", True),
         ("dev1: /dev/dri/renderD128", True),
         ("lxc.mount.entry: /dev/nvidiactl dev/nvidiactl none bind,optional,create=file", True),
+        ("lxc.mount.entry: /dev/nvidiactl dev/nvidiactl none bind,optional", False),
         ("lxc.cgroup2.devices.allow: c 195:* rwm", True),
         ("lxc.cgroup2.devices.allow = c 226:128 rwm", True),
         ("lxc.cgroup2.devices.allow: /dev/nvidia0 rwm", True),
