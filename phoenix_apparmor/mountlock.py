@@ -67,6 +67,28 @@ def lock(pid: int) -> None:
         )
     if status != 0:
         raise PhoenixError(f"what is shared read-only could not be locked: {why}.", hint=hint)
+    _check_directory(pid)
+
+
+def _check_directory(pid: int) -> None:
+    """Raises PhoenixError where a process is in a mount that was replaced.
+
+    LXC goes into lxc.init.cwd before it runs lxc.hook.start-host (start.c, do_start). From there
+    init would see the mount as it was, without what was mounted read-only in it.
+    """
+    directory = os.open(f"/proc/{pid}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with open(f"/proc/self/fdinfo/{directory}", "rb") as info:
+        (number,) = (int(line.split()[1]) for line in info if line.startswith(b"mnt_id:"))
+    os.close(directory)
+    with open(f"/proc/{pid}/mountinfo", "rb") as mountinfo:
+        listed = {line[0] for line in shares.mounts(mountinfo.read())}
+    if number not in listed:
+        raise PhoenixError(
+            "its lxc.init.cwd is in a folder that is shared with it, and from there what is "
+            "read-only in that could be written to.",
+            hint="Take lxc.init.cwd away, and let the program of lxc.init.cmd go there: "
+            "cd FOLDER && exec PROGRAM",
+        )
 
 
 def check_start_hook(config: str) -> None:

@@ -320,6 +320,22 @@ print(0, status())
 print(1, told())
 """
 
+# A share with one read-only in it; the process that is to be init, in a folder of its own.
+IN_A_SHARE = r"""
+assert sh('''mkdir -p "$HERE/host/s/in" s own && mount --bind "$HERE/host/s" s
+mount --bind "$HERE/host/s/in" s/in && mount -o remount,bind,ro s/in''')
+places = {"shared": "s", "read-only": "s/in", "own": "own", "root": "."}
+child = subprocess.Popen(["sleep", "600"], cwd=places[how])
+print(0, status(pid=child.pid))
+print(1, told())
+try:
+    open(f"/proc/{child.pid}/cwd/in/x", "w").close()
+    print(2, True)
+except OSError:
+    print(2, False)
+child.kill()
+"""
+
 
 # What this machine has read-only itself is no share of a scene.
 ALONE = r"""

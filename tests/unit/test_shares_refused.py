@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.share_scenes import HIDDEN, NOTHING, REMOUNTED, only_root, tried
+from tests.unit.share_scenes import HIDDEN, IN_A_SHARE, NOTHING, REMOUNTED, only_root, tried
 
 
 @only_root
@@ -42,3 +42,18 @@ def test_what_is_made_read_only_in_a_user_namespace(disk: Path) -> None:
 def test_a_warning_is_for_what_is_read_only(conf: str, *, is_said: bool, disk: Path) -> None:
     status, told = tried(conf, disk, "-Urm", script=NOTHING)
     assert (status, told != "nothing") == ("0", is_said), told
+
+
+@only_root
+@pytest.mark.parametrize("place", ["shared", "read-only"])
+def test_an_init_that_is_in_a_share(place: str, disk: Path) -> None:
+    """lxc.init.cwd: the process would go on in what the lock has taken away."""
+    status, told, _ = tried(place, disk, script=IN_A_SHARE)
+    assert status == "1"
+    assert "its lxc.init.cwd is in a folder that is shared with it" in told
+
+
+@only_root
+@pytest.mark.parametrize("place", ["own", "root"])
+def test_an_init_that_is_in_no_share(place: str, disk: Path) -> None:
+    assert tried(place, disk, script=IN_A_SHARE) == ["0", "nothing", "False"]
