@@ -5,14 +5,13 @@ import os
 import time
 
 from phoenix_apparmor import paths
-from tests.names import BASE, DOCKER, JSON
+from tests.names import BASE, DOCKER
 from tests.unit.doctor_host import (
     CONF,
     Case,
     append,
     conf,
     instead,
-    privileged,
     site_profile,
     unmanaged,
 )
@@ -101,14 +100,6 @@ def own_profile(host: FakeHost) -> None:
 def foreign(host: FakeHost) -> None:
     host.kernel({BASE: "enforce", DOCKER: "enforce", "lxc-foreign": "enforce"})
     unmanaged("features: nesting=1\nlxc.apparmor.profile: lxc-foreign\n")(host)
-
-
-def privileged_docker(host: FakeHost) -> None:
-    privileged()(host)
-    entry = json.loads(host.read(JSON))
-    entry["lxc_configs"]["950"]["apparmor_profile"] = DOCKER
-    host.write(JSON, json.dumps(entry))
-    assert host.cli("apply", "950").status == 0
 
 
 CASES = {

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> tuple[int, int, str]:
-    """VMs by module, a module's suites in turn: two workers begin with an image each."""
+    """VMs by module, a module's suites in turn, so that the workers begin with an image each."""
     if "suite" not in getattr(item, "fixturenames", ()) or VMS not in item.path.parents:
         return (1 if item.get_closest_marker("slow") else 2, 0, "")
     name = item.path.stem
