@@ -22,6 +22,7 @@ MANY = {
 
 @pytest.mark.parametrize("privileged", [False, True])
 @pytest.mark.parametrize("lines", MANY.values(), ids=MANY)
+@pytest.mark.slow
 def test_fixes_in_any_order(host: FakeHost, tmp_path: Path, lines: str, privileged: bool) -> None:
     make_sound(host)
     plain = "".join(line for line in CONF.splitlines(True) if not line.startswith("dev"))

@@ -34,6 +34,7 @@ def test_what_others_of_root_use_up_is_not_the_locks(disk: Path) -> None:
 
 
 @only_root
+@pytest.mark.slow
 def test_any_other_failure_stops_the_start(disk: Path) -> None:
     status, said, *_ = tried("fails", disk)
     assert status == "1"
