@@ -1,6 +1,7 @@
 """The command line: arguments in, exit status out. One small file a verb."""
 
 import argparse
+import importlib
 import io
 import os
 import sys
@@ -8,26 +9,26 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from phoenix_apparmor import __version__
-from phoenix_apparmor.cli import (
-    allow,
-    apply,
-    attach,
-    denials,
-    detach,
-    doctor,
-    publish,
-    reload,
-    status,
-    suggest,
-    validate,
-)
 from phoenix_apparmor.errors import PhoenixError, as_error, one_line
 from phoenix_apparmor.host import Host, forget_output, need_streams
 from phoenix_apparmor.terminal.output import complain, warn
 
 USAGE_ERROR = 64
 
-VERBS = (reload, apply, status, validate, attach, detach, doctor, denials, suggest, allow, publish)
+# A module of this package each.
+VERBS = (
+    "reload",
+    "apply",
+    "status",
+    "validate",
+    "attach",
+    "detach",
+    "doctor",
+    "denials",
+    "suggest",
+    "allow",
+    "publish",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,8 +40,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {one_line(message)}\n")
 
 
-def make_parser() -> Parser:
-    """The parser of the whole command line; each verb sets run, a function of (Host, args)."""
+def make_parser(wanted: Sequence[str] = VERBS) -> Parser:
+    """The parser of the command line with the wanted verbs.
+
+    Each verb sets run, a function of (Host, args).
+    """
     parser = Parser(
         prog="phoenix-apparmor",
         description="Keeps Proxmox LXC containers with NVIDIA GPUs confined by AppArmor.",
@@ -54,9 +58,19 @@ def make_parser() -> Parser:
         help="work on the host tree below DIR (also: PHOENIX_APPARMOR_ROOT)",
     )
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for verb in VERBS:
-        verb.add(verbs)
+    for verb in wanted:
+        importlib.import_module(f"{__name__}.{verb}").add(verbs)
     return parser
+
+
+def _called(arguments: Sequence[str]) -> Sequence[str]:
+    """The verb at its usual place, whose module alone is imported then; else all.
+
+    Help and errors name all of them. To import them takes longer than what most of them do.
+    """
+    place = 2 if arguments[:1] == ["--root"] else 0
+    verb = arguments[place : place + 1]
+    return verb if verb and verb[0] in VERBS else VERBS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return make_parser().parse_args(arguments)
+        return make_parser(_called(given)).parse_args(given)
     except SystemExit:
         sys.stdout.flush()  # what --help and --version print may have no room
         raise
