@@ -11,10 +11,10 @@ OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 OPEN_TREE_CLONE, AT_RECURSIVE, AT_EMPTY_PATH, AT_FDCWD = 1, 0x8000, 0x1000, -100
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 MOUNT_ATTR_RDONLY = 1
-# NODEV, NOSUID, NOEXEC: what a copy for a user namespace locks beside read-only.
-MARKS = (4, 2, 8)
-MNT_DETACH, MS_REC, MS_PRIVATE = 2, 0x4000, 0x40000
+MNT_DETACH, MS_REC, MS_UNBINDABLE, MS_PRIVATE = 2, 0x4000, 0x20000, 0x40000
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+# linux/nsfs.h: the user namespace that another namespace belongs to.
+NS_GET_USERNS = 0xB701
 # struct statx (linux/stat.h): its size, where stx_mnt_id is, and the bit that asks for it.
 STATX_SIZE, STX_MNT_ID, STATX_MNT_ID = 256, 0x90, 0x1000
 
@@ -32,6 +32,15 @@ class Linux:
     def setns(self, fd: int) -> None:
         """Into another mount namespace."""
         self._done("setns", self._libc.setns(fd, CLONE_NEWNS))
+
+    def into_owner(self, namespace: int) -> None:
+        """Into the user namespace that a namespace belongs to, if this process is not there."""
+        owner = self._done("ioctl", self._libc.ioctl(namespace, NS_GET_USERNS))
+        try:
+            if not os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user")):
+                self._done("setns", self._libc.setns(owner, CLONE_NEWUSER))
+        finally:
+            os.close(owner)
 
     def unshare(self) -> None:
         """A copy of the mounts, in a user namespace of its own."""
@@ -74,13 +83,28 @@ class Linux:
         """
         return not self._set_attributes(fd, AT_RECURSIVE, 0, MOUNT_ATTR_RDONLY)
 
-    def mark(self, fd: int, mark: int) -> bool:
-        """Sets one of MARKS on a mount and on all in it, whatever their places are; False: none."""
-        return self._set_attributes(fd, AT_RECURSIVE, mark, 0)
+    def mark(self, fd: int) -> None:
+        """A mount and all in it, whatever their places are, are unbindable then."""
+        self._set_attributes(fd, AT_RECURSIVE, 0, 0, MS_UNBINDABLE)
 
-    def unmark(self, fd: int, mark: int, *, whole: bool) -> bool:
-        """Takes it from a mount, and (whole) from all in it; False where one has it for good."""
-        return self._set_attributes(fd, AT_RECURSIVE if whole else 0, 0, mark)
+    def unmark(self, fd: int) -> None:
+        """A mount itself."""
+        self._set_attributes(fd, 0, 0, 0, MS_PRIVATE)
+
+    def has_marked(self, fd: int) -> bool:
+        """Whether one is marked in a mount and all in it, in a copy for a user namespace.
+
+        Linux copies nothing if one is both unbindable and locked in its place, as all are there
+        (fs/namespace.c, copy_tree). It goes from mount to mount, and looks at no names but those in
+        the first of them. (A copy of a namespace has the marks too, but not since Linux 6.17.)
+        """
+        try:
+            os.close(self.copy(fd))
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+            return True
+        return False
 
     def is_locked(self, fd: int) -> bool:
         """Whether a mount itself is read-only for good; else it is read-only as before."""
@@ -89,8 +113,10 @@ class Linux:
         self._set_attributes(fd, 0, MOUNT_ATTR_RDONLY, 0)
         return False
 
-    def _set_attributes(self, fd: int, flags: int, set_: int, clear: int) -> bool:
-        words = (ctypes.c_uint64 * 4)(set_, clear, 0, 0)
+    def _set_attributes(
+        self, fd: int, flags: int, set_: int, clear: int, propagation: int = 0
+    ) -> bool:
+        words = (ctypes.c_uint64 * 4)(set_, clear, propagation, 0)
         size = ctypes.sizeof(words)
         arguments = (MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH | flags, words, size)
         try:
@@ -110,7 +136,10 @@ class Linux:
 
 def opened(linux: Linux, place: bytes, numbers: Collection[int] | None) -> int:
     """What is at a place, if it is in one of these mounts (None: in any); OSError if not."""
-    fd = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, shown(place)) from None
     if numbers is not None and linux.number(fd) not in numbers:
         os.close(fd)
         raise OSError(f"{shown(place)} is another mount")

@@ -20,6 +20,62 @@ class AdvisedError(OSError):
         self.is_final = is_final
 
 
+def _shown(place: bytes) -> str:
+    return place.decode("utf-8", "backslashreplace")
+
+
+def two_mounts(place: bytes, *, is_automount: bool) -> AdvisedError:
+    """A share has two at one place. is_automount: whether the lower one waits to be used."""
+    at = _shown(place)
+    if is_automount:
+        return AdvisedError(
+            f"an automount that is in use is at {at}",
+            "Share the folder without what is mounted in it: as an mpN, with ro=1 where it has to "
+            f"be read-only, instead of by rbind; and what is mounted at {at} as another mpN.",
+            is_final=True,
+        )
+    hint = (
+        f"Remove one of the lines that mount at {at} from its configuration. If it has none, the "
+        "host has both in a folder that is shared by rbind: share that as an mpN instead."
+    )
+    return AdvisedError(f"two mounts are at {at}", hint, is_final=True)
+
+
+def hides(above: bytes, place: bytes) -> AdvisedError:
+    """One of a share hides another; a neighbour can have it so, for a moment."""
+    over, at = _shown(above), _shown(place)
+    hint = (
+        f"If its configuration mounts at {over} and at {at}, the line of {over} has to be the "
+        f"first. Else: {AGAIN}"
+    )
+    return AdvisedError(f"what is mounted at {over} hides {at}", hint)
+
+
+def made_inside(place: bytes) -> AdvisedError:
+    """A mount that the kernel itself holds, as it is of another user namespace."""
+    why = f"{_shown(place)} is mounted writable and made read-only inside"
+    hint = (
+        "Make it read-only where it is mounted: ro=1 of its mpN, or ro in its lxc.mount.entry. A "
+        "program that runs in the container, as one of lxc.hook.mount does, cannot."
+    )
+    return AdvisedError(why, hint, is_final=True)
+
+
+def not_read_only(place: bytes) -> AdvisedError:
+    """A line of the configuration says ro, and what is there is writable, or another mount."""
+    at = _shown(place)
+    return AdvisedError(
+        f"{at} is not what its lxc.mount.entry with ro mounts there",
+        f"{AGAIN} If its line is optional and {at} is no folder or file of the share: make one, or "
+        "remove the line.",
+    )
+
+
+def writable_too(place: bytes) -> AdvisedError:
+    """What a line of the configuration mounts read-only is writable at another place in a share."""
+    return AdvisedError(f"{_shown(place)} is writable, and no line of its configuration has it so")
+
+
 class NoNamespaceError(Exception):
     """Whether that is for want of them (used up), or as this host makes none (forbidden)."""
 

@@ -43,7 +43,10 @@ def forbidding(root: str = "") -> str | None:
 
 
 def scratch(linux: Linux, namespace: int) -> Copied:
-    """A copy of the mounts, to try something on. Raises as start."""
+    """A copy of the mounts, to try something on. Raises as start.
+
+    It belongs to whom they belong to: a copy for another user namespace has all of them locked.
+    """
     return _copied(linux, namespace, None)
 
 
@@ -108,6 +111,8 @@ def _made(linux: Linux, namespace: int, user: int | None) -> bytes:
     """The number of the error and whether it is unshare's; two zeros: none."""
     is_unshare = False
     try:
+        if user is None:
+            linux.into_owner(namespace)
         linux.setns(namespace)
         if user:
             os.setresuid(user, user, user)

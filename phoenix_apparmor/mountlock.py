@@ -11,11 +11,12 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor import lxcconf, mountholder, shares
+from phoenix_apparmor import lxcconf, mountholder, mountwanted, shares
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.mountcalls import read_again
 from phoenix_apparmor.mounterrors import AGAIN, KILLED, AdvisedError, NoNamespaceError, killed
 from phoenix_apparmor.mountswap import Work
+from phoenix_apparmor.mountwanted import Wanted
 
 START_HOOK = "lxc.hook.start"
 OWN_LABEL = "/proc/self/attr/current"
@@ -25,27 +26,32 @@ OWN_LABEL = "/proc/self/attr/current"
 CANNOT, NO_MORE, NOT_LOCKED, LOST = 3, 4, 5, 6
 # Between a reason and what helps.
 HINT = b"\0"
+SEE_FILE = b"Let root own that file, and nobody else write to it: doctor names it too."
 
 
 class _Outcome(NamedTuple):
-    """status: of that process, below zero if it was killed. why, hint: what it could not do."""
+    """status: of that process, below zero if it was killed. why, hint: what it could not do.
+
+    With status 0, why is what nobody can know.
+    """
 
     status: int
     why: str
     hint: str = AGAIN
 
 
-def lock(pid: int) -> None:
-    """Locks what is read-only in the mount namespace of a process.
+def lock(pid: int, environ: Mapping[str, str]) -> None:
+    """Locks what is read-only in the mount namespace of a process. environ: see shares.main.
 
-    Raises PhoenixError; its status is 0 where all is mounted as it was and the start may go on,
-    as this host's admin lets nothing lock it.
+    Raises PhoenixError; its status is 0 where the start may go on: all is mounted as it was, as
+    this host's admin lets nothing lock it, or is locked, and more may have to be read-only.
     """
+    wanted = mountwanted.of(environ)
     try:
         mountinfo = os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         _leave_profile()
         namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        status, why, hint = _in_worker(mountinfo, namespace)
+        status, why, hint = _in_worker(mountinfo, namespace, wanted)
     except OSError as error:
         status, why, hint = _Outcome(NOT_LOCKED, str(error))
     if status == CANNOT or (status == NO_MORE and mountholder.forbidding()):
@@ -68,6 +74,8 @@ def lock(pid: int) -> None:
     if status != 0:
         raise PhoenixError(f"what is shared read-only could not be locked: {why}.", hint=hint)
     _check_directory(pid)
+    if why:
+        raise PhoenixError(f"nobody can know {why}.", hint=hint, status=0)
 
 
 def _check_directory(pid: int) -> None:
@@ -156,7 +164,7 @@ def _goes_on(why: str, hint: str) -> PhoenixError:
     )
 
 
-def _in_worker(mountinfo: int, namespace: int) -> _Outcome:
+def _in_worker(mountinfo: int, namespace: int, wanted: Wanted) -> _Outcome:
     """How a process that does it ended.
 
     This one stays among the host's files: what Python reads of its own, a module or an encoding,
@@ -168,7 +176,7 @@ def _in_worker(mountinfo: int, namespace: int) -> _Outcome:
     if worker == 0:
         status = NOT_LOCKED
         try:
-            status, said = _worked(mountinfo, namespace, hosts)
+            status, said = _worked(mountinfo, namespace, hosts, wanted)
             os.write(report, said)
         finally:
             os._exit(status)
@@ -185,14 +193,16 @@ def _in_worker(mountinfo: int, namespace: int) -> _Outcome:
     return _Outcome(status, why.decode("utf-8", "replace"), hint.decode("utf-8", "replace"))
 
 
-def _worked(mountinfo: int, namespace: int, hosts: Collection[bytes]) -> tuple[int, bytes]:
+def _worked(
+    mountinfo: int, namespace: int, hosts: Collection[bytes], wanted: Wanted
+) -> tuple[int, bytes]:
     """(exit status, what to say)."""
     work = None
     hint, status = AGAIN, NOT_LOCKED
     try:
-        work = Work(mountinfo, namespace, hosts)
-        work.all()
-        return 0, b""
+        work = Work(mountinfo, namespace, hosts, wanted)
+        unknown = work.all()
+        return 0, unknown.encode("utf-8", "backslashreplace") + HINT + SEE_FILE
     except NoNamespaceError as error:
         status = NO_MORE if error.used_up else CANNOT if error.forbidden else NOT_LOCKED
         why = str(error)

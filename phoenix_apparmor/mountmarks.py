@@ -1,103 +1,155 @@
-"""Whether all mounts of a share are listed: without names, by marks on copies.
+"""What all mounts of a share are at one moment, also those that are out of sight then.
 
 The kernel does not list a mount while its place is outside of the bound folder that it is in
-(shares.is_locked_or_hides), and copies of that folder are without it.
+(shares.is_locked_or_hides), and copies of that folder are without it. So all are marked, from
+mount to mount and without names, and what is looked at loses its mark.
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from phoenix_apparmor import mountholder
-from phoenix_apparmor.mountcalls import MARKS, Linux, opened, read_again, shown
-from phoenix_apparmor.mounterrors import AGAIN, AdvisedError
+from phoenix_apparmor.mountcalls import Linux, opened, read_again, shown
+from phoenix_apparmor.mounterrors import AdvisedError, hides, made_inside, two_mounts
 from phoenix_apparmor.mounttree import Key, Mount, Tree
+from phoenix_apparmor.mountwanted import Seen, Wanted
+
+Look = Callable[[Tree, Mount, int], None]
+# Of each share, by its place: how many mounts were looked at.
+Counts = dict[bytes, int]
+
+
+class Whole(NamedTuple):
+    """counts: how many mounts are in each unit. read_only: how many are, in all of them."""
+
+    counts: dict[Key, int]
+    read_only: int
 
 
 class Marks:
     """Of one mount namespace.
 
     namespace: its open file; host: that of the namespace of this process, to which it comes back.
-    hosts: see Tree.
+    hosts: see Tree. wanted: what is to be read-only there.
     """
 
-    def __init__(self, linux: Linux, namespace: int, host: int, hosts: Collection[bytes]) -> None:
+    def __init__(
+        self, linux: Linux, namespace: int, host: int, hosts: Collection[bytes], wanted: Wanted
+    ) -> None:
         self._linux = linux
         self._namespace = namespace
         self._host = host
         self._hosts = hosts
+        self._wanted = wanted
 
-    def whole(self, through: frozenset[Key]) -> dict[Key, int]:
-        """How many mounts there are in each unit, at a moment when all are listed; OSError if not.
+    def whole(self, through: frozenset[Key]) -> Whole:
+        """What there is, at a moment when all is listed; OSError if not."""
+        read_only: list[int] = []
 
-        In a copy of the namespace all mounts of a unit get a mark, and those that are listed lose
-        it again. What then has it for good in a copy for a user namespace is not listed.
+        def look(tree: Tree, mount: Mount, _: int) -> None:
+            if _counts(tree, mount):
+                read_only.append(mount.number)
+
+        tree, _ = self._all(self._namespace, look)
+        counts = {unit.mount.key: unit.copied for unit in tree.units(through)}
+        return Whole(counts, len(read_only))
+
+    def check_locked(self, held: frozenset[Key], read_only: int) -> str:
+        """OSError where not all that is read-only is locked, or it is not what it was or has to be.
+
+        held: what could not be taken away. read_only: see Whole. Returns what cannot be known.
         """
+        seen: list[Seen] = []
+        locked: list[int] = []
+
+        def look(tree: Tree, mount: Mount, fd: int) -> None:
+            if mount.read_only and tree.is_locked_or_hides(mount):
+                if not self._linux.is_locked(fd):
+                    if mount.key in held:
+                        raise made_inside(mount.place)
+                    raise OSError(f"{shown(mount.place)} could be made writable")
+                if _counts(tree, mount):
+                    locked.append(mount.number)
+            if self._wanted.lines or self._wanted.unread:
+                status = os.fstat(fd)
+                seen.append(Seen(mount.place, mount.read_only, (status.st_dev, status.st_ino)))
+
         scratch = mountholder.scratch(self._linux, self._namespace)
         try:
             self._linux.setns(scratch.namespace)
+            self._linux.make_private()
             tree = Tree(read_again(scratch.mountinfo), self._hosts)
-            units = tree.units(through)
-            tops = [unit.mount for unit in units]
-            tops += [m for m in tree.mounts if m.key in through and tree.is_locked_or_hides(m)]
-            marks = {top.place: mark for top in tops if (mark := self._mark(tree, top))}
+            counts = self._looked_at(tree, look)
             self._linux.setns(self._host)
-            if marks:
-                self._check_unmarked(scratch.namespace, marks)
+            # in a copy for another user namespace all are locked, but how many there are it has too
+            if counts and self._all(scratch.namespace, lambda *_: None)[1] != counts:
+                raise OSError("a folder with what is shared was renamed")
         finally:
             self._linux.setns(self._host)
             scratch.close()
-        return {unit.mount.key: unit.copied for unit in units}
+        if len(locked) < read_only:
+            raise OSError("a folder with what is shared was renamed")
+        return self._wanted.check(seen, [mount.place for mount in tree.shares()])
 
-    def _mark(self, tree: Tree, top: Mount) -> int:
-        """The mark that only those have now that are not listed; 0 where that cannot be done."""
-        if top.number == tree.seen(top).number and tree.is_hidden_for_good(top):
-            return 0  # it is taken away, or stays where nobody gets
-        # of several at one place the last is what is copied, the others are taken away
-        inside = tree.inside(tree.seen(top))
-        hidden = next(filter(tree.is_hidden, inside), None)
-        if hidden is not None:
-            raise _hidden(tree, hidden)
-        fds: list[int] = []
-        try:
-            for mount in inside:
-                fd = opened(self._linux, mount.place, {mount.number})
-                fds.append(fd)
-            for mark in MARKS:
-                is_marked = self._linux.mark(fds[0], mark)
-                # from each, as one in it may be a unit of its own, with the same mark
-                unmarked = [self._linux.unmark(fd, mark, whole=False) for fd in fds]
-                if is_marked and all(unmarked):
-                    return mark
-            return 0
-        finally:
-            for fd in fds:
-                os.close(fd)
+    def _all(self, namespace: int, look: Look) -> tuple[Tree, Counts]:
+        """Looks at all mounts of the shares in a copy of a namespace for a user namespace.
 
-    def _check_unmarked(self, namespace: int, marks: Mapping[bytes, int]) -> None:
+        OSError where one is not listed: that has its mark still.
+        """
         copied = mountholder.start(self._linux, namespace)
         try:
             self._linux.setns(copied.namespace)
-            for place, mark in marks.items():
-                fd = opened(self._linux, place, None)
-                unmarked = self._linux.unmark(fd, mark, whole=True)
-                os.close(fd)
-                if not unmarked:
-                    raise OSError(f"a mount in {shown(place)} is elsewhere at the moment")
+            self._linux.make_private()
+            tree = Tree(read_again(copied.mountinfo), self._hosts)
+            counts = self._looked_at(tree, look, mark=True)
+            # of the root alone nobody else moves the places
+            fd = opened(self._linux, b"/", None)
+            is_marked = self._linux.has_marked(fd)
+            os.close(fd)
+            if is_marked:
+                raise OSError("a mount in a share is elsewhere at the moment")
         finally:
+            self._linux.setns(self._host)
             copied.close()
+        return tree, counts
+
+    def _looked_at(self, tree: Tree, look: Look, *, mark: bool = False) -> Counts:
+        """Looks at each share and all in it, if that matters. mark: those that are not listed."""
+        found = {}
+        for share in tree.shares():
+            if tree.is_covered_for_good(share):
+                continue  # it is taken away, or stays where nobody gets
+            if not self._wanted.has_in(share.place) and not tree.matters(share):
+                continue
+            # of several at one place the last is what is copied, the others are taken away
+            inside = tree.inside(tree.seen(share))
+            hidden = next(filter(tree.is_hidden, inside), None)
+            if hidden is not None:
+                raise _hidden(tree, hidden)
+            for number, mount in enumerate(inside):
+                fd = opened(self._linux, mount.place, {mount.number})
+                try:
+                    if mark and number == 0:
+                        self._linux.mark(fd)
+                    look(tree, mount, fd)
+                    if mark:
+                        self._linux.unmark(fd)
+                finally:
+                    os.close(fd)
+            found[share.place] = len(inside)
+        return found
+
+
+def _counts(tree: Tree, mount: Mount) -> bool:
+    """Whether there have to be as many of these in the end. (A namespace's file is not copied.)"""
+    return mount.read_only and tree.is_locked_or_hides(mount) and mount.kind != b"nsfs"
 
 
 def _hidden(tree: Tree, mount: Mount) -> AdvisedError:
-    """Another mount hides this one, in a unit: nothing of the unit can be known then."""
-    at = shown(mount.place)
+    """Another mount hides this one, in a share: nothing of the share can be known then."""
     over = [other for other in tree.covering(mount) if other.place != mount.place]
     if tree.seen(mount) != mount or not over:
-        hint = f"Remove one of the lines that mount at {at} from its configuration."
-        return AdvisedError(f"two mounts are at {at}", hint, is_final=True)
+        return two_mounts(mount.place, is_automount=mount.kind == b"autofs")
     # A neighbour can have it so, for a moment.
-    above = shown(over[0].place)
-    hint = (
-        f"If its configuration mounts at {above} and at {at}, the line of {above} has to be the "
-        f"first. Else: {AGAIN}"
-    )
-    return AdvisedError(f"what is mounted at {above} hides {at}", hint)
+    return hides(over[0].place, mount.place)

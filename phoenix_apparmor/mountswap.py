@@ -13,8 +13,9 @@ from typing import NamedTuple, TypeVar
 from phoenix_apparmor import mountholder
 from phoenix_apparmor.mountcalls import Linux, opened, read_again, shown
 from phoenix_apparmor.mounterrors import AdvisedError
-from phoenix_apparmor.mountmarks import Marks
-from phoenix_apparmor.mounttree import Key, Mount, Tree, Unit
+from phoenix_apparmor.mountmarks import Marks, Whole
+from phoenix_apparmor.mounttree import Key, Tree, Unit
+from phoenix_apparmor.mountwanted import Wanted
 
 # How long a start waits for others that rename folders meanwhile, and between two tries.
 PATIENCE, PAUSE = 8.0, 0.02
@@ -22,11 +23,6 @@ PATIENCE, PAUSE = 8.0, 0.02
 SHOWN_TRIES = 40
 # A mount in a mount in a mount …, none of which can be replaced.
 MOST_ROUNDS = 40
-# A mount that the kernel itself holds, as it is of another user namespace.
-MADE_INSIDE = (
-    "Make it read-only where it is mounted: ro=1 of its mpN, or ro in its lxc.mount.entry. A "
-    "program that runs in the container, as one of lxc.hook.mount does, cannot."
-)
 Result = TypeVar("Result")
 
 
@@ -42,40 +38,48 @@ class Copy(NamedTuple):
 
 
 class Work:
-    """In a process of its own. changed: whether a mount of the container was taken away."""
+    """In a process of its own. changed: whether a mount was taken away and may not be back."""
 
-    def __init__(self, mountinfo: int, namespace: int, hosts: Collection[bytes]) -> None:
+    def __init__(
+        self, mountinfo: int, namespace: int, hosts: Collection[bytes], wanted: Wanted
+    ) -> None:
         self._mountinfo = mountinfo
         self._hosts = hosts
         self._namespace = namespace
         self._linux = Linux(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self._marks = Marks(self._linux, namespace, self._host, hosts)
+        self._marks = Marks(self._linux, namespace, self._host, hosts, wanted)
         self._until = time.monotonic() + PATIENCE
         self.changed = False
-        # How many mounts are read-only that have to be locked.
-        self._read_only = 0
 
-    def all(self) -> None:
-        """Mounts that cannot be replaced are looked into, one round for each depth."""
+    def all(self) -> str:
+        """Mounts that cannot be replaced are looked into, one round for each depth.
+
+        Returns what nobody can know, though all that is read-only is locked.
+        """
         through: frozenset[Key] = frozenset()
+        whole = before = self._whole(through)
         for _ in range(MOST_ROUNDS):
-            held = self._round(through)
+            held = self._round(through, whole)
+            self._linux.setns(self._host)  # whose /proc has this process
             if held <= through:
                 break
             through |= held
-            self._linux.setns(self._host)
+            whole = self._whole(through)
         else:
             raise OSError("mounts in mounts without end")
-        self._patiently(lambda: self._check_all_locked(through))
+        self.changed = False
+        return self._patiently(lambda: self._marks.check_locked(through, before.read_only))
 
-    def _round(self, through: frozenset[Key]) -> frozenset[Key]:
+    def _whole(self, through: frozenset[Key]) -> Whole:
+        return self._patiently(lambda: self._marks.whole(through))
+
+    def _round(self, through: frozenset[Key], whole: Whole) -> frozenset[Key]:
         """Replaces what it can; the keys of what it cannot take away."""
-        whole = self._patiently(lambda: self._marks.whole(through))
         copied = mountholder.start(self._linux, self._namespace)
         try:
             self._linux.setns(copied.namespace)
-            copies = self._patiently(lambda: self._copies(copied.mountinfo, through, whole))
+            copies = self._patiently(lambda: self._copies(copied.mountinfo, through, whole.counts))
             self._linux.setns(self._namespace)
             units = self._patiently(lambda: self._same_units(copies, through))
             if not units:
@@ -99,25 +103,18 @@ class Work:
             time.sleep(PAUSE)
 
     def _copies(
-        self, copied: int, through: frozenset[Key], whole: Mapping[Key, int]
+        self, copied: int, through: frozenset[Key], counts: Mapping[Key, int]
     ) -> dict[Key, Copy | None]:
         """Of what has to be replaced; this process is in the locked copy of the namespace.
 
-        whole: see Marks. None for what another mount hides: it is taken away.
+        counts: see Marks. None for what another mount hides: it is taken away.
         """
         tree = self._tree(copied)
         if tree.has_unbindable:
             self._linux.make_private()
-        for mount in tree.mounts:
-            if mount.key in through and tree.is_locked_or_hides(mount):
-                self._check_all_listed(tree, mount.number, mount.place)
         copies: dict[Key, Copy | None] = {}
-        units = tree.units(through)
-        gone = frozenset[int]().union(*map(tree.replaced_without, units))
-        self._read_only = sum(
-            m.read_only and tree.is_locked_or_hides(m) and m.number not in gone for m in tree.mounts
-        )
-        if not whole.keys() <= {unit.mount.key for unit in units}:
+        units = _steady(tree.units(through))
+        if not counts.keys() <= {unit.mount.key for unit in units}:
             raise OSError("a folder with what is shared was renamed")
         for unit in units:
             if unit.covered:
@@ -126,28 +123,14 @@ class Work:
             fd = opened(self._linux, unit.mount.place, {unit.top})
             locked = self._linux.has_locked(fd)
             if locked or unit.is_stack or unit.hides:
-                listed = max(unit.copied, whole.get(unit.mount.key, 0))
+                listed = max(unit.copied, counts.get(unit.mount.key, 0))
                 copies[unit.mount.key] = Copy(self._copy(fd, locked=locked), locked, listed)
             os.close(fd)
         return copies
 
-    def _check_all_listed(self, tree: Tree, number: int, place: bytes) -> None:
-        mount = next(mount for mount in tree.mounts if mount.number == number)
-        if tree.shows_read_only(mount):
-            return  # it says nothing here; Marks does, where it can
-        try:
-            fd = opened(self._linux, place, {number})
-        except OSError:
-            return  # hidden by another, and there for good
-        locked = self._linux.has_locked(fd)
-        os.close(fd)
-        if locked:
-            raise OSError(f"a mount in {shown(place)} is out of reach, as its folder was renamed")
-
     def _same_units(self, copies: Collection[Key], through: frozenset[Key]) -> list[Unit]:
-        units = [
-            unit for unit in self._tree(self._mountinfo).units(through) if unit.mount.key in copies
-        ]
+        found = self._tree(self._mountinfo).units(through)
+        units = _steady([unit for unit in found if unit.mount.key in copies])
         if len(units) != len(copies):
             raise OSError("a folder with what is shared was renamed")
         return units
@@ -249,29 +232,16 @@ class Work:
             raise OSError("a mount was renamed away")
         return tree
 
-    def _check_all_locked(self, held: frozenset[Key]) -> None:
-        """OSError where what is read-only is not locked, or is not there as it was.
-
-        What hides one for good is left there only if nobody takes it away.
-        """
-        tree = self._tree(self._mountinfo)
-        found = [m for m in tree.mounts if m.read_only and tree.is_locked_or_hides(m)]
-        if len(found) < self._read_only:
-            raise OSError("a folder with what is shared was renamed")
-        for mount in found:
-            if not tree.is_hidden_for_good(mount):
-                self._check_locked(mount, is_held=mount.key in held)
-
-    def _check_locked(self, mount: Mount, *, is_held: bool) -> None:
-        fd = opened(self._linux, mount.place, {mount.number})
-        try:
-            if not self._linux.is_locked(fd):
-                if is_held:
-                    why = f"{shown(mount.place)} is mounted writable and made read-only inside"
-                    raise AdvisedError(why, MADE_INSIDE, is_final=True)
-                raise OSError(f"{shown(mount.place)} could be made writable")
-        finally:
-            os.close(fd)
-
     def _tree(self, mountinfo: int) -> Tree:
         return Tree(read_again(mountinfo), self._hosts)
+
+
+def _steady(units: list[Unit]) -> list[Unit]:
+    """OSError where one is hidden by what somebody else can move away again.
+
+    Nothing is known of it then, and what is not taken away may be uncovered later.
+    """
+    fleeting = next((unit for unit in units if unit.is_fleeting), None)
+    if fleeting is not None:
+        raise OSError(f"{shown(fleeting.mount.place)} is hidden at the moment")
+    return units

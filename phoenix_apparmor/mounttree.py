@@ -37,7 +37,7 @@ class Unit(NamedTuple):
     top: number of the mount that is seen at its place. members: the numbers of all that are listed.
     copied: how many have to be in its copy, that of what is seen there. covered: keys of units that
     hide its place. locks: whether one in it is, or may be, read-only. hides: whether it hides
-    another unit.
+    another unit. is_fleeting: whether one hides its place that somebody else can move away.
     """
 
     mount: Mount
@@ -47,6 +47,7 @@ class Unit(NamedTuple):
     covered: frozenset[Key]
     locks: bool
     hides: bool = False
+    is_fleeting: bool = False
 
     @property
     def is_stack(self) -> bool:
@@ -65,9 +66,12 @@ class Tree:
         lines = shares.mounts(mountinfo)
         self.mounts = [Mount(*line) for line in lines]
         self._own = shares.own_devices(lines, hosts)
+        self._by_number = {mount.number: mount for mount in self.mounts}
         self._children: dict[int, list[Mount]] = {}
+        self._at: dict[tuple[int, bytes], list[Mount]] = {}
         for mount in self.mounts:
             self._children.setdefault(mount.parent, []).append(mount)
+            self._at.setdefault((mount.parent, mount.place), []).append(mount)
         roots = [mount for mount in self.mounts if mount.place == b"/"]
         below = {mount.parent for mount in roots}
         self._root = next((mount for mount in roots if mount.number not in below), None)
@@ -86,19 +90,17 @@ class Tree:
         for child in self._children.get(number, ()):
             yield from self._below(child.number)
 
+    def matters(self, share: Mount) -> bool:
+        """Whether a mount in it is, or may be, read-only."""
+        return any(map(self.is_locked_or_hides, self.inside(share)))
+
     def is_locked_or_hides(self, mount: Mount) -> bool:
         """See shares."""
         return shares.is_locked_or_hides(mount, self._own)
 
     def inside(self, mount: Mount) -> list[Mount]:
         """A mount and all in it."""
-        numbers = self.numbers(mount.number)
-        return [m for m in self.mounts if m.number in numbers]
-
-    def shows_read_only(self, mount: Mount) -> bool:
-        """Whether it or one in it is listed as read-only."""
-        inside = self.numbers(mount.number)
-        return any(m.read_only for m in self.mounts if m.number in inside)
+        return [self._by_number[number] for number in self._below(mount.number)]
 
     def seen(self, mount: Mount) -> Mount:
         """What is seen at its place: what was mounted on its own root last, or itself."""
@@ -111,20 +113,23 @@ class Tree:
         """Whether another mount hides its place."""
         return self.seen(mount) != mount or any(True for _ in self.covering(mount))
 
-    def is_hidden_for_good(self, mount: Mount) -> bool:
-        """Whether one does that nobody moves away: on its own root, or in what is the container's.
+    def is_fleeting(self, cover: Mount) -> bool:
+        """Whether a mount that hides another may be beside it for a moment only.
 
-        In a folder that others have too, the place of one is moved below another, and back.
+        That is not so on the container's own root, and in what else is its own. In a folder that
+        others have too, the place of one is moved below another, and back.
         """
-        if self.seen(mount) != mount:
-            return True
-        places = {other.parent for other in self.covering(mount)}
-        at = (m for m in self.mounts if m.number in places)
-        return any(m is self._root or self._is_own(m) for m in at)
+        at = self._by_number.get(cover.parent)
+        return at is None or not (at is self._root or self._is_own(at))
 
-    def replaced_without(self, unit: Unit) -> frozenset[int]:
-        """The numbers of what is taken away with a unit and not in its copy."""
-        return unit.members - (frozenset() if unit.covered else self.numbers(unit.top))
+    def is_covered_for_good(self, mount: Mount) -> bool:
+        """Whether one hides it that nobody moves away."""
+        return any(not self.is_fleeting(other) for other in self.covering(mount))
+
+    def shares(self) -> list[Mount]:
+        """The outermost mounts in which somebody else may change places."""
+        units = () if self._root is None else self._units(self._root, (), ())
+        return [unit.mount for unit in units]
 
     def units(self, through: Collection[Key]) -> list[Unit]:
         """What has to be replaced as a whole: what locks, and what hides such.
@@ -160,25 +165,31 @@ class Tree:
 
     def _unit(self, mount: Mount) -> Unit:
         members = self.numbers(mount.number)
+        covering = list(self.covering(mount))
         return Unit(
             mount,
             self.seen(mount).number,
             members,
             self.count(self.seen(mount).number),
-            frozenset(other.key for other in self.covering(mount)),
+            frozenset(other.key for other in covering),
             any(self.is_locked_or_hides(m) for m in self.mounts if m.number in members),
+            is_fleeting=any(map(self.is_fleeting, covering)),
         )
 
     def covering(self, mount: Mount) -> Iterator[Mount]:
-        """A mount beside it or beside what it is in, on a folder above its place."""
-        by_number = {m.number: m for m in self.mounts}
+        """What hides its place, or the place of what it is in: a mount on the same, or above it."""
         at: Mount | None = mount
-        below = set(self.numbers(mount.number))
         while at is not None and at is not self._root:
-            for other in self._children.get(at.parent, ()):
-                above = other.place.rstrip(b"/") + b"/"
-                if other.number not in below and (mount.place + b"/").startswith(above):
-                    yield other
-            at = by_number.get(at.parent)
-            if at is not None:
-                below.add(at.number)
+            for place in _above(at.place):
+                for other in self._at.get((at.parent, place), ()):
+                    if other is not at:
+                        yield other
+            at = self._by_number.get(at.parent)
+
+
+def _above(place: bytes) -> Iterator[bytes]:
+    """A place, and the folders that it is in."""
+    while place.strip(b"/"):
+        yield place
+        place = place.rpartition(b"/")[0]
+    yield b"/"

@@ -38,7 +38,7 @@ def main(environ: "Mapping[str, str]") -> int:
             text = file.read()
         lines = mounts(text)
         hosts = hosts_devices(lines)
-        if not needs_lock(lines, hosts):
+        if not needs_lock(lines, hosts) and not is_to_be_read_only(lines, hosts, environ):
             return 0
         own = own_devices(lines, hosts)
         is_shown = any(line[5] and is_locked_or_hides(line, own) for line in lines)
@@ -56,7 +56,7 @@ def _lock(pid: int, environ: "Mapping[str, str]", *, is_shown: bool) -> int:
 
     status = 0
     steps: tuple[Callable[[], None], ...] = (
-        lambda: mountlock.lock(pid),
+        lambda: mountlock.lock(pid, environ),
         lambda: mountlock.check_start_hook(environ.get("LXC_CONFIG_FILE", "")),
     )
     for step in steps:
@@ -104,6 +104,25 @@ def needs_lock(lines: "Sequence[Line]", hosts: "Collection[bytes]" = ()) -> bool
     """Whether a mount is read-only, or one may be that mountinfo does not list now."""
     own = own_devices(lines, hosts)
     return any(is_locked_or_hides(line, own) for line in lines)
+
+
+def is_to_be_read_only(
+    lines: "Sequence[Line]", hosts: "Collection[bytes]", environ: "Mapping[str, str]"
+) -> bool:
+    """Whether the configuration mounts something read-only where others may have kept it from being
+    so (mountwanted.py): there is a file system that they may have too.
+    """
+    own = own_devices(lines, hosts)
+    if all(line[4] == b"/" or line[6] in FIXED or line[2] in own for line in lines):
+        return False
+    try:
+        with open(environ["LXC_CONFIG_FILE"], "rb") as file:
+            text = file.read()
+    except (KeyError, OSError):
+        return False
+    words = (b"entry", b"fstab", b"include")
+    named = (line for line in text.split(b"\n") if any(word in line for word in words))
+    return any(b"ro" in line.replace(b",", b" ").split() for line in named)
 
 
 def own_devices(lines: "Sequence[Line]", hosts: "Collection[bytes]" = ()) -> set[bytes]:

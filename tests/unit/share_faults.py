@@ -30,7 +30,7 @@ if "PATIENCE" in os.environ:
     mountswap.PATIENCE = float(os.environ["PATIENCE"])
 if os.environ.get("LOCK") == "off":
     from phoenix_apparmor import mountlock
-    mountlock.lock = lambda _: None
+    mountlock.lock = lambda *_: None
 from phoenix_apparmor.shares import main
 sys.exit(main(os.environ))
 """

@@ -61,7 +61,7 @@ if how == "lock":
     assert sh("test -e share/file -a -e share/in/x -a -e 'sha re/file'")
     assert sh("touch w/f && mount -o remount,bind,ro share && umount 'sha re'")
     assert sh("mount --bind src 'sha re' && mount -o remount,bind,ro 'sha re'")
-    mountlock.lock(os.getpid())
+    mountlock.lock(os.getpid(), {})
 if how in ("cannot", "used up"):
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0" if how == "cannot" else "1")
@@ -72,7 +72,7 @@ if how in ("cannot", "used up"):
     ):
         pass
     try:
-        mountlock.lock(os.getpid())
+        mountlock.lock(os.getpid(), {})
     except PhoenixError as error:
         print(error.status, error.what, error.hint)
     used.kill()
@@ -262,16 +262,19 @@ os.write(is_mapped, b"x")
 os.waitpid(child, 0)
 """
 
-# Out of sight where no mark can be set: all of them are locked on what the share is in.
+# Out of sight where the flags of mounts are all locked; and where a read-only one is in sight too.
 UNMARKED = r"""
-assert sh('''mkdir -p "$HERE/host/w/a" "$HERE/host/sec" srv && touch "$HERE/host/sec/old"
+assert sh('''mkdir -p "$HERE/host/w/a" "$HERE/host/w/b" "$HERE/host/sec" srv
+touch "$HERE/host/sec/old"
 mount --bind "$HERE/host/w" srv && mount -o remount,bind,nosuid,nodev,noexec srv''')
+if how == "away beside":
+    assert sh('mount --bind "$HERE/host/sec" srv/b && mount -o remount,bind,ro srv/b')
 inside = '''mount --bind "$HERE/host/sec" srv/a && mount -o remount,bind,ro srv/a
 touch ready && exec sleep 100'''
 init = subprocess.Popen(["unshare", "-Urm", "sh", "-ec", inside], stdout=subprocess.DEVNULL)
 while not os.path.exists("ready"):
     assert init.poll() is None
-if how == "away":
+if how.startswith("away"):
     os.rename(here + "/host/w/a", here + "/host/a")
 if how != "leave":
     print(0, status(pid=init.pid))

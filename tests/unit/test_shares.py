@@ -110,8 +110,22 @@ def test_what_hides_for_good_and_what_a_neighbour_moved() -> None:
     )
     tree = Tree(b"\n".join(lines))
     hidden = {m.number for m in tree.mounts if m.number != 1 and tree.is_hidden(m)}
-    for_good = {m.number for m in tree.mounts if m.number != 1 and tree.is_hidden_for_good(m)}
-    assert (hidden, for_good) == ({4, 5, 7}, {5, 7})
+    for_good = {m.number for m in tree.mounts if m.number != 1 and tree.is_covered_for_good(m)}
+    assert (hidden, for_good) == ({4, 5, 7}, {5})
+
+
+def test_what_is_hidden_itself_hides_nothing() -> None:
+    """A later line hides an earlier one, and the mount in it is where the earlier one was."""
+    tree = Tree(
+        b"""1 0 0:1 / / rw - ext4 /dev/a rw
+2 1 0:2 /x /mnt/s/a rw - ext4 /dev/b rw
+3 1 0:2 /s /mnt/s rw - ext4 /dev/b rw
+4 3 0:2 /d /mnt/s/a/ro ro - ext4 /dev/b rw
+"""
+    )
+    hidden = {m.number: [other.number for other in tree.covering(m)] for m in tree.mounts}
+    assert hidden == {1: [], 2: [3], 3: [], 4: []}
+    assert {unit.mount.number for unit in tree.units(())} == {2, 3}
 
 
 def test_a_file_system_in_memory_may_be_the_hosts() -> None:

@@ -1,0 +1,89 @@
+"""A neighbour exchanges folders while the lock, or LXC before it, works in them."""
+
+from pathlib import Path
+
+import pytest
+
+from phoenix_apparmor import mounterrors
+from phoenix_apparmor.mountcalls import Linux, opened
+from tests.unit.share_attacks import CONFIGURED, EXCHANGES, LATER, MANY
+from tests.unit.share_scenes import only_root, tried
+
+AGAIN = "see whether another container that has the same folder renames in it"
+
+
+@only_root
+@pytest.mark.parametrize("how", ["always", "out", "seen"])
+def test_what_was_hidden_for_a_moment_is_not_left_unlocked(how: str, disk: Path) -> None:
+    """always: the lock as it is. out, seen: the last look alone has to notice."""
+    status, told, is_writable = tried(how, disk, script=EXCHANGES)
+    assert (status, is_writable) == ("1", "True"), "as the lock found it"
+    assert "what is shared read-only could not be locked: " in told
+    assert (AGAIN in told) is (how != "seen")
+
+
+@only_root
+def test_where_nothing_looks_it_is_left_unlocked(disk: Path) -> None:
+    """The control."""
+    assert tried("nothing looks", disk, script=EXCHANGES) == ["0", "nothing", "True"]
+
+
+@only_root
+def test_hidden_for_a_moment_it_starts_locked(disk: Path) -> None:
+    assert tried("for a moment", disk, script=EXCHANGES) == ["0", "nothing", "False"]
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("how", "place"),
+    [("left writable", "srv/a"), ("left writable, optional", "srv/a"), ("missing", "srv/a"),
+     ("another", "srv/a"), ("beside", "srv/b"), ("its own", "srv/a"), ("whole", "srv/a")],
+)  # fmt: skip
+def test_what_is_not_as_its_line_says_stops_the_start(how: str, place: str, disk: Path) -> None:
+    """LXC makes a mount read-only by its path, and another one if a neighbour exchanged it."""
+    status, told = tried(how, disk, script=CONFIGURED)
+    assert status == "1"
+    assert "what is shared read-only could not be locked: " in told
+    assert f"/ct/{place} is " in told
+    assert AGAIN in told
+
+
+@only_root
+@pytest.mark.parametrize(
+    "how",
+    ["as it is", "writable by the last word", "no source", "beside by a line", "hidden",
+     "on its own root", "unread, nothing in it"],
+)  # fmt: skip
+def test_what_is_as_its_line_says_starts(how: str, disk: Path) -> None:
+    assert tried(how, disk, script=CONFIGURED) == ["0", "nothing"]
+
+
+@only_root
+def test_what_nobody_can_know_is_said(disk: Path) -> None:
+    status, told = tried("unread", disk, script=CONFIGURED)
+    assert status == "0"
+    assert "nobody can know whether all in a share is read-only that has to be" in told
+    assert "/more is not read" in told
+
+
+@only_root
+def test_more_mounts_than_open_files(disk: Path) -> None:
+    assert tried("many", disk, script=MANY) == ["0", "nothing", "False"]
+
+
+@only_root
+def test_a_line_that_a_later_one_hides(disk: Path) -> None:
+    assert tried("later", disk, script=LATER) == ["0", "nothing", "False"]
+
+
+def test_an_automount_is_called_so() -> None:
+    error = mounterrors.two_mounts(b"/mnt/a/nas", is_automount=True)
+    assert str(error) == "an automount that is in use is at /mnt/a/nas"
+    assert "instead of by rbind" in error.hint
+
+
+@pytest.mark.parametrize("place", ["/nowhere/über", "/nowhere/\udcff"])
+def test_a_place_is_shown_to_people(place: str) -> None:
+    with pytest.raises(OSError, match="No such file or directory: '/nowhere/") as raised:
+        opened(Linux(-1), place.encode("utf-8", "surrogateescape"), None)
+    assert "b'" not in str(raised.value)
