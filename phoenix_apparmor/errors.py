@@ -1,7 +1,7 @@
 """The one error type: what is wrong, where, and how to fix it."""
 
 import errno
-import os
+import posix
 
 
 class PhoenixError(Exception):
@@ -63,7 +63,7 @@ def as_error(error: BaseException) -> PhoenixError:
 
 def _help(error: OSError, where: str, folder: str, name: str) -> str:
     code = error.errno
-    if code in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+    if code in (errno.EACCES, errno.EPERM) and posix.geteuid() != 0:
         return "Run it as root."
     if code in (errno.EACCES, errno.EROFS) and "/etc/pve" in where:
         # pmxcfs gives EACCES to root while the cluster has no quorum.

@@ -5,17 +5,23 @@ pre-start aborts the start, in the other phases it only warns. Its stdout and st
 task log.
 """
 
-import os
+import posix
 import sys
 
-from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error, one_line
-from phoenix_apparmor.host import ERROR, NOTICE, WARNING, Host, forget_output, need_streams
-from phoenix_apparmor.settled import is_settled
+from phoenix_apparmor import environment, paths
+from phoenix_apparmor.reader import Reader
+from phoenix_apparmor.settled import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
+
+    from phoenix_apparmor.errors import PhoenixError
+    from phoenix_apparmor.host import Host
     from phoenix_apparmor.start import Prepared, Where
+
+    Action = Callable[[Host, str], int]
 
 
 STEPS = ("pre-start", "post-start", "post-stop")
@@ -26,15 +32,11 @@ HOOKSCRIPT_SECONDS, UNIT_SECONDS, AFTER_SECONDS = 310, 28, 25
 
 def main(arguments: list[str]) -> int:
     """The hookscript: [CTID, PHASE]. Phases that are none of ours are none of our business."""
-    need_streams()
-    try:
-        return _hookscript(arguments)
-    finally:
-        forget_output()
+    return _with_streams(_hookscript, arguments)
 
 
 def _hookscript(arguments: list[str]) -> int:
-    host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
+    host = Reader(environment().get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2:
         _tell(sys.stderr, "usage: hookscript CTID pre-start|post-start|pre-stop|post-stop\n")
         return 64
@@ -42,10 +44,11 @@ def _hookscript(arguments: list[str]) -> int:
     if phase not in ("pre-start", "post-start"):
         return 0
     if not paths.is_ctid(ctid):
-        return _refused(host, _no_ctid(ctid))
+        return _refuse_ctid(host, ctid)
     if phase == "pre-start":
         _watch(host, ctid, HOOKSCRIPT_SECONDS)
-        if is_settled(host, ctid):
+        _remove_note(host, paths.confined(ctid))
+        if settle(host, ctid):
             return 0
         return _guarded(host, ctid, _start)
     host.mark(paths.CHANGED)
@@ -59,66 +62,121 @@ def unit(arguments: list[str]) -> int:
     says nothing on either. What is written to /run/pve/ct-CTID.warnings is shown by pct
     start when the start is refused.
     """
-    need_streams()
-    try:
-        return _unit(arguments)
-    finally:
-        forget_output()
+    return _with_streams(_unit, arguments)
 
 
 def _unit(arguments: list[str]) -> int:
-    host = Host(os.environ.get("PHOENIX_APPARMOR_ROOT", ""))
+    environ = environment()
+    host = Reader(environ.get("PHOENIX_APPARMOR_ROOT", ""))
     if len(arguments) != 2 or arguments[0] not in STEPS:
         _tell(sys.stderr, "usage: unit pre-start|post-start|post-stop CTID\n")
         return 64
     step, ctid = arguments
     if not paths.is_ctid(ctid):
-        return _refused(host, _no_ctid(ctid)) if step == "pre-start" else 0
-    if step == "pre-start":
-        _watch(host, ctid, UNIT_SECONDS, tell_pct=True)
-    elif step == "post-start":
-        # Not known in time is no reason to stop a container, which a time-out of the unit would.
-        _give_up(host, ctid, AFTER_SECONDS)
-    if step != "pre-start":
-        host.mark(paths.CHANGED)
-    if step == "post-stop":
-        return _guarded(host, ctid, _release)
+        return _refuse_ctid(host, ctid) if step == "pre-start" else 0
     if step == "post-start":
-        from phoenix_apparmor.init_process import UNCONFINED
-
-        begun = _has_begun(host, ctid)
-        status = _guarded(host, ctid, _verify_unit, tell_pct=begun)
-        # Failing here stops the container. Under another profile than ours it may be on purpose.
-        return status if begun and status == UNCONFINED else 0
-    status = 0 if is_settled(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
+        host.mark(paths.CHANGED)
+        return _unit_started(host, ctid, environ.get("MAINPID", ""))
+    _remove_note(host, paths.confined(ctid))
+    if step == "post-stop":
+        host.mark(paths.CHANGED)
+        return _guarded(host, ctid, _release)
+    _watch(host, ctid, UNIT_SECONDS, tell_pct=True)
+    status = 0 if settle(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
     if status == 0:
-        _begun(host, ctid)
+        _note(host, paths.begun(ctid))
     return status
 
 
-def _begun(host: Host, ctid: str) -> None:
-    """Notes that this start went through us: only such a one is stopped by the step after it.
+def _unit_started(host: Reader, ctid: str, monitor: str) -> int:
+    """Failing here stops the container. Under another profile than ours it may be on purpose.
 
-    An admin may empty ExecStartPre= for one container, to do without us there.
+    Not known in time is no reason to stop it, which a time-out of the unit would.
     """
+    _give_up(host, ctid, AFTER_SECONDS)
+    begun = _remove_note(host, paths.begun(ctid))
+    if _is_confined(host, ctid, monitor):
+        _note(host, paths.confined(ctid))
+        return 0
+    from phoenix_apparmor.init_process import INIT_SECONDS, UNCONFINED, verify
+
+    def look(host: "Host", ctid: str) -> int:
+        verify(host, ctid, wait=INIT_SECONDS, monitor=monitor)
+        return 0
+
+    status = _guarded(host, ctid, look, tell_pct=begun)
+    return status if begun and status == UNCONFINED else 0
+
+
+def _is_confined(host: Reader, ctid: str, monitor: str) -> bool:
+    try:
+        from phoenix_apparmor.confined import is_confined
+    except ImportError:
+        return False  # a disk that fails; then the other way says so
+    return is_confined(host, ctid, monitor)
+
+
+def _with_streams(step: "Callable[[list[str]], int]", arguments: list[str]) -> int:
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from phoenix_apparmor.host import need_streams
+
+        need_streams()
+    try:
+        return step(arguments)
+    finally:
+        _forget_output()
+
+
+def _forget_output() -> None:
+    """As host.forget_output, which most starts need not load."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        from phoenix_apparmor.host import forget_output
+
+        forget_output()
+
+
+def _note(host: Reader, name: str) -> None:
+    """Makes an empty file below /run for a later step of this start.
+
+    What is told after a start stops it only where it went through the step before it (begun): an
+    admin may empty ExecStartPre= for one container, to do without us there. The hookscript need not
+    look where the unit has seen that all is right (confined).
+    """
+    flags = posix.O_CREAT | posix.O_NOFOLLOW
+    try:
+        if not (host.is_own_folder(paths.RUN) and host.is_own_folder(paths.LOCKS)):
+            _make_folders(host)
+        posix.close(posix.open(host.path(name), flags, 0o600))
+    except OSError:
+        return  # then what is wrong after the start is only said, and looked at twice
+
+
+def _make_folders(reader: Reader) -> None:
+    """Raises OSError."""
+    from phoenix_apparmor.errors import PhoenixError
+    from phoenix_apparmor.host import Host
+
+    host = Host(reader.root)
     try:
         host.own_folder(paths.RUN, 0o700)
         host.own_folder(paths.LOCKS, 0o700)
-        place = host.path(paths.begun(ctid))
-        os.close(os.open(place, os.O_CREAT | os.O_NOFOLLOW, 0o600))
-    except (OSError, PhoenixError):
-        return  # then what is wrong after the start is only said
+    except PhoenixError as error:
+        raise OSError(error.what) from error
 
 
-def _has_begun(host: Host, ctid: str) -> bool:
+def _remove_note(host: Reader, name: str) -> bool:
+    """Whether there was one."""
     try:
-        os.unlink(host.path(paths.begun(ctid)))
+        posix.unlink(host.path(name))
     except OSError:
         return False
     return True
 
 
-def _watch(host: Host, ctid: str, seconds: float, *, tell_pct: bool = False) -> None:
+def _watch(host: Reader, ctid: str, seconds: float, *, tell_pct: bool = False) -> None:
     """Ends this process with a refusal if it is still there after some time.
 
     A thread of its own, as a system call that hangs lets nothing else in this one run. _thread
@@ -129,24 +187,23 @@ def _watch(host: Host, ctid: str, seconds: float, *, tell_pct: bool = False) -> 
 
     def late() -> None:
         time.sleep(seconds)
-        refusal = PhoenixError(
-            f"not prepared within {seconds} s, so it was not started: a file system or program is "
-            "not responding.",
-            hint="See: systemctl status pve-cluster; journalctl -k -p err",
-            ctid=ctid,
+        what = f"CT {ctid}: not prepared within {seconds} s"
+        lines = (
+            f"{what}, so it was not started: a file system or program is not responding.",
+            "See: systemctl status pve-cluster; journalctl -k -p err",
         )
         try:
-            _tell(sys.stderr, "".join(f"{line}\n" for line in refusal.lines()))
+            _tell(sys.stderr, "".join(f"{line}\n" for line in lines))
             if tell_pct:
-                write_for_pct(host, ctid, refusal)
-            host.journal(ERROR, f"CT {ctid}: not prepared within {seconds} s.", ctid=ctid)
+                _write_for_pct(host, ctid, lines)
+            _to_journal(host, ctid, f"{what}.", is_error=True)
         finally:
-            os._exit(1)
+            posix._exit(1)  # noqa: SLF001  (its name is that of exit(2))
 
     _thread.start_new_thread(late, ())
 
 
-def _give_up(host: Host, ctid: str, seconds: float) -> None:
+def _give_up(host: Reader, ctid: str, seconds: float) -> None:
     """Ends this process well if it is still there after some time; the journal has it."""
     import _thread
     import time
@@ -155,9 +212,9 @@ def _give_up(host: Host, ctid: str, seconds: float) -> None:
         time.sleep(seconds)
         what = f"CT {ctid}: what confines it was not found out within {seconds} s of its start."
         try:
-            host.journal(WARNING, f"{what} To see it: phoenix-apparmor status {ctid}", ctid=ctid)
+            _to_journal(host, ctid, f"{what} To see it: phoenix-apparmor status {ctid}")
         finally:
-            os._exit(0)
+            posix._exit(0)  # noqa: SLF001  (its name is that of exit(2))
 
     _thread.start_new_thread(late, ())
 
@@ -173,15 +230,29 @@ def _tell(stream: "TextIO", text: str) -> None:
         return
 
 
-def _no_ctid(ctid: str) -> PhoenixError:
-    return PhoenixError(
+def _to_journal(reader: Reader, ctid: str, text: str, *, is_error: bool = False) -> None:
+    from phoenix_apparmor.host import ERROR, WARNING, Host
+
+    Host(reader.root).journal(ERROR if is_error else WARNING, text, ctid=ctid)
+
+
+def _refuse_ctid(reader: Reader, ctid: str) -> int:
+    from phoenix_apparmor.errors import PhoenixError
+    from phoenix_apparmor.host import Host
+
+    error = PhoenixError(
         f'"{ctid}" is not a valid CTID: a CTID is a number from 100 to 999999999.',
         hint="Proxmox calls this as: hookscript CTID pre-start",
     )
+    return _refused(Host(reader.root), error)
 
 
-def _guarded(host: Host, ctid: str, action: "Action", *, tell_pct: bool = False) -> int:
+def _guarded(reader: Reader, ctid: str, action: "Action", *, tell_pct: bool = False) -> int:
     """Runs an action; every failure of it, an unforeseen one too, is a refusal with a reason."""
+    from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error
+    from phoenix_apparmor.host import ERROR, Host
+
+    host = Host(reader.root)
     try:
         return action(host, ctid)
     except PhoenixError as error:
@@ -213,7 +284,9 @@ def _details(error: Exception) -> str:
         return repr(error)
 
 
-def _start(host: Host, ctid: str) -> int:
+def _start(host: "Host", ctid: str) -> int:
+    from phoenix_apparmor.errors import one_line
+
     prepared = _prepare(host, ctid, "hookscript")
     for warning in prepared.warnings:
         _tell(sys.stderr, f"WARN: {warning}\n")
@@ -222,12 +295,13 @@ def _start(host: Host, ctid: str) -> int:
     return 0
 
 
-def _start_unit(host: Host, ctid: str) -> int:
+def _start_unit(host: "Host", ctid: str) -> int:
     _prepare(host, ctid, "unit")
     return 0
 
 
-def _prepare(host: Host, ctid: str, where: "Where") -> "Prepared":
+def _prepare(host: "Host", ctid: str, where: "Where") -> "Prepared":
+    from phoenix_apparmor.host import NOTICE, WARNING
     from phoenix_apparmor.start import prepare
 
     prepared = prepare(host, ctid, where)
@@ -240,45 +314,37 @@ def _prepare(host: Host, ctid: str, where: "Where") -> "Prepared":
     return prepared
 
 
-def write_for_pct(host: Host, ctid: str, error: PhoenixError) -> None:
+def write_for_pct(host: Reader, ctid: str, error: "PhoenixError") -> None:
     """pct start prints these lines as warnings when the unit did not start."""
+    _write_for_pct(host, ctid, error.lines())
+
+
+def _write_for_pct(host: Reader, ctid: str, lines: "Sequence[str]") -> None:
     try:
         with open(host.path(f"/run/pve/ct-{ctid}.warnings"), "a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in error.lines()))
+            file.write("".join(f"{line}\n" for line in lines))
     except OSError:
         return  # no Proxmox; stderr and the journal have it
 
 
-def _verify(host: Host, ctid: str) -> int:
+def _verify(host: "Host", ctid: str) -> int:
     from phoenix_apparmor.init_process import verify
 
     verify(host, ctid)
     return 0
 
 
-def _verify_unit(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.init_process import INIT_SECONDS, verify
-
-    verify(host, ctid, wait=INIT_SECONDS, monitor=os.environ.get("MAINPID", ""))
-    return 0
-
-
-def _release(host: Host, ctid: str) -> int:
-    from phoenix_apparmor.start import release
+def _release(host: "Host", ctid: str) -> int:
+    from phoenix_apparmor.stopped import release
 
     release(host, ctid)
     return 0
 
 
-def _refused(host: Host, error: PhoenixError) -> int:
+def _refused(host: "Host", error: "PhoenixError") -> int:
     """The reason and how to fix it: two lines in the task log, one in the journal."""
+    from phoenix_apparmor.host import ERROR
+
     _tell(sys.stderr, f"{error}\n")
     host.journal(ERROR, " ".join(error.lines()), ctid=error.ctid)
     return error.status
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TextIO
-
-    Action = Callable[[Host, str], int]

@@ -1,10 +1,12 @@
 """What the kernel enforces: apparmorfs (/sys/kernel/security/apparmor) and /proc/PID/attr."""
 
-import os
+import posix
 
 from phoenix_apparmor import paths
-from phoenix_apparmor.errors import PhoenixError, from_os_error
-from phoenix_apparmor.host import Host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from phoenix_apparmor.reader import Reader
 
 # Modes in which the kernel refuses what a profile does not allow.
 ENFORCING = ("enforce", "kill")
@@ -18,7 +20,7 @@ OFF_COMMAND_LINE = (
 )
 
 
-def overriding_mode(host: Host) -> str:
+def overriding_mode(host: "Reader") -> str:
     """The mode that all profiles are in, whatever their own is, where that stops nothing; or "".
 
     AppArmor's parameter mode (apparmor.mode=complain on the kernel's command line): a profile
@@ -40,22 +42,26 @@ def in_force(profiles: bytes, overriding: str) -> bytes:
     return profiles.replace(b" (enforce)\n", mode).replace(b" (kill)\n", mode)
 
 
-def profile_list(host: Host) -> bytes | None:
+def profile_list(host: "Reader") -> bytes | None:
     r"""The kernel's list of the host's own profiles, lines of ``NAME (MODE)\n``, as they count.
 
     None: there is none, or this user may not see it; listing tells the two apart.
     """
+    from phoenix_apparmor.errors import PhoenixError
+
     try:
         return listing(host)
     except PhoenixError:
         return None
 
 
-def listing(host: Host) -> bytes | None:
+def listing(host: "Reader") -> bytes | None:
     """As profile_list, for who acts on it. None: there is no AppArmor (apparmor=0).
 
     Raises PhoenixError where that cannot be known.
     """
+    from phoenix_apparmor.errors import from_os_error
+
     try:
         profiles = of_host(host.read(paths.KERNEL_PROFILES))
     except (FileNotFoundError, NotADirectoryError):
@@ -100,7 +106,7 @@ def all_modes(profiles: bytes) -> dict[str, str]:
     return result
 
 
-def policy_hash(host: Host, name: str) -> tuple[str, str] | None:
+def policy_hash(host: "Reader", name: str) -> tuple[str, str] | None:
     """(algorithm, hex) of the compiled policy that the kernel holds for a profile.
 
     Kernel 6.12 has raw_sha256, 6.1 raw_sha1: the hash of just the bytes that were loaded.
@@ -122,12 +128,12 @@ def policy_hash(host: Host, name: str) -> tuple[str, str] | None:
     return None
 
 
-def namespace_policies(host: Host, namespace: str) -> int:
+def namespace_policies(host: "Reader", namespace: str) -> int:
     """Number of profiles that a container loaded into its policy namespace; 0 without one."""
     return len(host.names(f"{namespace_path(namespace)}/profiles"))
 
 
-def label_of(host: Host, pid: int) -> str | None:
+def label_of(host: "Reader", pid: int) -> str | None:
     """The label of a process as this namespace sees it, with the mode that counts; None: no such
     process.
 
@@ -149,15 +155,15 @@ def label_of(host: Host, pid: int) -> str | None:
     return None
 
 
-def runs(host: Host, pid: int, program: str) -> bool | None:
+def runs(host: "Reader", pid: int, program: str) -> bool | None:
     """Whether a process executes a program of this name; None: it is gone, or nobody can tell."""
     try:
-        return os.readlink(host.path(f"/proc/{pid}/exe")).rpartition("/")[2] == program
+        return posix.readlink(host.path(f"/proc/{pid}/exe")).rpartition("/")[2] == program
     except OSError:
         return None
 
 
-def seccomp_mode(host: Host, pid: int) -> int | None:
+def seccomp_mode(host: "Reader", pid: int) -> int | None:
     """0 none, 1 strict, 2 filters (proc(5), Seccomp); None: no such process, or no such line."""
     try:
         lines = host.read(f"/proc/{pid}/status").split(b"\n")
@@ -167,7 +173,7 @@ def seccomp_mode(host: Host, pid: int) -> int | None:
     return int(values[0]) if values and values[0].isdigit() else None
 
 
-def is_privileged(host: Host, pid: int) -> bool | None:
+def is_privileged(host: "Reader", pid: int) -> bool | None:
     """Whether root of the host is among the users of a process' user namespace."""
     try:
         # the first id inside, the first of the host, how many; as this namespace sees them
@@ -182,36 +188,36 @@ def namespace_path(namespace: str) -> str:
     return f"{paths.NAMESPACES}/{namespace}"
 
 
-def make_namespace(host: Host, namespace: str) -> None:
+def make_namespace(host: "Reader", namespace: str) -> None:
     """Makes a policy namespace below the host's; no error if it is there. Raises OSError."""
     try:
-        os.mkdir(host.path(namespace_path(namespace)))
+        posix.mkdir(host.path(namespace_path(namespace)))
     except FileExistsError:
         pass
 
 
-def remove_namespace(host: Host, namespace: str) -> None:
+def remove_namespace(host: "Reader", namespace: str) -> None:
     """Removes a policy namespace; no error if there is none. Raises OSError.
 
     The kernel removes one that is in use as well, and nobody can enter its container then:
     the caller makes sure that no process is left in it.
     """
     try:
-        os.rmdir(host.path(namespace_path(namespace)))
+        posix.rmdir(host.path(namespace_path(namespace)))
     except FileNotFoundError:
         pass
 
 
-def remove_profile(host: Host, name: str) -> None:
+def remove_profile(host: "Reader", name: str) -> None:
     """Takes a profile out of the kernel; no error if it is not there. Raises OSError.
 
     Its processes would be unconfined from then on: the caller makes sure that there is none.
     """
     try:
-        fd = os.open(host.path(f"{paths.KERNEL}/.remove"), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        fd = posix.open(host.path(f"{paths.KERNEL}/.remove"), posix.O_WRONLY | posix.O_TRUNC)
     except FileNotFoundError:
         return
     try:
-        os.write(fd, name.encode())
+        posix.write(fd, name.encode())
     finally:
-        os.close(fd)
+        posix.close(fd)

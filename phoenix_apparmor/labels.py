@@ -7,6 +7,8 @@ from phoenix_apparmor import kernel, lxcconf, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from phoenix_apparmor.assignments.parse import Assignment
 
 # How Proxmox's own profile is called wherever there is no profile line.
@@ -56,12 +58,16 @@ def fits(label: str, assignment: "Assignment", ctid: str) -> bool:
     runtime configuration. Stacked on a policy namespace of its own, the assigned profile is the
     outermost one; in a trial that is the profile that only logs, with its enforcing guard.
     """
-    if assignment.profile is None:
+    return fits_names(label, assignment.variants(ctid), ctid, trial=assignment.trial)
+
+
+def fits_names(label: str, names: "Sequence[str]", ctid: str, *, trial: bool) -> bool:
+    """The same of the profiles under which it runs (lxcconf.variants); none: no profile line."""
+    if not names:
         shown = short(label, ctid)
         return shown == GENERATED or shown.startswith(LXC_DEFAULT)
     name, mode = split(label)
-    names = assignment.variants(ctid)
     if name.startswith(lxcconf.label(names, ctid, namespace=True)):
-        return mode == "mixed" if assignment.trial else mode in HOLDING
+        return mode == "mixed" if trial else mode in HOLDING
     same = name == lxcconf.label(names, ctid, namespace=False)
-    return same and (mode == "mixed" if assignment.trial else mode in kernel.ENFORCING)
+    return same and (mode == "mixed" if trial else mode in kernel.ENFORCING)

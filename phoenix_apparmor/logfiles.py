@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from phoenix_apparmor.host import Host, open_regular
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.reader import open_regular
 
 
 def end(host: Host, name: str, most: int) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from phoenix_apparmor import ctconf, lxcconf, lxcsettings
-from phoenix_apparmor.host import NOT_REGULAR, Host
+from phoenix_apparmor.host import Host
 from phoenix_apparmor.lxcsettings import ENTRY, FSTAB, INCLUDE, Setting
+from phoenix_apparmor.reader import NOT_REGULAR
 
 BIGGEST = 1 << 20
 # Files that include each other without an end; LXC itself would not start.

@@ -77,6 +77,11 @@ def begun(ctid: str) -> str:
     return f"{LOCKS}/{ctid}.begun"
 
 
+def confined(ctid: str) -> str:
+    """The note that this start's init runs under what is assigned; gone before the next start."""
+    return f"{LOCKS}/{ctid}.confined"
+
+
 def conf_lock(ctid: str) -> str:
     """Proxmox's lock of a container's configuration (PVE::LXC::Config, lock_config)."""
     return f"/run/lock/lxc/pve-config-{ctid}.lock"

@@ -1,4 +1,4 @@
-"""One container's start: decide, edit, and release what was made.
+"""One container's start: decide and edit.
 
 The hookscript, the unit's drop-in and `apply` all come here, so that a container gets the
 same answer on every way to start. What Proxmox does when: facts in the README, "How a start
@@ -253,26 +253,3 @@ def _regenerate(host: Host, ctid: str, profile: str | None, until: float) -> Non
             f"Proxmox could not write {paths.runtime(ctid)}: {ran.err.strip()[-300:]}",
             hint=f"See what is wrong with its configuration: pct config {ctid}",
         )
-
-
-def release(host: Host, ctid: str) -> bool:
-    """After the stop (ExecStopPost): removes the container's policy namespace and the profiles
-    that were made for it alone; whether there was one.
-
-    Only with no process left: the kernel would remove a namespace under a running container as
-    well, into which nobody could enter any more, and a profile, leaving it unconfined.
-    """
-    for group in (f"/sys/fs/cgroup/lxc/{ctid}", f"/sys/fs/cgroup/lxc.payload.{ctid}"):
-        events = host.read_if_there(f"{group}/cgroup.events")
-        if events is not None and b"populated 1" in events:
-            return False
-    removed = False
-    if host.exists(paths.VARIANTS):
-        from phoenix_apparmor.policy import variants
-
-        removed = bool(variants.remove(host, ctid))
-    namespace = lxcconf.namespace_of(ctid)
-    if not host.exists(kernel.namespace_path(namespace)):
-        return removed
-    kernel.remove_namespace(host, namespace)
-    return True

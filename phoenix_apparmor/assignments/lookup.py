@@ -16,8 +16,9 @@ from phoenix_apparmor import lastgood, paths
 from phoenix_apparmor.assignments import parse
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError, as_error, from_os_error
-from phoenix_apparmor.host import NOT_REGULAR, WARNING, Host
+from phoenix_apparmor.host import WARNING, Host
 from phoenix_apparmor.locks import Lock
+from phoenix_apparmor.reader import NOT_REGULAR
 
 SCHEMA_FILE = os.path.join(os.path.dirname(__file__), "phoenix_lxc_configs.schema.json")
 

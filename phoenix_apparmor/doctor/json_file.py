@@ -9,7 +9,8 @@ from phoenix_apparmor import containers, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.doctor import one_container, reading
 from phoenix_apparmor.doctor.finding import Finding
-from phoenix_apparmor.host import NOT_REGULAR, Host
+from phoenix_apparmor.host import Host
+from phoenix_apparmor.reader import NOT_REGULAR
 
 
 def one_file(host: Host) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from phoenix_apparmor import paths
 from phoenix_apparmor.errors import PhoenixError, from_os_error, one_line
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.reader import BIGGEST_PROFILE
 
 # A compile is 0.3 s of a processor, of which a host that starts fifty containers leaves little.
 PARSER_SECONDS = 600
@@ -20,7 +21,7 @@ SKIPPED_ENDINGS = (".dpkg-new", ".dpkg-old", ".dpkg-dist", ".dpkg-bak", ".dpkg-r
 # Flags with which the kernel has a profile in a mode that refuses nothing.
 WEAK_FLAGS = frozenset(("complain", "unconfined", "prompt"))
 RELOAD = "phoenix-apparmor reload"
-BIGGEST_FILE = 16 << 20
+BIGGEST_FILE = BIGGEST_PROFILE
 # Characters of the parser's messages that are passed on: journald takes no more than some 200 KB.
 LONGEST_SAID = 2000
 # The other folder with profiles, which /etc/apparmor.d/lxc-containers includes (package lxc).

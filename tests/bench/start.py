@@ -59,10 +59,15 @@ def prepare(containers: int, size: int, **more: object) -> FakeHost:
     installed = host.path("/usr/lib/python3/dist-packages")
     shutil.copytree(REPO / "phoenix_apparmor", installed / "phoenix_apparmor")
     subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", installed], check=True)
-    hook = (REPO / "hooks/hookscript").read_text()
     line = 'sys.path.append("/usr/lib/python3/dist-packages")\n'
-    host.write("/hook", hook.replace(line, f'sys.path.append("{installed}")\n{line}'))
-    host.path("/hook").chmod(0o755)
+    script = host.path("/hook")
+    texts = (
+        ("hook.py", "hook", line, f'sys.path.append("{installed}")\n{line}'),
+        ("hook", "hookscript", "/usr/libexec/phoenix-apparmor/hook ", f"{script}.py "),
+    )
+    for name, shipped, old, new in texts:
+        host.write(f"/{name}", (REPO / "hooks" / shipped).read_text().replace(old, new))
+        host.path(f"/{name}").chmod(0o755)
     os.environ["PHOENIX_APPARMOR_ROOT"] = str(host.root)
     for _ in range(2):
         subprocess.run([host.path("/hook"), "952", "pre-start"], check=True)

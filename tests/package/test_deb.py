@@ -16,6 +16,7 @@ from tests.build import TREE
 pytestmark = pytest.mark.slow
 
 EXECUTABLE = {
+    "/usr/libexec/phoenix-apparmor/hook",
     "/usr/libexec/phoenix-apparmor/hookscript",
     "/usr/libexec/phoenix-apparmor/lock-shares",
     "/usr/libexec/phoenix-apparmor/maintscript",

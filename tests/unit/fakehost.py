@@ -301,15 +301,18 @@ class FakeHost:
         path = self.path(f"/fake/{name}")
         if not path.exists():
             text = (REPO / "hooks" / name).read_text()
-            line = 'sys.path.append("/usr/lib/python3/dist-packages")\n'
-            assert line in text
-            self.write(f"/fake/{name}", text.replace(line, f'sys.path.append("{REPO}")\n{line}'))
+            old = 'sys.path.append("/usr/lib/python3/dist-packages")\n'
+            new = f'sys.path.append("{REPO}")\n{old}'
+            if name == "hookscript":
+                old, new = "/usr/libexec/phoenix-apparmor/hook ", f"{self.hook_file('hook')} "
+            assert old in text
+            self.write(f"/fake/{name}", text.replace(old, new))
             path.chmod(0o755)
         return str(path)
 
     def hook(self, ctid: str, phase: str = "pre-start", **environment: str) -> Done:
-        """The hookscript as Proxmox calls it."""
-        return self._hook("hookscript", (ctid, phase), environment)
+        """What the hookscript calls where there is something to do."""
+        return self._hook("hook", (ctid, phase), environment)
 
     def unit(self, step: str, ctid: str, **environment: str) -> Done:
         """What the drop-in of the unit calls."""

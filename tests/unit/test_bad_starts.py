@@ -287,7 +287,7 @@ def test_settled_is_not_at_once() -> None:
 
 
 def test_an_unforeseen_error_is_a_refusal(base: FakeHost) -> None:
-    text = Path(base.hook_file("hookscript")).read_text()
+    text = Path(base.hook_file("hook")).read_text()
     broken = text.replace(
         "from phoenix_apparmor.hookscript import main",
         "from phoenix_apparmor import settled\nfrom phoenix_apparmor.hookscript import main\n"
@@ -326,7 +326,7 @@ def test_a_host_of_which_nobody_knows_whether_it_is_proxmox(base: FakeHost) -> N
 @pytest.mark.parametrize("part", ["phoenix_apparmor.start", "traceback", "socket"])
 def test_a_disk_that_fails_while_a_part_of_the_program_is_read(base: FakeHost, part: str) -> None:
     """Python takes EIO for "no such module"; a refusal has its two lines all the same."""
-    text = Path(base.hook_file("hookscript")).read_text()
+    text = Path(base.hook_file("hook")).read_text()
     broken = text.replace(
         "from phoenix_apparmor.hookscript import main",
         "from phoenix_apparmor.hookscript import main\n"
@@ -346,7 +346,7 @@ def test_a_disk_that_fails_while_a_part_of_the_program_is_read(base: FakeHost, p
 
 
 def test_a_read_that_never_ends_is_a_refusal(base: FakeHost) -> None:
-    text = Path(base.hook_file("hookscript")).read_text()
+    text = Path(base.hook_file("hook")).read_text()
     script = base.write(
         "/fake/hangs",
         text.replace(
@@ -354,7 +354,7 @@ def test_a_read_that_never_ends_is_a_refusal(base: FakeHost) -> None:
             "import time\nfrom phoenix_apparmor import hookscript\n"
             "from phoenix_apparmor.hookscript import main\n"
             "hookscript.HOOKSCRIPT_SECONDS = 1\n"
-            "hookscript.is_settled = lambda *_: time.sleep(60)",
+            "hookscript.settle = lambda *_: time.sleep(60)",
         ),
     )
     script.chmod(0o755)

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from phoenix_apparmor import cli, paths, start
+from phoenix_apparmor import cli, paths, start, stopped
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.cli import apply
 from phoenix_apparmor.errors import PhoenixError
@@ -246,7 +246,7 @@ def test_after_the_stop_profiles_stay_and_the_journal_has_it(
     journal.entries()
     removed = base.write(f"{paths.KERNEL}/.remove", "")
     pid = hold(paths.LOADING_LOCK)
-    assert not start.release(real, "952")
+    assert not stopped.release(real, "952")
     assert removed.read_bytes() == b""
     [entry] = journal.entries()
     assert f"process {pid}, which is stopped" in entry["MESSAGE"]

@@ -253,7 +253,7 @@ def test_a_log_in_another_encoding_has_all_that_it_can_take(
 def hanging(host: FakeHost, name: str, change: str) -> str:
     """A hook with something changed in it."""
     text = Path(host.hook_file(name)).read_text()
-    place = f"from phoenix_apparmor.hookscript import {'main' if name == 'hookscript' else 'unit'}"
+    place = f"from phoenix_apparmor.hookscript import {'main' if name == 'hook' else 'unit'}"
     assert place in text
     script = host.write(f"/fake/{name}-hangs", text.replace(
         place,
@@ -266,7 +266,7 @@ def hanging(host: FakeHost, name: str, change: str) -> str:
 
 def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> None:
     host.confined("952", BASE)
-    change = "hookscript.UNIT_SECONDS = 1\nhookscript.is_settled = lambda *_: time.sleep(60)\n"
+    change = "hookscript.UNIT_SECONDS = 1\nhookscript.settle = lambda *_: time.sleep(60)\n"
     host.path("/run/pve").mkdir()
     begin = time.monotonic()
     done = host.run(hanging(host, "unit", change), "pre-start", "952",

@@ -5,6 +5,7 @@ runtime configuration, the kernel, the profile's file) and a state of another, o
 all else is as it should be.
 """
 
+import errno
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import start
+from phoenix_apparmor import lxcconf, paths, start
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
-from phoenix_apparmor.settled import is_settled
+from phoenix_apparmor.settled import is_settled, settle
 from tests.names import BASE, DOCKER, JSON
 from tests.unit.fakehost import MARKERS, FakeHost
 
@@ -78,6 +79,15 @@ def kernel(*modes: tuple[str, str]) -> State:
     return lambda host: host.kernel(dict(modes))
 
 
+def made(host: FakeHost, name: str) -> None:
+    host.write(name, "x")
+
+
+def only_checked(host: FakeHost) -> None:
+    made(host, f"{paths.VARIANTS}/{BASE}.1952")
+    made(host, f"{paths.COMPILED}/{DOCKER}.guard.952/policy")
+
+
 STATES: Mapping[str, Mapping[str, State]] = {
     "trust": {
         "right": as_it_is,
@@ -127,6 +137,14 @@ STATES: Mapping[str, Mapping[str, State]] = {
         "not loaded": kernel((BASE, "enforce")),
         "a longer name": kernel((DOCKER + "-x", "enforce"), ("x-" + DOCKER, "enforce")),
         "no AppArmor": lambda host: host.kernel(None),
+        "all only log": lambda host: made(host, "/sys/module/apparmor/parameters/mode"),
+    },
+    "variants": {
+        "right": as_it_is,
+        "of others": lambda host: made(host, f"{paths.VARIANTS}/{BASE}.1952"),
+        "no longer assigned": lambda host: made(host, f"{paths.VARIANTS}/{DOCKER}.952"),
+        "of a trial": lambda host: made(host, f"{paths.VARIANTS}/{DOCKER}.952.trial.began"),
+        "only checked": only_checked,
     },
     "markers": {
         "right": as_it_is,
@@ -135,6 +153,7 @@ STATES: Mapping[str, Mapping[str, State]] = {
         "another profile's file": instead(FILE, b"profile " + DOCKER.encode(), b"profile lxc-y"),
     },
 }
+RIGHT = ("right", "of others")
 ALONE = [
     pytest.param(thing, name, id=f"{thing}: {name}")
     for thing, states in STATES.items()
@@ -191,7 +210,7 @@ def test_nothing_to_do_where_all_is_right(settled: FakeHost) -> None:
 @pytest.mark.parametrize(("thing", "name"), ALONE)
 def test_one_thing_that_is_off_is_never_settled(settled: FakeHost, thing: str, name: str) -> None:
     STATES[thing][name](settled)
-    assert is_settled(Host(str(settled.root)), CT) is (name == "right")
+    assert is_settled(Host(str(settled.root)), CT) is (name in RIGHT)
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(STATES, 2)))
@@ -199,7 +218,7 @@ def test_two_things_that_are_off_do_not_make_up_for_each_other(
     tmp_path: Path, one: str, other: str
 ) -> None:
     for first, second in itertools.product(STATES[one], STATES[other]):
-        if "right" in (first, second):
+        if first in RIGHT or second in RIGHT:
             continue
         host = settled_host(tmp_path / first / second)
         try:
@@ -214,3 +233,75 @@ def test_two_things_that_are_off_do_not_make_up_for_each_other(
             second,
         )
         assert not settled, (first, second)
+
+
+def everything(host: FakeHost) -> tuple[tuple[bytes | None, bytes | None], list[str]]:
+    """Both files, and the policy namespaces that there are."""
+    place = host.path(paths.NAMESPACES)
+    return files(host), sorted(os.listdir(place)) if place.exists() else []
+
+
+def no_namespace(host: FakeHost) -> None:
+    host.path(paths.NAMESPACES).joinpath(lxcconf.namespace_of(CT)).rmdir()
+
+
+# As after a stop, and after Proxmox has generated the runtime configuration.
+EACH_START: Mapping[str, Callable[[FakeHost], object]] = {
+    "no block": lambda host: host.runtime(CT, lxcconf.without_our_lines(host.read(RUNTIME))),
+    "no namespace": no_namespace,
+    "an old block": instead(RUNTIME, b"lxc.apparmor.allow_nesting = 1\n", b""),
+    "an included file": lambda host: host.runtime(
+        CT, lxcconf.without_our_lines(host.read(RUNTIME)) + b"lxc.include = /root/extra\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EACH_START)
+def test_what_each_start_needs_is_made_on_the_quick_way(tmp_path: Path, name: str) -> None:
+    quick, full = settled_host(tmp_path / "quick"), settled_host(tmp_path / "full")
+    before = everything(quick)
+    for host in (quick, full):
+        EACH_START[name](host)
+    assert everything(quick) != before
+    assert settle(Host(str(quick.root)), CT)
+    assert outcome(full) == ("", (), ()), "nothing to tell, so the quick way says nothing"
+    assert everything(quick) == everything(full)
+    assert is_settled(Host(str(quick.root)), CT)
+    if name != "an included file":
+        assert everything(quick) == before
+
+
+@pytest.mark.parametrize("each", EACH_START)
+@pytest.mark.parametrize(("thing", "name"), ALONE)
+def test_nothing_is_made_where_more_is_off(
+    tmp_path: Path, thing: str, name: str, each: str
+) -> None:
+    """Else the full way would make it, or refuse the start."""
+    quick, full = settled_host(tmp_path / "quick"), settled_host(tmp_path / "full")
+    for host in (quick, full):
+        EACH_START[each](host)
+        try:
+            STATES[thing][name](host)
+        except (AssertionError, FileNotFoundError):
+            pytest.skip("takes away what the other changes")
+    before = everything(quick)
+    if settle(Host(str(quick.root)), CT):
+        assert outcome(full) == ("", (), ())
+        assert everything(quick) == everything(full)
+    else:
+        assert everything(quick) == before
+
+
+def test_where_it_cannot_be_written_the_full_way_says_why(
+    settled: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EACH_START["no block"](settled)
+    before = files(settled)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Host, "write_beside", full)
+    assert not settle(Host(str(settled.root)), CT)
+    assert files(settled) == before
+    assert "No space left" in outcome(settled)[0]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from phoenix_apparmor import lxcconf
 from tests.names import BASE, DOCKER
 from tests.unit.fakehost import MARKERS, FakeHost
 
@@ -30,7 +31,7 @@ def host(host: FakeHost, request: pytest.FixtureRequest) -> FakeHost:
 def imports(host: FakeHost) -> set[str]:
     """Modules that a start imports."""
     done = host.run(
-        "/usr/bin/python3", "-IS", "-X", "importtime", host.hook_file("hookscript"),
+        "/usr/bin/python3", "-IS", "-X", "importtime", host.hook_file("hook"),
         "952", "pre-start", PHOENIX_APPARMOR_ROOT=str(host.root),
     )  # fmt: skip
     assert done.status == 0
@@ -40,8 +41,13 @@ def imports(host: FakeHost) -> set[str]:
 def test_it_imports_only_what_it_uses(host: FakeHost) -> None:
     loaded = imports(host)
     assert "phoenix_apparmor.settled" in loaded
-    heavy = {"re", "json", "typing", "dataclasses", "subprocess", "collections", "argparse"}
+    heavy = {"os", "re", "json", "typing", "dataclasses", "subprocess", "collections", "argparse"}
     assert loaded.isdisjoint(heavy)
+    generated = lxcconf.without_our_lines(host.read(RUNTIME))
+    host.runtime("952", generated)
+    assert imports(host).isdisjoint(heavy), "as Proxmox generates it at each start"
+    if host.read(CONF).count(b"lxc.apparmor.profile"):
+        assert host.read(RUNTIME) != generated
     host.conf("952", "lxc.apparmor.profile: lxc-x\n")
     assert not imports(host).isdisjoint(heavy), "the check can fail"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import init_process, kernel, locks, lxcconf, paths, start
+from phoenix_apparmor import init_process, kernel, locks, lxcconf, paths, start, stopped
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
@@ -31,14 +31,14 @@ def test_times_bound_every_start() -> None:
 
 
 def test_released_is_what_was_made_once_nothing_runs(host: FakeHost, real: Host) -> None:
-    assert not start.release(real, "952")
+    assert not stopped.release(real, "952")
     for group in ("lxc/952", "lxc.payload.952"):
         kernel.make_namespace(real, lxcconf.namespace_of("952"))
         host.write(f"/sys/fs/cgroup/{group}/cgroup.events", "populated 1\n")
-        assert not start.release(real, "952")
+        assert not stopped.release(real, "952")
         assert host.path(kernel.namespace_path(lxcconf.namespace_of("952"))).is_dir()
         host.write(f"/sys/fs/cgroup/{group}/cgroup.events", "populated 0\n")
-        assert start.release(real, "952")
+        assert stopped.release(real, "952")
         assert not host.path(kernel.namespace_path(lxcconf.namespace_of("952"))).exists()
 
 
@@ -49,7 +49,7 @@ def test_released_are_the_profiles_made_for_it_alone(host: FakeHost, real: Host)
     made = f"{DOCKER}.952.trial ".encode()
     assert made in host.read(paths.KERNEL_PROFILES)
     removed = host.write(f"{paths.KERNEL}/.remove", "")
-    assert start.release(real, "952")
+    assert stopped.release(real, "952")
     assert removed.read_text(), "taken out of the kernel"
 
 
