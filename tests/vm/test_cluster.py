@@ -9,9 +9,10 @@ from typing import Any
 from tests.names import BASE
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import USER_MODE_12
 
 # Seen on both; what it asks of systemd and of us is the same on each.
-ONLY_SUITES = ("bookworm",)
+ONLY_SUITES = (USER_MODE_12,)
 PUBLISH = "phoenix-apparmor-publish"
 MEMBERS = {
     "nodename": "node",

@@ -18,9 +18,9 @@ from tests.vm.containers import (
     pct,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import PROGRAMS
 
-ONLY_SUITES = LOGIC
+ONLY_SUITES = PROGRAMS
 
 WARNED = "explicitly configured lxc.apparmor.profile overrides the following settings: "
 PROFILE = f"lxc.apparmor.profile: {BASE}\n"

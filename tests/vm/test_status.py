@@ -8,9 +8,9 @@ from typing import Any
 from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, pct
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import PROGRAMS
 
-ONLY_SUITES = LOGIC
+ONLY_SUITES = PROGRAMS
 METRICS = "phoenix-apparmor-metrics"
 FOLDER = "/var/lib/prometheus/node-exporter"
 

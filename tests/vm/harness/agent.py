@@ -10,6 +10,7 @@ guest -> host: {"hello": true} once, {"out"|"err": base64} while it runs, {"rc":
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import selectors
@@ -96,9 +97,15 @@ class Shared:
 
 
 def hostfs(folder: str, target: str) -> None:
-    """Mounts a folder of the host's."""
+    """Mounts a folder of the host's.
+
+    By mount(2), which hostfs gives the bare path: Debian 12's mount(8) calls that, Debian 13's the
+    new calls, which want hostfs=PATH (fs/hostfs/hostfs_kern.c), and neither takes the other's.
+    """
     os.makedirs(target, exist_ok=True)
-    subprocess.run(["mount", "-t", "hostfs", "-o", f"hostfs={folder}", "none", target], check=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", os.fsencode(target), b"hostfs", 0, os.fsencode(folder)):
+        raise OSError(ctypes.get_errno(), "mount of hostfs", target)
 
 
 def packed(message: dict[str, Any]) -> bytes:

@@ -34,11 +34,15 @@ STOCK = ("trixie", "bookworm")
 # What Proxmox VE boots from 9.1 on. Newer Linux releases also have another format of compiled
 # policy (permission tables), which Debian's own kernels do not know.
 PROXMOX_KERNEL = "trixie-6.17"
-# A quick one for what tests our logic.
+# Quick ones for what tests our logic, with the programs (LXC, AppArmor's parser, Python, systemd)
+# of both releases.
 USER_MODE = "uml"
-# For such modules: once there, once with an emulated processor and its kernel; and for those that
-# ask the kernel more than that, also with Proxmox' one.
+USER_MODE_12 = "uml-12"
+PROGRAMS = (USER_MODE, USER_MODE_12)
+# For what asks something of the kernel too: with an emulated processor and its kernel as well.
 LOGIC = (USER_MODE, "bookworm")
+PROGRAMS_AND_KERNEL = (*PROGRAMS, PROXMOX_KERNEL)
+# For what is about how kernels differ.
 LOGIC_AND_KERNEL = (*LOGIC, PROXMOX_KERNEL)
 # Any other, for once: PHOENIX_TEST_KERNEL names a kernel's package, PHOENIX_TEST_DEBIAN a release.
 OTHER = "other"
@@ -50,6 +54,7 @@ def _suites() -> dict[str, Suite]:
     found = {name: Suite(name) for name in STOCK}
     found[PROXMOX_KERNEL] = Suite("trixie", "linux-image-6.17.13+deb13-cloud-amd64")
     found[USER_MODE] = Suite("trixie", USER_MODE_KERNEL)
+    found[USER_MODE_12] = Suite("bookworm", USER_MODE_KERNEL)
     kernel = os.environ.get("PHOENIX_TEST_KERNEL")
     debian = os.environ.get("PHOENIX_TEST_DEBIAN")
     if kernel or debian:
