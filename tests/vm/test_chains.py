@@ -94,6 +94,7 @@ def vm_is_old(vm: Machine) -> bool:
     return vm.suite == "bookworm"
 
 
+@pytest.mark.suites(USER_MODE)  # that the search finds what is there, once
 @pytest.mark.parametrize("weaker", WEAKER)
 def test_what_it_would_find(searching: Machine, weaker: str) -> None:
     without, more, kind = WEAKER[weaker]

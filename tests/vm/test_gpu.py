@@ -13,10 +13,10 @@ import pytest
 from tests.names import BASE, DOCKER
 from tests.vm.containers import assign, create, expect_label, pct
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import PROGRAMS
 
 # Names of device nodes: no matter of the kernel.
-ONLY_SUITES = LOGIC
+ONLY_SUITES = PROGRAMS
 
 ABSTRACTIONS = "/etc/apparmor.d/abstractions/phoenix"
 ALLOWED = "opened and mapped"

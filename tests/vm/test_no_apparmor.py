@@ -10,9 +10,9 @@ from tests.names import BASE
 from tests.vm.containers import OUR_HOOKSCRIPT, assign, create, init, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
+from tests.vm.harness.suites import PROGRAMS
 
-# Bookworm's VM boots so as far as its init, and its agent never says hello; why is not known.
-ONLY_SUITES = ("trixie", "uml")
+ONLY_SUITES = PROGRAMS
 WITHOUT = "this kernel runs without AppArmor"
 
 

@@ -14,10 +14,13 @@ from tests.package.debs import PROFILE, variant
 from tests.vm.containers import assign, conf_path, create, expect_label, init, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_TIMEOUT
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import LOGIC, PROGRAMS, USER_MODE_12
 
 # dpkg and our own scripts: no matter of the kernel.
-ONLY_SUITES = LOGIC
+ONLY_SUITES = (*LOGIC, USER_MODE_12)
+# What is about dpkg and files, with the programs of both releases; and about the kernel.
+of_files = pytest.mark.suites(*PROGRAMS)
+of_policy = pytest.mark.suites(*LOGIC)
 
 LOCAL = f"/etc/apparmor.d/local/{BASE}"
 SECRET = "/tmp/secret"
@@ -80,6 +83,7 @@ def version(vm: Machine) -> str:
     return vm.run(*query).stdout
 
 
+@of_policy
 def test_running_containers_get_the_new_rules_and_keep_their_label(
     fresh_vm: Machine, deb: Path, v2: Path
 ) -> None:
@@ -101,6 +105,7 @@ def test_running_containers_get_the_new_rules_and_keep_their_label(
     assert may_read(vm, 950)
 
 
+@of_files
 def test_upgrade_over_a_broken_local_file(fresh_vm: Machine, v2: Path) -> None:
     """The package ends configured, the kernel keeps the old policy, the message helps."""
     vm = fresh_vm
@@ -121,6 +126,7 @@ def test_upgrade_over_a_broken_local_file(fresh_vm: Machine, v2: Path) -> None:
     assert not may_read(vm, 950)
 
 
+@of_files
 def test_removed_and_purged_beside_running_containers(fresh_vm: Machine, deb: Path) -> None:
     """No container is unconfined by it, and none is kept from starting."""
     vm = fresh_vm
@@ -148,6 +154,7 @@ def test_removed_and_purged_beside_running_containers(fresh_vm: Machine, deb: Pa
     expect_label(vm, 950, BASE)
 
 
+@of_policy
 def test_where_the_list_of_profiles_may_not_be_read(vm: Machine) -> None:
     """As in a container that sees the host's securityfs: whether to load something cannot be
     known, which reload says and the package survives."""
