@@ -99,9 +99,9 @@ def _configure(tree: Path) -> None:
         link.symlink_to("/dev/null")
     (tree / "etc/fstab").write_text("")
     (tree / "etc/machine-id").write_text("")
-    # Debian 13 has a hundred profiles that name a program and leave it unconfined: loading them into
-    # a container's policy namespace is more than half of an emulated boot. Those of programs that
-    # are in the container (podman, runc, bwrap) stay.
+    # Debian 13 has a hundred profiles that name a program and leave it unconfined: loading them
+    # into a container's policy namespace is more than half of an emulated boot. Those of programs
+    # that are in the container (podman, runc, bwrap) stay.
     for profile in (tree / "etc/apparmor.d").iterdir():
         there = any((tree / "usr" / folder / profile.name).exists() for folder in ("bin", "sbin"))
         if profile.is_file() and not there and "flags=(unconfined)" in profile.read_text():
