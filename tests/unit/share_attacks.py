@@ -16,7 +16,7 @@ def moves(text):
     neighbour.stdin.flush()
     assert neighbour.stdout.readline() == b"\n"
 
-assert sh('''mkdir -p "$HERE/host/s/a/x" "$HERE/host/s/cache" "$HERE/host/sec" mp
+assert sh('''mkdir -p "$HERE/host/s/a/x" "$HERE/host/s/b" "$HERE/host/s/cache" "$HERE/host/sec" mp
 touch "$HERE/host/sec/old" && mount --bind "$HERE/host/s" mp
 mount -t ramfs none mp/cache''')
 inside = '''mount --bind "$HERE/host/sec" mp/a/x && mount -o remount,bind,ro mp/a/x
@@ -63,7 +63,22 @@ def away_at_the_end(self, *rest):
         out()
     return check(self, *rest)
 
-if how == "for a moment":
+def inside_at_the_end(self, *rest):
+    if not done:
+        done.append(1)
+        text = "umount -l mp/a/x"
+        if how == "late":
+            text = "mount --bind $HERE/host/sec mp/b && mount -o remount,bind,ro mp/b"
+        user = "-U" if how == "late" else ""
+        assert sh(f"nsenter {user} -m -t {init.pid} sh -ec 'cd {here}/ct; {text}'")
+        if how == "late":
+            moves("mv -T s/b out")
+    return check(self, *rest)
+
+if how in ("late", "gone"):
+    mountswap.PATIENCE = 0.5
+    mountmarks.Marks.check_locked = inside_at_the_end
+elif how == "for a moment":
     mountswap.Work._copies = exchanging_copies
 else:
     mountswap.PATIENCE = 0.5
@@ -77,7 +92,7 @@ if how == "nothing looks":
 print(0, status(pid=init.pid))
 print(1, told())
 if os.path.exists(here + "/host/out"):
-    moves("mv -T out s/a")
+    moves("mv -T out s/b" if how == "late" else "mv -T out s/a")
 enter = f"nsenter -U -m -t {init.pid} sh -ec 'cd {os.getcwd()};"
 print(2, sh(f"{enter} mount -o remount,bind,rw mp/a/x && touch mp/a/x/new'"))
 init.kill()

@@ -23,6 +23,15 @@ def test_what_was_hidden_for_a_moment_is_not_left_unlocked(how: str, disk: Path)
 
 
 @only_root
+@pytest.mark.parametrize("how", ["late", "gone"])
+def test_the_last_look_sees_what_became_of_it(how: str, disk: Path) -> None:
+    """late: one more was made meanwhile, and is out of sight. gone: one was unmounted."""
+    status, told, _ = tried(how, disk, script=EXCHANGES)
+    assert status == "1"
+    assert ("is elsewhere" if how == "late" else "was renamed") in told
+
+
+@only_root
 def test_where_nothing_looks_it_is_left_unlocked(disk: Path) -> None:
     """The control."""
     assert tried("nothing looks", disk, script=EXCHANGES) == ["0", "nothing", "True"]
