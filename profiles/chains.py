@@ -67,7 +67,7 @@ def _rules(line: str) -> Iterator[str]:
     # What is no path of a file is matched with what follows it in one automaton, with a zero byte
     # between the two, which AppArmor's [^x] takes for a character as any other: the zero byte has
     # to be excluded. (With it in, a policy is twice as big.)
-    fields = re.match(r"\s*(deny )?(mount|pivot_root)\b", line) is not None
+    fields = re.match(r"\s*(audit )?(deny )?(mount|pivot_root)\b", line) is not None
     parts = all_but(found[2].split(), fields=fields, kind=found[1] or "")
     before, after = line[: found.start()], line[found.end() :]
     room = MOST - len(before) - len(after)
