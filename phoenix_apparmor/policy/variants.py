@@ -5,7 +5,7 @@ assigned one, and both take it from the assigned one's file at the start: what i
 file of its own would miss local/, a site's own profiles and every upgrade in between. As the
 container is in the profile's name, the kernel's log says whose a line is.
 
-The kernel keeps 0.5 to 2.2 MiB for each, so they are loaded for as long as their container
+The kernel keeps 0.4 to 0.7 MiB for each, so they are loaded for as long as their container
 runs; compiled they are kept in /var/cache/phoenix-apparmor.
 """
 

@@ -1,4 +1,4 @@
-"""How large the policies are that the kernel gets: no larger than those of release 1.0.0.
+"""How large the policies are that the kernel gets: no larger than they have been made.
 
 tests/bench/profiles.py tells what they cost, and what makes them large.
 """
@@ -14,11 +14,12 @@ from tests.unit.policydfa import ABI, PARSER
 
 pytestmark = pytest.mark.slow
 
-# Bytes of 1.0.0's (git show b515510:profiles) by version of the parser, measured with abi/3.0.
+# Bytes by version of the parser, measured with abi/3.0, and one in a hundred more. (1.0.0 had 155,465
+# and 161,513 with 3.0, 354,977 and 361,185 with 4.1.)
 LARGEST = {"3.": {BASE: 132_000, DOCKER: 120_500}, "4.": {BASE: 101_000, DOCKER: 115_500}}
 
 
-def of_1_0_0(profile: str) -> int:
+def largest(profile: str) -> int:
     said = subprocess.run([PARSER, "--version"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"version (\d+\.)", said)
     if version is None or version[1] not in LARGEST:
@@ -27,8 +28,8 @@ def of_1_0_0(profile: str) -> int:
 
 
 @pytest.mark.parametrize("profile", [BASE, DOCKER])
-def test_a_policy_is_no_larger_than_in_1_0_0(profile: str) -> None:
-    most = of_1_0_0(profile)
+def test_a_policy_is_no_larger_than_it_was_made(profile: str) -> None:
+    most = largest(profile)
     folders = ("-I", str(REPO / "profiles"), "-I", "/etc/apparmor.d")
     command = [PARSER, "-QTKS", "--config-file=/dev/null", f"--features-file={ABI}", *folders]
     done = subprocess.run(
