@@ -28,9 +28,9 @@ TYPES = """9p adfs affs afs anon_inodefs apparmorfs aufs autofs bcachefs bdev be
 binfmt_misc bpf btrfs ceph cgroup cgroup2 cifs coda configfs cpuset cramfs dax debugfs devpts
 devtmpfs ecryptfs efivarfs efs erofs exfat ext2 ext3 ext4 f2fs fuse fuse.x fuseblk fusectl gfs2
 gfs2meta hfs hfsplus hostfs hpfs hugetlbfs iso9660 jffs2 jfs minix mqueue msdos nfs nfs4 nfsd
-nilfs2 nsfs ntfs ntfs3 ocfs2 ocfs2_dlmfs omfs openpromfs orangefs overlay pipefs proc pstore pvfs2 qnx4
-qnx6 ramfs reiserfs resctrl romfs rootfs rpc_pipefs securityfs selinuxfs smackfs smb3 sockfs
-squashfs sysfs sysv tmpfs tracefs ubifs udf ufs vboxsf vfat virtiofs xenfs xfs zfs zonefs"""
+nilfs2 nsfs ntfs ntfs3 ocfs2 ocfs2_dlmfs omfs openpromfs orangefs overlay pipefs proc pstore pvfs2
+qnx4 qnx6 ramfs reiserfs resctrl romfs rootfs rpc_pipefs securityfs selinuxfs smackfs smb3
+sockfs squashfs sysfs sysv tmpfs tracefs ubifs udf ufs vboxsf vfat virtiofs xenfs xfs zfs zonefs"""
 KNOWN = {"", *TYPES.split()}
 BEGUN = {name[:size].encode() for name in KNOWN for size in range(len(name) + 1)}
 ENDED = {name.encode() for name in KNOWN}
