@@ -5,10 +5,10 @@ can lead to. What the parser of this machine makes of REFERENCE's profiles (a fo
 is compared with what it makes of this tree's, both ways. A change that is said to be only smaller
 prints nothing; another one prints the shortest texts of each kind, for a reader to judge.
 
-Left out is what the kernel never asks: file systems that do not exist (TYPES), two slashes in a row,
-bits of mount(2) in another order than they are compared in.
+Left out is what the kernel never asks: file systems that do not exist (TYPES), two slashes in a
+row, bits of mount(2) in another order than they are compared in.
 
-    git archive 1.0.0 profiles | tar x -C /tmp && /usr/bin/python3 -m tests.bench.wider /tmp/profiles
+    git archive main profiles | tar x -C /tmp; /usr/bin/python3 -m tests.bench.wider /tmp/profiles
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from tests.bench.profiles import OURS, compiling
 from tests.unit.policydfa import ACCEPT, Automaton, automata
 
-# All that Linux 6.17 has, fs/ and drivers of Debian's kernels; "" is what has no type: binds, moves.
+# What Linux 6.17 and modules beside it have.
 TYPES = """9p adfs affs afs anon_inodefs apparmorfs aufs autofs bcachefs bdev befs bfs binder
 binfmt_misc bpf btrfs ceph cgroup cgroup2 cifs coda configfs cpuset cramfs dax debugfs devpts
 devtmpfs ecryptfs efivarfs efs erofs exfat ext2 ext3 ext4 f2fs fuse fuse.x fuseblk fusectl gfs2
@@ -31,6 +31,7 @@ gfs2meta hfs hfsplus hostfs hpfs hugetlbfs iso9660 jffs2 jfs minix mqueue msdos 
 nilfs2 nsfs ntfs ntfs3 ocfs2 ocfs2_dlmfs omfs openpromfs orangefs overlay pipefs proc pstore pvfs2
 qnx4 qnx6 ramfs reiserfs resctrl romfs rootfs rpc_pipefs securityfs selinuxfs smackfs smb3
 sockfs squashfs sysfs sysv tmpfs tracefs ubifs udf ufs vboxsf vfat virtiofs xenfs xfs zfs zonefs"""
+# "": binds, moves, remounts.
 KNOWN = {"", *TYPES.split()}
 BEGUN = {name[:size].encode() for name in KNOWN for size in range(len(name) + 1)}
 ENDED = {name.encode() for name in KNOWN}
