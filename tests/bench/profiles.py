@@ -58,7 +58,8 @@ goes on behind its names ("**") they remember whether it has matched, for each s
 those of the docker profile for sources that begin with /{,**/} are one rule, written with the same
 "**" in braces, and so one thing to remember: 10,128 states with 4.1, 29,688 as five rules, and the
 same automaton. They compile in 0.46 and 0.22 s (base), 0.37 and 0.42 s (docker) of a processor's
-time; before: 0.54 and 0.27, 1.02 and 1.33; 1.0.0: 0.39 and 0.46, 0.46 and 0.47. The kernel keeps three times their size (6.1), or six times (6.12).
+time; before: 0.54 and 0.27, 1.02 and 1.33; 1.0.0: 0.39 and 0.46, 0.46 and 0.47. The kernel
+keeps three times their size (6.1), or six times (6.12).
 
     /usr/bin/python3 -m tests.bench.profiles [REFERENCE]
 """
