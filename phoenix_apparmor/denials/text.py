@@ -174,12 +174,12 @@ def _silence(report: Report, room: int) -> Iterable[str]:
     )
     if report.logs_all:
         yield from wrap(
-            f"Explicit deny rules are logged as well now ({ALL_TOLD}). Back to normal:", room, ""
+            f"All explicit deny rules are logged now ({ALL_TOLD}). Back to normal:", room, ""
         )
         yield f"  echo -n normal >{ALL_TOLD}"
         return
     yield from wrap(
-        f"Not seen here: what explicit deny rules refuse ({listed}) leaves no message, by "
+        f'Not seen here: what deny rules without "audit" refuse ({listed}) leaves no message, by '
         "design. To have those logged too, until the next boot:",
         room,
         "",
