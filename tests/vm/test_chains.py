@@ -47,10 +47,10 @@ class Weaker(NamedTuple):
 # As release 1.0.0 was, in part.
 WEAKER = {
     "proc-anywhere": Weaker(
-        "deny mount fstype={proc,sysfs", "mount fstype=proc -> /run/credentials/{,**},", "proc"
+        "audit deny mount fstype={proc,sysfs", "mount fstype=proc -> /run/credentials/{,**},", "proc"
     ),
     "parts-bound": Weaker(
-        "deny mount options=(rw,bind) /{,run/systemd/{mount-rootfs,unit-root}/}{proc,sys}",
+        "audit deny mount options=(rw,bind) /{,run/systemd/{mount-rootfs,unit-root}/}{proc,sys}",
         "mount options=(rw,bind) /proc/{,**} -> /mnt/{,**},",
         "proc",
     ),
