@@ -47,7 +47,9 @@ class Weaker(NamedTuple):
 # As release 1.0.0 was, in part.
 WEAKER = {
     "proc-anywhere": Weaker(
-        "audit deny mount fstype={proc,sysfs", "mount fstype=proc -> /run/credentials/{,**},", "proc"
+        "audit deny mount fstype={proc,sysfs",
+        "mount fstype=proc -> /run/credentials/{,**},",
+        "proc",
     ),
     "parts-bound": Weaker(
         "audit deny mount options=(rw,bind) /{,run/systemd/{mount-rootfs,unit-root}/}{proc,sys}",
