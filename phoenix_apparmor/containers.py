@@ -50,10 +50,7 @@ class Conf(NamedTuple):
         if not self.path.endswith("/config"):  # LXC's own, which has no colons
             return tuple(s for s in lxcsettings.own(self.main) if lxcsettings.is_passed_on(s.key))
         lines = filter(None, map(lxcconf.setting_of, self.text.split(b"\n")))
-        return tuple(
-            Setting(ctconf.as_text(key), lxcsettings.unquoted(ctconf.as_text(value)))
-            for key, value in lines
-        )
+        return tuple(lxcsettings.as_lxc_takes(lines))
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -81,7 +78,7 @@ class Conf(NamedTuple):
         """Whether its configuration mounts something read-only: that is locked at its start."""
         points = (rest for _, _, rest in pveconf.mount_points(self.main))
         return any(pveconf.is_true(rest.get("ro")) for rest in points) or any(
-            "ro" in entry.options for entry in self.mount_entries
+            entry.access.startswith("ro") for entry in self.mount_entries
         )
 
     def allowed_devices(self, host: Host) -> list[Allow]:

@@ -99,7 +99,7 @@ class _Reader:
             if setting is None or not lxcsettings.is_known(key):
                 self.refused.append(Refused(file, number, ctconf.as_text(text), why))
             if setting is not None:
-                yield Setting(key, lxcsettings.unquoted(ctconf.as_text(setting[1])), file)
+                yield from lxcsettings.as_lxc_takes([setting], file)
 
     def _files(self, name: str) -> list[str]:
         """The file itself, or those of a folder that LXC takes."""

@@ -93,10 +93,13 @@ class Setting(NamedTuple):
 
 def own(main: Iterable[bytes]) -> Iterator[Setting]:
     """The lxc lines of the main section of a .conf, in order."""
-    for line in main:
-        setting = ctconf.lxc_setting(line)
-        if setting is not None:
-            yield Setting(ctconf.as_text(setting[0]), unquoted(ctconf.as_text(setting[1])))
+    return as_lxc_takes(filter(None, map(ctconf.lxc_setting, main)))
+
+
+def as_lxc_takes(lines: Iterable[tuple[bytes, bytes]], file: str = "") -> Iterator[Setting]:
+    """The settings of lines, by their keys and values as they are written. file: see Setting."""
+    for key, value in lines:
+        yield Setting(ctconf.as_text(key), unquoted(ctconf.as_text(value)), file)
 
 
 def unquoted(value: str) -> str:
@@ -204,7 +207,21 @@ class Entry(NamedTuple):
     @property
     def is_bind(self) -> bool:
         """Whether it gives the container a file or folder that the host has."""
-        return bool({"bind", "rbind"} & set(self.options))
+        return any(word.startswith(("bind", "rbind")) for word in self.options)
+
+    @property
+    def is_recursive(self) -> bool:
+        """Whether what is mounted in its source comes with it."""
+        return any(word.startswith("rbind") for word in self.options)
+
+    @property
+    def access(self) -> str:
+        """The last of its options for ro or rw, "" if it has none.
+
+        LXC takes each word that begins with one of them for it (conf.c, parse_vfs_attr); of
+        "ro=1" LXC 6 does so, and LXC 5 does not.
+        """
+        return next((word for word in self.options[::-1] if word.startswith(("ro", "rw"))), "")
 
     @property
     def must_be_there(self) -> bool:

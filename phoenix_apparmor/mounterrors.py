@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from collections.abc import Sequence
 
 AGAIN = (
     "Start it again. If that fails too, see whether another container that has the same folder "
@@ -56,24 +57,47 @@ def made_inside(place: bytes) -> AdvisedError:
     why = f"{_shown(place)} is mounted writable and made read-only inside"
     hint = (
         "Make it read-only where it is mounted: ro=1 of its mpN, or ro in its lxc.mount.entry. A "
-        "program that runs in the container, as one of lxc.hook.mount does, cannot."
+        "program that runs in the container, as one of lxc.hook.mount does, cannot. If there is "
+        "none, another container that has the same folder made LXC do it, by a symlink in that."
     )
     return AdvisedError(why, hint, is_final=True)
 
 
-def not_read_only(place: bytes) -> AdvisedError:
+def not_read_only(place: bytes, *, is_final: bool = False) -> AdvisedError:
     """A line of the configuration says ro, and what is there is writable, or another mount."""
     at = _shown(place)
     return AdvisedError(
         f"{at} is not what its lxc.mount.entry with ro mounts there",
         f"{AGAIN} If its line is optional and {at} is no folder or file of the share: make one, or "
         "remove the line.",
+        is_final=is_final,
     )
 
 
-def writable_too(place: bytes) -> AdvisedError:
-    """What a line of the configuration mounts read-only is writable at another place in a share."""
-    return AdvisedError(f"{_shown(place)} is writable, and no line of its configuration has it so")
+def source_is_gone(place: bytes) -> AdvisedError:
+    """A line says ro, and its source is missing in a folder that is shared writable."""
+    return AdvisedError(
+        f"the source of the lxc.mount.entry with ro at {_shown(place)} is gone from a folder that "
+        "is shared writable",
+        "Put it back, or remove the line. Better share a source that is in no shared folder: who "
+        "has that can rename it.",
+        is_final=True,
+    )
+
+
+def writable_too(place: bytes, hooks: Sequence[str] = ()) -> AdvisedError:
+    """A mount in a share is writable, and no line has it so: it may be what a line has read-only.
+
+    hooks: programs of the admin's that may have mounted it.
+    """
+    why = f"{_shown(place)} is writable, and no line of its configuration has it so"
+    if not hooks:
+        return AdvisedError(why)
+    hint = (
+        f"A hook may have mounted it ({', '.join(hooks)}): have it mount that read-only, or "
+        "outside of what is shared. Else another container that has the same folder renamed in it."
+    )
+    return AdvisedError(why, hint, is_final=True)
 
 
 class NoNamespaceError(Exception):

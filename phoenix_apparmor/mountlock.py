@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from phoenix_apparmor import lxcconf, mountholder, mountwanted, shares
+from phoenix_apparmor import lxcconf, mountholder, mountlines, shares
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.mountcalls import read_again
 from phoenix_apparmor.mounterrors import AGAIN, KILLED, AdvisedError, NoNamespaceError, killed
@@ -46,7 +46,7 @@ def lock(pid: int, environ: Mapping[str, str]) -> None:
     Raises PhoenixError; its status is 0 where the start may go on: all is mounted as it was, as
     this host's admin lets nothing lock it, or is locked, and more may have to be read-only.
     """
-    wanted = mountwanted.of(environ)
+    wanted = mountlines.of(environ)
     try:
         mountinfo = os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         _leave_profile()
@@ -105,13 +105,11 @@ def check_start_hook(config: str) -> None:
     LXC runs lxc.hook.start in the container before lxc.hook.start-host (start.c, do_start and
     lxc_spawn). config: path of the runtime configuration.
     """
-    from phoenix_apparmor import ctconf, lxcfiles, lxcsettings
+    from phoenix_apparmor import lxcfiles, lxcsettings
     from phoenix_apparmor.host import Host
-    from phoenix_apparmor.lxcsettings import Setting
 
     with contextlib.suppress(OSError), open(config, "rb") as file:
-        lines = lxcconf.settings_of_others(file.read())
-        own = (Setting(ctconf.as_text(key), ctconf.as_text(value)) for key, value in lines)
+        own = lxcsettings.as_lxc_takes(lxcconf.settings_of_others(file.read()))
         if lxcsettings.of_key(lxcfiles.look(Host(), own).settings, START_HOOK):
             raise PhoenixError(
                 "what is shared read-only was locked after its lxc.hook.start, a program of the "

@@ -73,7 +73,9 @@ class Marks:
                     locked.append(mount.number)
             if self._wanted.lines or self._wanted.unread:
                 status = os.fstat(fd)
-                seen.append(Seen(mount.place, mount.read_only, (status.st_dev, status.st_ino)))
+                identity = (status.st_dev, status.st_ino)
+                part = (mount.device, mount.root)
+                seen.append(Seen(mount.place, mount.read_only, identity, part, mount.kind))
 
         scratch = mountholder.scratch(self._linux, self._namespace)
         try:
@@ -90,7 +92,8 @@ class Marks:
             scratch.close()
         if len(locked) < read_only:
             raise OSError("a folder with what is shared was renamed")
-        return self._wanted.check(seen, [mount.place for mount in tree.shares()])
+        shown_shares = (m for m in tree.shares() if not tree.is_covered_for_good(m))
+        return self._wanted.check(seen, [mount.place for mount in shown_shares])
 
     def _all(self, namespace: int, look: Look) -> tuple[Tree, Counts]:
         """Looks at all mounts of the shares in a copy of a namespace for a user namespace.

@@ -1,162 +1,144 @@
-"""What a container's configuration mounts read-only in a folder that others have too.
+"""What a container's configuration mounts in a folder that others have too.
 
 LXC makes a bind mount, and makes it read-only after that, both by its path (conf.c, mount_entry).
 Who may rename in the folder that it is in has LXC take another one the second time, so that the
-first stays writable; if it is optional, LXC does not even say so. So what is there is compared with
-the lines. (Of an mpN Proxmox makes sure itself, by open files: PVE::LXC, __bindmount_verify.)
+first stays writable; if it is optional, LXC does not even say so. So in a share with such a line
+each mount has to be accounted for: the line's is there and read-only, and a writable one is where
+the configuration mounts it so. (Of an mpN Proxmox makes sure itself, by open files: PVE::LXC,
+__bindmount_verify.)
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor import containers, ctconf, lxcconf, lxcfiles, lxcsettings, paths, pveconf
-from phoenix_apparmor.host import Host
-from phoenix_apparmor.lxcsettings import Entry, Setting
-from phoenix_apparmor.mounterrors import not_read_only, writable_too
+from phoenix_apparmor.mounterrors import not_read_only, source_is_gone, writable_too
+from phoenix_apparmor.shares import FIXED
 
 # (device, inode) of what is mounted.
 Identity = tuple[int, int]
 
 
 class Seen(NamedTuple):
-    """A mount that is there."""
+    """A mount that is there. part: its device and its root in that, by mountinfo."""
 
     place: bytes
     read_only: bool
     identity: Identity
+    part: tuple[bytes, bytes] = (b"", b"")
+    kind: bytes = b""
 
 
 class Line(NamedTuple):
-    """Of one lxc.mount.entry with ro. identity: of its source, None where nobody can know.
+    """What is mounted at a place. kind: of the file system, b"" for a bind of what the host has.
 
-    is_there: whether there is such a source. is_hidden: whether a later line mounts above it.
+    identity: of its source, None where nobody can know, as of a volume of Proxmox's.
     """
 
     place: bytes
-    identity: Identity | None
+    identity: Identity | None = None
+    kind: bytes = b""
+
+    def has_mounted(self, mount: Seen | None) -> bool:
+        """Whether it may be this mount."""
+        if mount is None or mount.place != self.place or self.kind not in (b"", mount.kind):
+            return False
+        return self.identity in (None, mount.identity)
+
+
+class ReadOnly(NamedTuple):
+    """A lxc.mount.entry with ro.
+
+    is_there: whether it has a source of the host's. is_taken: whether that is missing in a folder
+    that the container has writable. above: the later lines at its place or above. unclear: its
+    option, where it depends on LXC's version whether that is ro.
+    """
+
+    line: Line
     is_there: bool
-    is_hidden: bool
+    is_taken: bool = False
+    above: tuple[Line, ...] = ()
+    unclear: str = ""
 
 
 class Wanted(NamedTuple):
-    """writable: of sources that are to be writable there too; None where nobody can know.
+    """lines: those that mount read-only. writable: all others, and those of Proxmox's mpN.
 
-    unread: files with lines that nobody can know.
+    parts: the host's mounts in what is shared with all that is mounted in it (see Seen).
+    hosts: devices of the host's file systems. hooks: programs that may mount more. unread: files
+    with lines that nobody can know.
     """
 
-    lines: tuple[Line, ...] = ()
-    writable: frozenset[Identity] | None = None
+    lines: tuple[ReadOnly, ...] = ()
+    writable: tuple[Line, ...] = ()
+    parts: frozenset[tuple[bytes, bytes]] = frozenset()
+    hosts: frozenset[bytes] = frozenset()
+    hooks: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
     def has_in(self, share: bytes) -> bool:
-        """Whether a line mounts in a share, given by its place."""
-        return any(_is_in(line.place, share) for line in self.lines)
+        """Whether a line mounts in a share, given by its place, or may do so."""
+        return bool(self.unread) or any(is_in(one.line.place, share) for one in self.lines)
 
     def check(self, seen: Sequence[Seen], shares: Iterable[bytes]) -> str:
         """Raises AdvisedError where what is there is not as the lines say.
 
         seen: all that is in the shares. shares: their places. Returns what nobody can know.
         """
+        unknown = ""
         places = frozenset(shares)
         at = {mount.place: mount for mount in seen}
-        for line in self.lines:
-            if any(_is_in(line.place, share) for share in places):
-                self._check(line, at.get(line.place))
-        own = {line.identity for line in self.lines}
-        inside = [mount for mount in seen if mount.place not in places and not mount.read_only]
-        for mount in inside if self.writable is not None else ():
-            if mount.identity in own and mount.identity not in (self.writable or ()):
-                raise writable_too(mount.place)
-        if inside and self.unread:
+        inside = [mount for mount in seen if mount.place not in places]
+        lines = [one for one in self.lines if any(is_in(one.line.place, p) for p in places)]
+        known = {one.line.place for one in lines} | {line.place for line in self.writable}
+        is_still = all(mount.place in known for mount in inside)
+        for one in lines:
+            unknown = self._check(one, at, is_still=is_still) or unknown
+        with_lines = [p for p in places if any(is_in(one.line.place, p) for one in lines)]
+        others = [m for m in inside if not m.read_only and not self._is_accounted_for(m, lines)]
+        # with an unread file only what is a line's is surely not another's
+        own = {one.line.identity for one in lines}
+        for mount in others:
+            is_wrong = mount.identity in own if self.unread else True
+            if is_wrong and any(is_in(mount.place, share) for share in with_lines):
+                raise writable_too(mount.place, self.hooks)
+        if others and self.unread:
             file = self.unread[0]
             return f"whether all in a share is read-only that has to be: {file} is not read"
-        return ""
+        return unknown
 
-    def _check(self, line: Line, found: Seen | None) -> None:
-        if found is not None and found.read_only and line.identity in (None, found.identity):
-            return
-        if line.is_hidden or (found is None and not line.is_there):
-            return
-        raise not_read_only(line.place)
+    def _check(self, one: ReadOnly, at: dict[bytes, Seen], *, is_still: bool) -> str:
+        """is_still: whether nothing is at a place of which the configuration knows nothing."""
+        line = one.line
+        found = at.get(line.place)
+        if line.has_mounted(found) and found is not None:
+            if found.read_only:
+                return ""
+            if one.unclear:
+                return (
+                    f"whether {line.place.decode('utf-8', 'backslashreplace')} has to be read-only "
+                    f'(write "ro" instead of "{one.unclear}" in its lxc.mount.entry)'
+                )
+        if any(above.has_mounted(at.get(above.place)) for above in one.above):
+            return ""
+        if found is None and one.is_taken:
+            raise source_is_gone(line.place)
+        if found is None and not one.is_there:
+            return ""
+        raise not_read_only(line.place, is_final=found is None and is_still)
 
-
-def of(environ: Mapping[str, str]) -> Wanted:
-    """By the runtime configuration with which LXC made the mounts. environ: see shares.main."""
-    config = environ.get("LXC_CONFIG_FILE", "")
-    if not config:
-        return Wanted()
-    try:
-        with open(config, "rb") as file:
-            text = file.read()
-    except OSError:
-        return Wanted(unread=(config,))
-    own = lxcconf.settings_of_others(text)
-    found = lxcfiles.look(Host(), (Setting(ctconf.as_text(k), ctconf.as_text(v)) for k, v in own))
-    # LXC mounts those of an fstab first (conf.c, lxc_setup)
-    entries = lxcsettings.mount_entries(found.settings)
-    entries.sort(key=lambda entry: not entry.setting.is_fstab)
-    lines = tuple(_lines(entries))
-    writable = _writable(entries, environ) if lines else None
-    return Wanted(lines, writable, tuple(unread.file for unread in found.unread))
-
-
-def _lines(entries: Sequence[Entry]) -> Iterator[Line]:
-    for number, entry in enumerate(entries):
-        if entry.is_bind and _is_read_only(entry):
-            place = ctconf.as_bytes(entry.place)
-            above = (ctconf.as_bytes(later.place) for later in entries[number + 1 :])
-            is_hidden = any(place == one or _is_in(place, one) for one in above)
-            yield Line(place, *_source(entry), is_hidden)
+    def _is_accounted_for(self, mount: Seen, lines: Sequence[ReadOnly]) -> bool:
+        own = {one.line.identity for one in lines}
+        # what a neighbour can have left writable is the source of a line, if these can be known
+        is_another = None not in own and mount.identity not in own
+        is_hosts = not self.hosts or mount.part[0] in self.hosts
+        for line in (*self.writable, *(one.line for one in lines if one.unclear)):
+            is_sure = line.identity is not None or is_another or not is_hosts
+            if is_sure and line.has_mounted(mount):
+                return True
+        may_be_more = bool(self.hooks) or mount.kind in FIXED
+        return mount.part in self.parts or (is_another and may_be_more)
 
 
-def _is_read_only(entry: Entry) -> bool:
-    """LXC: the last word of the two."""
-    words = [word for word in entry.options if word in ("ro", "rw")]
-    return words[-1:] == ["ro"]
-
-
-def _source(entry: Entry) -> tuple[Identity | None, bool]:
-    if _is_own(entry):
-        return None, False
-    try:
-        return _identity(entry.source), True
-    except (FileNotFoundError, NotADirectoryError):
-        return None, False
-    except (OSError, ValueError):
-        return None, True
-
-
-def _is_own(entry: Entry) -> bool:
-    """Whether it mounts something of the container's own."""
-    return not entry.source.startswith("/") or "relative" in entry.options
-
-
-def _identity(path: str) -> Identity:
-    status = os.stat(ctconf.as_bytes(path))
-    return status.st_dev, status.st_ino
-
-
-def _writable(entries: Iterable[Entry], environ: Mapping[str, str]) -> frozenset[Identity] | None:
-    """Of the other lines, and of Proxmox's mpN, which LXC's configuration has not."""
-    binds = [entry for entry in entries if entry.is_bind and not _is_read_only(entry)]
-    if any("rbind" in entry.options or _is_own(entry) for entry in binds):
-        return None  # all that is mounted in it is there too
-    sources = [entry.source for entry in binds]
-    host, ctid = Host(environ.get("PHOENIX_APPARMOR_ROOT", "")), environ.get("LXC_NAME", "")
-    found = set()
-    try:
-        place = paths.conf(ctid)
-        text = host.read(place, containers.BIGGEST_CONF)
-        points = pveconf.mount_points(containers.Conf(ctid, place, text).main)
-        sources += [source for _, source, rest in points if not pveconf.is_true(rest.get("ro"))]
-        for source in sources:
-            if source.startswith("/") and os.path.exists(source):
-                found.add(_identity(source))
-    except (OSError, ValueError):
-        return None
-    return frozenset(found)
-
-
-def _is_in(place: bytes, folder: bytes) -> bool:
+def is_in(place: bytes, folder: bytes) -> bool:
+    """Whether a path is below another."""
     return place != folder and place.startswith(folder.rstrip(b"/") + b"/")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KERNELS = (b"proc", b"sysfs", b"cgroup", b"cgroup2")
 KERNELS_PLACES = (b"/proc/", b"/sys/")
 # In these no other container renames anything.
+# What every container includes mounts nothing read-only in a share (see lxcconf).
+LXCS, STANDARD = b"/usr/share/lxc/config/", (b"common.conf", b"userns.conf")
 FIXED = (*KERNELS, b"devtmpfs", b"devpts", b"nsfs", b"fuse.lxcfs", b"securityfs", b"debugfs")
 
 
@@ -115,14 +117,31 @@ def is_to_be_read_only(
     own = own_devices(lines, hosts)
     if all(line[4] == b"/" or line[6] in FIXED or line[2] in own for line in lines):
         return False
-    try:
-        with open(environ["LXC_CONFIG_FILE"], "rb") as file:
-            text = file.read()
-    except (KeyError, OSError):
+    config = environ.get("LXC_CONFIG_FILE", "")
+    if not config:
         return False
-    words = (b"entry", b"fstab", b"include")
-    named = (line for line in text.split(b"\n") if any(word in line for word in words))
-    return any(b"ro" in line.replace(b",", b" ").split() for line in named)
+    try:
+        with open(config, "rb") as file:
+            text = file.read()
+    except OSError:
+        return True  # nobody can know
+    if not any(map(_may_mount_read_only, text.split(b"\n"))):
+        return False
+    from phoenix_apparmor import mountlines
+
+    wanted = mountlines.of(environ)
+    return bool(wanted.lines or wanted.unread)
+
+
+def _may_mount_read_only(line: bytes) -> bool:
+    """Whether this line of LXC's configuration, or a file that it names, may say so."""
+    key, _, value = line.strip().partition(b"=")
+    if key.rstrip() == b"lxc.include":
+        is_lxcs = value.strip().startswith(LXCS) and value.endswith(STANDARD)
+        return not is_lxcs or b".." in value
+    if key.rstrip() == b"lxc.mount.entry":
+        return b"ro" in value
+    return key.rstrip() in (b"lxc.mount.fstab", b"lxc.mount")
 
 
 def own_devices(lines: "Sequence[Line]", hosts: "Collection[bytes]" = ()) -> set[bytes]:

@@ -115,6 +115,12 @@ share = line("w", "srv", "bind")
 want = line("sec", "srv/a")
 maybe = line("sec", "srv/a", "bind,ro,optional")
 gone = line("gone", "srv/a", "bind,ro,optional")
+quoted = maybe.replace("= ", '= "').replace("\n", '"\n')
+hook = "lxc.hook.mount = /srv/hook\n"
+for name in ("included", "fstab"):
+    with open(here + "/" + name, "w") as file:
+        both = [one.partition(" = ")[2] for one in (share, maybe)]
+        file.write(maybe if name == "included" else "".join(both))
 lines = {
     "as it is": share + want,
     "left writable": share + want,
@@ -129,17 +135,47 @@ lines = {
     "hidden": share + want + line("other", "srv", "bind"),
     "on its own root": share + line("sec", "own", "bind,ro,optional"),
     "whole": share + want,
+    "quoted": share + quoted,
+    "gone": share + gone,
+    "taken": share + line("w/nas", "srv/a", "bind,ro,optional"),
+    "fallback": line("w", "srv", "rbind") + maybe + gone,
+    "below one without a source": line("w", "srv", "rbind") + maybe + line("no", "srv", "bind"),
+    "rox": share + line("sec", "srv/a", "bind,rox,optional"),
+    "ro=1": share + line("sec", "srv/a", "bind,ro=1"),
+    "by a hook": share + want + hook,
+    "another by a hook": share + want + hook,
+    "another by nobody": share + want,
+    "with the host's": line("w", "srv", "rbind") + want,
+    "included": share + "lxc.include = " + here + "/included\n",
+    "included, as it is": share + "lxc.include = " + here + "/included\n",
+    "in an fstab": "lxc.mount.fstab = " + here + "/fstab\n",
+    "mpN in it": share + want,
+    "another mpN": share + want,
     "unread": share + "lxc.include = " + here + "/more\n",
     "unread, nothing in it": share + "lxc.include = " + here + "/more\n",
 }[how]
 if how.startswith("unread"):
     assert sh('touch "$HERE/more" && chmod 666 "$HERE/more"')
+beside = ("quoted", "gone", "fallback", "below one without a source", "rox", "by a hook")
+if how == "with the host's":
+    assert sh('mount -t ramfs none "$HERE/host/w/b"')
+if how.startswith(("included", "in an")):
+    assert sh('mount -t ramfs none "$HERE/host/w" && mount -t ramfs none "$HERE/host/sec"')
+    assert sh('mkdir "$HERE/host/w/a" "$HERE/host/w/b"')
 if how == "whole":
     assert sh('mount -t ramfs none srv && mkdir srv/a && mount -t ramfs none "$HERE/host/sec"')
 else:
     bind("w", "srv", ro=False)
-rw = how.startswith(("left", "writable", "unread")) or how in ("whole", "its own")
-if how in ("another", "its own"):
+if how == "with the host's":
+    assert sh('mount --bind "$HERE/host/w/b" srv/b')
+if how in beside or how in ("included", "in an fstab"):
+    bind("sec", "srv/b", ro=False)
+if how.startswith("another ") or how == "mpN in it":
+    bind("other", "srv/b", ro=False)
+rw = how.startswith(("left", "writable", "unread", "ro=")) or how in ("whole", "its own")
+if how in beside[:-1] or how in ("taken", "included", "in an fstab"):
+    pass
+elif how in ("another", "its own"):
     bind("other", "srv/a", ro=how == "another")
 elif how == "on its own root":
     bind("sec", "own", ro=False)
@@ -153,11 +189,17 @@ with open(here + "/config", "w") as file:
     file.write(lines)
 os.makedirs(here + "/etc/pve/lxc")
 with open(here + "/etc/pve/lxc/952.conf", "w") as file:
-    file.write("lxc.include: /more\n")
+    source = "sec" if how == "another mpN" else "other"
+    point = f"mp0: {here}/host/{source},mp={os.getcwd()}/srv/b\n"
+    file.write(point if "mpN" in how else "lxc.include: /more\n" + lines.replace(" = ", ": "))
+import time
 from phoenix_apparmor import mountswap
-mountswap.PATIENCE = 0.3
+# (what no waiting changes is refused at once)
+mountswap.PATIENCE = 20 if how in ("missing", "by a hook", "taken") else 0.3
+began = time.monotonic()
 print(0, status(here + "/config"))
 print(1, told())
+assert time.monotonic() < began + 15
 """
 
 # More mounts in a share than a process may have files open.

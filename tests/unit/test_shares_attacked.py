@@ -61,10 +61,53 @@ def test_what_is_not_as_its_line_says_stops_the_start(how: str, place: str, disk
 @pytest.mark.parametrize(
     "how",
     ["as it is", "writable by the last word", "no source", "beside by a line", "hidden",
-     "on its own root", "unread, nothing in it"],
+     "on its own root", "unread, nothing in it", "another by a hook", "with the host's",
+     "mpN in it", "included, as it is"],
 )  # fmt: skip
 def test_what_is_as_its_line_says_starts(how: str, disk: Path) -> None:
     assert tried(how, disk, script=CONFIGURED) == ["0", "nothing"]
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [("quoted", "srv/a is not what"), ("gone", "srv/b is writable"),
+     ("fallback", "srv/a is not what"), ("below one without a source", "srv/a is not what"),
+     ("rox", "srv/a is not what"), ("another by nobody", "srv/b is writable"),
+     ("another mpN", "srv/b is writable"), ("included", "srv/a is not what"),
+     ("in an fstab", "srv/a is not what")],
+)  # fmt: skip
+def test_each_mount_in_a_share_is_one_of_a_line(how: str, what: str, disk: Path) -> None:
+    """Whatever the line that was kept from being read-only is written as."""
+    status, told = tried(how, disk, script=CONFIGURED)
+    assert status == "1"
+    assert f"/ct/{what}" in told
+    assert AGAIN in told
+
+
+@only_root
+def test_a_source_that_was_moved_away(disk: Path) -> None:
+    """In a folder that the container has writable, so that it has the source writable, too."""
+    status, told = tried("taken", disk, script=CONFIGURED)
+    assert status == "1"
+    assert "/ct/srv/a is gone from a folder that is shared writable" in told
+
+
+@only_root
+def test_a_hook_of_the_admin_is_named(disk: Path) -> None:
+    """It is no neighbour, and the next start is the same."""
+    status, told = tried("by a hook", disk, script=CONFIGURED)
+    assert status == "1"
+    assert "/ct/srv/b is writable" in told
+    assert "A hook may have mounted it (lxc.hook.mount: /srv/hook)" in told
+    assert "Start it again" not in told
+
+
+@only_root
+def test_an_option_that_each_lxc_takes_otherwise(disk: Path) -> None:
+    status, told = tried("ro=1", disk, script=CONFIGURED)
+    assert status == "0"
+    assert 'write "ro" instead of "ro=1" in its lxc.mount.entry' in told
 
 
 @only_root

@@ -62,7 +62,7 @@ FOR_A_MOMENT = "sleep 1"
 # A lock that believes names: what is hidden is passed over.
 CREDULOUS = (
     ("mountmarks", "raise _hidden(tree, hidden)", "continue"),
-    ("mountwanted", "raise not_read_only(line.place)", "return"),
+    ("mountwanted", 'unknown = ""', 'return ""'),
 )
 PACKAGE = "/usr/lib/python3/dist-packages/phoenix_apparmor"
 
