@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import Sequence
+from typing import NamedTuple
 
 AGAIN = (
     "Start it again. If that fails too, see whether another container that has the same folder "
@@ -19,6 +20,29 @@ class AdvisedError(OSError):
         super().__init__(why)
         self.hint = hint
         self.is_final = is_final
+
+
+class Unknown(NamedTuple):
+    """What nobody can know, though all that is read-only is locked ("" for nothing); what helps."""
+
+    why: str = ""
+    hint: str = ""
+
+
+def not_read(file: str) -> Unknown:
+    """A file with lines that mount something was not read."""
+    return Unknown(
+        f"whether all in a share is read-only that has to be: {file} is not read",
+        "Let root own that file, and nobody else write to it: doctor names it too.",
+    )
+
+
+def unclear(place: bytes, option: str) -> Unknown:
+    """A mount is writable, and LXC 6 would have made it read-only."""
+    return Unknown(
+        f"whether {_shown(place)} has to be read-only: LXC 5 has it writable with {option}",
+        f'Write "ro" instead of "{option}" in its lxc.mount.entry, or remove that.',
+    )
 
 
 def _shown(place: bytes) -> str:

@@ -26,7 +26,6 @@ OWN_LABEL = "/proc/self/attr/current"
 CANNOT, NO_MORE, NOT_LOCKED, LOST = 3, 4, 5, 6
 # Between a reason and what helps.
 HINT = b"\0"
-SEE_FILE = b"Let root own that file, and nobody else write to it: doctor names it too."
 
 
 class _Outcome(NamedTuple):
@@ -200,7 +199,7 @@ def _worked(
     try:
         work = Work(mountinfo, namespace, hosts, wanted)
         unknown = work.all()
-        return 0, unknown.encode("utf-8", "backslashreplace") + HINT + SEE_FILE
+        return 0, HINT.join(part.encode("utf-8", "backslashreplace") for part in unknown)
     except NoNamespaceError as error:
         status = NO_MORE if error.used_up else CANNOT if error.forbidden else NOT_LOCKED
         why = str(error)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from phoenix_apparmor import mountholder
 from phoenix_apparmor.mountcalls import Linux, opened, read_again, shown
-from phoenix_apparmor.mounterrors import AdvisedError, hides, made_inside, two_mounts
+from phoenix_apparmor.mounterrors import AdvisedError, Unknown, hides, made_inside, two_mounts
 from phoenix_apparmor.mounttree import Key, Mount, Tree
 from phoenix_apparmor.mountwanted import Seen, Wanted
 
@@ -55,7 +55,7 @@ class Marks:
         counts = {unit.mount.key: unit.copied for unit in tree.units(through)}
         return Whole(counts, len(read_only))
 
-    def check_locked(self, held: frozenset[Key], read_only: int) -> str:
+    def check_locked(self, held: frozenset[Key], read_only: int) -> Unknown:
         """OSError where not all that is read-only is locked, or it is not what it was or has to be.
 
         held: what could not be taken away. read_only: see Whole. Returns what cannot be known.

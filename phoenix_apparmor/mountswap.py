@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from phoenix_apparmor import mountholder
 from phoenix_apparmor.mountcalls import Linux, opened, read_again, shown
-from phoenix_apparmor.mounterrors import AdvisedError
+from phoenix_apparmor.mounterrors import AdvisedError, Unknown
 from phoenix_apparmor.mountmarks import Marks, Whole
 from phoenix_apparmor.mounttree import Key, Tree, Unit
 from phoenix_apparmor.mountwanted import Wanted
@@ -52,7 +52,7 @@ class Work:
         self._until = time.monotonic() + PATIENCE
         self.changed = False
 
-    def all(self) -> str:
+    def all(self) -> Unknown:
         """Mounts that cannot be replaced are looked into, one round for each depth.
 
         Returns what nobody can know, though all that is read-only is locked.

@@ -11,7 +11,14 @@ __bindmount_verify.)
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from phoenix_apparmor.mounterrors import not_read_only, source_is_gone, writable_too
+from phoenix_apparmor.mounterrors import (
+    Unknown,
+    not_read,
+    not_read_only,
+    source_is_gone,
+    unclear,
+    writable_too,
+)
 from phoenix_apparmor.shares import FIXED
 
 # (device, inode) of what is mounted.
@@ -79,12 +86,12 @@ class Wanted(NamedTuple):
         """Whether a line mounts in a share, given by its place, or may do so."""
         return bool(self.unread) or any(is_in(one.line.place, share) for one in self.lines)
 
-    def check(self, seen: Sequence[Seen], shares: Iterable[bytes]) -> str:
+    def check(self, seen: Sequence[Seen], shares: Iterable[bytes]) -> Unknown:
         """Raises AdvisedError where what is there is not as the lines say.
 
         seen: all that is in the shares. shares: their places. Returns what nobody can know.
         """
-        unknown = ""
+        unknown = Unknown()
         places = frozenset(shares)
         at = {mount.place: mount for mount in seen}
         inside = [mount for mount in seen if mount.place not in places]
@@ -92,7 +99,8 @@ class Wanted(NamedTuple):
         known = {one.line.place for one in lines} | {line.place for line in self.writable}
         is_still = all(mount.place in known for mount in inside)
         for one in lines:
-            unknown = self._check(one, at, is_still=is_still) or unknown
+            said = self._check(one, at, is_still=is_still)
+            unknown = said if said.why else unknown
         with_lines = [p for p in places if any(is_in(one.line.place, p) for one in lines)]
         others = [m for m in inside if not m.read_only and not self._is_accounted_for(m, lines)]
         # with an unread file only what is a line's is surely not another's
@@ -102,28 +110,24 @@ class Wanted(NamedTuple):
             if is_wrong and any(is_in(mount.place, share) for share in with_lines):
                 raise writable_too(mount.place, self.hooks)
         if others and self.unread:
-            file = self.unread[0]
-            return f"whether all in a share is read-only that has to be: {file} is not read"
+            return not_read(self.unread[0])
         return unknown
 
-    def _check(self, one: ReadOnly, at: dict[bytes, Seen], *, is_still: bool) -> str:
+    def _check(self, one: ReadOnly, at: dict[bytes, Seen], *, is_still: bool) -> Unknown:
         """is_still: whether nothing is at a place of which the configuration knows nothing."""
         line = one.line
         found = at.get(line.place)
         if line.has_mounted(found) and found is not None:
             if found.read_only:
-                return ""
+                return Unknown()
             if one.unclear:
-                return (
-                    f"whether {line.place.decode('utf-8', 'backslashreplace')} has to be read-only "
-                    f'(write "ro" instead of "{one.unclear}" in its lxc.mount.entry)'
-                )
+                return unclear(line.place, one.unclear)
         if any(above.has_mounted(at.get(above.place)) for above in one.above):
-            return ""
+            return Unknown()
         if found is None and one.is_taken:
             raise source_is_gone(line.place)
         if found is None and not one.is_there:
-            return ""
+            return Unknown()
         raise not_read_only(line.place, is_final=found is None and is_still)
 
     def _is_accounted_for(self, mount: Seen, lines: Sequence[ReadOnly]) -> bool:

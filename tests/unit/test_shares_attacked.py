@@ -107,7 +107,8 @@ def test_a_hook_of_the_admin_is_named(disk: Path) -> None:
 def test_an_option_that_each_lxc_takes_otherwise(disk: Path) -> None:
     status, told = tried("ro=1", disk, script=CONFIGURED)
     assert status == "0"
-    assert 'write "ro" instead of "ro=1" in its lxc.mount.entry' in told
+    assert 'Write "ro" instead of "ro=1" in its lxc.mount.entry' in told
+    assert "doctor" not in told
 
 
 @only_root

@@ -62,7 +62,7 @@ FOR_A_MOMENT = "sleep 1"
 # A lock that believes names: what is hidden is passed over.
 CREDULOUS = (
     ("mountmarks", "raise _hidden(tree, hidden)", "continue"),
-    ("mountwanted", 'unknown = ""', 'return ""'),
+    ("mountwanted", "unknown = Unknown()", "return Unknown()"),
 )
 PACKAGE = "/usr/lib/python3/dist-packages/phoenix_apparmor"
 
