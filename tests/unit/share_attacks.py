@@ -152,6 +152,7 @@ lines = {
     "in an fstab": "lxc.mount.fstab = " + here + "/fstab\n",
     "mpN in it": share + want,
     "another mpN": share + want,
+    "unread, whole": share + "lxc.include = " + here + "/more\n",
     "unread": share + "lxc.include = " + here + "/more\n",
     "unread, nothing in it": share + "lxc.include = " + here + "/more\n",
 }[how]
@@ -160,7 +161,7 @@ if how.startswith("unread"):
 beside = ("quoted", "gone", "fallback", "below one without a source", "rox", "by a hook")
 if how == "with the host's":
     assert sh('mount -t ramfs none "$HERE/host/w/b"')
-if how.startswith(("included", "in an")):
+if how.startswith(("included", "in an")) or how == "unread, whole":
     assert sh('mount -t ramfs none "$HERE/host/w" && mount -t ramfs none "$HERE/host/sec"')
     assert sh('mkdir "$HERE/host/w/a" "$HERE/host/w/b"')
 if how == "whole":
@@ -169,12 +170,12 @@ else:
     bind("w", "srv", ro=False)
 if how == "with the host's":
     assert sh('mount --bind "$HERE/host/w/b" srv/b')
-if how in beside or how in ("included", "in an fstab"):
+if how in beside or how in ("included", "in an fstab", "unread, whole"):
     bind("sec", "srv/b", ro=False)
 if how.startswith("another ") or how == "mpN in it":
     bind("other", "srv/b", ro=False)
 rw = how.startswith(("left", "writable", "unread", "ro=")) or how in ("whole", "its own")
-if how in beside[:-1] or how in ("taken", "included", "in an fstab"):
+if how in beside[:-1] or how in ("taken", "included", "in an fstab", "unread, whole"):
     pass
 elif how in ("another", "its own"):
     bind("other", "srv/a", ro=how == "another")

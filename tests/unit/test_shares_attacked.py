@@ -112,8 +112,9 @@ def test_an_option_that_each_lxc_takes_otherwise(disk: Path) -> None:
 
 
 @only_root
-def test_what_nobody_can_know_is_said(disk: Path) -> None:
-    status, told = tried("unread", disk, script=CONFIGURED)
+@pytest.mark.parametrize("how", ["unread", "unread, whole"])
+def test_what_nobody_can_know_is_said(how: str, disk: Path) -> None:
+    status, told = tried(how, disk, script=CONFIGURED)
     assert status == "0"
     assert "nobody can know whether all in a share is read-only that has to be" in told
     assert "/more is not read" in told

@@ -30,6 +30,7 @@ def test_what_is_made_read_only_in_a_user_namespace(disk: Path) -> None:
     status, told, writable = tried("wrong", disk, script=REMOUNTED)
     assert (status, writable) == ("1", "True"), "it cannot be locked"
     assert "/ct/mp is mounted writable and made read-only inside. Make it read-only where" in told
+    assert "another container that has the same folder made LXC do it" in told
     assert tried("mended", disk, script=REMOUNTED) == ["0", "nothing", "False"]
 
 
