@@ -50,8 +50,13 @@ def _is_confined(host: "Reader", ctid: str, monitor: str) -> bool:
 
 
 def _has_all_else(host: "Reader", ctid: str, name: str, pid: int, label: str) -> bool:
-    """Whether neither nesting nor another seccomp policy makes less of its profile."""
+    """Whether neither nesting nor another seccomp policy makes less of its profile.
+
+    And what was added before lxc-start read it is there: then it was read with it.
+    """
     runtime = host.read(paths.runtime(ctid))
+    if not lxcconf.has_lock(runtime):
+        return False
     profile = host.read(f"{paths.APPARMOR_D}/{name}")
     if b"\nprofile " + name.encode() + b" " not in profile:
         return False
@@ -89,7 +94,7 @@ def _is_init(host: "Reader", pid: int) -> bool:
     LXC which is its init.
     """
     # asked before the label: an exec between the two would pass lxc-start's for init's
-    if kernel.runs(host, pid, "lxc-start") is not False:
+    if kernel.is_lxcs_own(host, pid) is not False:
         return False
     try:
         lines = host.read(f"/proc/{pid}/status").split(b"\n")

@@ -48,7 +48,7 @@ def _hookscript(arguments: list[str]) -> int:
     if phase == "pre-start":
         _watch(host, ctid, HOOKSCRIPT_SECONDS)
         _remove_note(host, paths.confined(ctid))
-        if settle(host, ctid):
+        if settle(host, ctid) and not _has_note(host, paths.confined(ctid)):
             return 0
         return _guarded(host, ctid, _start)
     host.mark(paths.CHANGED)
@@ -79,10 +79,12 @@ def _unit(arguments: list[str]) -> int:
         return _unit_started(host, ctid, environ.get("MAINPID", ""))
     _remove_note(host, paths.confined(ctid))
     if step == "post-stop":
+        _remove_note(host, paths.begun(ctid))
         host.mark(paths.CHANGED)
         return _guarded(host, ctid, _release)
     _watch(host, ctid, UNIT_SECONDS, tell_pct=True)
-    status = 0 if settle(host, ctid) else _guarded(host, ctid, _start_unit, tell_pct=True)
+    is_settled = settle(host, ctid) and not _has_note(host, paths.confined(ctid))
+    status = 0 if is_settled else _guarded(host, ctid, _start_unit, tell_pct=True)
     if status == 0:
         _note(host, paths.begun(ctid))
     return status
@@ -174,6 +176,16 @@ def _remove_note(host: Reader, name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_note(host: Reader, name: str) -> bool:
+    """Whether it is there, as the hookscript's shell asks for it."""
+    import stat
+
+    try:
+        return stat.S_ISREG(posix.stat(host.path(name)).st_mode)
+    except OSError:
+        return False
 
 
 def _watch(host: Reader, ctid: str, seconds: float, *, tell_pct: bool = False) -> None:
@@ -301,9 +313,17 @@ def _start_unit(host: "Host", ctid: str) -> int:
 
 
 def _prepare(host: "Host", ctid: str, where: "Where") -> "Prepared":
+    from phoenix_apparmor.errors import PhoenixError
     from phoenix_apparmor.host import NOTICE, WARNING
     from phoenix_apparmor.start import prepare
 
+    note = paths.confined(ctid)
+    if _has_note(host, note):
+        raise PhoenixError(
+            f"{note}, which says that an earlier start was looked at, cannot be removed.",
+            hint=f"See why, and remove it: ls -ld {paths.LOCKS}; mount | grep ' /run'; rm {note}",
+            ctid=ctid,
+        )
     prepared = prepare(host, ctid, where)
     profile = prepared.assignment.name if prepared.assignment is not None else None
     for warning in prepared.warnings:

@@ -117,6 +117,8 @@ def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None
     if init is None:
         return
     pid, label = init
+    if assignment.profile is not None and labels.fits(label, assignment, ctid):
+        _check_read(host, ctid)
     found = shortfall(host, ctid, assignment, pid, label)
     if found is not None and found.weaker:
         raise PhoenixError(
@@ -125,6 +127,30 @@ def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None
             ctid=ctid,
             status=UNCONFINED if labels.is_weak(label) else 1,
         )
+
+
+def _check_read(host: Host, ctid: str) -> None:
+    """Raises PhoenixError where lxc-start has not read what was added before the start.
+
+    A reboot from inside and systemctl take no lock of Proxmox', so pct set may write the runtime
+    configuration anew between our step and lxc-start's. LXC says what it read.
+    """
+    try:
+        runtime = host.read(paths.runtime(ctid))
+    except OSError:
+        return  # said by who prepares the next start
+    if lxcconf.has_lock(runtime):
+        return
+    hooks = read_by_lxc(host, ctid, lxcconf.LOCK_KEY)
+    if hooks is None or lxcconf.LOCK_PROGRAM in hooks:
+        return  # written anew after it was read, or nobody knows
+    raise PhoenixError(
+        "its configuration was written anew while it started (by pct set?): what its host shares "
+        "read-only is not locked.",
+        hint=f"Start it again: pct start {ctid}",
+        ctid=ctid,
+        status=UNCONFINED,
+    )
 
 
 def _init(host: Host, ctid: str, until: float, monitor: str) -> tuple[int, str] | None:
@@ -140,11 +166,11 @@ def _init(host: Host, ctid: str, until: float, monitor: str) -> tuple[int, str] 
         pid = init_pid(host, ctid)
         if pid is not None:
             # Asked before the label: an exec between the two would pass lxc-start's for init's.
-            executes = kernel.runs(host, pid, "lxc-start")
+            is_lxcs_own = kernel.is_lxcs_own(host, pid)
             label = kernel.label_of(host, pid)
-            if label is not None and executes is False:
+            if label is not None and is_lxcs_own is False:
                 return pid, label
-            if label is not None and executes is None:
+            if label is not None and is_lxcs_own is None:
                 unsure = pid, label
         ended = monitor.isdigit() and not host.exists(f"/proc/{monitor}")
         if ended or time.monotonic() + pause >= until:

@@ -155,12 +155,23 @@ def label_of(host: "Reader", pid: int) -> str | None:
     return None
 
 
-def runs(host: "Reader", pid: int, program: str) -> bool | None:
-    """Whether a process executes a program of this name; None: it is gone, or nobody can tell."""
+def is_lxcs_own(host: "Reader", pid: int) -> bool | None:
+    """Whether a process still executes lxc-start, and not yet the container's init.
+
+    None: it is gone, or nobody can tell. Root inside may call its init lxc-start: the file has to
+    be the one that its parent executes, which is the container's monitor.
+    """
+    exe = host.path(f"/proc/{pid}/exe")
     try:
-        return posix.readlink(host.path(f"/proc/{pid}/exe")).rpartition("/")[2] == program
-    except OSError:
+        # (so does the kernel end the name of a file that an upgrade has replaced)
+        if posix.readlink(exe).rpartition("/")[2].removesuffix(" (deleted)") != "lxc-start":
+            return False
+        lines = host.read(f"/proc/{pid}/status").split(b"\n")
+        parent = next(int(line.split()[1]) for line in lines if line.startswith(b"PPid:"))
+        own, its = posix.stat(exe), posix.stat(host.path(f"/proc/{parent}/exe"))
+    except (OSError, StopIteration, ValueError):
         return None
+    return (own.st_dev, own.st_ino) == (its.st_dev, its.st_ino)
 
 
 def seccomp_mode(host: "Reader", pid: int) -> int | None:

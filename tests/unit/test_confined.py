@@ -1,11 +1,14 @@
 """The quick answer after a start: where it says that all is right, verify finds nothing wrong."""
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import confined, init_process, paths
+from phoenix_apparmor import confined, init_process, lxcconf, paths
 from phoenix_apparmor.confined import is_confined
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
@@ -66,7 +69,7 @@ def privileged(label: str = PLAIN, *, said: str = paths.SECCOMP, seccomp: int = 
     """lxc-info says what LXC read as its seccomp policy."""
 
     def change(host: FakeHost) -> None:
-        host.runtime(CT, b"lxc.uts.name = x\n")
+        host.runtime(CT, lxcconf.with_our_lines(b"lxc.uts.name = x\n", None, lock=True))
         runs(host, label, privileged=True, seccomp=seccomp)
         host.write(f"/fake/lxc/{CT}/lxc.seccomp.profile", f"lxc.seccomp.profile = {said}\n")
 
@@ -95,7 +98,9 @@ RIGHT: Mapping[str, State] = {
     "privileged": privileged(),
     "with a policy of the admin's": in_turn(
         privileged(said="/own"),
-        lambda host: host.runtime(CT, b"lxc.seccomp.profile = /own\n"),
+        lambda host: host.runtime(
+            CT, lxcconf.with_our_lines(b"lxc.seccomp.profile = /own\n", None, lock=True)
+        ),
     ),
     "without what is only comfort": lambda host: runs(host, PLAIN),
     "an included file, stacked": more_runtime(INCLUDE),
@@ -105,7 +110,20 @@ RIGHT: Mapping[str, State] = {
         lambda host: host.json({"953": {}}), lambda host: host.hook("953"), FakeHost.settle
     ),
 }  # fmt: skip
+
+
+def written_anew(hook: str) -> State:
+    """pct set wrote it without our block; what LXC read before or after says lxc-info."""
+
+    def change(host: FakeHost) -> None:
+        host.runtime(CT, lxcconf.without_our_lines(host.read(RUNTIME)))
+        host.write(f"/fake/lxc/{CT}/{lxcconf.LOCK_KEY}", hook)
+
+    return change
+
+
 WRONG: Mapping[str, State] = {
+    "written anew before it was read": written_anew("/own/hook\n"),
     "unconfined": lambda host: runs(host, "unconfined"),
     "another profile": lambda host: runs(host, f"{BASE} (enforce)"),
     "only logs": lambda host: runs(host, f"{DOCKER} (complain)"),
@@ -138,7 +156,13 @@ UNSURE: Mapping[str, State] = {
     "no file of the profile": lambda host: host.path(f"/etc/apparmor.d/{DOCKER}").unlink(),
     "an included file": in_turn(more_runtime(INCLUDE), lambda host: runs(host, PLAIN)),
     "lxc-info says nothing": privileged(said=""),
+    "written anew after it was read": written_anew(f"/bin/sh -c {lxcconf.LOCK_PROGRAM}\n"),
 }
+
+
+def test_what_is_written_anew_after_it_was_read_is_right(started: FakeHost) -> None:
+    UNSURE["written anew after it was read"](started)
+    assert answers(started) == (False, True)
 
 
 @pytest.mark.parametrize("state", RIGHT)
@@ -208,12 +232,37 @@ def test_the_hookscript_need_not_look_again(started: FakeHost) -> None:
         assert gate(started, "post-start") == (1, True), "that was another start"
 
 
+@contextlib.contextmanager
+def immutable(file: Path) -> Iterator[None]:
+    """As on a file system that is read-only: a mount point cannot be removed."""
+    subprocess.run(["/usr/bin/mount", "--bind", file, file], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["/usr/bin/umount", file], check=True)
+
+
 def test_what_is_wrong_leaves_no_note(started: FakeHost) -> None:
     assert started.unit("pre-start", CT).status == 0
     runs(started, "unconfined")
     assert started.unit("post-start", CT, MAINPID=MONITOR).status == init_process.UNCONFINED
     assert not started.path(NOTE).exists()
     assert gate(started, "post-start") == (1, True)
+
+
+def test_a_note_that_stays_stops_the_next_start(started: FakeHost) -> None:
+    started.write(NOTE, "")
+    with immutable(started.path(NOTE)):
+        for done in (started.hook(CT), started.unit("pre-start", CT)):
+            assert done.status == 1 and NOTE in done.err
+    assert started.hook(CT).status == started.unit("pre-start", CT).status == 0
+
+
+def test_a_start_that_failed_leaves_no_word_for_the_next(started: FakeHost) -> None:
+    """An admin may do without our first step from then on."""
+    assert started.unit("pre-start", CT).status == 0 and started.path(BEGUN).exists()
+    assert started.unit("post-stop", CT).status == 0
+    assert not started.path(BEGUN).exists()
 
 
 def test_another_folder_is_no_note(started: FakeHost) -> None:

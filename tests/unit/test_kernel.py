@@ -91,7 +91,7 @@ def test_a_label_is_read_where_the_kernel_has_it(host: FakeHost, real: Host) -> 
 
 
 def test_what_a_process_is(host: FakeHost, real: Host) -> None:
-    assert kernel.runs(real, 7, "lxc-start") is None
+    assert kernel.is_lxcs_own(real, 7) is None
     assert kernel.seccomp_mode(real, 7) is kernel.is_privileged(real, 7) is None
     host.write("/proc/7/status", "Name:\tSeccomp:\nNoNewPrivs:\t1\n")
     assert kernel.seccomp_mode(real, 7) is None
@@ -109,9 +109,22 @@ def test_what_a_process_is(host: FakeHost, real: Host) -> None:
     ):
         host.write("/proc/7/uid_map", text)
         assert kernel.is_privileged(real, 7) is privileged
-    host.path("/proc/7/exe").symlink_to("/usr/bin/lxc-start")
-    assert kernel.runs(real, 7, "lxc-start")
-    assert kernel.runs(real, 7, "start") is False
+
+
+def test_what_only_has_the_name_of_lxc_start(host: FakeHost, real: Host) -> None:
+    """Root inside names its init as it likes."""
+    monitor = host.write("/host/lxc-start", "")
+    other = host.write("/container/lxc-start", "")
+    for program, expected in ((monitor, True), (other, False), ("/sbin/init", False)):
+        host.executes(str(monitor), 6)
+        host.executes(str(program), 7)
+        host.write("/proc/7/status", "Name:\tx\nPPid:\t6\n")
+        assert kernel.is_lxcs_own(real, 7) is expected
+    host.executes(str(other), 7)
+    host.path("/proc/6/exe").unlink()
+    assert kernel.is_lxcs_own(real, 7) is None
+    host.path("/proc/7/status").unlink()
+    assert kernel.is_lxcs_own(real, 7) is None
 
 
 def test_namespaces_are_made_and_removed(host: FakeHost, real: Host) -> None:
