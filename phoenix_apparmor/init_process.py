@@ -91,9 +91,10 @@ def _without_seccomp(
 
 
 def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
-    """What LXC read for a setting of a running container; None if it does not say.
+    """What LXC read for a setting of a running container, "" if it is not set; None: it does not say.
 
-    lxc-info asks the container's monitor (LXC commands.c, get_running_config_item).
+    lxc-info asks the container's monitor (LXC commands.c, get_running_config_item), and says
+    "KEY invalid" of what it cannot ask for, with exit status 0.
     """
     command = ["lxc-info", "-n", ctid, "-H", "-c", key]
     try:
@@ -101,7 +102,7 @@ def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
     except PhoenixError:
         return None
     value = ran.out.decode("utf-8", "replace").strip().rpartition(" = ")[2]
-    return value if ran.status == 0 and value else None
+    return value if ran.status == 0 and value != f"{key} invalid" else None
 
 
 def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None:

@@ -28,9 +28,7 @@ SECCOMP_KEY = b"lxc.seccomp.profile"
 # Between a container's mounts and its init (see shares.py). LXC puts "exec " before it and words
 # behind it. The shell keeps containers starting after the package is gone, as in the drop-in.
 LOCK_KEY, LOCK_PROGRAM = "lxc.hook.start-host", "/usr/libexec/phoenix-apparmor/lock-shares"
-LOCK_SHARES = (
-    f"{LOCK_KEY} = /bin/sh -c '[ ! -x {LOCK_PROGRAM} ] || exec {LOCK_PROGRAM}'".encode()
-)
+LOCK_SHARES = f"{LOCK_KEY} = /bin/sh -c '[ ! -x {LOCK_PROGRAM} ] || exec {LOCK_PROGRAM}'".encode()
 # LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
 # /dev/console is another.
 NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"

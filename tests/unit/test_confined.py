@@ -124,6 +124,7 @@ def written_anew(hook: str) -> State:
 
 WRONG: Mapping[str, State] = {
     "written anew before it was read": written_anew("/own/hook\n"),
+    "written anew, and no hook was read": written_anew("\n"),
     "unconfined": lambda host: runs(host, "unconfined"),
     "another profile": lambda host: runs(host, f"{BASE} (enforce)"),
     "only logs": lambda host: runs(host, f"{DOCKER} (complain)"),

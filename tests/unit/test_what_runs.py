@@ -72,7 +72,10 @@ def unconfined(base: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 def test_what_is_still_lxc_start_is_not_judged(unconfined: FakeHost) -> None:
     """Its label changes at the exec of init."""
     base = unconfined
-    base.executes("/usr/bin/lxc-start")
+    program = str(base.write("/host/lxc-start", ""))
+    base.write("/proc/4242/status", "Name:\tlxc-start\nPPid:\t4200\n")
+    base.executes(program, 4200)
+    base.executes(program)
     init_process.verify(Host(str(base.root)), "952", wait=0.2)
     base.executes("/usr/lib/systemd/systemd")
     with pytest.raises(PhoenixError, match="unconfined"):

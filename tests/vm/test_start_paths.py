@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -298,6 +299,63 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     pct(vm, "start", 209)
     expect_label(vm, 209, BASE)
     pct(vm, "stop", 209)
+
+
+@contextlib.contextmanager
+def after_ours(vm: Machine, ctid: int, command: str) -> Iterator[None]:
+    """A step that runs between ours and lxc-start."""
+    folder = f"{UNITS}/pve-container@{ctid}.service.d"
+    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={command}\n")
+    vm.run("systemctl", "daemon-reload")
+    yield
+    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+def is_stopped(vm: Machine, ctid: int) -> bool:
+    end = time.monotonic() + 60
+    while init(vm, ctid) != -1 and time.monotonic() < end:
+        time.sleep(0.5)
+    return init(vm, ctid) == -1
+
+
+@logic
+def test_an_init_that_is_called_lxc_start_is_looked_at(vm: Machine) -> None:
+    """Root inside names it as it likes."""
+    ctid, upper = 213, "/var/lib/standin/213/upper"
+    create(vm, ctid)
+    vm.sh(
+        f"cd {upper}; mkdir -p opt sbin; cp /srv/roots/busybox/bin/busybox opt/lxc-start\n"
+        f"ln -sf /opt/lxc-start sbin/init; chown -hR 100000:100000 {upper}"
+    )
+    assign(vm, {ctid: BASE})
+    pct(vm, "start", ctid)
+    expect_label(vm, ctid, BASE)
+    pct(vm, "stop", ctid)
+    edit = f"sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/{ctid}/config"
+    with after_ours(vm, ctid, edit):
+        assert 'runs under "unconfined"' in pct(vm, "start", ctid, check=False).stderr
+        assert is_stopped(vm, ctid)
+
+
+@logic
+def test_a_configuration_that_is_written_anew_before_lxc_reads_it(vm: Machine) -> None:
+    """As pct set does it beside a reboot from inside, which takes no lock of Proxmox'."""
+    ctid = 214
+    create(vm, ctid)
+    assign(vm, {ctid: BASE})
+    pct(vm, "start", ctid)
+    assert "lock-shares" in read_by_lxc(vm, ctid, "lxc.hook.start-host")
+    pct(vm, "stop", ctid)
+    with after_ours(vm, ctid, f"/usr/sbin/pct set {ctid} --description x"):
+        vm.run("systemctl", "start", f"pve-container@{ctid}", check=False)
+        assert is_stopped(vm, ctid)
+        assert f"CT {ctid}: its configuration was written anew" in journal(vm)
+    # Afterwards it is no reason: what LXC has read counts.
+    pct(vm, "start", ctid)
+    vm.run("pct", "set", str(ctid), "--description", "y")
+    vm.run("/usr/libexec/phoenix-apparmor/hook", str(ctid), "post-start")
+    assert init(vm, ctid) != -1
+    pct(vm, "stop", ctid)
 
 
 @logic
