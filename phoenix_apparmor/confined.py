@@ -6,7 +6,7 @@ not sure. init_process.verify then finds out what it is; it alone decides.
 
 import posix
 
-from phoenix_apparmor import kernel, labels, lastgood, lxcconf, paths, settled
+from phoenix_apparmor import kernel, labels, lastgood, lxcconf, notes, paths, settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def _is_confined(host: "Reader", ctid: str, monitor: str) -> bool:
 def _has_all_else(host: "Reader", ctid: str, name: str, pid: int, label: str) -> bool:
     """Whether neither nesting nor another seccomp policy makes less of its profile.
 
-    And what was added before lxc-start read it is there: then it was read with it.
+    And lxc-start has read what was added: else nobody has run our hook.
     """
-    runtime = host.read(paths.runtime(ctid))
-    if not lxcconf.has_lock(runtime):
+    if not notes.is_there(host, paths.was_read(ctid)):
         return False
+    runtime = host.read(paths.runtime(ctid))
     profile = host.read(f"{paths.APPARMOR_D}/{name}")
     if b"\nprofile " + name.encode() + b" " not in profile:
         return False

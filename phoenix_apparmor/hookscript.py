@@ -8,7 +8,7 @@ task log.
 import posix
 import sys
 
-from phoenix_apparmor import environment, paths
+from phoenix_apparmor import environment, notes, paths
 from phoenix_apparmor.reader import Reader
 from phoenix_apparmor.settled import settle
 
@@ -47,8 +47,8 @@ def _hookscript(arguments: list[str]) -> int:
         return _refuse_ctid(host, ctid)
     if phase == "pre-start":
         _watch(host, ctid, HOOKSCRIPT_SECONDS)
-        _remove_note(host, paths.confined(ctid))
-        if settle(host, ctid) and not _has_note(host, paths.confined(ctid)):
+        notes.remove(host, paths.confined(ctid))
+        if settle(host, ctid) and not notes.is_there(host, paths.confined(ctid)):
             return 0
         return _guarded(host, ctid, _start)
     host.mark(paths.CHANGED)
@@ -77,16 +77,17 @@ def _unit(arguments: list[str]) -> int:
     if step == "post-start":
         host.mark(paths.CHANGED)
         return _unit_started(host, ctid, environ.get("MAINPID", ""))
-    _remove_note(host, paths.confined(ctid))
+    notes.remove(host, paths.confined(ctid))
+    notes.remove(host, paths.was_read(ctid))
     if step == "post-stop":
-        _remove_note(host, paths.begun(ctid))
+        notes.remove(host, paths.begun(ctid))
         host.mark(paths.CHANGED)
         return _guarded(host, ctid, _release)
     _watch(host, ctid, UNIT_SECONDS, tell_pct=True)
-    is_settled = settle(host, ctid) and not _has_note(host, paths.confined(ctid))
+    is_settled = settle(host, ctid) and not notes.is_there(host, paths.confined(ctid))
     status = 0 if is_settled else _guarded(host, ctid, _start_unit, tell_pct=True)
     if status == 0:
-        _note(host, paths.begun(ctid))
+        notes.make(host, paths.begun(ctid))
     return status
 
 
@@ -96,14 +97,14 @@ def _unit_started(host: Reader, ctid: str, monitor: str) -> int:
     Not known in time is no reason to stop it, which a time-out of the unit would.
     """
     _give_up(host, ctid, AFTER_SECONDS)
-    begun = _remove_note(host, paths.begun(ctid))
+    begun = notes.remove(host, paths.begun(ctid))
     if _is_confined(host, ctid, monitor):
-        _note(host, paths.confined(ctid))
+        notes.make(host, paths.confined(ctid))
         return 0
     from phoenix_apparmor.init_process import INIT_SECONDS, UNCONFINED, verify
 
     def look(host: "Host", ctid: str) -> int:
-        verify(host, ctid, wait=INIT_SECONDS, monitor=monitor)
+        verify(host, ctid, wait=INIT_SECONDS, monitor=monitor, begun=begun)
         return 0
 
     status = _guarded(host, ctid, look, tell_pct=begun)
@@ -138,54 +139,6 @@ def _forget_output() -> None:
         from phoenix_apparmor.host import forget_output
 
         forget_output()
-
-
-def _note(host: Reader, name: str) -> None:
-    """Makes an empty file below /run for a later step of this start.
-
-    What is told after a start stops it only where it went through the step before it (begun): an
-    admin may empty ExecStartPre= for one container, to do without us there. The hookscript need not
-    look where the unit has seen that all is right (confined).
-    """
-    flags = posix.O_CREAT | posix.O_NOFOLLOW
-    try:
-        if not (host.is_own_folder(paths.RUN) and host.is_own_folder(paths.LOCKS)):
-            _make_folders(host)
-        posix.close(posix.open(host.path(name), flags, 0o600))
-    except OSError:
-        return  # then what is wrong after the start is only said, and looked at twice
-
-
-def _make_folders(reader: Reader) -> None:
-    """Raises OSError."""
-    from phoenix_apparmor.errors import PhoenixError
-    from phoenix_apparmor.host import Host
-
-    host = Host(reader.root)
-    try:
-        host.own_folder(paths.RUN, 0o700)
-        host.own_folder(paths.LOCKS, 0o700)
-    except PhoenixError as error:
-        raise OSError(error.what) from error
-
-
-def _remove_note(host: Reader, name: str) -> bool:
-    """Whether there was one."""
-    try:
-        posix.unlink(host.path(name))
-    except OSError:
-        return False
-    return True
-
-
-def _has_note(host: Reader, name: str) -> bool:
-    """Whether it is there, as the hookscript's shell asks for it."""
-    import stat
-
-    try:
-        return stat.S_ISREG(posix.stat(host.path(name)).st_mode)
-    except OSError:
-        return False
 
 
 def _watch(host: Reader, ctid: str, seconds: float, *, tell_pct: bool = False) -> None:
@@ -318,7 +271,7 @@ def _prepare(host: "Host", ctid: str, where: "Where") -> "Prepared":
     from phoenix_apparmor.start import prepare
 
     note = paths.confined(ctid)
-    if _has_note(host, note):
+    if notes.is_there(host, note):
         raise PhoenixError(
             f"{note}, which says that an earlier start was looked at, cannot be removed.",
             hint=f"See why, and remove it: ls -ld {paths.LOCKS}; mount | grep ' /run'; rm {note}",

@@ -6,7 +6,7 @@ Asked after each start (verify), and by status and doctor for what runs already 
 import time
 from typing import NamedTuple
 
-from phoenix_apparmor import kernel, labels, lxcconf, paths
+from phoenix_apparmor import kernel, labels, lxcconf, notes, paths
 from phoenix_apparmor.assignments import lookup
 from phoenix_apparmor.assignments.parse import Assignment
 from phoenix_apparmor.errors import PhoenixError
@@ -56,10 +56,12 @@ def shortfall(
         file, runtime, possible = None, b"", False  # said by who prepares the next start
     stacked = f"//&:{lxcconf.namespace_of(ctid)}:" in label
     privileged = kernel.is_privileged(host, pid)
-    if not stacked and _has_nesting(host, ctid, runtime):
+    # Of one that was written anew after lxc-start had read it (pct set) nothing can be learnt.
+    is_as_read = lxcconf.BEGIN in runtime or not notes.is_there(host, paths.was_read(ctid))
+    if is_as_read and not stacked and _has_nesting(host, ctid, runtime):
         return Shortfall("runs with allow_nesting, which an included file sets", weaker=True)
     if file is not None and privileged and file.seccomp:
-        return _without_seccomp(host, ctid, pid, runtime, file.seccomp)
+        return _without_seccomp(host, ctid, pid, runtime, file.seccomp if is_as_read else "")
     namespace = file is not None and file.wants_namespace and assignment.policy_namespace
     if namespace and possible and privileged is False and not stacked:
         return Shortfall("runs without its policy namespace", weaker=False)
@@ -77,10 +79,13 @@ def _has_nesting(host: Host, ctid: str, runtime: bytes) -> bool:
 def _without_seccomp(
     host: Host, ctid: str, pid: int, runtime: bytes, wanted: str
 ) -> Shortfall | None:
+    """wanted: "" where only whether there is one can be known."""
     if lxcconf.has_seccomp(runtime):
         return None  # the admin's choice
     if kernel.seccomp_mode(host, pid) == 0:
         return Shortfall("runs without a seccomp policy, which its profile asks for", weaker=True)
+    if not wanted:
+        return None
     policy = read_by_lxc(host, ctid, "lxc.seccomp.profile")
     if policy is None or not policy.startswith("/") or policy == wanted:
         return None
@@ -91,10 +96,10 @@ def _without_seccomp(
 
 
 def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
-    """What LXC read for a setting of a running container, "" if it is not set; None: it does not say.
+    """What LXC reads for a setting of a container; None if it does not say.
 
-    lxc-info asks the container's monitor (LXC commands.c, get_running_config_item), and says
-    "KEY invalid" of what it cannot ask for, with exit status 0.
+    lxc-info reads the runtime configuration as it is now, with all that it includes
+    (lxc_info.c, get_config_item; seen on LXC 5 and 6: after pct set it says what that wrote).
     """
     command = ["lxc-info", "-n", ctid, "-H", "-c", key]
     try:
@@ -102,14 +107,17 @@ def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
     except PhoenixError:
         return None
     value = ran.out.decode("utf-8", "replace").strip().rpartition(" = ")[2]
-    return value if ran.status == 0 and value != f"{key} invalid" else None
+    return value if ran.status == 0 and value else None
 
 
-def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None:
+def verify(
+    host: Host, ctid: str, *, wait: float = 0, monitor: str = "", begun: bool = False
+) -> None:
     """After the start: does the container run under what is assigned? PhoenixError if not.
 
     wait: seconds to give its init to come (the unit's step begins right after lxc-start).
-    monitor: lxc-start's process id; without that process no init comes.
+    monitor: lxc-start's process id; without that process no init comes. begun: whether this start
+    went through the unit's step before it.
     """
     assignment, _ = lookup.assignment_of(host, ctid)
     if assignment is None or not assignment.name:
@@ -118,7 +126,7 @@ def verify(host: Host, ctid: str, *, wait: float = 0, monitor: str = "") -> None
     if init is None:
         return
     pid, label = init
-    if assignment.profile is not None and labels.fits(label, assignment, ctid):
+    if begun and assignment.profile is not None and labels.fits(label, assignment, ctid):
         _check_read(host, ctid)
     found = shortfall(host, ctid, assignment, pid, label)
     if found is not None and found.weaker:
@@ -134,17 +142,10 @@ def _check_read(host: Host, ctid: str) -> None:
     """Raises PhoenixError where lxc-start has not read what was added before the start.
 
     A reboot from inside and systemctl take no lock of Proxmox', so pct set may write the runtime
-    configuration anew between our step and lxc-start's. LXC says what it read.
+    configuration anew between our step and lxc-start's.
     """
-    try:
-        runtime = host.read(paths.runtime(ctid))
-    except OSError:
-        return  # said by who prepares the next start
-    if lxcconf.has_lock(runtime):
+    if notes.is_there(host, paths.was_read(ctid)):
         return
-    hooks = read_by_lxc(host, ctid, lxcconf.LOCK_KEY)
-    if hooks is None or lxcconf.LOCK_PROGRAM in hooks:
-        return  # written anew after it was read, or nobody knows
     raise PhoenixError(
         "its configuration was written anew while it started (by pct set?): what its host shares "
         "read-only is not locked.",

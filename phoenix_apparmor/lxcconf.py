@@ -27,8 +27,11 @@ SECURITYFS_ENTRY = (
 SECCOMP_KEY = b"lxc.seccomp.profile"
 # Between a container's mounts and its init (see shares.py). LXC puts "exec " before it and words
 # behind it. The shell keeps containers starting after the package is gone, as in the drop-in.
-LOCK_KEY, LOCK_PROGRAM = "lxc.hook.start-host", "/usr/libexec/phoenix-apparmor/lock-shares"
-LOCK_SHARES = f"{LOCK_KEY} = /bin/sh -c '[ ! -x {LOCK_PROGRAM} ] || exec {LOCK_PROGRAM}'".encode()
+LOCK_SHARES = (
+    b"lxc.hook.start-host = /bin/sh -c "
+    b"'[ ! -x /usr/libexec/phoenix-apparmor/lock-shares ] || "
+    b"exec /usr/libexec/phoenix-apparmor/lock-shares'"
+)
 # LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
 # /dev/console is another.
 NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"
@@ -178,11 +181,6 @@ def with_our_lines(
     if text and not text.endswith(b"\n"):
         text += b"\n"
     return text + b"\n".join((BEGIN, *lines, END)) + b"\n"
-
-
-def has_lock(text: bytes) -> bool:
-    """Whether our block is there, as each start under a profile has it."""
-    return LOCK_SHARES + b"\n" + END in text
 
 
 def has_foreign_include(text: bytes) -> bool:

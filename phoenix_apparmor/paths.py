@@ -82,6 +82,11 @@ def confined(ctid: str) -> str:
     return f"{LOCKS}/{ctid}.confined"
 
 
+def was_read(ctid: str) -> str:
+    """The note that the running container's lxc-start has read what we added: our hook has run."""
+    return f"{LOCKS}/{ctid}.read"
+
+
 def conf_lock(ctid: str) -> str:
     """Proxmox's lock of a container's configuration (PVE::LXC::Config, lock_config)."""
     return f"/run/lock/lxc/pve-config-{ctid}.lock"

@@ -19,7 +19,7 @@ CT, MONITOR = "952", "4200"
 CHILDREN = f"/proc/{MONITOR}/task/{MONITOR}/children"
 STATUS = "/proc/4242/status"
 RUNTIME = paths.runtime(CT)
-NOTE, BEGUN = paths.confined(CT), paths.begun(CT)
+NOTE, BEGUN, READ = paths.confined(CT), paths.begun(CT), paths.was_read(CT)
 INCLUDE = b"lxc.include = /root/extra.conf\n"
 PLAIN, STACKED = f"{DOCKER} (enforce)", f"{DOCKER}//&:lxc-952_<-var-lib-lxc>:unconfined (enforce)"
 
@@ -36,6 +36,7 @@ def runs(host: FakeHost, label: str, *, privileged: bool = False, seccomp: int =
     host.write(CHILDREN, "4201 4242 ")
     host.executes("/usr/bin/dash", 4201)
     host.write("/proc/4201/status", "Name:\tsh\nNSpid:\t4201\n")
+    host.write(READ, "")
     host.write(STATUS, f"Name:\tinit\nNSpid:\t4242\t1\nSeccomp:\t{seccomp}\n")
     host.write("/proc/4242/uid_map", "0 0 4294967295\n" if privileged else "0 100000 65536\n")
 
@@ -59,7 +60,7 @@ def answers(host: FakeHost) -> tuple[bool, bool]:
     """(the quick answer, whether verify finds nothing wrong)."""
     quick = is_confined(Host(str(host.root)), CT, MONITOR)
     try:
-        init_process.verify(Host(str(host.root)), CT)
+        init_process.verify(Host(str(host.root)), CT, begun=True)
     except PhoenixError:
         return quick, False
     return quick, True
@@ -98,9 +99,7 @@ RIGHT: Mapping[str, State] = {
     "privileged": privileged(),
     "with a policy of the admin's": in_turn(
         privileged(said="/own"),
-        lambda host: host.runtime(
-            CT, lxcconf.with_our_lines(b"lxc.seccomp.profile = /own\n", None, lock=True)
-        ),
+        lambda host: host.runtime(CT, b"lxc.seccomp.profile = /own\n"),
     ),
     "without what is only comfort": lambda host: runs(host, PLAIN),
     "an included file, stacked": more_runtime(INCLUDE),
@@ -112,19 +111,8 @@ RIGHT: Mapping[str, State] = {
 }  # fmt: skip
 
 
-def written_anew(hook: str) -> State:
-    """pct set wrote it without our block; what LXC read before or after says lxc-info."""
-
-    def change(host: FakeHost) -> None:
-        host.runtime(CT, lxcconf.without_our_lines(host.read(RUNTIME)))
-        host.write(f"/fake/lxc/{CT}/{lxcconf.LOCK_KEY}", hook)
-
-    return change
-
-
 WRONG: Mapping[str, State] = {
-    "written anew before it was read": written_anew("/own/hook\n"),
-    "written anew, and no hook was read": written_anew("\n"),
+    "written anew before it was read": lambda host: host.path(READ).unlink(),
     "unconfined": lambda host: runs(host, "unconfined"),
     "another profile": lambda host: runs(host, f"{BASE} (enforce)"),
     "only logs": lambda host: runs(host, f"{DOCKER} (complain)"),
@@ -157,12 +145,14 @@ UNSURE: Mapping[str, State] = {
     "no file of the profile": lambda host: host.path(f"/etc/apparmor.d/{DOCKER}").unlink(),
     "an included file": in_turn(more_runtime(INCLUDE), lambda host: runs(host, PLAIN)),
     "lxc-info says nothing": privileged(said=""),
-    "written anew after it was read": written_anew(f"/bin/sh -c {lxcconf.LOCK_PROGRAM}\n"),
 }
 
 
 def test_what_is_written_anew_after_it_was_read_is_right(started: FakeHost) -> None:
-    UNSURE["written anew after it was read"](started)
+    """pct set wrote it without our lines: LXC reads its own policy there now."""
+    privileged(said="/usr/share/lxc/config/common.seccomp")(started)
+    assert answers(started) == (False, False), "the control: it is as it was read"
+    started.runtime(CT, lxcconf.without_our_lines(started.read(RUNTIME)))
     assert answers(started) == (False, True)
 
 
@@ -215,6 +205,7 @@ def test_the_hookscript_need_not_look_again(started: FakeHost) -> None:
     assert started.unit("pre-start", CT).status == 0
     assert started.path(BEGUN).exists() and not started.path(NOTE).exists()
     assert gate(started, "post-start") == (0, True), "nobody has looked"
+    started.write(READ, "")
     assert started.unit("post-start", CT, MAINPID=MONITOR) == (0, "", "")
     assert started.path(NOTE).stat().st_mode & 0o777 == 0o600
     assert not started.path(BEGUN).exists()

@@ -1,0 +1,58 @@
+"""Empty files below /run that one step of a start leaves for a later one, in root's own folder.
+
+What is told after a start stops it only where it went through the step before it (paths.begun): an
+admin may empty ExecStartPre= for one container, to do without us there. That LXC's hook of ours has
+run says that lxc-start has read what we added (paths.was_read). The hookscript need not look where
+the unit has seen that all is right (paths.confined).
+"""
+
+import posix
+
+from phoenix_apparmor import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from phoenix_apparmor.reader import Reader
+
+
+def make(host: "Reader", name: str) -> None:
+    """Where it cannot be, what is wrong after the start is only said, and looked at twice."""
+    flags = posix.O_CREAT | posix.O_NOFOLLOW
+    try:
+        if not (host.is_own_folder(paths.RUN) and host.is_own_folder(paths.LOCKS)):
+            _make_folders(host)
+        posix.close(posix.open(host.path(name), flags, 0o600))
+    except OSError:
+        return
+
+
+def _make_folders(reader: "Reader") -> None:
+    """Raises OSError."""
+    from phoenix_apparmor.errors import PhoenixError
+    from phoenix_apparmor.host import Host
+
+    host = Host(reader.root)
+    try:
+        host.own_folder(paths.RUN, 0o700)
+        host.own_folder(paths.LOCKS, 0o700)
+    except PhoenixError as error:
+        raise OSError(error.what) from error
+
+
+def remove(host: "Reader", name: str) -> bool:
+    """Whether there was one."""
+    try:
+        posix.unlink(host.path(name))
+    except OSError:
+        return False
+    return True
+
+
+def is_there(host: "Reader", name: str) -> bool:
+    """As the hookscript's shell asks for it ([ -f ])."""
+    import stat
+
+    try:
+        return stat.S_ISREG(posix.stat(host.path(name)).st_mode)
+    except OSError:
+        return False
