@@ -324,7 +324,8 @@ def test_an_init_that_is_called_lxc_start_is_looked_at(vm: Machine) -> None:
     ctid, upper = 213, "/var/lib/standin/213/upper"
     create(vm, ctid)
     vm.sh(
-        f"mkdir -p {upper} && cd {upper}; mkdir -p opt sbin; cp /srv/roots/busybox/bin/busybox opt/lxc-start\n"
+        f"mkdir -p {upper}/opt {upper}/sbin; cd {upper}\n"
+        "cp /srv/roots/busybox/bin/busybox opt/lxc-start\n"
         f"ln -sf /opt/lxc-start sbin/init; chown -hR 100000:100000 {upper}"
     )
     assign(vm, {ctid: BASE})
