@@ -1,6 +1,7 @@
 """Many files replaced at once."""
 
 import os
+import posix
 
 import pytest
 
@@ -85,6 +86,7 @@ def test_what_did_not_reach_the_disk_has_failed(
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr("phoenix_apparmor.commands.STANDARD_PATH", "/nonexistent")
     monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(posix, "fsync", fsync)
     with Batch(real, FOLDER) as batch:
         add_all(batch)
         failed = batch.commit()
