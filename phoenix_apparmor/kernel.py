@@ -151,8 +151,25 @@ def label_of(host: "Reader", pid: int) -> str | None:
             overriding = ""  # not for this user to know
         shown, separator, mode = label.rpartition(" (")
         is_enforced = separator and mode in ("enforce)", "kill)", "mixed)")
+        if is_enforced and not overriding and mode == "mixed)" and _none_enforces(host, shown):
+            overriding = "complain"
         return f"{shown} ({overriding})" if overriding and is_enforced else label
     return None
+
+
+def _none_enforces(host: "Reader", stack: str) -> bool:
+    """Whether all of the host's own profiles in a stack only log.
+
+    "mixed" says only that two of a stack differ in their mode (security/apparmor/label.c,
+    label_modename), and those that root of the container loads are among them. The host's stand
+    first (label.c, ns_cmp).
+    """
+    try:
+        loaded = of_host(host.read(paths.KERNEL_PROFILES))
+    except OSError:
+        return False  # not for this user to know
+    hosts = stack.partition("//&:")[0].split("//&")
+    return not any(mode_of(loaded, name) in (*ENFORCING, None) for name in hosts)
 
 
 def is_lxcs_own(host: "Reader", pid: int) -> bool | None:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 # How Proxmox's own profile is called wherever there is no profile line.
 GENERATED = "generated"
-# What LXC takes without a profile line where Proxmox does not write "generated".
+# What LXC takes without a profile line where Proxmox does not write "generated"; the second where
+# the kernel has cgroup namespaces (lsm/apparmor.c, AA_DEF_PROFILE and AA_DEF_PROFILE_CGNS).
 LXC_DEFAULT = "lxc-container-default"
+LXC_DEFAULTS = (LXC_DEFAULT, LXC_DEFAULT + "-cgns")
 
-# "mixed": of a stack, where a profile inside is in another mode than the outer one, which
-# the table of profiles shows.
+# "mixed": of a stack in which not all are in one mode; that one of the host's own enforces is
+# found out where the label is read (kernel.label_of).
 HOLDING = (*kernel.ENFORCING, "mixed")
 
 
@@ -64,8 +66,7 @@ def fits(label: str, assignment: "Assignment", ctid: str) -> bool:
 def fits_names(label: str, names: "Sequence[str]", ctid: str, *, trial: bool) -> bool:
     """The same of the profiles under which it runs (lxcconf.variants); none: no profile line."""
     if not names:
-        shown = short(label, ctid)
-        return shown == GENERATED or shown.startswith(LXC_DEFAULT)
+        return short(label, ctid) in (GENERATED, *LXC_DEFAULTS)
     name, mode = split(label)
     if name.startswith(lxcconf.label(names, ctid, namespace=True)):
         return mode == "mixed" if trial else mode in HOLDING

@@ -226,7 +226,7 @@ def _read_copy(host: Host) -> tuple[bytes, bool]:
         return b"", False
     except OSError:
         return b"", True
-    if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & stat.S_IWOTH:
+    if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return b"", True
     return text, not lastgood.is_copy(text)
 

@@ -187,7 +187,7 @@ def test_it_is_kept_only_if_asked(host: FakeHost, real: Host) -> None:
     assert host.path(paths.COPY).stat().st_ino == before.st_ino, "as new as is asked for"
 
 
-@pytest.mark.parametrize("spoiled", ["cut", "folder", "of others", "somebody's"])
+@pytest.mark.parametrize("spoiled", ["cut", "folder", "of others", "a group's", "somebody's"])
 def test_a_copy_that_cannot_be_used_is_lost(host: FakeHost, real: Host, spoiled: str) -> None:
     host.json(GOOD)
     lookup.everyone(real)
@@ -199,6 +199,8 @@ def test_a_copy_that_cannot_be_used_is_lost(host: FakeHost, real: Host, spoiled:
         copy.mkdir()
     elif spoiled == "of others":
         copy.chmod(0o646)
+    elif spoiled == "a group's":
+        copy.chmod(0o664)
     else:
         os.chown(copy, 65534, 0)
     host.json("{")

@@ -269,6 +269,33 @@ def test_the_verdict_follows_the_label(quiet: FakeHost, label: str, verdict: str
     assert document["containers"][0]["label"] == label
 
 
+def test_a_stack_whose_outer_profile_only_logs(quiet: FakeHost) -> None:
+    """ "mixed" as well, once root inside has loaded a profile that enforces."""
+    label = f"{BASE}//&:lxc-950_<-var-lib-lxc>:x//&{DOCKER}"
+    quiet.running("950", f"{label} (mixed)", 4001)
+    quiet.profile(BASE, flags="flags=(complain) ")
+    quiet.load(BASE)
+    document = validated("status", quiet.cli("status", "950", "--json").out)
+    found = document["containers"][0]
+    assert (found["verdict"], found["label"]) == ("drift", f"{label} (complain)")
+
+
+@pytest.mark.parametrize(
+    ("label", "verdict"),
+    [
+        ("lxc-955_</var/lib/lxc> (enforce)", "ok"),
+        ("lxc-955_</var/lib/lxc> (complain)", "drift"),
+        ("lxc-container-default (enforce)", "ok"),
+        ("lxc-container-default-cgns (complain)", "drift"),
+        ("lxc-container-default-with-nesting (enforce)", "restart pending"),
+    ],
+)
+def test_what_no_profile_line_may_be(quiet: FakeHost, label: str, verdict: str) -> None:
+    quiet.running("955", label, 4003)
+    document = validated("status", quiet.cli("status", "955", "--json").out)
+    assert document["containers"][0]["verdict"] == verdict
+
+
 def test_a_thousand_containers_take_seconds_and_short_notes(quiet: FakeHost) -> None:
     """The output of a big host that changed its default: seconds, and notes that one can read."""
     ctids = [str(10000 + n) for n in range(1000)]
