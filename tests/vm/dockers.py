@@ -14,12 +14,15 @@ LOCAL = f"/etc/apparmor.d/local/{DOCKER}"
 STACKED = f"{DOCKER}//&:lxc-{{}}_<-var-lib-lxc>:{{}} (enforce)"
 
 # A Proxmox host has loaded these for its firewall and its bridges; a container cannot.
-MODULES = (
-    "modprobe -a bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE "
-    "xt_conntrack xt_addrtype xt_nat xt_tcpudp ip_tables"
-)
+MODULES = """\
+for module in bridge veth br_netfilter nf_tables nft_compat nft_chain_nat xt_MASQUERADE \
+    xt_conntrack xt_addrtype xt_nat xt_tcpudp ip_tables; do modprobe "$module" || true; done
+"""
 # An image of busybox, without a network to pull one from; with the folders that every image has.
+# (User-Mode Linux has no NAT: containers have a network without a way out.)
 START = """\
+mkdir -p /etc/docker; { iptables -t nat -N X && iptables -t nat -X X; } 2>/dev/null ||
+    echo '{"iptables": false, "ip6tables": false}' >/etc/docker/daemon.json
 systemctl unmask docker.service docker.socket containerd.service 2>/dev/null
 timeout 150 systemctl start docker || journalctl -u docker -u containerd -n 20 -o cat
 mkdir -p /root/img/{bin,dev,etc,proc,sys,tmp,run} && cp /bin/busybox /root/img/bin/
@@ -43,7 +46,13 @@ NESTED = "docker run -d --rm --name nested {} bb sleep {} >/dev/null"
 # Docker's data elsewhere, which the profile leaves to a site; podman.
 DATA_ROOT = """\
 systemctl stop docker docker.socket
-mkdir -p /etc/docker; echo '{"data-root": "/data/docker"}' >/etc/docker/daemon.json
+touch /etc/docker/daemon.json
+python3 -c '
+import json
+text = open("/etc/docker/daemon.json").read()
+said = json.loads(text or "{}") | {"data-root": "/data/docker"}
+print(json.dumps(said))' >/root/daemon.json
+mv /root/daemon.json /etc/docker/
 timeout 90 systemctl start docker
 tar -c -C /root/img . | docker import - bb >/dev/null
 docker info --format '{{.DockerRootDir}}'

@@ -36,13 +36,13 @@ ENABLED = ("getty@tty1.service", "remote-fs.target", "apparmor.service", "system
 
 
 def roots(release: str) -> Path:
-    """The image (qcow2) with RELEASE and RELEASE-100000; made if it is not there (minutes)."""
+    """The image with RELEASE and RELEASE-100000; made if it is not there (minutes)."""
     key = cache.digest(Path(__file__), " ".join(plain.PACKAGES))
 
     def make(folder: Path) -> None:
         _make(release, folder)
 
-    return cache.entry(f"lived-{release}", key, make) / "roots.qcow2"
+    return cache.entry(f"lived-{release}", key, make) / "roots.img"
 
 
 def _make(release: str, folder: Path) -> None:

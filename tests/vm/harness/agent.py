@@ -25,7 +25,7 @@ PORT = "/dev/virtio-ports/phoenix"
 # kernel's modules there.
 SHARE = "phoenix_share"
 MOUNTED = "/run/phoenix-test"
-MODULES = "/run/phoenix-test-modules"
+MODULES = "/usr/lib/modules"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -72,10 +72,8 @@ class Shared:
 
     def __init__(self, folder: str) -> None:
         hostfs(folder, MOUNTED)
-        # Containers' roots are overlays. Nothing else is a module that a test needs.
-        overlay = f"{os.uname().release}/kernel/fs/overlayfs/overlay.ko"
         hostfs(os.readlink(f"{MOUNTED}/modules"), MODULES)
-        subprocess.run(["insmod", f"{MODULES}/{overlay}"], check=True)
+        subprocess.run(["modprobe", "overlay"], check=True)  # containers' roots
         self._answers = os.open(f"{MOUNTED}/answers", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._number = 0
 

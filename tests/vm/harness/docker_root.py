@@ -25,9 +25,9 @@ INITTAB = f"""\
 
 
 def docker_root() -> Path:
-    """The image (qcow2); made if it is not there."""
+    """The image ; made if it is not there."""
     key = cache.digest(Path(__file__), HERE / "roots.py", HERE / "image.py")
-    return cache.entry("docker-root", key, _make) / "roots.qcow2"
+    return cache.entry("docker-root", key, _make) / "roots.img"
 
 
 def _make(folder: Path) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from . import cache, emulator, qemu, uml
 from .channel import ChannelClosed, ChannelSilent, Result
 from .errors import CommandFailed, VmError
-from .image import command, image
+from .image import image
 from .suites import SUITES
 
 # A file for a line a command: its seconds, the suite, the command.
@@ -79,8 +79,7 @@ class Machine:
                 append,
             )
         else:
-            assert roots is None, "no second disk: see uml.py"
-            self._engine = uml.Uml(self._folder, disk, base / "root.img", append)
+            self._engine = uml.Uml(self._folder, disk, base / "root.img", roots, append)
         try:
             self._channel = self._engine.connect()
             if isinstance(self._engine, qemu.Qemu) and state:
@@ -90,7 +89,7 @@ class Machine:
             else:
                 self._channel.wait_hello(BOOT_TIMEOUT)
             if roots:
-                self.sh("mkdir -p /srv/big && mount -o ro,noload /dev/vdb /srv/big")
+                self.sh(f"mkdir -p /srv/big && mount -o ro,noload {self._engine.SECOND} /srv/big")
         except (ChannelClosed, ChannelSilent) as error:
             raise self._lost(error, "waiting for the agent") from error
         except BaseException:
@@ -214,12 +213,12 @@ def _as_root(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 def empty_roots() -> Path:
     """A second disk with nothing in it."""
-    return cache.entry(
-        "no-roots",
-        str(ROOTS_SIZE),
-        lambda folder: command(*emulator.disk_tool(), "create", "-q", "-f", "qcow2",
-                               str(folder / "roots.qcow2"), f"{ROOTS_SIZE}G"),
-    ) / "roots.qcow2"  # fmt: skip
+
+    def make(folder: Path) -> None:
+        with (folder / "roots.img").open("wb") as file:
+            file.truncate(ROOTS_SIZE << 30)
+
+    return cache.entry("no-roots", str(ROOTS_SIZE), make) / "roots.img"
 
 
 def booted(suite: str) -> Snapshot:

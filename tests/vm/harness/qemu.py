@@ -109,6 +109,8 @@ def hardware(accelerator: Accelerator, more: str = "") -> Sequence[str]:
 class Qemu:
     """A running QEMU. `folder` takes its sockets and logs; the disk is written to."""
 
+    SECOND = "/dev/vdb"
+
     def __init__(
         self,
         folder: Path,
@@ -131,7 +133,7 @@ class Qemu:
             *emulator.system(), *hardware(accelerator, append),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe",
-            "-drive", f"file={roots},format=qcow2,if=none,id=roots,readonly=on,cache=unsafe",
+            "-drive", f"file={roots},format=raw,if=none,id=roots,readonly=on,cache=unsafe",
             "-serial", f"file:{self.console}",
             "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
             "-qmp", f"unix:{self._control},server=on,wait=off",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import cache, emulator
+from . import cache
 from .image import HERE, command, debootstrap, filesystem
 from .machine import ROOTS_SIZE
 from .suites import STOCK
@@ -55,9 +55,9 @@ MASKED = (
 
 
 def roots() -> Path:
-    """The image (qcow2) with the container roots; made if it is not there (a few minutes)."""
+    """The image with the container roots; made if it is not there (a few minutes)."""
     key = cache.digest(HERE / "roots.py", HERE / "image.py")
-    return cache.entry("roots", key, _make) / "roots.qcow2"
+    return cache.entry("roots", key, _make) / "roots.img"
 
 
 def _make(folder: Path) -> None:
@@ -78,18 +78,14 @@ def _make(folder: Path) -> None:
 
 
 def disk(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Makes folder/roots.qcow2, a disk for container roots, of what fill() puts into a folder."""
+    """Makes folder/roots.img, a disk for container roots, of what fill() puts into a folder."""
     with tempfile.TemporaryDirectory(prefix="tree.", dir=folder) as temporary:
         tree = Path(temporary) / "roots"
         tree.mkdir()
         tree.chmod(0o755)
         fill(tree)
-        raw = folder / "roots.img"
-        filesystem(tree, raw, ROOTS_SIZE)
-        # The saved VM has an empty qcow2 disk in this place; only its contents may differ.
-        command(*emulator.disk_tool(), "convert", "-f", "raw", "-O", "qcow2", str(raw),
-                str(folder / "roots.qcow2"))  # fmt: skip
-        raw.unlink()
+        # The saved VM has an empty disk in this place; only its contents may differ.
+        filesystem(tree, folder / "roots.img", ROOTS_SIZE)
 
 
 def _configure(tree: Path) -> None:

@@ -73,7 +73,11 @@ def version() -> str:
 class Uml:
     """A running User-Mode Linux. `folder` takes its console; the disk is written to."""
 
-    def __init__(self, folder: Path, disk: Path, base: Path, append: str = "") -> None:
+    SECOND = "/dev/ubdb"
+
+    def __init__(
+        self, folder: Path, disk: Path, base: Path, roots: Path | None = None, append: str = ""
+    ) -> None:
         self.disk = folder / "disk.cow"
         self._console = folder / "console.log"
         if disk != base:
@@ -87,6 +91,7 @@ class Uml:
             "setarch", "--addr-no-randomize", "sh", "-euc", START, "sh",
             str(usr / "lib64/ld-linux-x86-64.so.2"), str(usr / "lib/x86_64-linux-gnu"),
             str(usr / "bin/linux.uml"), f"mem={MEMORY}M", f"ubd0c={self.disk},{base}",
+            *([] if roots is None else [f"ubd1r={roots}"]),
             f"umid={self._shared.name}", f"uml_dir={folder}", f"phoenix_share={self._shared}",
             *APPEND.split(), *append.split(),
         ]  # fmt: skip

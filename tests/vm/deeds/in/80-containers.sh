@@ -20,7 +20,10 @@ docker_up() {
     need docker
     { [ -e "$CDI" ] && systemctl is-active -q docker; } || {
         tools
-        echo '{"features": {"cdi": true}, "runtimes": {"nvidia": {"path": "/usr/local/bin/nvidia-runtime"}}}' \
+        local nat=
+        # User-Mode Linux has none.
+        { iptables -t nat -N X && iptables -t nat -X X; } || nat='"iptables": false, "ip6tables": false, '
+        echo "{$nat"'"features": {"cdi": true}, "runtimes": {"nvidia": {"path": "/usr/local/bin/nvidia-runtime"}}}' \
             >/etc/docker/daemon.json
         systemctl unmask docker.service docker.socket containerd.service
         systemctl stop docker docker.socket
