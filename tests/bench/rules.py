@@ -154,7 +154,7 @@ def attack(vm: Machine, ctid: int) -> frozenset[str]:
 def start(vm: Machine, column: Column) -> str:
     """A new container; how its boot ended where it did not end well."""
     pct(vm, "stop", column.ctid, check=False)
-    make(vm, column.ctid, vm.suite, unprivileged=column.unprivileged, more=column.lines)
+    make(vm, column.ctid, vm.debian, unprivileged=column.unprivileged, more=column.lines)
     attacks.put(vm, column.ctid, unprivileged=column.unprivileged)
     found = boot(vm, column.ctid)
     deeds.put(vm, column.ctid)

@@ -13,10 +13,11 @@ from tests.vm.containers import create, label, pct, write_profile
 from tests.vm.dockers import DATA_ROOT, PODMAN, start_docker
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import precompile
+from tests.vm.harness.suites import USER_MODE
 
-# The rules are of one kernel's log; what the other prints, unit tests have. (It all was seen to
-# pass on bookworm too.)
-ONLY_SUITES = ("trixie",)
+# The rules are of one kernel's log; what others print, unit tests have. (It all was seen to pass
+# on trixie and bookworm too.)
+ONLY_SUITES = (USER_MODE,)
 CTID = 954
 # As often as it goes: the kernel prints ten lines in five seconds, and says nothing of others.
 ALL_LINES = "sysctl -q -w kernel.printk_ratelimit=0"
@@ -124,7 +125,7 @@ def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> Non
     vm.sh(NFS_SERVER)
     write_profile(vm, NARROW, rules=RULES)
     # (Linux 6.1 asks AppArmor nothing about mounts of the new kind, which Debian 13's mount makes.)
-    create(vm, ctid, root=vm.suite, unprivileged=False, more=PLAIN)
+    create(vm, ctid, root=vm.debian, unprivileged=False, more=PLAIN)
 
     def day(**entry: str) -> set[str]:
         """What the container says that it did under an entry."""
@@ -146,7 +147,7 @@ def test_sandboxes_fuse_and_nfs_under_a_narrow_profile(roots_vm: Machine) -> Non
     taken, _, left = told.stdout.partition("Left out")
     named = LEFT_OUT.findall(left)
     # AppArmor 3.0 takes each propagation for any mount.
-    mounts = 2 if vm.suite == "bookworm" else 1
+    mounts = 2 if vm.debian == "bookworm" else 1
     assert Counter(map(kind, named)) == {"pivot_root": 2, "mount": mounts, "writable remount": 7}
     assert {kind(rule) for rule in LEFT_OUT.findall(taken)} == {"mount"}
     vm.run(*allow, *(word for rule in named for word in ("--also", rule)), timeout=240)

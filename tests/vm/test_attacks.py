@@ -132,7 +132,7 @@ def left(suite: str, profile: str | None, *, unprivileged: bool) -> set[str]:
     """The rows that do harm under a profile of ours, in a trial of it too."""
     found = set(LEFT["unprivileged" if unprivileged else "privileged"])
     if not unprivileged:
-        found |= LEFT_NEWER & SECCOMP_ON[suite]
+        found |= LEFT_NEWER & SECCOMP_ON.get(suite, LEFT_NEWER)
         if profile != BASE:
             found |= LEFT_BPF
     return found

@@ -1,8 +1,9 @@
 """People live in it: what they run in containers works under our profiles as under Proxmox' own.
 
-Every deed is judged by its effect (tests/vm/deeds/in). They take long on an emulated machine and
-their container root too, so they are asked for: PHOENIX_TEST_DEEDS=some does each deed in one kind
-of our columns, all does all deeds in all of them, compare does them under Proxmox' profiles too.
+Every deed is judged by its effect (tests/vm/deeds/in). They take long on an emulated machine, so
+that they are done under User-Mode Linux, and emulated when they are asked for. PHOENIX_TEST_DEEDS:
+some does each deed in one kind of our columns (as without it), all does all deeds in all of them,
+compare does them under Proxmox' profiles too.
 What was seen goes to a measured-SUITE.tsv in the cache, to keep in tests/vm/deeds.
 """
 
@@ -23,11 +24,11 @@ from tests.vm.deeds.roots import roots
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import installed
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import STOCK, SUITES, USER_MODE
 
-ONLY_SUITES = STOCK
-MODE = os.environ.get("PHOENIX_TEST_DEEDS", "")
-pytestmark = pytest.mark.skipif(not MODE, reason="PHOENIX_TEST_DEEDS=some, all or compare")
+ASKED = os.environ.get("PHOENIX_TEST_DEEDS", "")
+MODE = ASKED or "some"
+ONLY_SUITES = (USER_MODE, *(STOCK if ASKED else ()))
 
 Found = Mapping[str, Mapping[str, Done]]
 
@@ -35,7 +36,7 @@ Found = Mapping[str, Mapping[str, Done]]
 def done_in(vm: Machine, column: Column) -> dict[str, Done]:
     """The deeds in a new container of the column."""
     began = time.monotonic()
-    make(vm, column.ctid, vm.suite, unprivileged=column.unprivileged, more=column.lines)
+    make(vm, column.ctid, vm.debian, unprivileged=column.unprivileged, more=column.lines)
     try:
         boot(vm, column.ctid)
         expected = column.assigned or ("unconfined" if column in OTHERS[2:] else "lxc-7")
@@ -52,7 +53,7 @@ def done_in(vm: Machine, column: Column) -> dict[str, Done]:
 
 @pytest.fixture(scope="module")
 def vm(suite: str) -> Iterator[Machine]:
-    with Machine.resume(installed(suite), roots(suite)) as machine:
+    with Machine.resume(installed(suite), roots(SUITES[suite].debian)) as machine:
         yield machine
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.names import DOCKER
 from tests.vm.booting import Boot, boot, destroy, make
 from tests.vm.containers import assign, conf_path, create, label, pct
 from tests.vm.deeds.program import do
 from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import PROGRAMS
 from tests.vm.nvidia import driver
 
-# test_docker.py is for every kernel; this is about what is in the container.
-ONLY_SUITES = STOCK
+# test_docker.py is for kernels; this is about what is in the container.
+ONLY_SUITES = PROGRAMS
 
 CTID = 955
 # As some templates have it (Ubuntu's, in LXC's own configuration for it).
@@ -41,7 +43,7 @@ def test_unprivileged_with_securityfs_of_the_template(roots_vm: Machine) -> None
     (Docker 20.10 refuses to run then, as it does on any host; the README says what to do.)
     """
     vm = roots_vm
-    root, parser, inner = WITH_SECURITYFS[vm.suite]
+    root, parser, inner = WITH_SECURITYFS[vm.debian]
     make(vm, CTID, root, unprivileged=True, more=TEMPLATE)
     if not parser:
         vm.sh(NO_PARSER.format(CTID))
@@ -54,6 +56,7 @@ def test_unprivileged_with_securityfs_of_the_template(roots_vm: Machine) -> None
         destroy(vm, CTID)
 
 
+@pytest.mark.suites(*PROGRAMS, "bookworm")
 def test_privileged_has_the_plain_label_and_cdi(roots_vm: Machine) -> None:
     """NVIDIA's legacy hook remounts a whole file system, which the seccomp policy refuses."""
     vm = roots_vm

@@ -8,7 +8,9 @@ from tests.names import BASE, DOCKER
 from tests.vm.booting import boot, destroy, make
 from tests.vm.containers import assign, expect_label
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import STOCK
+from tests.vm.harness.suites import EMULATED, PROGRAMS, USER_MODE
+
+ONLY_SUITES = (*PROGRAMS, *EMULATED)
 
 
 # The other kinds boot in test_docker.py and test_docker_templates.py, under the same check.
@@ -19,7 +21,7 @@ def test_boots_cleanly(roots_vm: Machine, unprivileged: bool, profile: str) -> N
     boots_cleanly(roots_vm, "trixie", profile, unprivileged=unprivileged)
 
 
-@pytest.mark.suites(*STOCK)  # an older systemd asks the kernel for less
+@pytest.mark.suites(*PROGRAMS)  # an older systemd asks the kernel for less
 @pytest.mark.parametrize("unprivileged", [True, False])
 def test_debian_12_boots_cleanly(roots_vm: Machine, unprivileged: bool) -> None:
     boots_cleanly(roots_vm, "bookworm", BASE, unprivileged=unprivileged)
@@ -36,7 +38,7 @@ def boots_cleanly(roots_vm: Machine, root: str, profile: str, *, unprivileged: b
     assert (found.state, found.failed, found.denials) == ("running", "", "")
 
 
-@pytest.mark.suites(STOCK[0])
+@pytest.mark.suites(USER_MODE)
 def test_the_check_can_fail(roots_vm: Machine) -> None:
     """Proxmox' own profile, without nesting: the container has failed units, and denials."""
     make(roots_vm, 962, "trixie", unprivileged=True)

@@ -96,6 +96,11 @@ class Machine:
             self.close()
             raise
 
+    @property
+    def debian(self) -> str:
+        """The release of its programs."""
+        return SUITES[self.suite].debian
+
     @classmethod
     def resume(cls, snapshot: Snapshot, roots: Path | None = None) -> Machine:
         """A VM that goes on where the snapshot stands; any number at the same time."""

@@ -42,6 +42,8 @@ PROGRAMS = (USER_MODE, USER_MODE_12)
 # For what asks something of the kernel too: with an emulated processor and its kernel as well.
 LOGIC = (USER_MODE, "bookworm")
 PROGRAMS_AND_KERNEL = (*PROGRAMS, PROXMOX_KERNEL)
+# The same with the oldest kernel and the newest.
+PROGRAMS_AND_KERNELS = (*PROGRAMS, "bookworm", PROXMOX_KERNEL)
 # For what is about how kernels differ.
 LOGIC_AND_KERNEL = (*LOGIC, PROXMOX_KERNEL)
 # Any other, for once: PHOENIX_TEST_KERNEL names a kernel's package, PHOENIX_TEST_DEBIAN a release.
