@@ -14,7 +14,7 @@ const char *const regions[] = {
 	"", "/mnt", "/run/credentials", "/dev/shm", "/var/lib/docker",
 	"/run/systemd/mount-rootfs", "/run/systemd/unit-root", "/run/systemd/unit-private-tmp",
 	"/run/systemd/namespace-x", "/run/systemd/incoming", "/run/netns", "/dev", "/tmp",
-	"/var/lib/containers/storage/overlay", "/run/docker", NULL,
+	"/var/lib/containers/storage/overlay", "/run/docker", "/oldroot", NULL,
 };
 static const char *const within[] = {"q", "w", "x/sbin", "proc", "sys", "old", NULL};
 /* Parts of proc and sysfs on which others may be put. */
@@ -143,7 +143,7 @@ static int of_host(const struct mountpoint *mount)
 static void find_sources(void)
 {
 	static const char *const fixed[] = {"/", "/proc", "/sys", "/run", "/run/systemd", "/mnt", "/dev",
-		"/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", NULL};
+		"/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", "/oldroot/proc", NULL};
 
 	sources = 0;
 	for (int i = 0; fixed[i]; i++)
