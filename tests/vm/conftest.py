@@ -17,13 +17,13 @@ VMS = Path(__file__).parent
 # The modules that take minutes, the longest first: begun last they would keep one worker busy
 # while the other has nothing left to do.
 LONG = (
+    "test_deeds",
     "test_attacks",
     "test_docker",
-    "test_docker_templates",
     "test_profiles_boot",
     "test_many_starts",
     "test_trial",
-    "test_allow",
+    "test_docker_templates",
     "test_upgrade",
     "test_start_paths",
     "test_denials",

@@ -95,4 +95,5 @@ def test_what_fails_by_design_does(found: Found) -> None:
             for column in OURS
             if name in by_design.reasons(column.key) and name in found[column.key]
         }
-        assert "fails" in words, f"{name}: {words}"
+        # (Or nobody did it now, or this kernel has not what it is about.)
+        assert "fails" in words or words <= {"absent"}, f"{name}: {words}"

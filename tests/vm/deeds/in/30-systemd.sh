@@ -167,6 +167,7 @@ deed_resolved() {
 }
 
 deed_oomd() {
+    [ -e /proc/pressure/memory ] || absent 'no pressure'
     start systemd-oomd
     timeout 15 oomctl | grep -q 'Dry Run'
 }
