@@ -88,6 +88,7 @@ def left(cluster: Cluster, name: str) -> None:
         host.write("/etc/pve/.members", json.dumps(said))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", ["fresh", "old", "garbage", "none"])
 def test_a_node_that_left_is_no_alarm(cluster: Cluster, report: str) -> None:
     """Whatever its last report was; a container that is still in its folder is named."""

@@ -102,6 +102,7 @@ NAMES: dict[str, Callable[[int], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_thousand_names_are_one_group(host: FakeHost, name: str) -> None:
     messages = [file(BASE, name.format(NAMES[name](n)), 100 + n / 10) for n in range(2000)]

@@ -185,6 +185,7 @@ def said_by(message: str, texts: set[str]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_our_messages_are_in_the_code() -> None:
     """What the reader looks for is what the code says; other programs' are marked."""
     ours = [message.shown for message in MESSAGES if not message.speaker]

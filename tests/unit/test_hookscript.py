@@ -279,6 +279,7 @@ def test_a_unit_that_hangs_refuses_in_time(host: FakeHost, journal: Journal) -> 
     assert (entry["PRIORITY"], entry["PHOENIX_CTID"]) == ("3", "952")
 
 
+@pytest.mark.slow
 def test_a_look_after_the_start_that_hangs_stops_no_container(
     host: FakeHost, journal: Journal
 ) -> None:

@@ -149,6 +149,7 @@ def test_verify_says_only_what_is_less(host: FakeHost, real: Host) -> None:
     init_process.verify(real, "952")
 
 
+@pytest.mark.slow
 def test_verify_waits_for_the_init_as_long_as_it_may(
     host: FakeHost, real: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_an_exec_while_it_looks_is_no_reason_to_stop_a_container(host: FakeHost)
     init_process.verify(Late(str(host.root)), "952", wait=20)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real")
 def test_one_that_ended_meanwhile_is_not_judged(host: FakeHost) -> None:
     """A container that shuts down at once, while nobody can tell what its init executes."""

@@ -9,6 +9,7 @@ from phoenix_apparmor.mountcalls import Linux, opened
 from tests.unit.share_attacks import CONFIGURED, EXCHANGES, LATER, MANY
 from tests.unit.share_scenes import only_root, tried
 
+pytestmark = pytest.mark.slow  # mounts, and names that change meanwhile
 AGAIN = "see whether another container that has the same folder renames in it"
 
 

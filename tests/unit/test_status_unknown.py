@@ -19,6 +19,7 @@ exec {REPO}/tests/unit/fake/apparmor_parser "$@"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "ctid"), [("folder", "100"), ("fifo", "950"), ("loop", "960")])
 def test_a_conf_that_cannot_be_read_hides_no_other(quiet: FakeHost, spoil: str, ctid: str) -> None:
     before = {c["ctid"]: c for c in json.loads(quiet.cli("status", "--json").out)["containers"]}

@@ -216,6 +216,7 @@ MUTANTS = [
 ]
 
 
+@pytest.mark.slow
 def test_same_verdict_as_the_start() -> None:
     """validate finds an error in just the entries that the start refuses, and in no others."""
     schema = lookup.schema()
@@ -274,6 +275,7 @@ def test_a_document_of_any_depth_gets_the_same_answer_everywhere(host: FakeHost)
     assert answers[0] == 0 and answers[-1] == 1, "the controls"
 
 
+@pytest.mark.slow
 def test_a_big_document_that_is_right_costs_little(host: FakeHost, tmp_path: Path) -> None:
     numbers = "1," * (1 << 20)
     text = '{"lxc_configs": {"950": {}}, "x": "' + "a" * (8 << 20) + f'", "y": [{numbers}1]}}'

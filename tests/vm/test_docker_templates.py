@@ -14,7 +14,8 @@ from tests.vm.harness.suites import PROGRAMS
 from tests.vm.nvidia import driver
 
 # test_docker.py is for kernels; this is about what is in the container.
-ONLY_SUITES = PROGRAMS
+ONLY_SUITES = (*PROGRAMS, "bookworm")
+of_programs = pytest.mark.suites(*PROGRAMS)
 
 CTID = 955
 # As some templates have it (Ubuntu's, in LXC's own configuration for it).
@@ -37,6 +38,7 @@ WITH_SECURITYFS = {
 }
 
 
+@of_programs
 def test_unprivileged_with_securityfs_of_the_template(roots_vm: Machine) -> None:
     """Without the apparmor package inside Docker runs, and only the outer profile holds.
 
@@ -56,7 +58,6 @@ def test_unprivileged_with_securityfs_of_the_template(roots_vm: Machine) -> None
         destroy(vm, CTID)
 
 
-@pytest.mark.suites(*PROGRAMS, "bookworm")
 def test_privileged_has_the_plain_label_and_cdi(roots_vm: Machine) -> None:
     """NVIDIA's legacy hook remounts a whole file system, which the seccomp policy refuses."""
     vm = roots_vm
@@ -77,6 +78,7 @@ def test_privileged_has_the_plain_label_and_cdi(roots_vm: Machine) -> None:
         destroy(vm, CTID)
 
 
+@of_programs
 def test_an_excepted_container_has_the_plain_label(roots_vm: Machine) -> None:
     vm = roots_vm
     create(vm, 956)
