@@ -101,7 +101,10 @@ def _unit_started(host: Reader, ctid: str, monitor: str) -> int:
     if _is_confined(host, ctid, monitor):
         notes.make(host, paths.confined(ctid))
         return 0
-    from phoenix_apparmor.init_process import INIT_SECONDS, UNCONFINED, verify
+    from phoenix_apparmor.host import Host
+    from phoenix_apparmor.init_process import INIT_SECONDS, UNCONFINED, verify, went_through_us
+
+    begun = begun or went_through_us(Host(host.root)) is True
 
     def look(host: "Host", ctid: str) -> int:
         verify(host, ctid, wait=INIT_SECONDS, monitor=monitor, begun=begun)

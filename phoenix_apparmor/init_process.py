@@ -16,6 +16,8 @@ from phoenix_apparmor.policy import files
 LXC_INFO_SECONDS = 30
 # How long a container's init may take to come under its label, after lxc-start was started.
 INIT_SECONDS = 15
+# What a unit's ExecStartPre= has of ours (hooks/pve-container.conf).
+STEP = b"/usr/libexec/phoenix-apparmor/unit pre-start"
 # Exit status where nothing at all confines a container that was started.
 UNCONFINED = 3
 
@@ -126,8 +128,10 @@ def verify(
     if init is None:
         return
     pid, label = init
-    if begun and assignment.profile is not None and labels.fits(label, assignment, ctid):
-        _check_read(host, ctid)
+    note = paths.was_read(ctid)
+    is_noted = not begun or assignment.profile is None or notes.is_there(host, note)
+    if not is_noted and labels.fits(label, assignment, ctid) and notes.can_be_made(host, note):
+        raise _not_read(ctid)
     found = shortfall(host, ctid, assignment, pid, label)
     if found is not None and found.weaker:
         raise PhoenixError(
@@ -136,17 +140,40 @@ def verify(
             ctid=ctid,
             status=UNCONFINED if labels.is_weak(label) else 1,
         )
+    if not is_noted:
+        raise PhoenixError(
+            f"{paths.LOCKS} cannot be written: whether what its host shares read-only was locked "
+            "cannot be known.",
+            hint=f"See why: ls -ld {paths.LOCKS}; df -i /run; then: pct reboot {ctid}",
+            ctid=ctid,
+        )
 
 
-def _check_read(host: Host, ctid: str) -> None:
-    """Raises PhoenixError where lxc-start has not read what was added before the start.
+def went_through_us(host: Host) -> bool | None:
+    """Whether the unit of this process has our step before its start; None: nobody can tell.
+
+    An admin may empty ExecStartPre= for one container. Asked where the note that this step leaves
+    (paths.begun) is not there, as where /run cannot be written.
+    """
+    try:
+        words = host.read("/proc/self/cgroup").decode("utf-8", "replace").split()
+        folders = [folder for word in words for folder in word.split("/")]
+        units = [x for x in folders if x.startswith("pve-container") and x.endswith(".service")]
+        if not units:
+            return None
+        ran = host.run(["systemctl", "show", "-p", "ExecStartPre", "--", units[-1]], timeout=5)
+    except (PhoenixError, OSError):
+        return None
+    return STEP in ran.out if ran.status == 0 else None
+
+
+def _not_read(ctid: str) -> PhoenixError:
+    """Where lxc-start has not read what was added before the start.
 
     A reboot from inside and systemctl take no lock of Proxmox', so pct set may write the runtime
     configuration anew between our step and lxc-start's.
     """
-    if notes.is_there(host, paths.was_read(ctid)):
-        return
-    raise PhoenixError(
+    return PhoenixError(
         "its configuration was written anew while it started (by pct set?): what its host shares "
         "read-only is not locked.",
         hint=f"Start it again: pct start {ctid}",

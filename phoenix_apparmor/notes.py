@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from phoenix_apparmor.reader import Reader
 
 
-def make(host: "Reader", name: str) -> None:
-    """Where it cannot be, what is wrong after the start is only said, and looked at twice."""
+def make(host: "Reader", name: str) -> bool:
+    """Whether it is there now. Where it cannot be made no start is refused for that."""
     flags = posix.O_CREAT | posix.O_NOFOLLOW
     try:
         if not (host.is_own_folder(paths.RUN) and host.is_own_folder(paths.LOCKS)):
             _make_folders(host)
         posix.close(posix.open(host.path(name), flags, 0o600))
     except OSError:
-        return
+        return False
+    return True
 
 
 def _make_folders(reader: "Reader") -> None:
@@ -46,6 +47,11 @@ def remove(host: "Reader", name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def can_be_made(host: "Reader", name: str) -> bool:
+    """Whether one that is not there could be: else its absence says nothing."""
+    return make(host, name) and remove(host, name)
 
 
 def is_there(host: "Reader", name: str) -> bool:

@@ -170,6 +170,49 @@ def test_only_a_start_that_went_through_the_unit_is_stopped(
     assert limits
 
 
+OURS = "ExecStartPre={ argv[]=sh -c exec /usr/libexec/phoenix-apparmor/unit pre-start 952 }\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "group", "status"),
+    [
+        (OURS, "pve-container@952.service/.control", 3),
+        (OURS, "pve-container-debug@952.service", 3),
+        ("ExecStartPre=\n", "pve-container@952.service", 0),
+        (OURS, "user@0.service", 0),
+    ],
+    ids=["ours", "of the debug unit", "emptied by the admin", "by hand"],
+)
+def test_where_no_note_can_be_left_the_unit_is_asked(
+    host: FakeHost, limits: list[tuple[str, float]], steps: str, group: str, status: int
+) -> None:
+    shutil.rmtree(host.path(paths.RUN), ignore_errors=True)
+    host.write(paths.RUN, "no folder")
+    host.write("/fake/show", steps)
+    host.write("/proc/self/cgroup", f"0::/system.slice/system-pve.slice/{group}\n")
+    host.running("952", "unconfined")
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert hookscript.unit(["post-start", "952"]) == status
+    assert limits
+
+
+def test_where_no_note_can_be_left_what_lxc_read_is_not_known(
+    host: FakeHost, limits: list[tuple[str, float]], journal: Journal
+) -> None:
+    host.write("/fake/show", OURS)
+    host.write("/proc/self/cgroup", "0::/x/pve-container@952.service\n")
+    host.running("952", f"{BASE} (enforce)")
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert hookscript.unit(["post-start", "952"]) == 3, "the control: nobody ran our hook"
+    journal.entries()
+    shutil.rmtree(host.path(paths.RUN))
+    host.write(paths.RUN, "no folder")
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert hookscript.unit(["post-start", "952"]) == 0
+    assert "cannot be known" in "".join(e["MESSAGE"] for e in journal.entries())
+    assert limits
+
+
 def test_a_note_that_cannot_be_made_stops_no_start(
     host: FakeHost, limits: list[tuple[str, float]]
 ) -> None:

@@ -319,6 +319,27 @@ def is_stopped(vm: Machine, ctid: int) -> bool:
 
 
 @logic
+def test_where_run_cannot_be_written(vm: Machine) -> None:
+    """Nothing is left from one step of a start for the next: what nothing confines is stopped all
+    the same, and what is confined goes on."""
+    ctid, folder = 215, "/run/phoenix-apparmor"
+    create(vm, ctid, hookscript=None)
+    assign(vm, {ctid: BASE})
+    vm.sh(f"mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}")
+    try:
+        pct(vm, "start", ctid)
+        expect_label(vm, ctid, BASE)
+        assert "cannot be known" in journal(vm)
+        pct(vm, "stop", ctid)
+        edit = f"sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/{ctid}/config"
+        with after_ours(vm, ctid, edit):
+            assert 'runs under "unconfined"' in pct(vm, "start", ctid, check=False).stderr
+            assert is_stopped(vm, ctid)
+    finally:
+        vm.sh(f"umount {folder}")
+
+
+@logic
 def test_an_init_that_is_called_lxc_start_is_looked_at(vm: Machine) -> None:
     """Root inside names it as it likes."""
     ctid, upper = 213, "/var/lib/standin/213/upper"
