@@ -53,7 +53,9 @@ def done_in(vm: Machine, column: Column) -> dict[str, Done]:
 
 @pytest.fixture(scope="module")
 def vm(suite: str) -> Iterator[Machine]:
-    with Machine.resume(installed(suite), roots(SUITES[suite].debian)) as machine:
+    with Machine.resume(
+        installed(suite), roots(SUITES[suite].debian, slow=MODE != "some")
+    ) as machine:
         yield machine
 
 

@@ -20,34 +20,41 @@ USED = (
     # File systems of users.
     *("fuse3", "fuse-overlayfs", "squashfuse", "squashfs-tools", "acl"),
     # Databases and queues.
-    *("mariadb-server", "postgresql", "redis-server", "memcached", "mosquitto"),
+    *("postgresql", "redis-server", "memcached", "mosquitto"),
     # Web, mail, names, time, files.
-    *("nginx", "apache2", "haproxy", "postfix", "dovecot-imapd", "unbound", "dnsmasq", "bind9"),
-    *("bind9-dnsutils", "systemd-resolved", "chrony", "samba", "smbclient", "rsync", "tor"),
+    *("nginx", "apache2", "haproxy", "dovecot-imapd", "unbound", "dnsmasq", "bind9"),
+    *("bind9-dnsutils", "systemd-resolved", "chrony", "rsync"),
     # Tunnels and firewalls.
-    *("openvpn", "wireguard-tools", "nftables", "fail2ban"),
+    *("openvpn", "wireguard-tools", "nftables"),
     # The system itself.
     *("openssh-server", "libpam-systemd", "dbus-user-session", "polkitd", "systemd-oomd", "cron"),
-    *("rsyslog", "unattended-upgrades", "avahi-daemon", "prometheus-node-exporter"),
     *("python3", "curl", "catatonit"),
+)
+# Those of in/55-slow-services.sh, which are done when they are asked for.
+SLOW = (
+    *("mariadb-server", "postfix", "samba", "smbclient", "tor", "fail2ban"),
+    *("rsyslog", "unattended-upgrades", "avahi-daemon", "prometheus-node-exporter"),
 )
 # Of what packages enable at a boot, this stays: the rest costs minutes of an emulated machine.
 ENABLED = ("getty@tty1.service", "remote-fs.target", "apparmor.service", "systemd-pstore.service")
 
 
-def roots(release: str) -> Path:
-    """The image with RELEASE and RELEASE-100000; made if it is not there (minutes)."""
-    key = cache.digest(Path(__file__), " ".join(plain.PACKAGES))
+def roots(release: str, *, slow: bool = False) -> Path:
+    """The image with RELEASE and RELEASE-100000; made if it is not there (minutes).
+
+    slow: with what the slow services need too.
+    """
+    packages = (*plain.PACKAGES, *plain.MORE[release], *USED, *(SLOW if slow else ()))
+    key = cache.digest(Path(__file__), " ".join(packages))
 
     def make(folder: Path) -> None:
-        _make(release, folder)
+        _make(release, packages, folder)
 
     return cache.entry(f"lived-{release}", key, make) / "roots.img"
 
 
-def _make(release: str, folder: Path) -> None:
+def _make(release: str, packages: tuple[str, ...], folder: Path) -> None:
     def fill(tree: Path) -> None:
-        packages = (*plain.PACKAGES, *plain.MORE[release], *USED)
         debootstrap(release, packages, tree / release)
         _configure(tree / release)
         shifted = tree / f"{release}-100000"
