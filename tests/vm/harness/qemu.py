@@ -133,7 +133,9 @@ class Qemu:
             *emulator.system(), *hardware(accelerator, append),
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-drive", f"file={self.disk},format=qcow2,if=none,id=root,cache=unsafe",
-            "-drive", f"file={roots},format=raw,if=none,id=roots,readonly=on,cache=unsafe",
+            # (User-Mode Linux, which may have it too, locks all of a disk, also to read only.)
+            "-drive", f"file={roots},format=raw,if=none,id=roots,readonly=on,cache=unsafe,"
+                      "file.locking=off",
             "-serial", f"file:{self.console}",
             "-chardev", f"socket,id=agent,path={self.agent_socket},server=on,wait=off",
             "-qmp", f"unix:{self._control},server=on,wait=off",
