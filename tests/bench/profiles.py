@@ -46,6 +46,7 @@ What was tried, in bytes as the VMs' parsers make them (3.0.8 and 4.1), one afte
     fewer targets; numbers of threads          135,793   99,233   120,217  116,145
     /p, /pr, … as any other name               130,489   99,257   120,217  116,145
     quiet where systemd tries proc             131,097   99,753         -        -
+    bubblewrap 0.12; FUSE's control files            -        -   126,049  120,481
 
     and not taken:
     denies of fstype without audit              +2,200  +77,300      +800  +18,000

@@ -17,6 +17,15 @@ SOURCES = Path(__file__).parent / "search"
 SHARE = (
     "mkdir -p -m 1777 /var/lib/attack-ro; touch /var/lib/attack-ro/probe; "
     "chmod 1777 /var/lib/attack-ro; chmod 666 /var/lib/attack-ro/probe; "
+    # Every Proxmox host has FUSE file systems (lxcfs, pmxcfs), and LXC shows containers fusectl.
+    "modprobe fuse; findmnt /sys/fs/fuse/connections >/dev/null || "
+    "mount -t fusectl fusectl /sys/fs/fuse/connections; mkdir -p /run/attack-fuse; "
+    "mountpoint -q /run/attack-fuse || python3 -c '\nimport ctypes, os, time\n"
+    'fd = os.open("/dev/fuse", os.O_RDWR)\n'
+    'more = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fd\n'
+    'if ctypes.CDLL(None).mount(b"attack", b"/run/attack-fuse", b"fuse", 0, more): os.abort()\n'
+    "if os.fork() == 0: os.setsid(); time.sleep(10**6)' </dev/null >/dev/null 2>&1; "
+    "ls /sys/fs/fuse/connections/*/abort; "
     # What it is refused is nobody's news, and costs an emulated machine much. (Not quiet: that
     # makes complain mode refuse, as aa_audit in security/apparmor/audit.c returns the error then.)
     "printf quiet_denied >/sys/module/apparmor/parameters/audit"

@@ -25,7 +25,7 @@ PORT = "/dev/virtio-ports/phoenix"
 # kernel's modules there.
 SHARE = "phoenix_share"
 MOUNTED = "/run/phoenix-test"
-MODULES = "/usr/lib/modules"
+MODULES = "/run/phoenix-test-modules"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -73,6 +73,11 @@ class Shared:
     def __init__(self, folder: str) -> None:
         hostfs(folder, MOUNTED)
         hostfs(os.readlink(f"{MOUNTED}/modules"), MODULES)
+        # (No mount in /usr: a container could not have that without it.)
+        link = f"/usr/lib/modules/{os.uname().release}"
+        if not os.path.lexists(link):
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(f"{MODULES}/{os.uname().release}", link)
         subprocess.run(["modprobe", "overlay"], check=True)  # containers' roots
         self._answers = os.open(f"{MOUNTED}/answers", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._number = 0

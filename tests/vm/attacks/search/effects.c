@@ -230,8 +230,31 @@ static void share(const struct mountpoint *mount, struct result *result)
 	tell(result, 1, "share", "read-only share is writable:", shown);
 }
 
-/* File systems of which the machine has one. (Where every init mounts fusectl, profiles know its
- * files; and it has some only while the host has FUSE mounts.) */
+/* With a file of fusectl a FUSE file system of the host is aborted: it has one for the test. */
+static void connections(const struct mountpoint *mount, struct result *result)
+{
+	DIR *all = opendir(mount->at);
+	struct dirent *one;
+	char path[2 * PATH + 300];
+
+	while (all && (one = readdir(all))) {
+		int fd;
+
+		if (*one->d_name == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/abort", strcmp(mount->at, "/") ? mount->at : "", one->d_name);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		close(fd);
+		tell(result, 1, mount->type, "of-the-whole-machine", path);
+		break;
+	}
+	if (all)
+		closedir(all);
+}
+
+/* File systems of which the machine has one. */
 static void folder(const struct mountpoint *mount, struct result *result)
 {
 	DIR *open_folder = opendir(mount->at);
@@ -242,8 +265,7 @@ static void folder(const struct mountpoint *mount, struct result *result)
 	/* Root of a user namespace may look at them everywhere, and write nothing. */
 	if (access(mount->at, W_OK))
 		return;
-	if (!strstr(mount->at, "/sys/fs/fuse/connections"))
-		tell(result, 1, mount->type, "of-the-whole-machine", mount->at);
+	tell(result, 1, mount->type, "of-the-whole-machine", mount->at);
 }
 
 static void look_at_mount(const struct mountpoint *mount, struct result *result)
@@ -260,8 +282,9 @@ static void look_at_mount(const struct mountpoint *mount, struct result *result)
 	set_add(shared->seen, SEEN, key);
 	if (!strcmp(mount->dev, shared->share.dev) && !strcmp(mount->root, shared->share.root))
 		share(mount, result);
-	if (!strcmp(mount->type, "fusectl") || !strcmp(mount->type, "configfs") ||
-	    !strcmp(mount->type, "devtmpfs"))
+	if (!strcmp(mount->type, "fusectl"))
+		connections(mount, result);
+	if (!strcmp(mount->type, "configfs") || !strcmp(mount->type, "devtmpfs"))
 		folder(mount, result);
 	look_into(mount, result);
 	if (!strcmp(mount->type, "proc") && !strcmp(mount->root, "/")) {
