@@ -90,9 +90,9 @@ def _searched() -> str:
         "remounts, umounts, renames, other roots, other namespaces and detached mounts up to five\n"
         "deep, and asks after each step whether a file of the host's kernel can be written, a\n"
         "read-only share writable, a file system of the host changed or a process of the host\n"
-        "visible (`python3 -m tests.bench.chains`). Kinds: ways found that SECURITY.md does not\n"
-        "name.\n\n"
-        "| Linux | container | steps tried | worked | states | kinds found |\n"
+        "visible (`python3 -m tests.bench.chains`). Found: ways that it prints, of each file the\n"
+        "shortest; for privileged docker SECURITY.md says which.\n\n"
+        "| Linux | container | steps tried | worked | states | found |\n"
         "|---|---|---|---|---|---|\n"
     )
     for line in SEARCHED.read_text().splitlines():
