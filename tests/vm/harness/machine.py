@@ -223,7 +223,7 @@ def empty_roots() -> Path:
         with (folder / "roots.img").open("wb") as file:
             file.truncate(ROOTS_SIZE << 30)
 
-    return cache.entry("no-roots", str(ROOTS_SIZE), make) / "roots.img"
+    return cache.entry("no-roots", f"{ROOTS_SIZE}-raw", make) / "roots.img"
 
 
 def booted(suite: str) -> Snapshot:
