@@ -25,7 +25,7 @@ INITTAB = f"""\
 
 
 def docker_root() -> Path:
-    """The image ; made if it is not there."""
+    """The image; made if it is not there."""
     key = cache.digest(Path(__file__), HERE / "roots.py", HERE / "image.py")
     return cache.entry("docker-root", key, _make) / "roots.img"
 
