@@ -57,6 +57,12 @@ ALLOWED = {
     "rootless-docker-netns": Call(
         "/run/.ro736679354/user/1000/docker/netns/0298e13cfc02", "/", flags="bind"
     ),
+    "kept-netns": Call("/run/vpn", "/", flags="bind"),
+    "kept-netns-in-tmp": Call("/tmp/vpn", "/", flags="bind"),
+    "docker-in-an-image": Call("/var/run/docker/netns/0298e13cfc02", "/", flags="bind"),
+    "podman-userns-proc": Call(
+        "/var/tmp/intermediate-mountpoint-0.0/proc/", "proc", "proc", "nosuid nodev noexec"
+    ),
     "rootlesskit-cgroup-kept": Call("/tmp/rksys2879218542/", "/sys/fs/cgroup/", flags="bind rec"),
     "rootlesskit-cgroup-back": Call("/sys/fs/cgroup/", "/tmp/rksys2879218542/", flags="move"),
     "bubblewrap-slave": Call("/", flags="silent slave rec"),

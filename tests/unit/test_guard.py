@@ -44,6 +44,8 @@ DENIED = (
 # a trial, as the profile had no rule for it and no deny either.
 ONE_ROOT = (
     Mount("/tmp/q/", "/", None, BIND | REC),
+    Mount("/tmp/", "/", None, BIND),
+    Mount("/run/q/", "/", None, BIND),
     Mount("/proc/1/", "/", None, BIND | REC),
     Mount("/run/systemd/mox/", "/", None, BIND | REC),
     Mount("/run/systemd/mount-rootfs/q/", "/", None, BIND | REC),
@@ -61,6 +63,8 @@ ONE_ROOT_TRIED = (
     Mount("/run/systemd/unit-root/", "/", None, BIND | REC),
     Mount("/run/systemd/unit-root/run/", "/run/systemd/unit-root/run/", None, BIND | REC),
     Mount("/run/netns/x", "/", None, BIND),
+    Mount("/run/vpn", "/", None, BIND),
+    Mount("/tmp/vpn", "/", None, BIND),
     Mount("/run/systemd/mount-rootfs/proc/sys/", "/proc/sys/", None, BIND | REC),
     Mount("/sys/fs/cgroup/", "/sys/fs/cgroup/", None, BIND | REC),
 )

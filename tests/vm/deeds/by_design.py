@@ -29,7 +29,25 @@ KNOWN = (
         "p-",
         "a /proc or /sys at another path is out of reach of the denies by path",
     ),
-    Reason(("root_directory_api", "nspawn"), "", "the same, which systemd mounts there itself"),
+    Reason(
+        ("root_directory_api", "portable_service", "nspawn"),
+        "",
+        "the same, which systemd mounts there itself",
+    ),
+    Reason(
+        ("podman_rootfs",),
+        "u-docker",
+        "the same, which podman mounts there (a folder below /var/lib/containers works)",
+    ),
+    Reason(("podman_rootfs",), "p-docker", "the same"),
+    Reason(("docker_privileged_proc",), "u-docker", "the same"),
+    Reason(("docker_privileged_proc",), "p-docker", "the same"),
+    Reason(
+        ("binfmt_misc",),
+        "",
+        "a privileged container would register programs with the host's kernel, and the profile is"
+        " one for both (register on the host: the kernel then runs them in every container)",
+    ),
     Reason(
         ("protect_proc",),
         "",

@@ -72,6 +72,25 @@ deed_net_namespace() {
     ip netns delete deed
 }
 
+# Namespaces without a process, kept by files that are not where ip has its own.
+deed_kept_namespaces() {
+    touch /run/kept-net /tmp/kept-uts
+    unshare --net=/run/kept-net ip link add deed type dummy
+    nsenter --net=/run/kept-net ip link show deed
+    unshare --uts=/tmp/kept-uts hostname kept
+    nsenter --uts=/tmp/kept-uts hostname | grep -qx kept
+    umount /run/kept-net /tmp/kept-uts
+}
+
+# Where qemu-user registers itself for programs of other machines: from Linux 6.7 on a user
+# namespace may have its own.
+deed_binfmt_misc() {
+    grep -qw binfmt_misc /proc/filesystems || absent "no binfmt_misc"
+    unshare -m bash -ec '
+        mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+        ls /proc/sys/fs/binfmt_misc/register'
+}
+
 deed_chroot() {
     mkdir -p /root/chroot/{bin,dev,tmp}
     cp /bin/busybox /root/chroot/bin

@@ -50,6 +50,19 @@ deed_root_directory_api() {
     unit RootDirectory=/root/unit MountAPIVFS=yes -- /bin/busybox ls -d /proc/self/fd /sys/fs /dev/null
 }
 
+deed_portable_service() {
+    need portablectl
+    root_for_unit
+    mkdir -p /root/unit/etc/systemd /root/unit/usr/lib/systemd/system
+    touch /root/unit/etc/{machine-id,resolv.conf}
+    echo 'ID=debian' >/root/unit/etc/os-release
+    printf '[Service]\nType=oneshot\nExecStart=/bin/busybox touch /var/tmp/portable\n' \
+        >/root/unit/usr/lib/systemd/system/unit.service
+    portablectl --quiet --runtime --profile=trusted attach /root/unit
+    start unit.service
+    portablectl --quiet --runtime detach /root/unit
+}
+
 deed_protect_proc() {
     shell ProtectProc=invisible User=nobody -- '! ls -d /proc/1; ls -d /proc/$$'
     shell ProtectProc=ptraceable ProcSubset=pid User=nobody -- '[ ! -e /proc/meminfo ]'
