@@ -21,7 +21,7 @@ class Reason(NamedTuple):
 
 
 # All that runs containers of other tools.
-ENGINES = tuple(program.names(("80-containers.sh", "90-nvidia.sh")))
+ENGINES = tuple(program.names(("80-containers.sh", "85-slow-containers.sh", "90-nvidia.sh")))
 
 KNOWN = (
     Reason(
@@ -45,8 +45,8 @@ KNOWN = (
     Reason(
         ("binfmt_misc",),
         "",
-        "a privileged container would register programs with the host's kernel, and the profile is"
-        " one for both (register on the host: the kernel then runs them in every container)",
+        "from a privileged container it is the host's own, by which a program becomes root of it"
+        " (register programs on the host: its kernel then runs them in every container)",
     ),
     Reason(
         ("protect_proc",),
@@ -65,7 +65,7 @@ KNOWN = (
     Reason(
         (
             *("bwrap", "bwrap_as_user", "bwrap_flatpak", "podman_rootless"),
-            *("docker_rootless", "docker_rootless_fuse", "ctr_rootless"),
+            *("docker_rootless", "docker_rootless_fuse", "ctr_rootless", "podman_userns"),
         ),
         "p-docker",
         "LXC hides parts of /proc in a privileged container, and Linux then mounts no /proc in a"

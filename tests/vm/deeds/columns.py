@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
 
 # Docker's profile only adds to what the other allows. Dear are the boots, and what starts slowly is
-# done now and then only (55-slow-services.sh).
+# done now and then only (55-slow-services.sh, 85-slow-containers.sh).
 CONTAINERS = ("40-sandboxes.sh", "80-containers.sh", "90-nvidia.sh")
 GENERAL = (
     *("10-kernel.sh", "20-mounts.sh", "30-systemd.sh", "40-sandboxes.sh", "50-services.sh"),

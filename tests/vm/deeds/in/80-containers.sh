@@ -67,18 +67,6 @@ deed_docker_privileged() {
     docker run --rm --privileged --ipc host --pid host --net host deeds ls -d /sys/fs/cgroup
 }
 
-# docker:dind. What Docker keeps its namespaces in is below /var/run: in many images that is no link.
-deed_docker_in_docker() {
-    docker_up
-    docker run -d --rm --name inner --privileged --network none -v /usr:/usr:ro -v /lib:/lib:ro \
-        -v /lib64:/lib64:ro -v inner:/var/lib/docker -e PATH=/usr/sbin:/usr/bin:/bin deeds \
-        sh -c 'mkdir -p /var/run; exec dockerd --iptables=false --ip6tables=false --bridge=none >/log 2>&1'
-    retry docker exec inner docker info >/dev/null 2>&1 || docker exec inner tail -n 5 /log
-    docker exec -i inner docker import - deeds </root/img.tar
-    docker exec inner docker run --rm --network none deeds echo inside | grep -qx inside
-    docker stop -t 1 inner
-}
-
 deed_docker_privileged_proc() {
     docker_up
     docker run --rm --privileged deeds /bin/busybox mount -t proc none /tmp
@@ -228,8 +216,6 @@ deed_podman_privileged() {
 deed_podman_userns() {
     podman_up
     podman run --rm --network none --uidmap 0:1000:1000 deeds cat /proc/self/uid_map | grep -qw 1000
-    grep -qs containers /etc/subuid || echo 'containers:2000:20000' | tee -a /etc/subuid >>/etc/subgid
-    podman run --rm --network none --userns auto deeds id -u | grep -qx 0
 }
 
 # A root elsewhere than below podman's folders.
