@@ -20,9 +20,9 @@ CALLS = HERE / "src/calls.c"
 ALL_DEEDS = 2400.0
 # What a Proxmox host has loaded for its firewall, bridges and guests; a container cannot.
 MODULES = """\
-for module in fuse tun binfmt_misc wireguard bridge veth br_netfilter nf_tables nft_compat nft_chain_nat \
-    nft_reject nft_reject_inet nft_ct nft_log nft_limit xt_MASQUERADE xt_conntrack xt_addrtype \
-    xt_nat xt_tcpudp ip_tables iptable_filter; do modprobe "$module" || true; done
+for module in fuse tun binfmt_misc wireguard bridge veth br_netfilter nf_tables nft_compat \
+    nft_chain_nat nft_reject nft_reject_inet nft_ct nft_log nft_limit xt_MASQUERADE xt_conntrack \
+    xt_addrtype xt_nat xt_tcpudp ip_tables iptable_filter; do modprobe "$module" || true; done
 """
 
 
