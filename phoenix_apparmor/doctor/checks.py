@@ -54,7 +54,7 @@ CHECKS: tuple[Check, ...] = (
     Check("includes", "what included files set", included.settings),
     Check("ignored-mounts", "whether LXC makes each mount", included.ignored),
     Check("apparmor-hidden", "whether AppArmor is hidden inside", containers.hidden),
-    Check("read-only", "whether what is read-only is locked", read_only.unlocked),
+    Check("read-only", "whether what is read-only is locked", read_only.findings),
     Check("other-locks", "what else holds containers", other_confinement.other_locks),
     Check("devices", "which devices containers may open", device_access.findings),
     Check("device-lines", "whether LXC uses each device line", device_lines.findings),

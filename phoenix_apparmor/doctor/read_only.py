@@ -1,5 +1,6 @@
-"""Whether what containers have read-only of the host is locked at their start (see shares.py)."""
+"""Whether what containers are to have read-only of the host is so, and locked (see shares.py)."""
 
+import re
 from collections.abc import Iterator
 
 from phoenix_apparmor import lxcsettings, mountholder
@@ -8,9 +9,46 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
 START_HOOK = "lxc.hook.start"
+# What people write for ro, as in an mpN or a unit of systemd.
+_MEANT = re.compile(r"ro=.*|RO|read-?only", re.IGNORECASE)
 
 
-def unlocked(host: Host) -> Iterator[Finding]:
+def findings(host: Host) -> Iterator[Finding]:
+    """What is writable though somebody wrote that it is not, and what is not locked."""
+    yield from _writable(host)
+    yield from _unlocked(host)
+
+
+def _writable(host: Host) -> Iterator[Finding]:
+    """Binds with a word for read-only that LXC does not take for it, or not each LXC.
+
+    LXC (conf.c, parse_vfs_attr) hands a word that it does not know on to the file system, and a
+    bind mount has no use for it; of ro and rw it takes the last.
+    """
+    for conf in reading.confs(host):
+        for entry in lxcsettings.mount_entries(conf.settings):
+            meant = [word for word in entry.options if word == "ro" or _MEANT.fullmatch(word)]
+            if not entry.is_bind or not meant or entry.access == "ro":
+                continue
+            word, last = meant[-1], entry.access
+            advice = f'write "ro" instead of "{word}"'
+            if last.startswith("rw"):
+                what, advice = f'"{last}" makes it writable', f'remove "{last}"'
+            elif last == word:
+                what = f'"{word}" is for LXC 6 what "ro" is; LXC 5 makes it writable'
+            else:
+                what = f'LXC does not know "{word}", so that it is writable'
+            place = entry.setting.file or conf.path
+            yield Finding(
+                "warning",
+                f"CT {conf.ctid}: its mount at {entry.place} may not be read-only: {what}.",
+                f"{place}: {entry.setting.line}",
+                advice=f"{advice} in {place}",
+                ctids=(conf.ctid,),
+            )
+
+
+def _unlocked(host: Host) -> Iterator[Finding]:
     """Containers under a profile, with such a mount, for which nothing can lock it."""
     assigned = reading.assigned(host)
     confs = [

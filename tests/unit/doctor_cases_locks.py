@@ -74,6 +74,33 @@ CASES = {
         besides=("needs",),
         has_fix=False,
     ),
+    "read-only, in another's words": Case(
+        conf("lxc.mount.entry: /srv mnt none bind,readonly 0 0\n"),
+        "read-only",
+        "warning",
+        (
+            'CT 950: its mount at /mnt may not be read-only: LXC does not know "readonly"',
+            'write "ro" instead of "readonly" in /etc/pve/lxc/950.conf',
+        ),
+        besides=("needs",),
+        has_fix=False,
+    ),
+    "read-only, as an mpN says it": Case(
+        conf("lxc.mount.entry: /srv mnt none bind,ro=1 0 0\n"),
+        "read-only",
+        "warning",
+        ('"ro=1" is for LXC 6 what "ro" is; LXC 5 makes it writable',),
+        besides=("needs",),
+        has_fix=False,
+    ),
+    "read-only, then not": Case(
+        conf("lxc.mount.entry: /srv mnt none ro,bind,rw 0 0\n"),
+        "read-only",
+        "warning",
+        ('may not be read-only: "rw" makes it writable', 'remove "rw" in'),
+        besides=("needs",),
+        has_fix=False,
+    ),
     "all devices of each kind": Case(
         privileged("lxc.cgroup2.devices.allow: c *:* rwm\nlxc.cgroup2.devices.allow: b *:* rwm\n"),
         "other-locks",
