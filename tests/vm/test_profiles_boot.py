@@ -8,9 +8,9 @@ from tests.names import BASE, DOCKER
 from tests.vm.booting import boot, destroy, make
 from tests.vm.containers import assign, expect_label
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import EMULATED, PROGRAMS, USER_MODE
+from tests.vm.harness.suites import PROGRAMS, PROGRAMS_AND_KERNELS, USER_MODE
 
-ONLY_SUITES = (*PROGRAMS, *EMULATED)
+ONLY_SUITES = PROGRAMS_AND_KERNELS
 
 
 # The other kinds boot in test_docker.py and test_docker_templates.py, under the same check.

@@ -182,7 +182,7 @@ deed_resolved() {
 deed_oomd() {
     [ -e /proc/pressure/memory ] || absent 'no pressure'
     start systemd-oomd
-    timeout 15 oomctl | grep -q 'Dry Run'
+    timeout 6 oomctl | grep -q 'Dry Run'
 }
 
 deed_hostnamed() {
