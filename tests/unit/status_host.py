@@ -1,5 +1,6 @@
 """Hosts that status, its table and its metrics are shown on, and the check of a JSON output."""
 
+import functools
 import hashlib
 import json
 import os
@@ -17,11 +18,17 @@ LINE = "lxc.apparmor.profile: "
 def validated(name: str, text: str) -> Any:
     """A JSON output, checked against the schema that ships."""
     document = json.loads(text)
+    _validator(name).validate(document)
+    return document
+
+
+@functools.cache
+def _validator(name: str) -> jsonschema.Draft7Validator:
+    """To check the schema itself takes longer than all that is done with it."""
     (file,) = (REPO / "phoenix_apparmor").glob(f"*/{name}.schema.json")
     schema = json.loads(file.read_text())
     jsonschema.Draft7Validator.check_schema(schema)
-    jsonschema.validate(document, schema)
-    return document
+    return jsonschema.Draft7Validator(schema)
 
 
 def container(host: FakeHost, ctid: str, name: str, line: str | None) -> None:

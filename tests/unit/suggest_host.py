@@ -1,12 +1,10 @@
 """Containers for suggest to look at, and what it says of them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
-from tests.unit.fakehost import REPO, FakeHost
+from tests.unit.fakehost import FakeHost
+from tests.unit.status_host import validated
 
 PVESM = """#!/bin/sh
 case $2 in
@@ -21,9 +19,7 @@ def suggested(host: FakeHost, *arguments: str) -> dict[str, Any]:
     """CTID -> what suggest --json says of it."""
     done = host.cli("suggest", "--json", *arguments)
     assert done.status == 0, done
-    found = json.loads(done.out)
-    schema = json.loads((REPO / "phoenix_apparmor/suggest/suggest.schema.json").read_text())
-    jsonschema.validate(found, schema)
+    found = validated("suggest", done.out)
     return {entry["ctid"]: entry for entry in found["suggestions"]}
 
 
