@@ -1,5 +1,6 @@
 """The profiles of one host as their files say: what they deny, and which local file they read."""
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from phoenix_apparmor.denials.message import Denial
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 from phoenix_apparmor.policy import compiled, files, load, policytext
-from phoenix_apparmor.policy.policytext import Rule
+from phoenix_apparmor.policy.policytext import Rule, Text
 from phoenix_apparmor.policy.tunables import Variables
 
 ABSTRACTIONS = paths.APPARMOR_D + "/abstractions/phoenix"
@@ -20,6 +21,8 @@ FOLDERS = (paths.APPARMOR_D, paths.APPARMOR_D + "/lxc")
 AUDIT_PARAMETER = "/sys/module/apparmor/parameters/audit"
 LOGS_ALL = ("noquiet", "all")
 DPKG = "/var/lib/dpkg/info"
+# The profiles that a command is about: denials, doctor and status each ask for them.
+_READ_PROFILES = 16
 
 
 class Profile(NamedTuple):
@@ -35,6 +38,27 @@ class Profile(NamedTuple):
     rules: allowed.Rules
     variables: Variables
     flags: frozenset[str] = frozenset()
+
+
+@functools.lru_cache(_READ_PROFILES)
+def _made_of(
+    name: str, text: str, inner: str, texts: tuple[Text, ...], before: tuple[Text, ...], is_4: bool
+) -> Profile:
+    """Of a file's text. inner, texts: the profile's own part, and with all that it includes.
+
+    before: the whole file with all that it includes, for variables.
+    """
+    known = policytext.variables(before)
+    known["profile_name"] = (name,)
+    return Profile(
+        texts[0].path,
+        policytext.local_file(inner) or "",
+        tuple(policytext.deny_rules(texts, known, is_4=is_4)),
+        any(piece.path == DOCKER for piece in texts),
+        allowed.read(name, texts, known, is_4=is_4),
+        known,
+        policytext.flags(text, name),
+    )
 
 
 class Profiles:
@@ -66,18 +90,8 @@ class Profiles:
             if text is None or inner is None:
                 continue
             texts = tuple(policytext.expand(inner, path, self._read))
-            before = policytext.expand(text, path, self._read)
-            known = policytext.variables(before)
-            known["profile_name"] = (name,)
-            return Profile(
-                path,
-                policytext.local_file(inner) or "",
-                tuple(policytext.deny_rules(texts, known, is_4=self.is_4)),
-                any(piece.path == DOCKER for piece in texts),
-                allowed.read(name, texts, known, is_4=self.is_4),
-                known,
-                policytext.flags(text, name),
-            )
+            before = tuple(policytext.expand(text, path, self._read))
+            return _made_of(name, text, inner, texts, before, self.is_4)
         return None
 
     def _candidates(self, name: str, generated: str) -> Iterator[str]:

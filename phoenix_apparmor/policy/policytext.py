@@ -4,6 +4,7 @@ Comments, includes, variables and the blocks of profiles are read as apparmor_pa
 (apparmor.d(5)); of the rules, those that are asked about: deny rules, and includes of local/.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -28,6 +29,8 @@ _VARIABLE = re.compile(r"^[ \t]*@\{\w+\}[ \t]*\+?=.+$", re.MULTILINE)
 _FLAGS = re.compile(r"flags\s*=\s*\(([^)]*)\)")
 _QUALIFIER = re.compile(r"(audit|deny|allow|quiet|priority=-?\d+)\s+")
 DEEPEST = 8
+# Profiles include the same parts.
+_READ_TEXTS = 64
 
 
 class Rule(NamedTuple):
@@ -125,7 +128,7 @@ def expand(text: str, path: str, read: Callable[[str], str | None]) -> Iterator[
     todo = [(path, text, 0)]
     while todo:
         path, text, depth = todo.pop(0)
-        text = _COMMENT.sub("", text)
+        text = _without_comments(text)
         yield Text(path, text)
         for name in includes(text):
             if name in seen or depth >= DEEPEST:
@@ -134,6 +137,11 @@ def expand(text: str, path: str, read: Callable[[str], str | None]) -> Iterator[
             included = read(name)
             if included is not None:
                 todo.append((name, included, depth + 1))
+
+
+@functools.lru_cache(_READ_TEXTS)
+def _without_comments(text: str) -> str:
+    return _COMMENT.sub("", text)
 
 
 def variables(texts: Iterable[Text]) -> dict[str, Sequence[str]]:
