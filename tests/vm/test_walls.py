@@ -1,0 +1,91 @@
+"""What an outsider walked through, step by step, with root of a privileged container.
+
+Each step is tried under Proxmox' own profile too, where it is to work: else it would prove nothing.
+Single tricks are in attacks/, chains of them are searched for by test_chains.py.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.names import BASE, DOCKER, JSON
+from tests.vm.containers import create, label, pct
+from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import PROGRAMS
+
+# What mounts rules let pass is no matter of the processor.
+ONLY_SUITES = PROGRAMS
+
+# Under a profile; in a trial; Proxmox' own, which lets containers nest: there all of it works.
+OURS = {601: (BASE, ""), 602: (DOCKER, ""), 603: (BASE, "trial"), 604: (DOCKER, "trial")}
+NESTING = 605
+
+# A disk that the host has mounted, by its number: mknod(2) is allowed, to open it is not. It is
+# mounted where rules for systemd, Docker and podman allow any mount.
+DISK = """\
+rm -f /tmp/disk
+mknod /tmp/disk b "${disk%:*}" "${disk#*:}" || exit 3
+for place in /dev/shm /run/credentials/x /run/systemd/unit-private-tmp /var/lib/docker/x \\
+    /var/tmp/buildah1/x /run/netns /mnt; do
+    mkdir -p "$place"
+    for flags in rw nosuid; do
+        mount -t ext4 -o "$flags" /tmp/disk "$place" 2>/dev/null && echo "$place" && umount "$place"
+    done
+done | sort -u
+"""
+# Other names for the folders in which systemd builds a unit's root: one of them is renamed by a
+# path that no rule knows, and with it what is mounted there.
+OTHER_NAME = """\
+mkdir -p /srv/p /srv/b /run
+mount -t tmpfs none /srv/p
+mkdir -p /srv/p/z/q
+mv -T /srv/p/z/q /srv/p/z/unit-root
+mv -T /srv/p/z /srv/p/systemd
+mount -o bind /srv/p /run
+mkdir -p /run/systemd/unit-root
+mount -o rbind / /run/systemd/unit-root
+mv -T /srv/p/systemd /srv/p/z
+mount -o bind /run/z/unit-root/proc /srv/b
+for name in modprobe core_pattern; do
+    for proc in /srv/b /run/z/unit-root/proc /run/systemd/unit-root/proc; do
+        (: >>"$proc/sys/kernel/$name") 2>/dev/null && echo "$name"
+    done
+done | sort -u
+"""
+
+
+@pytest.fixture(scope="module")
+def running(vm: Machine) -> Machine:
+    entries = {
+        str(ctid): {"apparmor_profile": profile} | ({"apparmor_mode": mode} if mode else {})
+        for ctid, (profile, mode) in OURS.items()
+    }
+    vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
+    for ctid in (*OURS, NESTING):
+        more = "features: nesting=1\n" if ctid == NESTING else ""
+        create(vm, ctid, unprivileged=False, more=more)
+        pct(vm, "start", ctid)
+    return vm
+
+
+def opened(vm: Machine, ctid: int, script: str) -> set[str]:
+    """The lines that a script of root in the container prints, in a mount namespace of its own."""
+    disk = vm.run("findmnt", "--noheadings", "--output=MAJ:MIN", "/").stdout.strip()
+    command = ("unshare", "-m", "sh", "-c", f"mount -t proc none /proc; disk={disk}\n{script}")
+    return set(vm.run("lxc-attach", "-n", str(ctid), "--clear-env", "--", *command).stdout.split())
+
+
+@pytest.mark.parametrize("ctid", OURS, ids=[" ".join(kind).strip() for kind in OURS.values()])
+@pytest.mark.parametrize("script", [DISK, OTHER_NAME], ids=["disk", "other-name"])
+def test_it_holds(running: Machine, ctid: int, script: str) -> None:
+    assert label(running, ctid).startswith(OURS[ctid][0])
+    assert opened(running, ctid, script) == set()
+
+
+@pytest.mark.parametrize(
+    ("script", "gives"), [(DISK, "/mnt"), (OTHER_NAME, "core_pattern")], ids=["disk", "other-name"]
+)
+def test_under_proxmox_own_with_nesting_it_opens(running: Machine, script: str, gives: str) -> None:
+    assert gives in opened(running, NESTING, script)
