@@ -75,6 +75,7 @@ ALLOWED = {
     "containerd-view": Call("/tmp/containerd-mount1/", flags="ro remount bind rec"),
     "volume-sys": Call("/var/lib/docker/overlay2/x/merged/sys/", "/sys/", flags="bind rec"),
     "tmpfs": Call("/mnt/", "none", "tmpfs"),
+    "volume-nfs": Call("/var/lib/docker/volumes/v/_data/", ":/x", "nfs4"),
     "fusectl": Call("/sys/fs/fuse/connections/", "none", "fusectl", "nosuid nodev noexec"),
     "runc-sysrq": Call("/proc/sysrq-trigger", "/proc/sysrq-trigger", flags="bind rec"),
     "runc-sys": Call("/proc/sys/", "/proc/sys/", flags="bind rec"),
@@ -116,6 +117,10 @@ DENIED = {
     "core-pattern-by-name": Call(
         "/plain", "/var/lib/docker/q/sys/kernel/core_pattern", flags="bind rec"
     ),
+    "uevent-helper-by-name": Call(
+        "/tmp/nt", "/var/lib/docker/s/kernel/uevent_helper", flags="bind"
+    ),
+    "disk": Call("/var/lib/docker/x/", "/tmp/disk", "ext4"),
     "modprobe-by-name": Call("/plain", "/var/lib/docker/q/sys/kernel/modprobe", flags="bind rec"),
     "root-made-read-only": Call("/", flags="remount ro"),
 }

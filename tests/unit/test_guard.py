@@ -33,6 +33,10 @@ BIND, MOVE, REMOUNT, RDONLY, REC = 4096, 8192, 32, 1, 16384
 DENIED = (
     Mount("/mnt/x/", "debugfs", "debugfs"),
     Mount("/mnt/x/", "tracefs", "tracefs"),
+    Mount("/mnt/x/", "/dev/sdz", "ext4"),
+    Mount("/dev/shm/", "/dev/sdz", "xfs"),
+    Mount("/run/credentials/x/", "rpool/ROOT/pve-1", "zfs"),
+    Mount("/mnt/x/", "/dev/sdz", "squashfs"),
     Mount("/run/credentials/x/", "proc", "proc"),
     Mount("/run/credentials/x/", "sysfs", "sysfs"),
     Mount("/mnt/x/", "/proc/sys/vm/", None, BIND),
@@ -44,6 +48,13 @@ DENIED = (
 # a trial, as the profile had no rule for it and no deny either.
 ONE_ROOT = (
     Mount("/tmp/q/", "/", None, BIND | REC),
+    Mount("/run/", "/srv/p/", None, BIND),
+    Mount("/run/", "/srv/p/", None, BIND | REC),
+    Mount("/run/", "/srv/p/", None, MOVE),
+    Mount("/run/", "none", "fuse"),
+    Mount("/run/systemd/", "/srv/p/", None, BIND),
+    Mount("/run/systemd/", "none", "tmpfs"),
+    Mount("/run/systemd/mount-rootfs/run/", "/srv/p/", None, BIND | REC),
     Mount("/tmp/", "/", None, BIND),
     Mount("/run/q/", "/", None, BIND),
     Mount("/proc/1/", "/", None, BIND | REC),
@@ -64,6 +75,7 @@ ONE_ROOT_TRIED = (
     Mount("/run/systemd/unit-root/run/", "/run/systemd/unit-root/run/", None, BIND | REC),
     Mount("/run/netns/x", "/", None, BIND),
     Mount("/run/vpn", "/", None, BIND),
+    Mount("/run/", "tmpfs", "tmpfs"),
     Mount("/tmp/vpn", "/", None, BIND),
     Mount("/run/systemd/mount-rootfs/proc/sys/", "/proc/sys/", None, BIND | REC),
     Mount("/sys/fs/cgroup/", "/sys/fs/cgroup/", None, BIND | REC),
@@ -72,7 +84,6 @@ ONE_ROOT_TRIED = (
 TRIED = (
     Mount("/run/r/", None, None, REMOUNT),
     Mount("/mnt/nfs/", "127.0.0.1:/", "nfs4"),
-    Mount("/mnt/x/", "/dev/sdz", "ext4"),
 )
 
 
