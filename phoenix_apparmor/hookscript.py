@@ -28,6 +28,8 @@ STEPS = ("pre-start", "post-start", "post-stop")
 # More than start.PATIENCE gives a start, so that this speaks only where a system call hangs (a
 # dead pmxcfs or NFS server). The unit's drop-in has TimeoutStartSec=30s.
 HOOKSCRIPT_SECONDS, UNIT_SECONDS, AFTER_SECONDS = 310, 28, 25
+# For an init that comes later than that.
+LATE_SECONDS = 3600
 
 
 def main(arguments: list[str]) -> int:
@@ -102,16 +104,50 @@ def _unit_started(host: Reader, ctid: str, monitor: str) -> int:
         notes.make(host, paths.confined(ctid))
         return 0
     from phoenix_apparmor.host import Host
-    from phoenix_apparmor.init_process import INIT_SECONDS, UNCONFINED, verify, went_through_us
+    from phoenix_apparmor.init_process import INIT_SECONDS, went_through_us
 
     begun = begun or went_through_us(Host(host.root)) is True
+    has_come, status = _look(host, ctid, monitor, INIT_SECONDS, begun=begun)
+    # A mount hook may wait for a server, or the host be busy: looked at when it comes.
+    if not has_come and posix.fork() == 0:
+        _look_later(host, ctid, monitor, begun=begun)
+    return status
+
+
+def _look(
+    host: Reader, ctid: str, monitor: str, seconds: float, *, begun: bool
+) -> "tuple[bool, int]":
+    """Whether the container's init has come by then; exit status of the unit's step."""
+    from phoenix_apparmor.init_process import UNCONFINED, kill, verify
+
+    has_come = True
 
     def look(host: "Host", ctid: str) -> int:
-        verify(host, ctid, wait=INIT_SECONDS, monitor=monitor, begun=begun)
+        nonlocal has_come
+        has_come = verify(host, ctid, wait=seconds, monitor=monitor, begun=begun)
         return 0
 
     status = _guarded(host, ctid, look, tell_pct=begun)
-    return status if begun and status == UNCONFINED else 0
+    if not begun or status != UNCONFINED:
+        return has_come, 0
+
+    def end(host: "Host", ctid: str) -> int:
+        kill(host, ctid)
+        return 0
+
+    _guarded(host, ctid, end)
+    return has_come, status
+
+
+def _look_later(host: Reader, ctid: str, monitor: str, *, begun: bool) -> None:
+    """In a process of its own, as long as the unit's start is not over: never returns."""
+    try:
+        posix.setsid()
+        what = f"CT {ctid}: its init has not come yet; what confines it is looked at when it does."
+        _to_journal(host, ctid, what)
+        _look(host, ctid, monitor, LATE_SECONDS, begun=begun)
+    finally:
+        posix._exit(0)  # noqa: SLF001  (its name is that of exit(2))
 
 
 def _is_confined(host: Reader, ctid: str, monitor: str) -> bool:

@@ -114,19 +114,19 @@ def read_by_lxc(host: Host, ctid: str, key: str) -> str | None:
 
 def verify(
     host: Host, ctid: str, *, wait: float = 0, monitor: str = "", begun: bool = False
-) -> None:
+) -> bool:
     """After the start: does the container run under what is assigned? PhoenixError if not.
 
     wait: seconds to give its init to come (the unit's step begins right after lxc-start).
     monitor: lxc-start's process id; without that process no init comes. begun: whether this start
-    went through the unit's step before it.
+    went through the unit's step before it. False: its init has not come yet.
     """
     assignment, _ = lookup.assignment_of(host, ctid)
     if assignment is None or not assignment.name:
-        return
+        return True
     init = _init(host, ctid, time.monotonic() + wait, monitor)
     if init is None:
-        return
+        return not is_starting(host, monitor)
     pid, label = init
     note = paths.was_read(ctid)
     is_noted = not begun or assignment.profile is None or notes.is_there(host, note)
@@ -147,6 +147,20 @@ def verify(
             hint=f"See why: ls -ld {paths.LOCKS}; df -i /run; then: pct reboot {ctid}",
             ctid=ctid,
         )
+    return True
+
+
+def is_starting(host: Host, monitor: str) -> bool:
+    """Whether lxc-start, or what the unit runs in its place, is there; False if that is unknown."""
+    return monitor.isdigit() and host.exists(f"/proc/{monitor}")
+
+
+def kill(host: Host, ctid: str) -> None:
+    """Ends a container at once: it has been started without what confines it.
+
+    systemd would ask it first, and wait for minutes. Raises PhoenixError without LXC's program.
+    """
+    host.run(["lxc-stop", "-n", ctid, "-k"], timeout=LXC_INFO_SECONDS)
 
 
 def went_through_us(host: Host) -> bool | None:

@@ -69,7 +69,8 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
     assignment, known = lookup.assignment_of(host, ctid, wait=PATIENCE[where] / 3)
     trouble = known.trouble if known is not None else None
     if trouble is not None and known is not None and not known.ever:
-        if where == "hookscript" or _has_our_hookscript(conf) or assignment is not None:
+        is_ours = _has_our_hookscript(conf) or _has_our_profile(conf)
+        if where == "hookscript" or is_ours or assignment is not None:
             raise PhoenixError(
                 f"its profile is unknown, so it is not started. {trouble.what}", hint=trouble.hint
             )
@@ -93,6 +94,11 @@ def _prepare(host: Host, ctid: str, where: Where) -> Prepared:
         warnings.append(own.about(ctid))
     changes = _make_it_so(host, ctid, assignment, where, conf, warnings, until)
     return Prepared(assignment, tuple(changes), tuple(warnings))
+
+
+def _has_our_profile(conf: bytes | None) -> bool:
+    """Whether its .conf names a profile that this package ships: it is, or was, managed."""
+    return conf is not None and not {*ctconf.conf_profiles(conf)}.isdisjoint(paths.SHIPPED)
 
 
 def _has_our_hookscript(conf: bytes | None) -> bool:

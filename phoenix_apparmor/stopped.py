@@ -18,13 +18,38 @@ def release(host: Host, ctid: str) -> bool:
         events = host.read_if_there(f"{group}/cgroup.events")
         if events is not None and b"populated 1" in events:
             return False
+    namespace = lxcconf.namespace_of(ctid)
+    has_namespace = host.exists(kernel.namespace_path(namespace))
+    has_variants = host.exists(paths.VARIANTS)
+    if (has_namespace or has_variants) and _is_any_left(host, ctid):
+        return False
     removed = False
-    if host.exists(paths.VARIANTS):
+    if has_variants:
         from phoenix_apparmor.policy import variants
 
         removed = bool(variants.remove(host, ctid))
-    namespace = lxcconf.namespace_of(ctid)
-    if not host.exists(kernel.namespace_path(namespace)):
+    if not has_namespace:
         return removed
     kernel.remove_namespace(host, namespace)
     return True
+
+
+def _is_any_left(host: Host, ctid: str) -> bool:
+    """Whether a process is in the container's policy namespace, or under a profile made for it.
+
+    Its cgroup may be elsewhere (lxc.cgroup.dir, cgroup v1), and the stop be that of a start that
+    failed as the container ran already.
+    """
+    namespace, variant = f":{lxcconf.namespace_of(ctid)}:".encode(), f".{ctid}".encode()
+    for pid in host.names("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            label = host.read(f"/proc/{pid}/attr/current")
+        except OSError:
+            continue  # it has ended
+        for name in label.partition(b" (")[0].split(b"//&"):
+            is_variant = name.endswith(variant) or variant + b"." in name
+            if is_variant or name.startswith(namespace):
+                return True
+    return False

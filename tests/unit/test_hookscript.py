@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_apparmor import hookscript, paths, start
+from phoenix_apparmor import hookscript, init_process, paths, start
 from phoenix_apparmor.host import Host, need_streams
 from phoenix_apparmor.settled import is_settled
 from tests.names import BASE, DOCKER
@@ -167,6 +167,27 @@ def test_only_a_start_that_went_through_the_unit_is_stopped(
     assert hookscript.unit(["pre-start", "952"]) == 1
     assert not begun.exists(), "a start that is refused"
     assert hookscript.main(["952", "post-start"]) == 1, "it only warns, and with 1"
+    assert limits
+
+
+def test_an_init_that_comes_late_is_looked_at_all_the_same(
+    host: FakeHost, limits: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lxc-start is there, and its mount hook waits for a server: nobody else looks."""
+    monkeypatch.setattr(init_process, "INIT_SECONDS", 0)
+    host.write("/proc/77/stat", "lxc-start")
+    monkeypatch.setenv("MAINPID", "77")
+    host.path("/run/pve").mkdir(parents=True)
+    assert hookscript.unit(["pre-start", "952"]) == 0
+    assert hookscript.unit(["post-start", "952"]) == 0, "the start is not over"
+    assert not host.path("/fake/stopped").exists()
+    host.running("952", "unconfined")
+    end = time.monotonic() + 30
+    while not host.path("/fake/stopped").exists():
+        assert time.monotonic() < end, "it was not ended"
+        time.sleep(0.05)
+    assert host.read("/fake/stopped") == b"-n 952 -k\n"
+    assert 'CT 952: runs under "unconfined"' in host.read("/run/pve/ct-952.warnings").decode()
     assert limits
 
 

@@ -42,6 +42,26 @@ def test_released_is_what_was_made_once_nothing_runs(host: FakeHost, real: Host)
         assert not host.path(kernel.namespace_path(lxcconf.namespace_of("952"))).exists()
 
 
+@pytest.mark.parametrize(
+    ("label", "is_its"),
+    [
+        (f"{DOCKER}//&:{lxcconf.namespace_of('952')}:unconfined (enforce)", True),
+        (f"{DOCKER}.952 (enforce)", True),
+        (f"{DOCKER}.952.trial//&{DOCKER}.guard (mixed)", True),
+        (f"{DOCKER}.9521//&:{lxcconf.namespace_of('9521')}:unconfined (enforce)", False),
+        (f"{DOCKER} (enforce)", False),
+    ],
+)
+def test_released_is_nothing_that_a_process_is_under(
+    host: FakeHost, real: Host, label: str, is_its: bool
+) -> None:
+    """Its cgroup is elsewhere (lxc.cgroup.dir), and a second start of it failed."""
+    kernel.make_namespace(real, lxcconf.namespace_of("952"))
+    host.write("/proc/4711/attr/current", f"{label}\n")
+    assert stopped.release(real, "952") is not is_its
+    assert host.path(kernel.namespace_path(lxcconf.namespace_of("952"))).is_dir() is is_its
+
+
 def test_released_are_the_profiles_made_for_it_alone(host: FakeHost, real: Host) -> None:
     host.profile(DOCKER, before=MARKERS, flags="flags=(attach_disconnected) ")
     host.json({"952": {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
@@ -126,6 +146,9 @@ def test_of_an_unusable_json_what_is_done_is_said(host: FakeHost, real: Host) ->
         ("unit", "", b"{", False),
         ("unit", "hookscript: local:snippets/phoenix-apparmor.py\n", b"{", True),
         ("unit", "hookscript: local:snippets/other.py\n", b"{", False),
+        ("unit", f"lxc.apparmor.profile: {DOCKER}\n", b'{"lxc_configs": {"9', True),
+        ("unit", f"lxc.apparmor.profile: {DOCKER}\n", b"", True),
+        ("unit", "lxc.apparmor.profile: lxc-container-default\n", b"", False),
         ("unit", "", b'{"952":', True),
     ],
 )

@@ -301,6 +301,40 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     pct(vm, "stop", 209)
 
 
+@logic
+def test_what_comes_late_is_looked_at_too(vm: Machine) -> None:
+    """lxc-start takes longer than a start waits, and meanwhile its profile is made to complain."""
+    folder = f"{UNITS}/pve-container@213.service.d"
+    late = "ExecStart=\nExecStart=/bin/sh -c 'sleep 22; exec /usr/bin/lxc-start -F -n 213'"
+    vm.write(f"{folder}/60-late.conf", f"[Service]\n{late}\n")
+    vm.run("systemctl", "daemon-reload")
+    create(vm, 213)
+    assign(vm, {213: BASE})
+    vm.run("systemctl", "start", "pve-container@213")
+    vm.run("apparmor_parser", "-r", "-C", f"/etc/apparmor.d/{BASE}")
+    try:
+        end = time.monotonic() + 300
+        while vm.run("systemctl", "is-active", "pve-container@213", check=False).rc == 0:
+            assert time.monotonic() < end, "it still runs"
+            time.sleep(0.5)
+        assert init(vm, 213) == -1
+        said = journal(vm)
+        assert "CT 213: its init has not come yet" in said
+        assert f'CT 213: runs under "{BASE} (complain)"' in said
+    finally:
+        vm.run("apparmor_parser", "-r", f"/etc/apparmor.d/{BASE}")
+    # The control: as late, and confined as it is assigned.
+    vm.run("systemctl", "start", "pve-container@213")
+    end = time.monotonic() + 300
+    while init(vm, 213) == -1:
+        assert time.monotonic() < end, "it did not start"
+        time.sleep(0.5)
+    time.sleep(3)
+    expect_label(vm, 213, BASE)
+    pct(vm, "stop", 213)
+    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
 @contextlib.contextmanager
 def after_ours(vm: Machine, ctid: int, command: str) -> Iterator[None]:
     """A step that runs between ours and lxc-start."""
