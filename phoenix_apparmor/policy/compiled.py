@@ -74,6 +74,8 @@ def compile_file(
     """
     key = _key(host, file)
     ran = host.run([*files.parser(host), how, host.path(file.path)], timeout=timeout)
+    if files.has_no_cache(ran.status, ran.err):
+        ran = host.run([*files.parser(host), TO_OUTPUT, host.path(file.path)], timeout=timeout)
     files.check_parser(file, ran.status, ran.err)
     # what was edited meanwhile may be in it or not
     if key is None or key != _key(host, file):

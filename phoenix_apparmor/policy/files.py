@@ -225,6 +225,11 @@ def parser(host: Host) -> list[str]:
     return ["apparmor_parser", *(["--base", host.path(paths.APPARMOR_D)] if host.root else [])]
 
 
+def has_no_cache(status: int, messages: str) -> bool:
+    """Whether the parser ended, having done nothing, as it cannot write its cache (a full disk)."""
+    return status > 0 and "Failed setting up policy cache" in messages
+
+
 def check_parser(file: ProfileFile, status: int, messages: str) -> None:
     """Raises PhoenixError where the parser failed, which it can also do with exit status 0."""
     lines = [line.strip() for line in messages.splitlines() if line.strip()]

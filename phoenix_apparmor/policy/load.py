@@ -130,6 +130,9 @@ def load_compiled(
 
 def _load(host: Host, file: ProfileFile, how: tuple[str, ...], path: str, timeout: float) -> None:
     ran = host.run([*files.parser(host), *how, host.path(path)], timeout=timeout)
+    if files.has_no_cache(ran.status, ran.err):
+        # The next boot compiles it; a container that is to start does not wait for a disk.
+        ran = host.run([*files.parser(host), "-r", "-K", host.path(path)], timeout=timeout)
     files.check_parser(file, ran.status, ran.err)
     if kernel.mode_of(kernel.listing(host) or b"", file.name) is None:
         raise PhoenixError(

@@ -49,6 +49,17 @@ def test_without_apparmor_nothing_is_loaded(host: FakeHost, real: Host) -> None:
         load.ensure_enforced(real, BASE, time.monotonic() + 60)
 
 
+def test_a_cache_that_cannot_be_written_keeps_nothing_back(host: FakeHost, real: Host) -> None:
+    """A full disk, or a file in the folder's place."""
+    host.profile(BASE)
+    host.write("/var/cache/apparmor", "no folder")
+    assert only(list(load.reload(real, files.ours(real)))).action == "loaded"
+    assert kernel.listing(real) == f"{BASE} (enforce)\n".encode()
+    host.profile(BASE, "SYNTAX ERROR")
+    failed = only(list(load.reload(real, files.ours(real))))
+    assert (failed.action, "policy cache" in failed.why) == ("failed", False)
+
+
 def test_who_comes_late_gets_a_second() -> None:
     now = time.monotonic()
     assert load.seconds_left(now - 100) == 1.0
