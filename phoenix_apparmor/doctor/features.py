@@ -110,8 +110,11 @@ def _overridden(
             advice=advice,
             ctids=ctids,
         )
-    if refused:
-        yield _refused_mounts(allows, profile, refused, who, seen, ctids)
+    denied = [kind for kind in refused if _denies(known, kind)]
+    yield from _denied_mounts(profile, denied, who, seen, confs)
+    yield from _refused_mounts(
+        allows, profile, [kind for kind in refused if kind not in denied], who, seen, ctids
+    )
 
 
 def _host_only(types: tuple[str, ...], confs: list[Conf]) -> Finding:
@@ -130,14 +133,34 @@ def _host_only(types: tuple[str, ...], confs: list[Conf]) -> Finding:
     )
 
 
+def _denied_mounts(
+    profile: str, denied: list[str], who: str, seen: str, confs: list[Conf]
+) -> Iterator[Finding]:
+    """No rule of the site's takes an explicit deny back."""
+    if not denied:
+        return
+    conf = confs[0]
+    yield Finding(
+        "warning",
+        f"{who}: features: mount={';'.join(denied)} does nothing: {profile} denies that, and no "
+        "rule in local/ or in the JSON takes it back (a file system on a disk may be the host's).",
+        seen,
+        advice=f"mount it on the host and give the container that folder: pct set {conf.ctid} "
+        f"--mp{pveconf.free_mount_point(conf.main)} /FOLDER,mp=/FOLDER",
+        ctids=tuple(conf.ctid for conf in confs),
+    )
+
+
 def _refused_mounts(
     allows: "_Rules", profile: str, refused: list[str], who: str, seen: str, ctids: tuple[str, ...]
-) -> Finding:
+) -> Iterator[Finding]:
+    if not refused:
+        return
     what = f"{who}: features: mount={';'.join(refused)} does nothing: {profile} refuses that."
     spelled = all(_FSTYPE.fullmatch(kind) for kind in refused)
     local = allows.local(profile)
     if not spelled or local is None:
-        return Finding(
+        yield Finding(
             "warning",
             what,
             seen,
@@ -146,6 +169,7 @@ def _refused_mounts(
             else "check the names of the file systems",
             ctids=ctids,
         )
+        return
     rules = {kind: f"mount fstype={kind}," for kind in refused}
     dangers = {kind: danger_of(kind, ctids[0]) for kind in refused}
     lines = [rules[kind] for kind in refused if not dangers[kind]]
@@ -158,7 +182,7 @@ def _refused_mounts(
         f"in {local} {them} would be for every container under {profile}; for {who} alone, "
         f'"apparmor_rules" of its entry in the JSON takes {shown}'
     )
-    return Finding(
+    yield Finding(
         "warning",
         what,
         seen,
@@ -207,6 +231,10 @@ class _Rules:
 
 def _can_mount(profile: rules.Profile, fstype: str) -> bool:
     return profile.new_mount_rule(fstype, "source", "/mnt/x/") is not None
+
+
+def _denies(profile: rules.Profile, fstype: str) -> bool:
+    return profile.denies_new_mount(fstype, "source", "/mnt/x/")
 
 
 def _can_nest(profile: rules.Profile) -> bool:

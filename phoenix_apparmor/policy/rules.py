@@ -127,6 +127,11 @@ class Profile:
                 return rule
         return None
 
+    def denies_new_mount(self, fstype: str, source: str, target: str) -> bool:
+        """Whether a rule denies a new mount without flags, which no rule that allows takes back."""
+        mount = Mount(frozenset(), fstype, source, target)
+        return any(_fits(deny, mount) for deny in self._of_mounts(denies=True))
+
     def _is_open(self, said: MountRule, mount: Mount) -> bool:
         denied = (_fits(deny, mount) for deny in self._of_mounts(denies=True))
         return mountrules.fits(said, mount) and not any(denied)

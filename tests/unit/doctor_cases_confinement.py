@@ -135,10 +135,10 @@ CASES = {
         has_fix=False,
     ),
     "mount=nfs cifs": Case(
-        conf("features: mount=zfs shiftfs,nesting=yes\n"),
+        conf("features: mount=aufs aufs2,nesting=yes\n"),
         "features",
         "warning",
-        ("mount=zfs;shiftfs", "'mount fstype=zfs,' 'mount fstype=shiftfs,'"),
+        ("mount=aufs;aufs2", "'mount fstype=aufs,' 'mount fstype=aufs2,'"),
     ),
     "mounts that the profile allows": Case(
         conf("features: mount=fuse;overlay;tmpfs\n"),
@@ -255,20 +255,20 @@ CASES = {
         besides=("profile-rules",),
     ),
     "a type of file system for one container": Case(
-        conf("features: mount=zfs\n"),
+        conf("features: mount=aufs\n"),
         "features",
         "warning",
         (
             f"would be for every container under {BASE}; for CT 950 alone",
-            '"apparmor_rules" of its entry in the JSON takes "mount fstype=zfs,"',
+            '"apparmor_rules" of its entry in the JSON takes "mount fstype=aufs,"',
         ),
     ),
     "a type of a disk": Case(
         lambda host: host.conf("951", f"features: mount=nfs;ext4\nlxc.apparmor.profile: {BASE}\n"),
         "features",
         "warning",
-        ("better not ext4: the host's kernel would read a disk", "a crafted file system"),
-        besides=("other-locks",),
+        (f"CT 951: features: mount=ext4 does nothing: {BASE} denies that", "--mp0 /FOLDER"),
+        besides=("other-locks", "features"),
         has_fix=False,
     ),
     "AppArmor hidden": Case(
