@@ -136,8 +136,6 @@ def test_an_engines_data_elsewhere(host: FakeHost, name: str, rule: str) -> None
 @pytest.mark.parametrize(
     ("program", "more", "warning"),
     [
-        ("mount", 'fstype="ext4" srcname="/dev/sdb1" flags="rw"', "disk"),
-        ("runc", 'fstype="ext4" srcname="/dev/sdb1" flags="rw"', "disk"),
         ("mount", 'srcname="/proc/" flags="rw, rbind"', "/proc/"),
         ("runc", 'srcname="/proc/" flags="rw, rbind"', "/proc/"),
         ("mount.nfs", 'fstype="nfs4" srcname="nas:/m" flags="rw"', ""),

@@ -151,11 +151,11 @@ def test_a_rule_in_local_concerns_those_under_its_profile(host: FakeHost) -> Non
 
 
 def test_a_rule_in_local_that_means_no_folder_is_told(host: FakeHost) -> None:
-    ((severity, what, ctids),) = of_local(host, BASE, "mount fstype=x9 -> /srv/r,")
+    ((severity, what, ctids),) = of_local(host, BASE, "mount fstype=au9 -> /srv/r,")
     assert (severity, ctids) == ("warning", ["950"]) and "never matches a folder" in what
     (found,) = (f for f in diagnose(host) if f["check"] == "profile-rules")
     assert 'Write "/srv/r/"' in found["advice"]
-    assert of_local(host, BASE, "mount fstype=x9 -> /srv/r/,") == []
+    assert of_local(host, BASE, "mount fstype=au9 -> /srv/r/,") == []
 
 
 def test_a_rule_in_local_that_does_nothing_is_told(host: FakeHost) -> None:
