@@ -152,7 +152,7 @@ BY_HAND: tuple[tuple[str, str, str], ...] = (
      "if False:\n            continue"),
     ("kernel", 'ENFORCING = ("enforce", "kill")', 'ENFORCING = ("enforce", "kill", "prompt")'),
     ("policy/load", '"-r", "-T", "-W"', '"-r", "-W"'),
-    ("policy/load", "*how, host.path(path)], timeout=timeout)", "*how, host.path(path)], timeout=9)"),
+    ("policy/load", "*how, host.path(path)], timeout=", "*how, host.path(path)], timeout=9 or "),
     ("lastgood", "SETTLED_NS = 2_000_000_000", "SETTLED_NS = 0"),
     ("lastgood", "if not digits.isdigit() or not _is_whole(text):", "if not digits.isdigit():"),
     ("reader", " or (seen.st_mode & stat.S_IWGRP and seen.st_gid != 0)", ""),
