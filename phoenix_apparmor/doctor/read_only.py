@@ -9,8 +9,8 @@ from phoenix_apparmor.doctor.finding import Finding
 from phoenix_apparmor.host import Host
 
 START_HOOK = "lxc.hook.start"
-# What people write for ro, as in an mpN or a unit of systemd.
-_MEANT = re.compile(r"ro=.*|RO|read-?only", re.IGNORECASE)
+# What people write for read-only, as in an mpN or a unit of systemd.
+_MEANT = re.compile(r"ro(=.*)?|read-?only", re.IGNORECASE)
 
 
 def findings(host: Host) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def _writable(host: Host) -> Iterator[Finding]:
     """
     for conf in reading.confs(host):
         for entry in lxcsettings.mount_entries(conf.settings):
-            meant = [word for word in entry.options if word == "ro" or _MEANT.fullmatch(word)]
+            meant = [word for word in entry.options if _MEANT.fullmatch(word)]
             if not entry.is_bind or not meant or entry.access == "ro":
                 continue
             word, last = meant[-1], entry.access
