@@ -32,6 +32,8 @@ LOCK_SHARES = (
     b"'[ ! -x /usr/libexec/phoenix-apparmor/lock-shares ] || "
     b"exec /usr/libexec/phoenix-apparmor/lock-shares'"
 )
+# The same where nothing runs containers: no mount is shared with another (see mountpeers.py).
+LOCK_WITHOUT_PEERS = LOCK_SHARES.removesuffix(b"'") + b" without-peers'"
 # LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
 # /dev/console is another.
 NO_HOST_CONSOLE = b"lxc.cgroup2.devices.deny = c 5:1 rwm"
@@ -156,13 +158,15 @@ def with_our_lines(
     namespace: bool = False,
     seccomp: str = "",
     lock: bool = False,
+    peers: bool = True,
 ) -> bytes:
     """Runtime configuration with what we add, in a marked block at its end: the last one wins.
 
     label: for the profile, None: the plain line above is right as it is. The plain line stays
     what Proxmox generated. seccomp: path of the policy, "" for LXC's own. lock: whether what the
     host shares read-only is locked so: whatever makes it so, as files that are included and hooks
-    of others can. With a policy namespace, allow_nesting brings the unmasked proc and sysfs without
+    of others can. peers: whether mounts may stay shared with each other, which the same hook else
+    ends. With a policy namespace, allow_nesting brings the unmasked proc and sysfs without
     which the kernel lets no user namespace mount proc; /sys/kernel/security is how the container's
     tools reach it. What an included file says of these is taken back.
     """
@@ -175,7 +179,7 @@ def with_our_lines(
     if seccomp:
         lines += [SECCOMP_KEY + b" = " + as_bytes(seccomp), NO_HOST_CONSOLE]
     if lock:
-        lines.append(LOCK_SHARES)
+        lines.append(LOCK_SHARES if peers else LOCK_WITHOUT_PEERS)
     if not lines:
         return text
     if text and not text.endswith(b"\n"):

@@ -164,11 +164,13 @@ def _own(
     """What is missing of what its profile and its entry ask for."""
     if b"\nprofile " + name.encode() + b" " not in profile:
         raise _UnsureError
-    namespace, seccomp = False, ""
+    namespace, seccomp, peers = False, "", True
     if lxcconf.is_unprivileged(runtime):
         namespace = paths.asks_for(profile, paths.NAMESPACE_MARKER) and not plain
     else:
-        seccomp = "" if lxcconf.has_seccomp(runtime) else paths.seccomp_policy(profile)
+        asked = paths.seccomp_policy(profile)
+        seccomp = "" if lxcconf.has_seccomp(runtime) else asked
+        peers = asked != paths.SECCOMP_WITHOUT_BPF
     if namespace and not host.exists(paths.NAMESPACES):
         raise _UnsureError
     if seccomp and (not host.has_text(seccomp) or host.distrust(seccomp)):
@@ -180,6 +182,7 @@ def _own(
         namespace=namespace,
         seccomp=seccomp,
         lock=True,
+        peers=peers,
     )
     place = kernel.namespace_path(lxcconf.namespace_of(ctid))
     return _Missing(

@@ -27,12 +27,12 @@ LXCS, STANDARD = b"/usr/share/lxc/config/", (b"common.conf", b"userns.conf")
 FIXED = (*KERNELS, b"devtmpfs", b"devpts", b"nsfs", b"fuse.lxcfs", b"securityfs", b"debugfs")
 
 
-def main(environ: "Mapping[str, str]") -> int:
+def main(environ: "Mapping[str, str]", *, peers: bool = True) -> int:
     """LXC calls it when all is mounted and the container's init does not run yet.
 
     LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID; LXC_CONFIG_FILE: the runtime
     configuration. Exit status 1: the container must not start, as a mount is missing now, or can
-    be made writable.
+    be made writable. peers: whether its mounts may stay shared with each other (mountpeers.py).
     """
     try:
         pid = int(environ["LXC_PID"])
@@ -40,11 +40,16 @@ def main(environ: "Mapping[str, str]") -> int:
             text = file.read()
         lines = mounts(text)
         hosts = hosts_devices(lines)
-        if not needs_lock(lines, hosts) and not is_to_be_read_only(lines, hosts, environ):
-            return 0
-        own = own_devices(lines, hosts)
-        is_shown = any(line[5] and is_locked_or_hides(line, own) for line in lines)
-        return _lock(pid, environ, is_shown=is_shown)
+        if needs_lock(lines, hosts) or is_to_be_read_only(lines, hosts, environ):
+            own = own_devices(lines, hosts)
+            is_shown = any(line[5] and is_locked_or_hides(line, own) for line in lines)
+            if status := _lock(pid, environ, is_shown=is_shown):
+                return status
+        if not peers:
+            from phoenix_apparmor import mountpeers
+
+            mountpeers.end(pid)
+        return 0
     except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
         from phoenix_apparmor.errors import as_error
 

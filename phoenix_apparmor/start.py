@@ -211,12 +211,13 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     if profile is None:
         return lxcconf.with_our_lines(runtime, None)
     file = files.asked(host, profile)
-    namespace, seccomp = False, ""
+    namespace, seccomp, peers = False, "", True
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace
         namespace = wanted and host.exists(paths.NAMESPACES)
     else:
         seccomp = "" if lxcconf.has_seccomp(runtime) else file.seccomp
+        peers = file.seccomp != paths.SECCOMP_WITHOUT_BPF
     if namespace:
         _make_namespace(host, ctid)
     if seccomp and not host.has_text(seccomp):
@@ -237,6 +238,7 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         namespace=namespace,
         seccomp=seccomp,
         lock=True,
+        peers=peers,
     )
 
 

@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Sequence
 
+import pytest
+
 from tests.unit.fakehost import REPO
 
 FILE = REPO / "profiles/privileged.seccomp"
@@ -15,6 +17,15 @@ NO_BPF = """\
 # A program that bpf(2) loads runs in the host's kernel. What runs no containers does without;
 # systemd then leaves DeviceAllow= of units alone, as in an unprivileged container.
 bpf errno 1
+"""
+# Nor does it need mounts that are shared with each other (phoenix_apparmor/mountpeers.py).
+MOUNT = "mount allow [3,0,SCMP_CMP_MASKED_EQ,32]\n"
+NO_PEERS = """\
+# And no mount is made shared with others (0x100000): that pretends to be done, as systemd asks for it
+# in each unit. What is mounted in one place would be in others too, which no rule knows.
+mount allow [3,0,SCMP_CMP_MASKED_EQ,1048608]
+mount allow [3,1052672,SCMP_CMP_MASKED_EQ,1052704]
+mount errno 0 [3,1048576,SCMP_CMP_MASKED_EQ,1052704]
 """
 IOCTL = re.compile(
     r"^ioctl allow \[1,(0x[0-9a-f]+),SCMP_CMP_MASKED_EQ,(0x[0-9a-f]+)\]$", re.MULTILINE
@@ -165,16 +176,34 @@ def test_each_ioctl_is_let_through_by_one_rule_or_by_none() -> None:
     assert len(re.findall(r"^ioctl\b", POLICY, re.MULTILINE)) == len(IOCTL.findall(POLICY))
 
 
-def test_the_policy_without_bpf_is_the_other_one_but_for_bpf() -> None:
+def test_the_policy_without_bpf_is_the_other_one_but_for_bpf_and_shared_mounts() -> None:
     """LXC's policies have no includes: PHOENIX_WRITE_GOLDEN=1 makes this one of the other."""
     head = "# From privileged.seccomp, for profiles whose containers run no others in them.\n#\n"
     text, found = BPF.subn(NO_BPF, POLICY)
-    assert found == 1
-    text = text.replace("# LXC's seccomp", f"{head}# LXC's seccomp", 1)
+    assert found == POLICY.count(MOUNT) == 1
+    text = text.replace(MOUNT, NO_PEERS).replace("# LXC's seccomp", f"{head}# LXC's seccomp", 1)
     if os.environ.get("PHOENIX_WRITE_GOLDEN"):
         WITHOUT_BPF.write_text(text)
     assert WITHOUT_BPF.read_text() == text
     assert re.findall(r"^bpf.*$", text, re.MULTILINE) == ["bpf errno 1"]
+
+
+MOUNT_RULE = re.compile(r"^mount (.+) \[3,(\d+),SCMP_CMP_MASKED_EQ,(\d+)\]$", re.MULTILINE)
+REMOUNT, BIND, SHARED = 0x20, 0x1000, 0x100000
+
+
+@pytest.mark.parametrize("flags", range(8))
+def test_each_mount_has_one_answer(flags: int) -> None:
+    """As the kernel reads the flags (fs/namespace.c, path_mount)."""
+    value = REMOUNT * (flags & 1) | BIND * (flags >> 1 & 1) | SHARED * (flags >> 2)
+    right = "errno 1" if value & REMOUNT and not value & BIND else "allow"
+    for policy, answer in (
+        (POLICY, right),
+        (WITHOUT_BPF.read_text(), "errno 0" if value == SHARED else right),
+    ):
+        rules = MOUNT_RULE.findall(policy)
+        assert [to for to, is_, mask in rules if value & int(mask) == int(is_)] == [answer]
+        assert len(rules) == len(re.findall(r"^mount\b", policy, re.MULTILINE))
 
 
 def test_calls_that_are_closed_on_purpose() -> None:
