@@ -61,6 +61,9 @@ way_fn by_opentree, by_opentree_moved, by_lazy_umount, by_overlay;
 way_fn by_dead_namespace;
 way_fn by_pivot, by_pivot_bound, by_chroot, by_symlink, by_userns, by_mkdir_rename, by_setattr;
 
+/* races.c */
+way_fn by_bind_race;
+
 /* deeds.c: what is done to a file */
 deed_fn change, change_last, trigger, nonsense, same, leak, visible, make_dir, make_file, rename_node, bind_format;
 deed_fn same_mode, map_device;

@@ -22,6 +22,11 @@
 #define SHM "mkdir /dev/shm;"
 /* In a second mount namespace nothing is mounted there: names are free. */
 #define RENAMED(place, name) "2:?umount " place ";2:rename " place " " name
+/* A folder that is bound elsewhere, and then becomes the one in which a unit's root is made. */
+#define PEER \
+	"?flags shared,rec /;mkdir /run;mkdir /run/z;mkdir /run/systemd;mkdir /mnt/c;mkdir /mnt/d;" \
+	"file /mnt/f;bind /run/z /mnt/c;rename /run/z /run/systemd/unit-root;"
+#define ROOT "rbind / /run/systemd/unit-root;"
 #define RESCAN "bus/pci/rescan", "0"
 #define CLOCK "devices/system/clocksource/clocksource0/current_clocksource", 0
 #define HOST_OPTION "errors=remount-ro"
@@ -46,6 +51,12 @@ const struct row chains[] = {
 	 DIRS("/run/systemd/unit-root") "mount proc /run/systemd/unit-root/q;"
 	 PEEL("/run/systemd/unit-root/q", "/run/systemd/unit-root"), 0, change,
 	 SBIN("/run/systemd/unit-root")},
+	{"chain-proc-peer", by_steps, PEER FRESH ROOT "bind /mnt/c/proc/sys/kernel/core_pattern /mnt/f", 0,
+	 change, "/mnt/f", "attack"},
+	{"chain-proc-peer-vm", by_steps, PEER FRESH ROOT "bind /mnt/c/proc/sys/vm /mnt/d", 0, change,
+	 "/mnt/d/overcommit_ratio", "49"},
+	{"chain-sys-peer", by_steps, PEER FRESH_SYS ROOT "bind /mnt/c/sys/module/printk /mnt/d", 0, change,
+	 "/mnt/d/parameters/time", "N"},
 	{"chain-proc-private-tmp", by_steps,
 	 OWN("/mnt/t") DIRS("/mnt/t") "mkdir /run/systemd;mkdir /run/systemd/unit-private-tmp;"
 	 "mount proc /run/systemd/unit-private-tmp;" PEEL("/run/systemd/unit-private-tmp", "/mnt/t"), 0,
