@@ -35,18 +35,23 @@ def test_each_container_with_a_profile_gets_the_hook(
     assert lxcconf.LOCK_SHARES not in host.read(paths.runtime("952"))
 
 
-def test_the_hook_as_lxc_calls_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "arguments"),
+    [(lxcconf.LOCK_SHARES, ""), (lxcconf.LOCK_WITHOUT_PEERS, "without-peers")],
+    ids=["plain", "without-peers"],
+)
+def test_the_hook_as_lxc_calls_it(tmp_path: Path, setting: bytes, arguments: str) -> None:
     """LXC (conf.c, run_script_argv): exec COMMAND NAME SECTION TYPE, for a shell."""
-    command = lxcconf.LOCK_SHARES.partition(b" = ")[2].decode()
+    command = setting.partition(b" = ")[2].decode()
     called = tmp_path / "called"
     program = tmp_path / "lock-shares"
     command = command.replace("/usr/libexec/phoenix-apparmor/lock-shares", str(program))
     line = ["/bin/sh", "-c", f"exec {command} 952 lxc start-host"]
     assert subprocess.run(line, check=False).returncode == 0, "the package is gone"
-    program.write_text(f"#!/bin/sh\ntouch {called}\nexit 1\n")
+    program.write_text(f'#!/bin/sh\necho "$*" >{called}\nexit 1\n')
     program.chmod(0o755)
     assert subprocess.run(line, check=False).returncode == 1
-    assert called.exists()
+    assert called.read_text() == f"{arguments}\n"
 
 
 def test_which_mounts_are_locked() -> None:

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,8 @@
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
 	  const void *data);
 
+/* As unshare --mount-proc mounts it. */
+#define PLAIN (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 #define LINKS "/mnt/attack-links"
 #define FUSE_NODE "/dev/attack-fuse"
 #define OWN "/mnt/attack-own"
@@ -98,9 +101,11 @@ int by_bind_race(const struct row *row)
 {
 	struct stat kind, bound;
 
-	/* Those that can be written: LXC's own are read-only in privileged containers. */
-	mount("none", "/proc", "proc", 0, NULL);
-	mount("none", "/sys", "sysfs", 0, NULL);
+	/* Those that can be written: LXC's own are read-only in privileged containers. (A second sysfs
+	 * comes to the same place in a network namespace of its own.) */
+	if (unshare(CLONE_NEWNET) || mount("none", "/proc", "proc", PLAIN, NULL) ||
+	    mount("none", "/sys", "sysfs", PLAIN, NULL))
+		perror("its own proc and sysfs");
 	if (stat(row->what, &kind))
 		return -1;
 	if (S_ISDIR(kind.st_mode)) {
