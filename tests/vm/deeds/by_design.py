@@ -114,6 +114,12 @@ KNOWN = (
         "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",
     ),
     Reason(
+        ("mount_while_unit_runs",),
+        "p-base",
+        "a mount that is shared with another can have a path that no rule knows (mount it before"
+        " the service starts)",
+    ),
+    Reason(
         ("calls_perf", "calls_bpf_map", "calls_fanotify_own"),
         "p-",
         "perf_event_open, bpf and fanotify reach the host's kernel or files (seccomp policy)",

@@ -63,6 +63,19 @@ deed_portable_service() {
     portablectl --quiet --runtime detach /root/unit
 }
 
+# What is mounted while a unit with mounts of its own runs is mounted in it too.
+deed_mount_while_unit_runs() {
+    local at status=0
+    at=$(place seen)
+    systemd-run --quiet --collect --unit=seen -p Type=exec -p PrivateTmp=yes sleep 600
+    mount -t tmpfs none "$at"
+    touch "$at/x"
+    ls "/proc/$(systemctl show -P MainPID seen)/root$at/x" || status=1
+    umount "$at"
+    systemctl stop seen
+    return "$status"
+}
+
 deed_protect_proc() {
     shell ProtectProc=invisible User=nobody -- '! ls -d /proc/1; ls -d /proc/$$'
     shell ProtectProc=ptraceable ProcSubset=pid User=nobody -- '[ ! -e /proc/meminfo ]'
