@@ -16,6 +16,8 @@ const char *const regions[] = {
 	"/run/systemd/namespace-x", "/run/systemd/incoming", "/run/netns", "/dev", "/tmp",
 	"/var/lib/containers/storage/overlay", "/run/docker", "/oldroot", NULL,
 };
+/* Empty: a folder that has another place already can take its name. */
+#define ROOTFS "/run/systemd/mount-rootfs"
 static const char *const within[] = {"q", "w", "x/sbin", "proc", "sys", "old", NULL};
 /* Parts of proc and sysfs on which others may be put. */
 static const char *const parts[] = {
@@ -73,8 +75,13 @@ void make_world(void)
 {
 	char path[PATH];
 
+	mkdir("/run/z", 0755);
 	for (int i = 0; regions[i]; i++)
 		for (int j = 0; within[j]; j++) {
+			if (!strcmp(regions[i], ROOTFS)) {
+				mkdir(ROOTFS, 0755);
+				continue;
+			}
 			snprintf(path, sizeof(path), "%s/%s", regions[i], within[j]);
 			if (*regions[i] || (strcmp(within[j], "proc") && strcmp(within[j], "sys")))
 				for (char *slash = path + 1;; slash++)
@@ -142,8 +149,8 @@ static int of_host(const struct mountpoint *mount)
 /* What is worth a place elsewhere: the kernel's, the host's, and the folders that rules name. */
 static void find_sources(void)
 {
-	static const char *const fixed[] = {"/", "/proc", "/sys", "/run", "/run/systemd", "/mnt", "/dev",
-		"/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", "/oldroot/proc", NULL};
+	static const char *const fixed[] = {"/", "/proc", "/sys", "/run", "/run/systemd", "/run/z", "/mnt",
+		"/dev", "/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", "/oldroot/proc", NULL};
 
 	sources = 0;
 	for (int i = 0; fixed[i]; i++)
@@ -259,6 +266,7 @@ static void names(void)
 			snprintf(other, sizeof(other), "%.*s/z%d", (int)(slash - renamed[i]), renamed[i], i);
 			add(who, RENAME, 0, renamed[i], other);
 		}
+		add(who, RENAME, 0, "/run/z", ROOTFS);
 	}
 }
 

@@ -32,7 +32,9 @@ void begin(void)
 	alarm(60);
 	if (unshare(CLONE_NEWNS))
 		_exit(4);
+	/* As LXC has them, but with no others outside. */
 	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL);
 	open_world();
 }
 
