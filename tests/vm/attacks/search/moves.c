@@ -75,10 +75,11 @@ void make_world(void)
 {
 	char path[PATH];
 
-	mkdir("/run/z", 0755);
 	for (int i = 0; regions[i]; i++)
 		for (int j = 0; within[j]; j++) {
 			if (!strcmp(regions[i], ROOTFS)) {
+				mkdir("/run/systemd", 0755);
+				mkdir("/run/systemd/z", 0755);
 				mkdir(ROOTFS, 0755);
 				continue;
 			}
@@ -149,8 +150,8 @@ static int of_host(const struct mountpoint *mount)
 /* What is worth a place elsewhere: the kernel's, the host's, and the folders that rules name. */
 static void find_sources(void)
 {
-	static const char *const fixed[] = {"/", "/proc", "/sys", "/run", "/run/systemd", "/run/z", "/mnt",
-		"/dev", "/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", "/oldroot/proc", NULL};
+	static const char *const fixed[] = {"/", "/proc", "/sys", "/run", "/run/systemd", "/run/systemd/z",
+		"/mnt", "/dev", "/attack-ro", "/attack-host", "/dev/.lxc/proc", "/dev/.lxc/sys", "/oldroot/proc", NULL};
 
 	sources = 0;
 	for (int i = 0; fixed[i]; i++)
@@ -266,7 +267,7 @@ static void names(void)
 			snprintf(other, sizeof(other), "%.*s/z%d", (int)(slash - renamed[i]), renamed[i], i);
 			add(who, RENAME, 0, renamed[i], other);
 		}
-		add(who, RENAME, 0, "/run/z", ROOTFS);
+		add(who, RENAME, 0, "/run/systemd/z", ROOTFS);
 	}
 }
 

@@ -252,7 +252,13 @@ static int in_the_way(const struct mountpoint *mount, int whose)
 
 static int back(int folder, const char *from, const char *to)
 {
-	return *from ? renameat(folder, to, folder, from) : unlinkat(folder, to, 0);
+	if (!*from)
+		return unlinkat(folder, to, 0);
+	if (!renameat(folder, to, folder, from))
+		return 0;
+	/* What may not be renamed, but is empty: another is as good, and so is one that it replaced. */
+	return unlinkat(folder, to, AT_REMOVEDIR) || mkdirat(folder, from, 0755) ||
+	       mkdirat(folder, to, 0755);
 }
 
 /* It was on a mount that is gone. */

@@ -25,8 +25,8 @@
 /* A folder that is bound elsewhere, and then becomes the one in which a unit's root is made. */
 #define PEER \
 	"?flags shared,rec /;mkdir /run;mkdir /run/z;mkdir /run/systemd;mkdir /mnt/c;mkdir /mnt/d;" \
-	"file /mnt/f;bind /run/z /mnt/c;rename /run/z /run/systemd/unit-root;"
-#define ROOT "rbind / /run/systemd/unit-root;"
+	"file /mnt/f;bind /run/z /mnt/c;rename /run/z /run/systemd/mount-rootfs;"
+#define ROOT "rbind / /run/systemd/mount-rootfs;"
 #define RESCAN "bus/pci/rescan", "0"
 #define CLOCK "devices/system/clocksource/clocksource0/current_clocksource", 0
 #define HOST_OPTION "errors=remount-ro"
