@@ -112,6 +112,17 @@ def asks_for(profile: bytes, marker: bytes) -> bool:
     return marker in profile and any(line.strip() == marker for line in profile.split(b"\n"))
 
 
+def own_parts(profile: bytes) -> list[str]:
+    """The files of abstractions/phoenix that a profile's text includes."""
+    begin, parts = b"<abstractions/phoenix/", []
+    for line in profile.split(b"\n"):
+        word, _, rest = line.strip().partition(b" ")
+        if word in (b"include", b"#include") and begin in rest:
+            name = rest.partition(b"<")[2].partition(b">")[0]
+            parts.append(APPARMOR_D + "/" + name.decode("utf-8", "surrogateescape"))
+    return parts
+
+
 def seccomp_policy(profile: bytes) -> str:
     """The seccomp policy for privileged containers for which a profile's text asks; "": none."""
     if not asks_for(profile, SECCOMP_MARKER):

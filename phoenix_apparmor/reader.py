@@ -55,6 +55,11 @@ class Reader:
         seen = self.stat(name)
         return seen is not None and stat.S_ISREG(seen.st_mode) and seen.st_size > 0
 
+    def is_empty(self, name: str) -> bool:
+        """Whether name is there, and nothing is in it."""
+        seen = self.stat(name)
+        return seen is not None and seen.st_size == 0
+
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; none if there is no such folder."""
         try:

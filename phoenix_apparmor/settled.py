@@ -175,6 +175,8 @@ def _own(
         raise _UnsureError
     if seccomp and (not host.has_text(seccomp) or host.distrust(seccomp)):
         raise _UnsureError
+    if any(map(host.is_empty, paths.own_parts(profile))):
+        raise _UnsureError
     label = lxcconf.label(names, ctid, namespace=namespace)
     wanted = lxcconf.with_our_lines(
         runtime,

@@ -211,6 +211,7 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
     if profile is None:
         return lxcconf.with_our_lines(runtime, None)
     file = files.asked(host, profile)
+    files.check_parts(host, file)
     namespace, seccomp, peers = False, "", True
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace

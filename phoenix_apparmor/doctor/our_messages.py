@@ -87,6 +87,20 @@ OURS = (
         r"what is shared read-only could not be put back",
     ),
     Message(
+        "`its mounts are shared with each other, which cannot be taken from them: …`",
+        "",
+        "LXC's hook could not do it in a privileged container under `lxc-nvidia-gpu-base`, so the "
+        "start was refused. Start it again; if that fails too, see `journalctl -k`.",
+        r"its mounts are shared with each other",
+    ),
+    Message(
+        "`…, a part of profile …, is empty.`",
+        "",
+        "A file of ours in /etc/apparmor.d lost its text, and with it the profile what it denies. "
+        "The message says how to bring it back.",
+        r"a part of profile \S+, is empty",
+    ),
+    Message(
         "`what is shared read-only cannot be locked: …`",
         "",
         "Containers or users have made as many namespaces as this host allows. `lsns -t user`; "

@@ -230,6 +230,20 @@ def has_no_cache(status: int, messages: str) -> bool:
     return status > 0 and "Failed setting up policy cache" in messages
 
 
+def check_parts(host: Host, file: ProfileFile) -> None:
+    """Raises PhoenixError where a file of ours that it includes is empty: that compiles too.
+
+    Then what it denies, or allows, is not denied, or allowed (a full disk, a cut copy).
+    """
+    for path in paths.own_parts(file.text):
+        if host.is_empty(path):
+            raise PhoenixError(
+                f"{path}, a part of profile {file.name}, is empty.",
+                hint=f"Bring it back: rm -f {path}; apt install --reinstall -o "
+                "Dpkg::Options::=--force-confmiss phoenix-apparmor && phoenix-apparmor reload",
+            )
+
+
 def check_parser(file: ProfileFile, status: int, messages: str) -> None:
     """Raises PhoenixError where the parser failed, which it can also do with exit status 0."""
     lines = [line.strip() for line in messages.splitlines() if line.strip()]

@@ -70,6 +70,7 @@ def _bring(host: Host, file: ProfileFile, dry_run: bool) -> Outcome:
             f"{link} {files.off_does(link)}.",
             f"To use it: rm {link}",
         )
+    files.check_parts(host, file)
     kept = compiled.kept(host, file)
     if kept is None:
         how = compiled.TO_OUTPUT if dry_run else compiled.TO_OUTPUT_AND_CACHE
@@ -129,6 +130,7 @@ def load_compiled(
 
 
 def _load(host: Host, file: ProfileFile, how: tuple[str, ...], path: str, timeout: float) -> None:
+    files.check_parts(host, file)
     ran = host.run([*files.parser(host), *how, host.path(path)], timeout=timeout)
     if files.has_no_cache(ran.status, ran.err):
         # The next boot compiles it; a container that is to start does not wait for a disk.

@@ -37,6 +37,30 @@ def guarded(host: FakeHost, *, settled: bool) -> Path:
     return policy
 
 
+def test_a_part_that_lost_its_text_stops_the_start(host: FakeHost) -> None:
+    """It compiles, and denies less: with a full disk, or after a cut copy."""
+    part = "/etc/apparmor.d/abstractions/phoenix/one-root-denies"
+    host.confined("952", BASE)
+    host.profile(BASE, body="  include <abstractions/phoenix/one-root-denies>\n")
+    host.write(part, "  deny /x w,\n")
+    host.load(BASE)
+    assert host.hook("952").status == 0
+    host.settle()
+    assert host.hook("952") == (0, "", "")
+    host.write(part, "")
+    for way in (lambda: host.hook("952"), lambda: host.unit("pre-start", "952")):
+        done = way()
+        assert done.status == 1
+        assert f"CT 952: {part}, a part of profile {BASE}, is empty." in done.err
+    host.kernel({})
+    assert host.hook("952").status == 1, "nor is it loaded"
+    done = host.cli("reload")
+    assert done.status == 1
+    assert f"failed {BASE}: {part}, a part of profile {BASE}, is empty." in done.out + done.err
+    host.write(part, "  deny /x w,\n")
+    assert host.hook("952").status == 0
+
+
 # -- a profile's file that is not there is not one that asks for nothing ---------------------------
 
 
