@@ -59,7 +59,7 @@ def shortfall(
     stacked = f"//&:{lxcconf.namespace_of(ctid)}:" in label
     privileged = kernel.is_privileged(host, pid)
     # Of one that was written anew after lxc-start had read it (pct set) nothing can be learnt.
-    is_as_read = lxcconf.BEGIN in runtime or not notes.is_there(host, paths.was_read(ctid))
+    is_as_read = lxcconf.BEGIN in runtime or not notes.is_of(host, paths.was_read(ctid), pid)
     if is_as_read and not stacked and _has_nesting(host, ctid, runtime):
         return Shortfall("runs with allow_nesting, which an included file sets", weaker=True)
     if file is not None and privileged and file.seccomp:

@@ -1,6 +1,7 @@
 """What status says of a trial: since when, what would have been refused, what it cannot know."""
 
 import json
+import os
 import time
 
 import pytest
@@ -47,6 +48,16 @@ def test_status_says_what_would_have_been_refused(host: FakeHost) -> None:
     assert "MiB" in text
     assert "(trial)" in text and "2 actions would have been refused" in " ".join(text.split())
     assert "printk_ratelimit" not in text
+
+
+def test_a_clock_that_was_set_back_hides_nothing(host: FakeHost) -> None:
+    """Else nothing would have been refused, and the trial be ended for that."""
+    started(host, TRIAL)
+    now = time.time()
+    mark = host.path(f"/var/lib/phoenix-apparmor/variants/{T}.began")
+    os.utime(mark, (now + 5000, now + 5000))
+    trial = status_of(host, allowed(T, "/a/", now - 1, 5))["trial"]
+    assert isinstance(trial, dict) and trial["would_be_refused"] == 1
 
 
 def test_status_says_when_lines_may_be_missing(host: FakeHost) -> None:

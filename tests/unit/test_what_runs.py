@@ -46,6 +46,21 @@ def test_status_sees_a_container_that_runs_without_its_seccomp_policy(
     assert "restart pending" in host.cli("status", "952").out
 
 
+def test_a_note_of_another_start_says_nothing(host: FakeHost) -> None:
+    """With the drop-in switched off nobody takes it away, and nobody adds our lines."""
+    host.confined("952", BASE)
+    host.profile(BASE, before=paths.SECCOMP_MARKER.decode() + "\n")
+    host.write(paths.SECCOMP, "2\n")
+    host.conf("952", f"lxc.apparmor.profile: {BASE}\n")
+    host.runtime("952", b"lxc.uts.name = x\nlxc.apparmor.profile = " + BASE.encode() + b"\n")
+    runs(host, "952", seccomp=2, privileged=True, label=f"{BASE} (enforce)")
+    host.write("/fake/lxc/952/lxc.seccomp.profile", "/usr/share/lxc/config/common.seccomp\n")
+    for note, is_told in (("4242", False), ("", False), ("4243", True)):
+        host.write(paths.was_read("952"), note)
+        shown = host.cli("status", "952")
+        assert ("restart pending" in shown.out) is is_told, (note, shown)
+
+
 @pytest.mark.parametrize(
     ("label", "stopped"),
     [
