@@ -11,7 +11,7 @@ OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 OPEN_TREE_CLONE, AT_RECURSIVE, AT_EMPTY_PATH, AT_FDCWD = 1, 0x8000, 0x1000, -100
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 4, 0x40
 MOUNT_ATTR_RDONLY = 1
-MNT_DETACH, MS_REC, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE = 2, 0x4000, 0x20000, 0x40000, 0x80000
+MNT_DETACH, MS_REC, MS_UNBINDABLE, MS_PRIVATE = 2, 0x4000, 0x20000, 0x40000
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 # linux/nsfs.h: the user namespace that another namespace belongs to.
 NS_GET_USERNS = 0xB701
@@ -53,10 +53,6 @@ class Linux:
     def make_private(self) -> None:
         """All mounts of the namespace, so that those are copied too that are unbindable."""
         self._done("mount", self._libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-
-    def make_slaves(self) -> None:
-        """All mounts of the namespace: what others mount still comes, what is mounted stays."""
-        self._done("mount", self._libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None))
 
     def copy(self, fd: int) -> int:
         """A copy of a mount with all in it, mounted nowhere."""

@@ -6,11 +6,13 @@ mounted on the peer too (mount_namespaces(7)), under a path that no rule of a pr
 of a unit's root, for one. What the host mounts in a shared folder later, still comes.
 """
 
-import errno
-import os
+import posix
 
 from phoenix_apparmor.errors import PhoenixError
-from phoenix_apparmor.mountcalls import Linux
+
+# Of util-linux, and on each Debian: to make the calls here would cost a start ten times as much, for
+# the module ctypes. It looks at files of the host alone; --namespace is for the calls themselves.
+MOUNT = "/usr/bin/mount"
 
 
 def end(pid: int) -> None:
@@ -18,35 +20,19 @@ def end(pid: int) -> None:
 
     The seccomp policy of the profiles that ask for this lets nobody make a mount shared again.
     """
-    linux = Linux(-1)
+    words = [MOUNT, f"--namespace=/proc/{pid}/ns/mnt", "--make-rslave", "/"]
     try:
-        namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        # Not this process: what Python loads from then on would be the container's.
-        worker = os.fork()
-        if worker == 0:
-            status = errno.EIO
-            try:
-                status = _ended(linux, namespace)
-            finally:
-                os._exit(status)
-        os.close(namespace)
-        status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        child = posix.posix_spawn(MOUNT, words, {"LC_ALL": "C"})
+        status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
     except OSError as error:
-        status = error.errno or errno.EIO
+        raise _failed(str(error)) from error
     if status != 0:
-        why = os.strerror(status) if status > 0 else f"killed by signal {-status}"
-        raise PhoenixError(
-            "its mounts are shared with each other, which cannot be taken from them: "
-            f"{why}. So it could give /proc and /sys paths that its profile does not know.",
-            hint="Start it again; if that fails too: journalctl -k",
-        )
+        raise _failed(f"{MOUNT} ended with {status}")
 
 
-def _ended(linux: Linux, namespace: int) -> int:
-    """The number of the error, 0: none."""
-    try:
-        linux.setns(namespace)
-        linux.make_slaves()
-    except OSError as error:
-        return error.errno or errno.EIO
-    return 0
+def _failed(why: str) -> PhoenixError:
+    return PhoenixError(
+        "its mounts are shared with each other, which cannot be taken from them: "
+        f"{why}. So it could give /proc and /sys paths that its profile does not know.",
+        hint="Start it again; if that fails too: journalctl -k",
+    )
