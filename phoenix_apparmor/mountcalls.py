@@ -70,6 +70,10 @@ class Linux:
         os.fchdir(self._own_files)
         self._done("umount2", self._libc.umount2(str(fd).encode("ascii"), MNT_DETACH))
 
+    def umount_at(self, place: bytes) -> None:
+        """What is mounted at a place, with all in it."""
+        self._done("umount2", self._libc.umount2(place, MNT_DETACH))
+
     def number(self, fd: int) -> int:
         """The kernel's number of the mount that an open file is in (Linux 5.8 and later)."""
         status = ctypes.create_string_buffer(STATX_SIZE)

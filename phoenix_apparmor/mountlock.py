@@ -15,11 +15,11 @@ from phoenix_apparmor import lxcconf, mountholder, mountlines, shares
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.mountcalls import read_again
 from phoenix_apparmor.mounterrors import AGAIN, KILLED, AdvisedError, NoNamespaceError, killed
+from phoenix_apparmor.mountpeers import leave_profile
 from phoenix_apparmor.mountswap import Work
 from phoenix_apparmor.mountwanted import Wanted
 
 START_HOOK = "lxc.hook.start"
-OWN_LABEL = "/proc/self/attr/current"
 # Exit statuses of the process that does it. The first three: all is mounted as it was, as this
 # host makes no user namespaces, as there may be no more of them, for another reason. The last: a
 # mount may be missing.
@@ -143,11 +143,7 @@ def _leave_profile() -> None:
 
     Raises PhoenixError where a site's has none: a mount would be lost halfway.
     """
-    with contextlib.suppress(OSError), open(OWN_LABEL, "wb", buffering=0) as own:
-        own.write(b"changeprofile unconfined")
-    label = b""
-    with contextlib.suppress(OSError), open(OWN_LABEL, "rb", buffering=0) as own:
-        label = own.read(4096).strip()
+    label = leave_profile()
     if label not in (b"", b"unconfined"):
         raise _goes_on(f"this hook runs under {label.decode('ascii', 'replace')}", "")
 

@@ -32,7 +32,8 @@ def main(environ: "Mapping[str, str]", *, peers: bool = True) -> int:
 
     LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID; LXC_CONFIG_FILE: the runtime
     configuration. Exit status 1: the container must not start, as a mount is missing now, or can
-    be made writable. peers: whether its mounts may stay shared with each other (mountpeers.py).
+    be made writable. peers: whether its mounts may stay shared with each other and
+    show the host's kernel (mountpeers.py).
     """
     try:
         pid = int(environ["LXC_PID"])
@@ -49,6 +50,7 @@ def main(environ: "Mapping[str, str]", *, peers: bool = True) -> int:
             from phoenix_apparmor import mountpeers
 
             mountpeers.end(pid)
+            mountpeers.take_away(pid, lines)
         return 0
     except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
         from phoenix_apparmor.errors import as_error

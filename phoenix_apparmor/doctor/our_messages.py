@@ -94,6 +94,12 @@ OURS = (
         r"its mounts are shared with each other",
     ),
     Message(
+        "`what shows the host's kernel in it (…) cannot be unmounted: …`",
+        "",
+        "The same, of file systems that `lxc-nvidia-gpu-base` closes anyway.",
+        r"what shows the host's kernel in it",
+    ),
+    Message(
         "`…, a part of profile …, is empty.`",
         "",
         "A file of ours in /etc/apparmor.d lost its text, and with it the profile what it denies. "

@@ -48,8 +48,7 @@ def test_a_part_that_lost_its_text_stops_the_start(host: FakeHost) -> None:
     host.settle()
     assert host.hook("952") == (0, "", "")
     host.write(part, "")
-    for way in (lambda: host.hook("952"), lambda: host.unit("pre-start", "952")):
-        done = way()
+    for done in (host.hook("952"), host.unit("pre-start", "952")):
         assert done.status == 1
         assert f"CT 952: {part}, a part of profile {BASE}, is empty." in done.err
     host.kernel({})

@@ -54,6 +54,7 @@ RANGES = (
     (0x6E80, 0x6E8F),  # NILFS: checkpoints, resize
     (0x6F01, 0x6F03),  # OCFS2: grow
     (0x894C, 0x894C),  # SIOCGSKNS: the network namespace of whoever sent a socket
+    (0x9360, 0x937F),  # autofs: an automount of the host's in a shared folder taken down
     (0x9400, 0x9408),  # Btrfs, but for clones
     (0x940A, 0x940C),  # and the container's own subvolumes
     (0x9410, 0x9435),
@@ -92,6 +93,9 @@ CLOSED = {
     "OCFS2_IOC_GROUP_EXTEND": 0x6F01,
     "SIOCGSKNS": 0x894C,
     "TUNGETDEVNETNS": 0x54E3,
+    "AUTOFS_IOC_READY": 0x9360,
+    "AUTOFS_IOC_CATATONIC": 0x9362,
+    "AUTOFS_DEV_IOCTL_ISMOUNTPOINT": 0x937E,
     "BTRFS_IOC_SNAP_CREATE": 0x9401,
     "BTRFS_IOC_RESIZE": 0x9403,
     "BTRFS_IOC_TREE_SEARCH": 0x9411,
@@ -139,9 +143,9 @@ OPEN = {
     "UVM_MIGRATE": 0x0033,
     "PIDFD_GET_INFO": 0xFF0B,
 }
-# Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, Btrfs, namespaces,
+# Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, autofs, Btrfs, namespaces,
 # bcachefs, CIFS, F2FS.
-KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x94, 0xB7, 0xBC, 0xCF, 0xF5}
+KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x93, 0x94, 0xB7, 0xBC, 0xCF, 0xF5}
 
 
 def allowed() -> list[int]:

@@ -75,3 +75,30 @@ def test_where_containers_run_in_it_they_stay_shared(host: FakeHost, markers: st
     host.runtime("952")
     assert host.hook("952").status == 0
     assert b"without-peers" not in host.read("/var/lib/lxc/952/config"), "unprivileged"
+
+
+# As LXC's configuration for Ubuntu has them; one lies in the other.
+SHOWN = r"""
+assert sh('mkdir v && mount -t bpf none v && mkdir v/x && mount -t bpf none v/x')
+child = subprocess.Popen(["sleep", "600"])
+names = {"LXC_NAME": "952", "LXC_PID": str(child.pid), "PHOENIX_APPARMOR_ROOT": here}
+if how == "fails":
+    from phoenix_apparmor.mountcalls import Linux
+    def umount_at(self, place):
+        raise OSError(16, "umount2: Device or resource busy")
+    Linux.umount_at = umount_at
+print(0, shares.main(names, peers=how == "leave"))
+print(1, told())
+print(2, sh("grep -q ' - bpf ' /proc/self/mountinfo"))
+child.kill()
+"""
+
+
+@only_root
+def test_what_shows_the_hosts_kernel_is_unmounted(disk: Path) -> None:
+    """Its profile closes it by its place, which a lazy umount takes from it."""
+    assert tried("take", disk, script=SHOWN) == ["0", "nothing", "False"]
+    assert tried("leave", disk, script=SHOWN) == ["0", "nothing", "True"], "the control"
+    status, said, is_left = tried("fails", disk, script=SHOWN)
+    assert (status, is_left) == ("1", "True")
+    assert "/v, " in said and "cannot be unmounted: Device or resource busy." in said

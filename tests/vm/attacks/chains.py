@@ -17,7 +17,9 @@ SOURCES = Path(__file__).parent / "search"
 SHARE = (
     "mkdir -p -m 1777 /var/lib/attack-ro; touch /var/lib/attack-ro/probe; "
     "chmod 1777 /var/lib/attack-ro; chmod 666 /var/lib/attack-ro/probe; "
-    # Every Proxmox host has FUSE file systems (lxcfs, pmxcfs), and LXC shows containers fusectl.
+)
+# Every Proxmox host has FUSE file systems (lxcfs, pmxcfs), and LXC shows containers fusectl.
+FUSE = (
     "modprobe fuse; findmnt /sys/fs/fuse/connections >/dev/null || "
     "mount -t fusectl fusectl /sys/fs/fuse/connections; mkdir -p /run/attack-fuse; "
     "mountpoint -q /run/attack-fuse || python3 -c '\nimport ctypes, os, time\n"
@@ -26,6 +28,8 @@ SHARE = (
     'if ctypes.CDLL(None).mount(b"attack", b"/run/attack-fuse", b"fuse", 0, more): os.abort()\n'
     "if os.fork() == 0: os.setsid(); time.sleep(10**6)' </dev/null >/dev/null 2>&1; "
     "ls /sys/fs/fuse/connections/*/abort; "
+)
+QUIET = (
     # What it is refused is nobody's news, and costs an emulated machine much. (Not quiet: that
     # makes complain mode refuse, as aa_audit in security/apparmor/audit.c returns the error then.)
     "printf quiet_denied >/sys/module/apparmor/parameters/audit"
@@ -76,7 +80,7 @@ def push(vm: Machine) -> None:
     """Puts the program onto the host, and what it looks for."""
     program.push(vm)
     vm.push(binary(), "/root/search")
-    vm.sh(SHARE)
+    vm.sh(SHARE + FUSE + QUIET)
 
 
 def start(vm: Machine, column: Column) -> None:

@@ -231,9 +231,9 @@ static void share(const struct mountpoint *mount, struct result *result)
 }
 
 /* With a file of fusectl a FUSE file system of the host is aborted: it has one for the test. */
-static void connections(const struct mountpoint *mount, struct result *result)
+static void connections(const char *at, const char *said, struct result *result)
 {
-	DIR *all = opendir(mount->at);
+	DIR *all = opendir(at);
 	struct dirent *one;
 	char path[2 * PATH + 300];
 
@@ -242,12 +242,12 @@ static void connections(const struct mountpoint *mount, struct result *result)
 
 		if (*one->d_name == '.')
 			continue;
-		snprintf(path, sizeof(path), "%s/%s/abort", strcmp(mount->at, "/") ? mount->at : "", one->d_name);
+		snprintf(path, sizeof(path), "%s/%s/abort", strcmp(at, "/") ? at : "", one->d_name);
 		fd = open(path, O_WRONLY | O_CLOEXEC);
 		if (fd < 0)
 			continue;
 		close(fd);
-		tell(result, 1, mount->type, "of-the-whole-machine", path);
+		tell(result, 1, "fusectl", "of-the-whole-machine", *said ? said : path);
 		break;
 	}
 	if (all)
@@ -283,7 +283,7 @@ static void look_at_mount(const struct mountpoint *mount, struct result *result)
 	if (!strcmp(mount->dev, shared->share.dev) && !strcmp(mount->root, shared->share.root))
 		share(mount, result);
 	if (!strcmp(mount->type, "fusectl"))
-		connections(mount, result);
+		connections(mount->at, "", result);
 	if (!strcmp(mount->type, "configfs") || !strcmp(mount->type, "devtmpfs"))
 		folder(mount, result);
 	look_into(mount, result);
@@ -310,6 +310,7 @@ static void look_around(struct result *result)
 				tell(result, files[i].severe, files[i].type, files[i].path, "from the working folder");
 			close(fd);
 		}
+	connections(".", "from the working folder", result);
 }
 
 void effects(struct result *result)

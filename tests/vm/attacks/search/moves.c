@@ -258,7 +258,7 @@ static void names(void)
 		for (int i = 0; i < now_count; i++) {
 			int known = is_initial(&now[i]) && !root_name();
 
-			if (!known || !strncmp(now[i].at, "/proc", 5) || !strcmp(now[i].at, "/sys"))
+			if (!known || !strncmp(now[i].at, "/proc", 5) || !strncmp(now[i].at, "/sys", 4))
 				add(who, UMOUNT_ALL, 0, "", now[i].at);
 		}
 		for (int i = 0; renamed[i]; i++) {
@@ -324,6 +324,11 @@ int moves(struct step *steps, int size)
 		for (int i = 0; i < sources; i++)
 			if (strcmp(source[i], "/"))
 				add(0, CHDIR, 0, "", source[i]);
+	/* What has a place of its own has none once it is taken off. */
+	for (int i = 0; i < now_count && !has_folder(); i++)
+		if (is_kernel(&now[i]) && is_initial(&now[i]) && strcmp(now[i].type, "proc") &&
+		    strcmp(now[i].type, "sysfs"))
+			add(0, CHDIR, 0, "", now[i].at);
 	for (int i = 0; i < 6; i++) {
 		add(0, FSMOUNT, 0, types[i], "/mnt/q");
 		add(0, FSMOUNT, 0, types[i], "");
