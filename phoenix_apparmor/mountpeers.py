@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from phoenix_apparmor.mountcalls import Linux
     from phoenix_apparmor.shares import Line
 
-# Of util-linux, and on each Debian: to make this call here would cost each start ten times as much, for
-# the module ctypes. It looks at files of the host alone; --namespace is for the call itself. (umount(8)
-# has that too, and does not find what it is to unmount there: seen on 2.41.)
+# Of util-linux, and on each Debian: to make this call here would cost each start ten times as much,
+# for the module ctypes. It looks at files of the host alone; --namespace is for the call itself.
+# (umount(8) has that too, and does not find what it is to unmount there: seen on 2.41.)
 MOUNT = "/usr/bin/mount"
 # The profile lets nobody read or write what is in these, and nobody mount one.
 CLOSED = (b"debugfs", b"tracefs", b"securityfs", b"efivarfs", b"pstore", b"bpf", b"configfs")
@@ -34,7 +34,7 @@ OWN_LABEL = "/proc/self/attr/current"
 
 
 def leave_profile() -> bytes:
-    """Out of the profile lxc-start, which has a rule for that; the label that is had then, or b""."""
+    """Out of lxc-start's profile, which has a rule for that; the label then, b"" if unknown."""
     try:
         with open(OWN_LABEL, "wb", buffering=0) as own:
             own.write(b"changeprofile unconfined")
@@ -68,7 +68,7 @@ def end(pid: int) -> None:
 
 
 def take_away(pid: int, lines: "Iterable[Line]") -> None:
-    """Unmounts what the profile closes anyway, of its mounts (shares.mounts). Raises PhoenixError."""
+    """Unmounts what the profile closes anyway. lines: shares.mounts. Raises PhoenixError."""
     places = [line[4] for line in lines if line[6] in CLOSED]
     if not places:
         return

@@ -3,8 +3,8 @@
 What is told after a start stops it only where it went through the step before it (paths.begun): an
 admin may empty ExecStartPre= for one container, to do without us there. That LXC's hook of ours has
 run says that lxc-start has read what we added (paths.was_read, with the process id of the init that
-it was for: nobody takes it away where the drop-in has been switched off since). The hookscript need not look where
-the unit has seen that all is right (paths.confined).
+it was for: nobody takes it away where the drop-in has been switched off since). The hookscript need
+not look where the unit has seen that all is right (paths.confined).
 """
 
 import posix

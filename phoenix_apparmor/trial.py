@@ -170,7 +170,7 @@ def seen(host: Host, trials: Mapping[str, str]) -> dict[str, Seen]:
         return {}
     now = time.time()
     starts = {ctid: began(host, ctid, profile) for ctid, profile in trials.items()}
-    # The clock was set back since: what was refused then is older than the trial. So all that is kept.
+    # The clock was set back since: what was refused then is older than the trial. So all counts.
     starts = {ctid: start if start <= now else 0.0 for ctid, start in starts.items()}
     try:
         events = _events(host, min(starts.values()))

@@ -21,18 +21,18 @@ bpf errno 1
 # Nor does it need mounts that are shared with each other (phoenix_apparmor/mountpeers.py).
 MOUNT = "mount allow [3,0,SCMP_CMP_MASKED_EQ,32]\n"
 NO_PEERS = """\
-# And no mount is made shared with others (0x100000): that pretends to be done, as systemd asks for it
-# in each unit. What is mounted in one place would be in others too, which no rule knows.
+# And no mount is made shared with others (0x100000): that pretends to be done, as systemd asks for
+# it in each unit. What is mounted in one place would be in others too, which no rule knows.
 mount allow [3,0,SCMP_CMP_MASKED_EQ,1048608]
 mount allow [3,1052672,SCMP_CMP_MASKED_EQ,1052704]
 mount errno 0 [3,1048576,SCMP_CMP_MASKED_EQ,1052704]
 """
-# systemd makes a unit's credentials in a mount namespace and counts on seeing them outside, which it
-# then does not.
+# systemd makes a unit's credentials in a mount namespace and counts on seeing them outside, which
+# it then does not.
 CLONE = "clone\n"
 NO_CREDENTIALS_ELSEWHERE = """\
-# So that systemd makes a unit's credentials (LoadCredential=) in a folder: in another mount namespace,
-# which it then asks for with this call and just these flags, they would stay there.
+# So that systemd makes a unit's credentials (LoadCredential=) in a folder: in another mount
+# namespace, which it then asks for with this call and just these flags, they would stay there.
 clone allow [0,131089,SCMP_CMP_NE]
 clone errno 1 [0,131089,SCMP_CMP_EQ]
 """
@@ -143,8 +143,8 @@ OPEN = {
     "UVM_MIGRATE": 0x0033,
     "PIDFD_GET_INFO": 0xFF0B,
 }
-# Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, autofs, Btrfs, namespaces,
-# bcachefs, CIFS, F2FS.
+# Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, autofs, Btrfs,
+# namespaces, bcachefs, CIFS, F2FS.
 KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x93, 0x94, 0xB7, 0xBC, 0xCF, 0xF5}
 
 

@@ -71,8 +71,9 @@ NOWHERE_ON: dict[str, dict[str, str]] = {
 # Who wins is the scheduler's: on a busy emulated processor nobody may, in any column.
 RACES = {"proc-race"}
 
-# Linux looks up the source of a bind mount twice, once to ask AppArmor and once to bind it: no profile
-# that allows one can stop who exchanges it in between (SECURITY.md), and no policy sees a path.
+# Linux looks up the source of a bind mount twice, once to ask AppArmor and once to bind it: no
+# profile that allows one can stop who exchanges it in between (SECURITY.md), and no policy sees a
+# path.
 TWICE = {"bind-race-core", "bind-race-trigger", "bind-race-sys"}
 
 # What AppArmor is asked nothing about, or too little; our seccomp policy stops it.

@@ -36,7 +36,8 @@ for place in /dev/shm /run/credentials/x /run/systemd/unit-private-tmp /var/lib/
     done
 done | sort -u
 """
-# File systems of the network's: to mount them the host's kernel asks a program of the host, as root there.
+# File systems of the network's: to mount them the host's kernel asks a program of the host, as root
+# there.
 NETWORK = """\
 mkdir -p /dev/shm /run/credentials/x /run/systemd/unit-private-tmp
 for type in cifs ceph; do
