@@ -7,7 +7,8 @@ of a unit's root, for one. So no mount has a peer. What the host mounts in a sha
 still comes.
 
 And LXC's configuration for Ubuntu (ubuntu.common.conf), or an admin's, mounts file systems that the
-profile closes by their paths. Lazily unmounted they have none.
+profile closes by their paths. Lazily unmounted they have none. Nor do the second /proc and /sys that
+LXC has in /dev/.lxc for nesting (lxc.apparmor.allow_nesting), once that folder is renamed.
 """
 
 import errno
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 MOUNT = "/usr/bin/mount"
 # The profile lets nobody read or write what is in these, and nobody mount one.
 CLOSED = (b"debugfs", b"tracefs", b"securityfs", b"efivarfs", b"pstore", b"bpf", b"configfs")
-
-
+# For containers in it, of which it has none.
+FOR_NESTING = b"/dev/.lxc/"
 OWN_LABEL = "/proc/self/attr/current"
 
 
@@ -69,7 +70,7 @@ def end(pid: int) -> None:
 
 def take_away(pid: int, lines: "Iterable[Line]") -> None:
     """Unmounts what the profile closes anyway. lines: shares.mounts. Raises PhoenixError."""
-    places = [line[4] for line in lines if line[6] in CLOSED]
+    places = [x[4] for x in lines if x[6] in CLOSED or x[4].startswith(FOR_NESTING)]
     if not places:
         return
     from phoenix_apparmor import mountcalls

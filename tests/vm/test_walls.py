@@ -58,6 +58,14 @@ umount -l /sys/kernel/security 2>/dev/null
 (: >>apparmor/.load) 2>/dev/null && echo policy
 true
 """
+# The second /proc and /sys that LXC has for nesting, under another name.
+NEST = """\
+mv /dev/.lxc /dev/x 2>/dev/null
+(: >>/dev/x/proc/sys/kernel/core_pattern) 2>/dev/null && echo core_pattern
+(: >>/dev/x/sys/module/printk/parameters/time) 2>/dev/null && echo time
+mv /dev/x /dev/.lxc 2>/dev/null
+true
+"""
 SECURITYFS = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
 )
@@ -101,12 +109,13 @@ umount -l /srv/y; umount -l /srv/k
 umount -l /run/systemd/unit-root; umount -l /run/systemd/unit-root; umount -l /sys
 rmdir /run/systemd/unit-root
 """
-SCRIPTS = {"disk": DISK, "other-name": OTHER_NAME, "network": NETWORK, "lost": LOST}
+SCRIPTS = {"disk": DISK, "other-name": OTHER_NAME, "network": NETWORK, "lost": LOST, "nest": NEST}
 GIVES = {
     "disk": {"/mnt"},
     "other-name": {"core_pattern"},
     "network": {"cifs", "ceph"},
     "lost": {"fuse"},
+    "nest": {"core_pattern"},
 }
 ALL = {"modprobe", "core_pattern", "drop_caches", "file", "folder", "sys"}
 
@@ -120,8 +129,7 @@ def running(vm: Machine) -> Machine:
     vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
     vm.sh(FUSE + "modprobe -qa cifs ceph || true")
     for ctid in (*OURS, NESTING):
-        more = "features: nesting=1\n" if ctid == NESTING else ""
-        create(vm, ctid, unprivileged=False, more=more + SECURITYFS)
+        create(vm, ctid, unprivileged=False, more="features: nesting=1\n" + SECURITYFS)
         pct(vm, "start", ctid)
     return vm
 
