@@ -18,9 +18,9 @@ from tests.vm.containers import (
 )
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_LOG, INSTALL_TIMEOUT
-from tests.vm.harness.suites import PROGRAMS_AND_KERNEL
+from tests.vm.harness.suites import RELEASES_AND_KERNEL
 
-ONLY_SUITES = PROGRAMS_AND_KERNEL
+ONLY_SUITES = RELEASES_AND_KERNEL
 
 # What the original design does: .conf alone. lxc-start never reads it.
 ONLY_CONF = f"""\

@@ -25,9 +25,9 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import PROGRAMS, PROGRAMS_AND_KERNEL
+from tests.vm.harness.suites import PROGRAMS, RELEASES_AND_KERNEL
 
-ONLY_SUITES = PROGRAMS_AND_KERNEL
+ONLY_SUITES = RELEASES_AND_KERNEL
 # In which the kernel has no part but to run what it is given.
 logic = pytest.mark.suites(*PROGRAMS)
 

@@ -41,7 +41,8 @@ USER_MODE_12 = "uml-12"
 PROGRAMS = (USER_MODE, USER_MODE_12)
 # For what asks something of the kernel too: with an emulated processor and its kernel as well.
 LOGIC = (USER_MODE, "bookworm")
-PROGRAMS_AND_KERNEL = (*PROGRAMS, PROXMOX_KERNEL)
+# The programs of both releases, those of Debian 13 with the kernel of Proxmox.
+RELEASES_AND_KERNEL = (USER_MODE_12, PROXMOX_KERNEL)
 # The oldest kernel and the newest, with the programs of both releases. (What Debian 13 boots is
 # between the two, and no Proxmox host has it: attacks are tried on it, and policies compared.)
 KERNELS = ("bookworm", PROXMOX_KERNEL)
