@@ -52,7 +52,8 @@ def test_a_part_that_lost_its_text_stops_the_start(host: FakeHost) -> None:
         assert done.status == 1
         assert f"CT 952: {part}, a part of profile {BASE}, is empty." in done.err
     host.kernel({})
-    assert host.hook("952").status == 1, "nor is it loaded"
+    assert host.hook("952").status == 1
+    assert BASE.encode() not in host.read(paths.KERNEL_PROFILES), "nor is it loaded"
     done = host.cli("reload")
     assert done.status == 1
     assert f"failed {BASE}: {part}, a part of profile {BASE}, is empty." in done.out + done.err
