@@ -69,6 +69,11 @@ true
 SECURITYFS = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
 )
+# What LXC's nesting.conf says, which old instructions include.
+FOR_NESTING = (
+    "lxc.mount.entry: proc dev/.lxc/proc proc create=dir,optional 0 0\n"
+    "lxc.mount.entry: sys dev/.lxc/sys sysfs create=dir,optional 0 0\n"
+)
 # Other names for the folders in which systemd builds a unit's root: one of them is renamed by a
 # path that no rule knows, and with it what is mounted there.
 OTHER_NAME = """\
@@ -129,7 +134,8 @@ def running(vm: Machine) -> Machine:
     vm.write(JSON, json.dumps({"lxc_configs": entries}), 0o640)
     vm.sh(FUSE + "modprobe -qa cifs ceph || true")
     for ctid in (*OURS, NESTING):
-        create(vm, ctid, unprivileged=False, more="features: nesting=1\n" + SECURITYFS)
+        more = "features: nesting=1\n" if ctid == NESTING else FOR_NESTING
+        create(vm, ctid, unprivileged=False, more=more + SECURITYFS)
         pct(vm, "start", ctid)
     return vm
 
