@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # (umount(8) has that too, and does not find what it is to unmount there: seen on 2.41.)
 MOUNT = "/usr/bin/mount"
 # The profile lets nobody read or write what is in these, and nobody mount one.
-CLOSED = (b"debugfs", b"tracefs", b"securityfs", b"efivarfs", b"pstore", b"bpf", b"configfs")
+CLOSED = (b"debugfs", b"tracefs", b"securityfs", b"efivarfs", b"pstore", b"bpf", b"configfs",
+          b"binfmt_misc", b"nfsd", b"resctrl")  # fmt: skip
 # For containers in it, of which it has none.
 FOR_NESTING = b"/dev/.lxc/"
 OWN_LABEL = "/proc/self/attr/current"

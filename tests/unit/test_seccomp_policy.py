@@ -59,6 +59,7 @@ RANGES = (
     (0x940A, 0x940C),  # and the container's own subvolumes
     (0x9410, 0x9435),
     (0x9437, 0x94FF),  # with the label of any file system
+    (0x9701, 0x9705),  # CephFS: layouts
     (0xB70A, 0xB70F),  # NS_MNT_GET_NEXT and its kind: namespaces of others
     (0xBC00, 0xBCFF),  # bcachefs
     (0xCF00, 0xCFFF),  # CIFS: keys
@@ -103,6 +104,7 @@ CLOSED = {
     "BTRFS_IOC_SNAP_CREATE_V2": 0x9417,
     "FS_IOC_SETFSLABEL": 0x9432,
     "BTRFS_IOC_SNAP_DESTROY_V2": 0x943F,
+    "CEPH_IOC_SET_LAYOUT": 0x9702,
     "NS_MNT_GET_NEXT": 0xB70B,
     "NS_MNT_GET_PREV": 0xB70C,
     "BCH_IOCTL_DISK_REMOVE": 0xBC05,
@@ -144,8 +146,8 @@ OPEN = {
     "PIDFD_GET_INFO": 0xFF0B,
 }
 # Kinds of which anything is closed: terminals, XFS, ext4, NILFS, OCFS2, sockets, autofs, Btrfs,
-# namespaces, bcachefs, CIFS, F2FS.
-KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x93, 0x94, 0xB7, 0xBC, 0xCF, 0xF5}
+# CephFS, namespaces, bcachefs, CIFS, F2FS.
+KINDS = {0x54, 0x58, 0x66, 0x6E, 0x6F, 0x89, 0x93, 0x94, 0x97, 0xB7, 0xBC, 0xCF, 0xF5}
 
 
 def allowed() -> list[int]:
