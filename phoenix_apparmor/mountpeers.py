@@ -7,8 +7,8 @@ of a unit's root, for one. So no mount has a peer. What the host mounts in a sha
 still comes.
 
 And LXC's configuration for Ubuntu (ubuntu.common.conf), or an admin's, mounts file systems that the
-profile closes by their paths. Lazily unmounted they have none. Nor do the second /proc and /sys that
-LXC has in /dev/.lxc for nesting (lxc.apparmor.allow_nesting), once that folder is renamed.
+profile closes by their paths. Lazily unmounted they have none. Nor do the second /proc and /sys
+that LXC's nesting.conf has in /dev/.lxc, once that folder is renamed.
 """
 
 import errno

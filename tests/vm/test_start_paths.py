@@ -25,11 +25,12 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import PROGRAMS, RELEASES_AND_KERNEL
+from tests.vm.harness.suites import PROGRAMS, PROXMOX_KERNEL, RELEASES_AND_KERNEL
 
-ONLY_SUITES = RELEASES_AND_KERNEL
+ONLY_SUITES = (*PROGRAMS, PROXMOX_KERNEL)
 # In which the kernel has no part but to run what it is given.
 logic = pytest.mark.suites(*PROGRAMS)
+of_kernel = pytest.mark.suites(*RELEASES_AND_KERNEL)
 
 UNITS = "/etc/systemd/system"
 
@@ -72,6 +73,7 @@ def with_debug(vm: Machine, ctid: int) -> None:
     assert f"pve-container-debug@{ctid}.service" in units
 
 
+@of_kernel
 @pytest.mark.parametrize("hookscript", [OUR_HOOKSCRIPT, None], ids=["hookscript", "drop-in-only"])
 def test_each_way_to_start_counts_the_assignment_of_that_moment(
     vm: Machine, hookscript: str | None
@@ -99,6 +101,7 @@ def test_each_way_to_start_counts_the_assignment_of_that_moment(
     pct(vm, "stop", ctid)
 
 
+@of_kernel
 def test_a_policy_namespace_lasts_as_long_as_its_container(vm: Machine) -> None:
     namespace = "/sys/kernel/security/apparmor/policy/namespaces/lxc-202_<-var-lib-lxc>"
     create(vm, 202)
@@ -162,6 +165,7 @@ def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Mach
     pct(vm, "stop", 204)
 
 
+@of_kernel
 @pytest.mark.parametrize(
     ("prepare", "reason"),
     [
@@ -196,6 +200,7 @@ def test_a_profile_that_cannot_be_enforced_stops_the_start(
 LEAVE = "printf 'changeprofile unconfined' >/proc/self/attr/current; cat /proc/self/attr/current"
 
 
+@of_kernel
 def test_a_mode_of_the_whole_kernel_stops_the_start(vm: Machine) -> None:
     """All of AppArmor in complain mode, of which labels and the list of profiles say nothing."""
 
@@ -280,6 +285,7 @@ def test_the_last_word_is_ours_whatever_an_included_file_says(vm: Machine) -> No
     vm.sh(f"rm -r {UNITS}/pve-container@208.service.d; systemctl daemon-reload")
 
 
+@of_kernel
 def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     """Another drop-in behind ours takes the profile away."""
     folder = f"{UNITS}/pve-container@209.service.d"
