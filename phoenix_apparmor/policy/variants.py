@@ -288,11 +288,18 @@ def _own(host: Host, modes: dict[str, str], ctid: str) -> list[str]:
 
 
 def forget(host: Host, ctid: str, keep: tuple[str, ...]) -> None:
-    """Removes the texts of variants that a container has no more."""
+    """Removes the texts of variants that a container has no more.
+
+    But of those that the kernel has: by its text, remove knows one as ours, and a start may come
+    before the ExecStopPost of the stop before it, as `pct stop` does not wait for that. The unit's
+    own step, which comes after it, then forgets them.
+    """
     endings = (f".{ctid}.trial", f".{ctid}.trial.began", f".guard.{ctid}", f".{ctid}")
+    loaded = kernel.all_modes(kernel.profile_list(host) or b"")
     # (What was only checked has a policy and no text.)
     for name in sorted({*host.names(paths.VARIANTS), *host.names(paths.COMPILED)}):
-        if name.removesuffix(".began") not in keep and name.endswith(endings):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(host.path(f"{paths.VARIANTS}/{name}"))
-            shutil.rmtree(host.path(f"{paths.COMPILED}/{name}"), ignore_errors=True)
+        if name.removesuffix(".began") in {*keep, *loaded} or not name.endswith(endings):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(host.path(f"{paths.VARIANTS}/{name}"))
+        shutil.rmtree(host.path(f"{paths.COMPILED}/{name}"), ignore_errors=True)

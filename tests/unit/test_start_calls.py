@@ -73,6 +73,21 @@ def test_released_are_the_profiles_made_for_it_alone(host: FakeHost, real: Host)
     assert removed.read_text(), "taken out of the kernel"
 
 
+def test_released_too_when_the_next_start_has_begun_before(host: FakeHost, real: Host) -> None:
+    """`pct stop` does not wait for ExecStopPost: the hookscript may forget a trial before it."""
+    host.profile(DOCKER, before=MARKERS, flags="flags=(attach_disconnected) ")
+    host.json({"952": {"apparmor_profile": DOCKER, "apparmor_mode": "trial"}})
+    start.prepare(real, "952", "hookscript")
+    host.json({"952": {"apparmor_profile": DOCKER}})
+    start.prepare(real, "952", "hookscript")
+    removed = host.write(f"{paths.KERNEL}/.remove", "")
+    assert stopped.release(real, "952")
+    assert removed.read_text() == f"{DOCKER}.guard", "the last one, which goes after the trial's"
+    host.kernel({DOCKER: "enforce"})
+    start.prepare(real, "952", "unit")
+    assert not host.path(f"{paths.VARIANTS}/{DOCKER}.952.trial").exists()
+
+
 # -- the files ----------------------------------------------------------------------------------
 
 
@@ -172,6 +187,7 @@ def test_what_a_trial_left_goes_with_it(host: FakeHost, real: Host) -> None:
     start.prepare(real, "952", "hookscript")
     made = host.path(f"{paths.VARIANTS}/{DOCKER}.952.trial")
     assert made.exists()
+    host.kernel({DOCKER: "enforce"})
     host.assign(c952=DOCKER)
     start.prepare(real, "952", "hookscript")
     assert not made.exists()

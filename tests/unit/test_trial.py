@@ -54,7 +54,8 @@ def test_a_trial_runs_in_complain_mode_with_an_enforcing_guard(host: FakeHost, w
     guard = host.read(f"/var/lib/phoenix-apparmor/variants/{DOCKER}.guard").decode()
     assert "deny /proc/kcore rwklx,\n" in guard and "audit deny mount fstype=proc,\n" in guard
     assert "change_profile" not in guard and "complain" not in guard
-    # and back
+    # and back, after an ExecStopPost
+    host.kernel({DOCKER: "enforce"})
     started(host, {"apparmor_profile": DOCKER}, way=way)
     assert label(host) == f"{DOCKER}//&{NAMESPACE}"
     assert host.path("/var/lib/phoenix-apparmor/variants").exists()

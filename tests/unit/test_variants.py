@@ -208,6 +208,7 @@ def test_forgotten_is_what_a_container_has_no_more(host: FakeHost, real: Host) -
     ensure(real, RULES)
     other = f"{DOCKER}.953"
     host.write(f"{paths.VARIANTS}/{other}", "")
+    host.kernel({DOCKER: "enforce"})
     variants.forget(real, "952", RULES.variants("952"))
     left = sorted(path.name for path in host.path(paths.VARIANTS).iterdir())
     assert left == [f"{DOCKER}.952", other, GUARD]

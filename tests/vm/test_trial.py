@@ -11,7 +11,7 @@ import pytest
 
 from tests.names import BASE, DOCKER, JSON
 from tests.vm.attacks.program import ALL_ROWS, SET, program_rows, push, put, results
-from tests.vm.containers import conf_path, create, label, pct
+from tests.vm.containers import UNITS, conf_path, create, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import precompile
 from tests.vm.harness.suites import USER_MODE
@@ -197,9 +197,15 @@ def test_a_restart_of_the_unit_alone(vm: Machine) -> None:
     script = "mkdir -p /var/odd /var/even; mount -t proc p /var/odd && echo first; "
     said = inside(vm, ctid, script + "mount -t proc p /var/even && echo second")
     assert "first" in said and "second" not in said
+    # `pct stop` does not wait for what is done after the stop: the start's hookscript comes before.
+    late = f"{UNITS}/pve-container@.service.d/40-late.conf"
+    vm.write(late, "[Service]\nExecStopPost=/bin/sleep 5\n")
+    vm.run("systemctl", "daemon-reload")
     pct(vm, "stop", ctid)
     write(vm, {ctid: {"apparmor_profile": DOCKER}})
+    assert f"{DOCKER}.{ctid} (enforce)\n" in vm.sh(MADE).stdout, "still there"
     pct(vm, "start", ctid)
+    vm.sh(f"rm {late} && systemctl daemon-reload")
     assert label(vm, ctid).startswith(f"{DOCKER}//&:")
     assert vm.sh(MADE).stdout == ""
     pct(vm, "stop", ctid)
