@@ -125,6 +125,23 @@ GIVES = {
 ALL = {"modprobe", "core_pattern", "drop_caches", "file", "folder", "sys"}
 
 
+# Of the host's, in the container's cgroup and namespaces and under no profile: what a bind mount
+# that is looked up twice comes to.
+BEHIND = """\
+pid=$(lxc-info -n {ctid} -p -H)
+echo $$ >"/sys/fs/cgroup$(sed -n s/^0:://p "/proc/$pid/cgroup")/cgroup.procs"
+set -- nsenter -t "$pid" -m -n -i -u -- unshare -m sh -c '
+mount -t proc none /mnt && cd /mnt/sys || exit 1
+for name in vm/swappiness kernel/core_pattern kernel/sem net/ipv4/ip_forward kernel/hostname; do
+    echo "$(cat $name)" 2>/dev/null >$name && echo $name
+done
+true'
+"$@"
+"""
+OWN = {"kernel/sem", "net/ipv4/ip_forward", "kernel/hostname"}
+HOSTS = {"vm/swappiness", "kernel/core_pattern"}
+
+
 @pytest.fixture(scope="module")
 def running(vm: Machine) -> Machine:
     entries = {
@@ -176,3 +193,11 @@ def test_no_mount_has_a_peer(running: Machine, ctid: int, own_mounts: bool) -> N
         assert found.isdisjoint({"modprobe", "core_pattern", "file"}), found
     # (A second sysfs comes only where the first is covered.)
     assert opened(running, NESTING, SHARED, own_mounts=own_mounts) >= ALL - {"sys"}, "the control"
+
+
+@pytest.mark.parametrize("ctid", [*OURS, NESTING])
+def test_behind_the_profile_of_base_the_kernel_says_no(running: Machine, ctid: int) -> None:
+    """Without the profile, which a path that it does not know comes to."""
+    is_base = ctid in OURS and OURS[ctid][0] == BASE
+    written = set(running.sh(BEHIND.format(ctid=ctid)).stdout.split())
+    assert written == (OWN if is_base else OWN | HOSTS)

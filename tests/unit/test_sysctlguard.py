@@ -1,0 +1,131 @@
+"""Which sysctls a privileged container under base may write, by effect; where none can be told."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from phoenix_apparmor import sysctlguard
+from tests.unit.fakehost import REPO
+from tests.unit.share_scenes import only_root, tried
+
+# A container's cgroup, with its init-to-be. Each setting is written as it is, in a network
+# namespace of its own and by a name that no profile knows.
+GUARDED = r"""
+from phoenix_apparmor import sysctlguard
+if not sh('mkdir cg && mount -t cgroup2 none cg && mkdir cg/952'):
+    print("no cgroup v2")
+    sys.exit()
+sysctlguard.CGROUPS = (os.getcwd() + "/cg",)
+sh('mkdir any && mount --bind /proc/sys any')
+if how == "kernel":
+    sysctlguard.BPF_PROG_TYPE_CGROUP_SYSCTL = 999
+if how == "refused":
+    sysctlguard.BPF_F_ALLOW_MULTI = 1 << 20
+    sysctlguard.BPF_CGROUP_SYSCTL = 999
+if how == "machine":
+    sysctlguard.NUMBERS = {}
+own = ["-n", "-i", "-u"] if how == "kept" else ["-n", "-i", "-u", "-C"]
+command = ["unshare", *own, "sh", "-c", '''echo ready; read x
+for name in vm/swappiness fs/file-max kernel/core_pattern kernel/sem kernel/hostname \
+    kernel/shmmax net/ipv4/ip_forward net/ipv4/conf/lo/accept_source_route; do
+    old=$(cat any/$name)
+    echo "$old" 2>/dev/null >any/$name && printf "$name "
+done''']
+init = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                        stderr=subprocess.DEVNULL)
+assert init.stdout.readline() == b"ready\n"
+with open("cg/952/cgroup.procs", "w") as file:
+    file.write(str(init.pid))
+# A program of lxc.hook.start may have left one.
+other = subprocess.Popen(["sleep", "600"])
+with open("cg/952/cgroup.procs", "w") as file:
+    file.write(str(other.pid))
+if how == "shared":
+    with open("cg/952/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+names = {"LXC_NAME": "952", "LXC_PID": str(init.pid), "PHOENIX_APPARMOR_ROOT": here}
+print(0, shares.main(names, peers=how == "leave"))
+print(1, told())
+print(2, " ".join(init.communicate(b"x")[0].decode().split()))
+other.kill()
+other.wait()
+with open("cg/cgroup.procs", "w") as file:
+    file.write(str(os.getpid()))
+sh("rmdir cg/952")
+"""
+OWN = [
+    "kernel/sem",
+    "kernel/hostname",
+    "kernel/shmmax",
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/lo/accept_source_route",
+]
+HOSTS = ["vm/swappiness", "fs/file-max", "kernel/core_pattern"]
+
+
+def guarded(how: str, disk: Path) -> tuple[str, str, list[str]]:
+    status, *rest = tried(how, disk, script=GUARDED)
+    if not rest:
+        pytest.skip("no cgroup v2 can be mounted")
+    said, written = rest
+    return status, said, written.split()
+
+
+@only_root
+def test_only_its_own_are_written(disk: Path) -> None:
+    assert guarded("guard", disk) == ("0", "nothing", OWN)
+    assert guarded("leave", disk) == ("0", "nothing", [*HOSTS, *OWN]), "the control"
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("shared", ": it has no cgroup of its own, but is in /952."),
+        ("kernel", ": this kernel has no BPF programs for cgroups."),
+        ("machine", ": this kernel has no BPF programs for cgroups."),
+    ],
+)
+def test_where_it_cannot_be_the_start_goes_on_and_says_so(how: str, why: str, disk: Path) -> None:
+    status, said, written = guarded(how, disk)
+    assert status == "0" and why in said
+    assert written == [*HOSTS, *OWN]
+
+
+@only_root
+def test_one_that_can_leave_its_cgroup_is_told(disk: Path) -> None:
+    """lxc.namespace.keep: cgroup"""
+    status, said, written = guarded("kept", disk)
+    assert status == "0" and written == OWN
+    assert ": it has the host's cgroup namespace, and so can leave its cgroup." in said
+
+
+@only_root
+def test_where_it_fails_it_does_not_start(disk: Path) -> None:
+    status, said, _ = guarded("refused", disk)
+    assert status == "1"
+    assert said.startswith("CT 952: its cgroup cannot be kept from the host's sysctls: ")
+
+
+def test_the_profile_lets_the_same_be_written() -> None:
+    rules = (REPO / "profiles/source/one-root-files").read_text()
+    left = re.findall(r"deny /proc/sys/(\S*)<all but ([^>]*)> wklx,", rules)
+    assert [folder for folder, _ in left] == ["", "kernel/"]
+    own, kernels = (names.replace("**", "").split() for _, names in left)
+    assert own == ["kernel/", "net/"]
+    begins = {name.decode()[: len("kernel/dom")] for name in sysctlguard.ALLOWED[1:]}
+    assert begins == {f"kernel/{name}" for name in kernels}
+    assert sysctlguard.ALLOWED[0] == b"net/*"
+
+
+def test_a_program_is_whole_instructions_that_return() -> None:
+    text = sysctlguard.program()
+    assert len(text) % 8 == 0 and text[-8] == 0x95
+
+
+def test_a_name_is_not_begun_by_another() -> None:
+    """Each is compared to its end, or says that it is a beginning."""
+    for name in (*sysctlguard.ALLOWED, *sysctlguard.NOT_ALLOWED):
+        assert not name.endswith(b"/") and b"*" not in name[:-1]
+        assert len(name) < sysctlguard.LONGEST
