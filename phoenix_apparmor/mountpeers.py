@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from phoenix_apparmor.mountcalls import Linux
     from phoenix_apparmor.shares import Line
 
-# Of util-linux, and on each Debian: to make this call here would cost each start 20 million more
-# instructions (tests.bench.start_cost), for the module ctypes. It looks at files of the host alone;
-# --namespace is for the call itself.
+# Of util-linux, and on each Debian. It looks at files of the host alone; --namespace is for the
+# call itself. (To make that here took 20 million instructions more, for the module ctypes, before
+# sysctlguard.py loaded that anyway: not measured since, tests.bench.start_cost.)
 # (umount(8) has that too, and does not find what it is to unmount there: seen on 2.41.)
 MOUNT = "/usr/bin/mount"
 # The profile lets nobody read or write what is in these, and nobody mount one.

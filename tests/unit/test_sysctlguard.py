@@ -117,15 +117,3 @@ def test_the_profile_lets_the_same_be_written() -> None:
     begins = {name.decode()[: len("kernel/dom")] for name in sysctlguard.ALLOWED[1:]}
     assert begins == {f"kernel/{name}" for name in kernels}
     assert sysctlguard.ALLOWED[0] == b"net/*"
-
-
-def test_a_program_is_whole_instructions_that_return() -> None:
-    text = sysctlguard.program()
-    assert len(text) % 8 == 0 and text[-8] == 0x95
-
-
-def test_a_name_is_not_begun_by_another() -> None:
-    """Each is compared to its end, or says that it is a beginning."""
-    for name in (*sysctlguard.ALLOWED, *sysctlguard.NOT_ALLOWED):
-        assert not name.endswith(b"/") and b"*" not in name[:-1]
-        assert len(name) < sysctlguard.LONGEST

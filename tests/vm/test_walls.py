@@ -130,13 +130,12 @@ ALL = {"modprobe", "core_pattern", "drop_caches", "file", "folder", "sys"}
 BEHIND = """\
 pid=$(lxc-info -n {ctid} -p -H)
 echo $$ >"/sys/fs/cgroup$(sed -n s/^0:://p "/proc/$pid/cgroup")/cgroup.procs"
-set -- nsenter -t "$pid" -m -n -i -u -- unshare -m sh -c '
+nsenter -t "$pid" -m -n -i -u -- unshare -m sh -c '
 mount -t proc none /mnt && cd /mnt/sys || exit 1
 for name in vm/swappiness kernel/core_pattern kernel/sem net/ipv4/ip_forward kernel/hostname; do
     echo "$(cat $name)" 2>/dev/null >$name && echo $name
 done
 true'
-"$@"
 """
 OWN = {"kernel/sem", "net/ipv4/ip_forward", "kernel/hostname"}
 HOSTS = {"vm/swappiness", "kernel/core_pattern"}
