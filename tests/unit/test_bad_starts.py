@@ -159,8 +159,8 @@ def test_a_seccomp_policy_that_others_can_write_is_not_used(
 def test_after_the_kill_nothing_is_waited_for() -> None:
     begin = time.monotonic()
     with pytest.raises(PhoenixError, match="did not end within"):
-        commands.run(["sh", "-c", "setsid sleep 20 & sleep 20"], timeout=0.5)
-    assert time.monotonic() - begin < 5
+        commands.run(["sh", "-c", "setsid sleep 120 & sleep 120"], timeout=0.5)
+    assert time.monotonic() - begin < 60
 
 
 def test_the_whole_group_is_killed() -> None:
@@ -172,27 +172,27 @@ def test_the_whole_group_is_killed() -> None:
 
 
 def test_a_child_that_keeps_the_output_open_is_not_waited_for() -> None:
-    for child in ("setsid sleep 30 &", "sleep 30 &", "(while :; do echo x; done) &"):
+    for child in ("setsid sleep 300 &", "sleep 300 &", "(while :; do echo x; done) &"):
         begin = time.monotonic()
-        ran = commands.run(["sh", "-c", f"echo all; {child} exit 3"], timeout=20)
+        ran = commands.run(["sh", "-c", f"echo all; {child} exit 3"], timeout=200)
         assert (ran.status, ran.out[:4]) == (3, b"all\n")
-        assert time.monotonic() - begin < 5, child
+        assert time.monotonic() - begin < 100, child
 
 
-@pytest.mark.parametrize("child", ["setsid sleep 30 &", ""])
+@pytest.mark.parametrize("child", ["setsid sleep 300 &", ""])
 def test_nor_where_its_lines_come_one_at_a_time(child: str) -> None:
     begin = time.monotonic()
-    stream = commands.Stream(["sh", "-c", f"{child} echo no >&2; seq 1000000; exit 3"], timeout=20)
+    stream = commands.Stream(["sh", "-c", f"{child} echo no >&2; seq 1000000; exit 3"], timeout=200)
     assert list(stream) == [b"%d\n" % n for n in range(1, 1_000_001)]
     assert (stream.status, stream.err) == (3, "no\n")
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 150
 
 
 def test_a_child_that_prints_on_and_on_is_left_alone() -> None:
-    stream = commands.Stream(["sh", "-c", "(while :; do echo; done) & exit 3"], timeout=20)
+    stream = commands.Stream(["sh", "-c", "(while :; do echo; done) & exit 3"], timeout=200)
     begin = time.monotonic()
     assert set(stream) <= {b"\n"} and stream.status == 3
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 150
 
 
 def test_a_reader_that_stops_early_ends_the_program() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 from tests.names import JSON
 from tests.vm.harness.channel import Result
@@ -91,6 +93,26 @@ def be_patient(vm: Machine) -> None:
     for unit in ("pve-container@", "pve-container-debug@"):
         vm.write(f"{UNITS}/{unit}.service.d/90-slow.conf", "[Service]\nTimeoutStartSec=900\n")
     vm.run("systemctl", "daemon-reload")
+
+
+@contextlib.contextmanager
+def drop_in(vm: Machine, ctid: int, *lines: str) -> Iterator[None]:
+    """The lines in the [Service] of a container's unit, behind ours and all others."""
+    folder = f"{UNITS}/pve-container@{ctid}.service.d"
+    vm.write(f"{folder}/99-test.conf", "\n".join(("[Service]", *lines, "")))
+    vm.run("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+
+
+def wait_until(happened: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    """otherwise: what an AssertionError says when it has not happened after 20 minutes."""
+    end = time.monotonic() + 1200
+    while not happened():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.5)
 
 
 def write_profile(vm: Machine, name: str, flags: str = FLAGS, rules: str = RULES) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.names import BASE
@@ -16,6 +14,7 @@ from tests.vm.containers import (
     expect_label,
     init,
     pct,
+    wait_until,
 )
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.suites import PROGRAMS
@@ -94,10 +93,8 @@ def test_a_running_container_and_a_lock(vm: Machine) -> None:
     assert "keyctl" in vm.read("/var/lib/lxc/303/rules.seccomp")
     old = init(vm, 303)
     vm.sh("lxc-attach -n 303 -- reboot -f", check=False)
-    end = time.monotonic() + 120
-    while init(vm, 303) in (old, -1):
-        assert time.monotonic() < end, vm.sh("systemctl status pve-container@303").stdout
-        time.sleep(0.5)
+    log = "systemctl status pve-container@303"
+    wait_until(lambda: init(vm, 303) not in (old, -1), lambda: vm.sh(log, check=False).stdout)
     assert "pve-container-stop-wrapper" in vm.sh("systemctl cat pve-container@303").stdout
     expect_label(vm, 303, BASE)
     assert "features: nesting=1,keyctl=1" in vm.read(conf_path(303)).partition("[pve:")[0]

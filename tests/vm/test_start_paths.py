@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,11 +16,13 @@ from tests.vm.containers import (
     be_patient,
     conf_path,
     create,
+    drop_in,
     expect_label,
     init,
     journal,
     label,
     pct,
+    wait_until,
     write_profile,
 )
 from tests.vm.harness.machine import Machine
@@ -32,8 +33,6 @@ ONLY_SUITES = (*PROGRAMS, PROXMOX_KERNEL)
 logic = pytest.mark.suites(*PROGRAMS)
 of_kernel = pytest.mark.suites(*RELEASES_AND_KERNEL)
 
-UNITS = "/etc/systemd/system"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def patient(vm: Machine) -> None:
@@ -42,10 +41,8 @@ def patient(vm: Machine) -> None:
 
 def wait_for_new_init(vm: Machine, ctid: int, old: int) -> None:
     """Until the container runs again with another init."""
-    end = time.monotonic() + 300
-    while init(vm, ctid) in (old, -1):
-        assert time.monotonic() < end, vm.sh(f"journalctl -u pve-container@{ctid}").stdout
-        time.sleep(0.5)
+    log = f"journalctl -u pve-container@{ctid}"
+    wait_until(lambda: init(vm, ctid) not in (old, -1), lambda: vm.sh(log).stdout)
 
 
 def reboot_from_inside(vm: Machine, ctid: int) -> None:
@@ -118,15 +115,12 @@ def test_a_policy_namespace_lasts_as_long_as_its_container(vm: Machine) -> None:
 
 @logic
 def test_the_admin_can_except_one_container_from_the_drop_in(vm: Machine) -> None:
-    folder = f"{UNITS}/pve-container@203.service.d"
-    vm.write(f"{folder}/90-off.conf", "[Service]\nExecStartPre=\n")
-    vm.run("systemctl", "daemon-reload")
     create(vm, 203, hookscript=None)
     assign(vm, {203: BASE})
-    pct(vm, "start", 203)
-    assert label(vm, 203).startswith("lxc-203_</var/lib/lxc>")
-    pct(vm, "stop", 203)
-    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+    with drop_in(vm, 203, "ExecStartPre="):
+        pct(vm, "start", 203)
+        assert label(vm, 203).startswith("lxc-203_</var/lib/lxc>")
+        pct(vm, "stop", 203)
 
 
 @logic
@@ -150,10 +144,8 @@ def test_a_refusal_of_the_drop_in_is_told_and_the_next_good_start_works(vm: Mach
     write_profile(vm, "lxc-broken", rules="  nonsense\n")
     assign(vm, {204: "lxc-broken"})
     vm.sh("lxc-attach -n 204 -- reboot -f", check=False)
-    end = time.monotonic() + 300
-    while vm.run("systemctl", "is-failed", "pve-container@204", check=False).rc:
-        assert time.monotonic() < end, "its unit did not fail"
-        time.sleep(1)
+    failed = ("systemctl", "is-failed", "pve-container@204")
+    wait_until(lambda: vm.run(*failed, check=False).rc == 0, lambda: "its unit did not fail")
     assert init(vm, 204) == -1
     status = vm.run("phoenix-apparmor", "status", "204", check=False)
     assert status.rc in (1, 2)
@@ -235,19 +227,16 @@ def test_a_mode_of_the_whole_kernel_stops_the_start(vm: Machine) -> None:
 @logic
 def test_another_label_after_the_start_is_told(vm: Machine) -> None:
     """Somebody's own drop-in puts another profile in after ours."""
-    folder = f"{UNITS}/pve-container@206.service.d"
     edit = "sed -i /apparmor.profile/s/=.*/=lxc-container-default-cgns/ /var/lib/lxc/206/config"
-    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={edit}\n")
-    vm.run("systemctl", "daemon-reload")
     create(vm, 206)
     assign(vm, {206: BASE})
-    started = pct(vm, "start", 206)
-    assert label(vm, 206) == "lxc-container-default-cgns (enforce)"
-    said = 'CT 206: runs under "lxc-container-default-cgns (enforce)", but lxc-nvidia-gpu-base'
-    assert said in started.stderr
-    assert said in journal(vm)
-    pct(vm, "stop", 206)
-    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+    with drop_in(vm, 206, f"ExecStartPre={edit}"):
+        started = pct(vm, "start", 206)
+        assert label(vm, 206) == "lxc-container-default-cgns (enforce)"
+        said = 'CT 206: runs under "lxc-container-default-cgns (enforce)", but lxc-nvidia-gpu-base'
+        assert said in started.stderr
+        assert said in journal(vm)
+        pct(vm, "stop", 206)
 
 
 EVIL = (
@@ -276,32 +265,24 @@ def test_the_last_word_is_ours_whatever_an_included_file_says(vm: Machine) -> No
         assert vm.sh(f"phoenix-apparmor status {ctid}", check=False).rc == 0
         pct(vm, "stop", ctid)
     # The control: without us the included file has the last word, and status says so.
-    vm.write(f"{UNITS}/pve-container@208.service.d/90-off.conf", "[Service]\nExecStartPre=\n")
-    vm.run("systemctl", "daemon-reload")
-    pct(vm, "start", 208)
-    assert label(vm, 208) == "unconfined"
-    assert "drift" in vm.sh("phoenix-apparmor status 208", check=False).stdout
-    pct(vm, "stop", 208)
-    vm.sh(f"rm -r {UNITS}/pve-container@208.service.d; systemctl daemon-reload")
+    with drop_in(vm, 208, "ExecStartPre="):
+        pct(vm, "start", 208)
+        assert label(vm, 208) == "unconfined"
+        assert "drift" in vm.sh("phoenix-apparmor status 208", check=False).stdout
+        pct(vm, "stop", 208)
 
 
 @of_kernel
 def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
     """Another drop-in behind ours takes the profile away."""
-    folder = f"{UNITS}/pve-container@209.service.d"
     edit = "sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/209/config"
-    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={edit}\n")
-    vm.run("systemctl", "daemon-reload")
     create(vm, 209, hookscript=None)
     assign(vm, {209: BASE})
     said = 'CT 209: runs under "unconfined"'
-    assert said in pct(vm, "start", 209, check=False).stderr
-    end = time.monotonic() + 300
-    while init(vm, 209) != -1:
-        assert time.monotonic() < end, "it still runs"
-        time.sleep(0.5)
-    assert said in journal(vm)
-    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+    with drop_in(vm, 209, f"ExecStartPre={edit}"):
+        assert said in pct(vm, "start", 209, check=False).stderr
+        expect_stopped(vm, 209)
+        assert said in journal(vm)
     pct(vm, "start", 209)
     expect_label(vm, 209, BASE)
     pct(vm, "stop", 209)
@@ -310,52 +291,31 @@ def test_what_nothing_confines_is_stopped(vm: Machine) -> None:
 @logic
 def test_what_comes_late_is_looked_at_too(vm: Machine) -> None:
     """lxc-start takes longer than a start waits, and meanwhile its profile is made to complain."""
-    folder = f"{UNITS}/pve-container@213.service.d"
-    late = "ExecStart=\nExecStart=/bin/sh -c 'sleep 22; exec /usr/bin/lxc-start -F -n 213'"
-    vm.write(f"{folder}/60-late.conf", f"[Service]\n{late}\n")
-    vm.run("systemctl", "daemon-reload")
+    late = "ExecStart=/bin/sh -c 'sleep 22; exec /usr/bin/lxc-start -F -n 213'"
     create(vm, 213)
     assign(vm, {213: BASE})
-    vm.run("systemctl", "start", "pve-container@213")
-    vm.run("apparmor_parser", "-r", "-C", f"/etc/apparmor.d/{BASE}")
-    try:
-        end = time.monotonic() + 300
-        while vm.run("systemctl", "is-active", "pve-container@213", check=False).rc == 0:
-            assert time.monotonic() < end, "it still runs"
-            time.sleep(0.5)
-        assert init(vm, 213) == -1
-        said = journal(vm)
-        assert "CT 213: its init has not come yet" in said
-        assert f'CT 213: runs under "{BASE} (complain)"' in said
-    finally:
-        vm.run("apparmor_parser", "-r", f"/etc/apparmor.d/{BASE}")
-    # The control: as late, and confined as it is assigned.
-    vm.run("systemctl", "start", "pve-container@213")
-    end = time.monotonic() + 300
-    while init(vm, 213) == -1:
-        assert time.monotonic() < end, "it did not start"
-        time.sleep(0.5)
-    time.sleep(3)
-    expect_label(vm, 213, BASE)
-    pct(vm, "stop", 213)
-    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
+    with drop_in(vm, 213, "ExecStart=", late):
+        vm.run("systemctl", "start", "pve-container@213")
+        vm.run("apparmor_parser", "-r", "-C", f"/etc/apparmor.d/{BASE}")
+        try:
+            active = ("systemctl", "is-active", "pve-container@213")
+            wait_until(lambda: vm.run(*active, check=False).rc != 0, lambda: "it still runs")
+            assert init(vm, 213) == -1
+            said = journal(vm)
+            assert "CT 213: its init has not come yet" in said
+            assert f'CT 213: runs under "{BASE} (complain)"' in said
+        finally:
+            vm.run("apparmor_parser", "-r", f"/etc/apparmor.d/{BASE}")
+        # The control: as late, and confined as it is assigned.
+        vm.run("systemctl", "start", "pve-container@213")
+        wait_until(lambda: init(vm, 213) != -1, lambda: "it did not start")
+        time.sleep(3)
+        expect_label(vm, 213, BASE)
+        pct(vm, "stop", 213)
 
 
-@contextlib.contextmanager
-def after_ours(vm: Machine, ctid: int, command: str) -> Iterator[None]:
-    """A step that runs between ours and lxc-start."""
-    folder = f"{UNITS}/pve-container@{ctid}.service.d"
-    vm.write(f"{folder}/60-other.conf", f"[Service]\nExecStartPre={command}\n")
-    vm.run("systemctl", "daemon-reload")
-    yield
-    vm.sh(f"rm -r {folder}; systemctl daemon-reload")
-
-
-def is_stopped(vm: Machine, ctid: int) -> bool:
-    end = time.monotonic() + 60
-    while init(vm, ctid) != -1 and time.monotonic() < end:
-        time.sleep(0.5)
-    return init(vm, ctid) == -1
+def expect_stopped(vm: Machine, ctid: int) -> None:
+    wait_until(lambda: init(vm, ctid) == -1, lambda: "it still runs")
 
 
 @logic
@@ -372,9 +332,9 @@ def test_where_run_cannot_be_written(vm: Machine) -> None:
         assert "cannot be known" in journal(vm)
         pct(vm, "stop", ctid)
         edit = f"sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/{ctid}/config"
-        with after_ours(vm, ctid, edit):
+        with drop_in(vm, ctid, f"ExecStartPre={edit}"):
             assert 'runs under "unconfined"' in pct(vm, "start", ctid, check=False).stderr
-            assert is_stopped(vm, ctid)
+            expect_stopped(vm, ctid)
     finally:
         vm.sh(f"umount {folder}")
 
@@ -394,9 +354,9 @@ def test_an_init_that_is_called_lxc_start_is_looked_at(vm: Machine) -> None:
     expect_label(vm, ctid, BASE)
     pct(vm, "stop", ctid)
     edit = f"sed -i /apparmor.profile/s/=.*/=unconfined/ /var/lib/lxc/{ctid}/config"
-    with after_ours(vm, ctid, edit):
+    with drop_in(vm, ctid, f"ExecStartPre={edit}"):
         assert 'runs under "unconfined"' in pct(vm, "start", ctid, check=False).stderr
-        assert is_stopped(vm, ctid)
+        expect_stopped(vm, ctid)
 
 
 @logic
@@ -407,9 +367,9 @@ def test_a_configuration_that_is_written_anew_before_lxc_reads_it(vm: Machine) -
     assign(vm, {ctid: BASE})
     pct(vm, "start", ctid)
     pct(vm, "stop", ctid)
-    with after_ours(vm, ctid, f"/usr/sbin/pct set {ctid} --description x"):
+    with drop_in(vm, ctid, f"ExecStartPre=/usr/sbin/pct set {ctid} --description x"):
         vm.run("systemctl", "start", f"pve-container@{ctid}", check=False)
-        assert is_stopped(vm, ctid)
+        expect_stopped(vm, ctid)
         assert f"CT {ctid}: its configuration was written anew" in journal(vm)
     # Afterwards it is no reason: what LXC has read counts.
     pct(vm, "start", ctid)
