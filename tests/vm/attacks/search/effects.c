@@ -182,6 +182,15 @@ static int on_device(int fd, const char *dev)
 	return !strcmp(text, dev);
 }
 
+/* A file of the host, open. A program of the cgroup may have a say when a sysctl is written, and is
+ * asked about nothing, too. */
+static int is_reached(int fd, const struct file *file)
+{
+	int is_sysctl = !strcmp(file->type, "proc") && !strncmp(file->path, "/sys/", 5);
+
+	return file->read || !is_sysctl || !write(fd, "", 0) || errno != EPERM;
+}
+
 static void look_into(const struct mountpoint *mount, struct result *result)
 {
 	size_t skip = strcmp(mount->root, "/") ? strlen(mount->root) : 0;
@@ -198,7 +207,7 @@ static void look_into(const struct mountpoint *mount, struct result *result)
 		fd = open(path, (files[i].read ? O_RDONLY : O_WRONLY) | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0)
 			continue;
-		if (on_device(fd, mount->dev))
+		if (on_device(fd, mount->dev) && is_reached(fd, &files[i]))
 			tell(result, files[i].severe, mount->type, files[i].path, path);
 		close(fd);
 	}
@@ -305,7 +314,7 @@ static void look_around(struct result *result)
 
 			if (fd < 0)
 				continue;
-			if (!fstatfs(fd, &about) && (about.f_type == PROC || about.f_type == SYSFS ||
+			if (!fstatfs(fd, &about) && is_reached(fd, &files[i]) && (about.f_type == PROC || about.f_type == SYSFS ||
 						     (strcmp(files[i].type, "proc") && strcmp(files[i].type, "sysfs"))))
 				tell(result, files[i].severe, files[i].type, files[i].path, "from the working folder");
 			close(fd);
