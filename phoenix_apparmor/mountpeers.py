@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from phoenix_apparmor.shares import Line
 
 # Of util-linux, and on each Debian. It looks at files of the host alone; --namespace is for the
-# call itself. (To make that here took 20 million instructions more, for the module ctypes, before
-# sysctlguard.py loaded that anyway: not measured since, tests.bench.start_cost.)
+# call itself. (A process of this one that does it with ctypes, as take_away has it, takes 8 to 12
+# million instructions more, though sysctlguard.py loads that anyway: tests.bench.start_cost.)
 # (umount(8) has that too, and does not find what it is to unmount there: seen on 2.41.)
 MOUNT = "/usr/bin/mount"
 # The profile lets nobody read or write what is in these, and nobody mount one.
