@@ -63,7 +63,7 @@ def listing(host: "Reader") -> bytes | None:
     from phoenix_apparmor.errors import from_os_error
 
     try:
-        profiles = of_host(host.read(paths.KERNEL_PROFILES))
+        profiles = of_host(host)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -74,17 +74,24 @@ def listing(host: "Reader") -> bytes | None:
         raise from_os_error(error, f"cannot read {GLOBAL_MODE}") from error
 
 
-def of_host(profiles: bytes) -> bytes:
+def of_host(host: "Reader") -> bytes:
     r"""What the list has before the profiles of policy namespaces, whose lines begin with ``:``.
 
     The root of a container names the profiles in its namespace as it likes, also
-    ``x\nlxc-nvidia-gpu-base (complain)``. The kernel writes the list as it walks the namespaces,
-    the host's own first (apparmorfs.c, p_start, next_profile): what is behind the first line of
-    another one says nothing about the host's.
+    ``x\nlxc-nvidia-gpu-base (complain)``, and loads as many as it likes: 72 MB of names have been
+    seen. The kernel writes the list as it walks the namespaces, the host's own first (apparmorfs.c,
+    p_start, next_profile): what is behind the first line of another one says nothing about the
+    host's, and is not read. Raises OSError.
     """
-    if profiles.startswith(b":"):
+    own = host.read_before(paths.KERNEL_PROFILES, b"\n:")
+    if own.startswith(b":"):
         return b""
-    return profiles[: profiles.find(b"\n:") + 1] or profiles
+    return own if not own or own.endswith(b"\n") else own + b"\n"
+
+
+def has_apparmor(host: "Reader") -> bool:
+    """Whether the kernel runs with AppArmor, and its file system is mounted."""
+    return host.exists(paths.KERNEL_PROFILES)
 
 
 def mode_of(profiles: bytes, name: str) -> str | None:
@@ -165,7 +172,7 @@ def _none_enforces(host: "Reader", stack: str) -> bool:
     first (label.c, ns_cmp).
     """
     try:
-        loaded = of_host(host.read(paths.KERNEL_PROFILES))
+        loaded = of_host(host)
     except OSError:
         return False  # not for this user to know
     hosts = stack.partition("//&:")[0].split("//&")

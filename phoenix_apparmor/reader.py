@@ -75,6 +75,32 @@ class Reader:
         """
         return self.read_and_stat(name, limit)[0]
 
+    def read_before(self, name: str, end: bytes) -> bytes:
+        """The bytes of a regular file of the kernel's as far as end begins; all if it does not.
+
+        Raises OSError as read does. What comes behind is not read, however much it is.
+        """
+        path = self.path(name)
+        try:
+            fd, _ = open_regular(path)
+            try:
+                parts, size, last, at = [], 0, b"", -1
+                while at < 0 and (part := posix.read(fd, 1 << 16)):
+                    # (end may have begun in the part before)
+                    at = (last + part).find(end)
+                    if at >= 0:
+                        size += at - len(last)
+                    elif (size := size + len(part)) > BIGGEST:
+                        raise OSError(errno.EINVAL, TOO_BIG)
+                    last = (last + part)[1 - len(end) :]
+                    parts.append(part)
+            finally:
+                posix.close(fd)
+        except OSError as error:
+            error.filename = path
+            raise
+        return b"".join(parts)[:size]
+
     def read_and_stat(self, name: str, limit: int | None = None) -> tuple[bytes, posix.stat_result]:
         """As read, and what the file that was read looks like."""
         path = self.path(name)

@@ -87,7 +87,7 @@ def _missing(host: "Reader", ctid: str) -> _Missing:
         ):
             return nothing
         raise _UnsureError
-    loaded = kernel.of_host(host.read(paths.KERNEL_PROFILES))
+    loaded = kernel.of_host(host)
     profile = host.read(f"{paths.APPARMOR_D}/{name}", BIGGEST_PROFILE)
     names = lxcconf.variants(name, ctid, trial="trial" in words, rules="rules" in words)
     if (

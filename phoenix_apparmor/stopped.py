@@ -38,9 +38,10 @@ def _is_any_left(host: Host, ctid: str) -> bool:
     """Whether a process is in the container's policy namespace, or under a profile made for it.
 
     Its cgroup may be elsewhere (lxc.cgroup.dir, cgroup v1), and the stop be that of a start that
-    failed as the container ran already.
+    failed as the container ran already. The root of another container names the profiles in its
+    namespace as it likes: what stands before a namespace is the host's, and behind that nothing.
     """
-    namespace, variant = f":{lxcconf.namespace_of(ctid)}:".encode(), f".{ctid}".encode()
+    namespace, variant = f"{lxcconf.namespace_of(ctid)}:".encode(), f".{ctid}".encode()
     for pid in host.names("/proc"):
         if not pid.isdigit():
             continue
@@ -48,8 +49,10 @@ def _is_any_left(host: Host, ctid: str) -> bool:
             label = host.read(f"/proc/{pid}/attr/current")
         except OSError:
             continue  # it has ended
-        for name in label.partition(b" (")[0].split(b"//&"):
-            is_variant = name.endswith(variant) or variant + b"." in name
-            if is_variant or name.startswith(namespace):
-                return True
+        hosts, inside, rest = (b"//&" + label).partition(b"//&:")
+        if inside and rest.startswith(namespace):
+            return True
+        hosts = hosts if inside else hosts.rpartition(b" (")[0]
+        if any(name.endswith(variant) or variant + b"." in name for name in hosts.split(b"//&")):
+            return True
     return False

@@ -35,7 +35,7 @@ def of_node(host: Host, report: Report, node: str, now: float) -> NodeReport:
         kernel_release(host),
         parser_version(host),
         report.source,
-        kernel.profile_list(host) is not None,
+        kernel.has_apparmor(host),
         host.exists(paths.NAMESPACES),
         _seccomp_hash(host),
         tuple(devices(host)),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.doctor.finding import Finding
+from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
 
 ENABLED = "/sys/module/apparmor/parameters/enabled"
@@ -14,8 +15,20 @@ SERVICE = "/etc/systemd/system/apparmor.service"
 
 def in_kernel(host: Host) -> Iterator[Finding]:
     """AppArmor on, and its file system there."""
-    if kernel.profile_list(host) is not None:
+    try:
+        listing, why = kernel.listing(host), ""
+    except PhoenixError as error:
+        listing, why = None, error.what
+    if listing is not None:
         yield from _overriding(host)
+        return
+    if why and (host.root or os.geteuid() == 0):
+        yield Finding(
+            "unknown",
+            "cannot tell which profiles the kernel has.",
+            why,
+            advice="see journalctl -k; a restart of the host is the last resort",
+        )
         return
     if not host.root and os.geteuid() != 0:
         yield Finding(

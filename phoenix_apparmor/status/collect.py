@@ -127,12 +127,18 @@ def _trouble(host: Host, known: Known) -> Iterator[Note]:
         used = " The last good assignments are used." if known.ever else ""
         yield Note(known.trouble.what + used, known.trouble.hint)
     # Of a tree below --root nobody can say what its kernel has.
-    if kernel.profile_list(host) is None and not host.root and os.geteuid() == 0:
-        yield Note(
-            report.NO_APPARMOR,
-            "Boot it with apparmor=1 security=apparmor, and see that /sys/kernel/security is "
-            "mounted.",
-        )
+    if not host.root and os.geteuid() == 0:
+        try:
+            listing = kernel.listing(host)
+        except PhoenixError as error:
+            yield Note(f"{error.what} So nobody can tell what is enforced.", error.hint)
+        else:
+            if listing is None:
+                yield Note(
+                    report.NO_APPARMOR,
+                    "Boot it with apparmor=1 security=apparmor, and see that /sys/kernel/security "
+                    "is mounted.",
+                )
     with contextlib.suppress(OSError):  # not for this user to know
         if kernel.overriding_mode(host):
             hint = f"To have it enforce: {kernel.TO_ENFORCE}. {kernel.OFF_COMMAND_LINE}"

@@ -273,7 +273,12 @@ def test_no_container_speaks_for_the_host_in_the_kernels_list(
     own = {BASE: "enforce", **own}
     listing = "".join(f"{name} ({mode})\n" for name, mode in own.items())
     listing += "".join(f":lxc-950_<-var-lib-lxc>:{name} ({mode})\n" for name, mode in inner.items())
-    seen = kernel.of_host(listing.encode())
+    with tempfile.TemporaryDirectory() as root:
+        host = Host(root)
+        path = Path(host.path(paths.KERNEL_PROFILES))
+        path.parent.mkdir(parents=True)
+        path.write_text(listing)
+        seen = kernel.of_host(host)
     assert kernel.all_modes(seen) == own
     for name in (*own, "lxc-not-there"):
         assert kernel.mode_of(seen, name) == own.get(name)

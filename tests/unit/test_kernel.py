@@ -7,6 +7,7 @@ import pytest
 from phoenix_apparmor import kernel, paths
 from phoenix_apparmor.errors import PhoenixError
 from phoenix_apparmor.host import Host
+from phoenix_apparmor.reader import BIGGEST
 from tests.unit.fakehost import FakeHost
 
 OWN = b"lxc-a (enforce)\nlxc-a//child (kill)\nlxc-ab (complain)\n"
@@ -19,11 +20,45 @@ def real(host: FakeHost) -> Host:
 
 
 def test_the_list_is_the_hosts_own(host: FakeHost, real: Host) -> None:
-    assert kernel.of_host(OWN) == OWN
-    assert kernel.of_host(OWN + NAMESPACE + OWN) == OWN
-    assert kernel.of_host(NAMESPACE + OWN) == kernel.of_host(b"") == b""
-    host.write(paths.KERNEL_PROFILES, OWN + NAMESPACE)
-    assert kernel.listing(real) == kernel.profile_list(real) == OWN
+    for text, own in (
+        (OWN, OWN),
+        (OWN + NAMESPACE + OWN, OWN),
+        (NAMESPACE + OWN, b""),
+        (b"", b""),
+        (OWN * 3000 + NAMESPACE, OWN * 3000),
+    ):
+        host.write(paths.KERNEL_PROFILES, text)
+        assert kernel.of_host(real) == kernel.listing(real) == kernel.profile_list(real) == own
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_where_a_part_that_is_read_ends_is_no_matter(
+    host: FakeHost, real: Host, before: int
+) -> None:
+    own = b"x" * ((1 << 16) - before - len(b" (enforce)")) + b" (enforce)\n"
+    host.write(paths.KERNEL_PROFILES, own + NAMESPACE)
+    assert kernel.of_host(real) == own
+
+
+def test_what_a_container_loads_is_not_read(base: FakeHost) -> None:
+    """An outsider's root loaded 1,100 profiles of 65,500 letters: no other container started."""
+    listing = base.path(paths.KERNEL_PROFILES)
+    with listing.open("ab") as file:
+        file.write(b":lxc-950_<-var-lib-lxc>:~ (enforce)\n")
+        file.truncate(BIGGEST + (8 << 20))
+    assert base.hook("952").status == 0
+    base.settle()
+    assert base.hook("952") == (0, "", ""), "a start that has nothing to do"
+    done = base.cli("status", "952")
+    assert "AppArmor" not in done.out and "64 MiB" not in done.out + done.err
+    with listing.open("r+b") as file:
+        file.truncate(0)
+        file.write(b"x")
+        file.truncate(BIGGEST + (8 << 20))
+    refused = base.hook("952")
+    assert refused.status == 1 and "larger than 64 MiB" in refused.err, (
+        "the control: the host's own"
+    )
 
 
 def test_no_list_is_not_a_list_that_nobody_can_read(host: FakeHost, real: Host) -> None:

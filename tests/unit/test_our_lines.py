@@ -86,6 +86,29 @@ def test_the_namespace_goes_when_no_process_is_left(host: FakeHost) -> None:
     assert host.unit("post-stop", "952").status == 0
 
 
+@pytest.mark.parametrize(
+    ("label", "stays"),
+    [
+        # what the root of another container has named
+        (f"{DOCKER}//&:lxc-411_<-var-lib-lxc>:foo.952 (enforce)", False),
+        (f"{DOCKER}//&:lxc-411_<-var-lib-lxc>:x//&:lxc-952_<-var-lib-lxc>:y (mixed)", False),
+        (f"{DOCKER}//&:lxc-411_<-var-lib-lxc>:x (enforce)//&{DOCKER}.952 (mixed)", False),
+        (f"{BASE} (enforce)", False),
+        # a process of its own
+        (f"{DOCKER}//&:lxc-952_<-var-lib-lxc>:foo.411 (enforce)", True),
+        (":lxc-952_<-var-lib-lxc>:unconfined", True),
+        (f"{DOCKER}.952 (enforce)", True),
+        (f"{DOCKER}.952.trial//&{DOCKER}.guard//&:lxc-952_<-var-lib-lxc>:unconfined (mixed)", True),
+    ],
+)
+def test_no_other_container_keeps_the_namespace(host: FakeHost, label: str, stays: bool) -> None:
+    host.assign(c952=DOCKER)
+    host.hook("952")
+    host.write("/proc/5411/attr/current", f"{label}\n")
+    assert host.unit("post-stop", "952").status == 0
+    assert namespace(host) == stays
+
+
 def seccomp(host: FakeHost) -> list[bytes]:
     """The values of lxc.seccomp.profile, of which LXC takes the last."""
     lines = host.read("/var/lib/lxc/952/config").splitlines()
