@@ -3,17 +3,27 @@
 Root in the container chooses every link, mount and node there. So each name is looked up by
 openat2(2) with RESOLVE_IN_ROOT (a link, an absolute one too, ends in the container's root),
 RESOLVE_NO_MAGICLINKS (nothing below /proc/PID) and RESOLVE_NO_XDEV (no file system that the
-container mounted: its FUSE server could keep us waiting for good), and is opened with O_PATH,
-which runs no driver. Linux has it since 5.6, so every kernel of PVE 8 and 9.
+container mounted), and is opened with O_PATH, which runs no driver. Linux has it since 5.6, so
+every kernel of PVE 8 and 9.
+
+The root itself may be a file system of the container's, whose FUSE server keeps who looks waiting
+for good (an overlay over it looks as any other, and hides that FUSE refuses root of the host: seen
+on Linux 6.12). So a process of its own looks, for as long as its answers come in time.
 """
 
+import contextlib
 import ctypes
 import errno
+import json
 import os
+import signal
+import socket
 import stat
 import struct
+import time
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 # linux/openat2.h
 SYS_OPENAT2 = 437
@@ -21,18 +31,35 @@ RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x01, 0x02, 0x10
 RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
+# Seconds for an answer: a disk that sleeps, a share of the network's that is slow.
+PATIENCE = 10.0
 
 
 class Root:
-    """A container's root folder, as a context. Raises OSError where it cannot be opened."""
+    """A container's root folder, as a context.
+
+    All of it raises OSError where it cannot be opened, or does not answer in time.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = -1
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._looker = -1
+        self._socket: socket.socket | None = None
 
     def __enter__(self) -> "Root":
-        self._fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        ours, theirs = socket.socketpair()
+        looker = os.fork()
+        if looker == 0:
+            with contextlib.suppress(BaseException):
+                ours.close()
+                _serve(self._path, theirs)
+            os._exit(0)
+        theirs.close()
+        self._looker, self._socket = looker, ours
+        number = self._ask("open", "")
+        if number:
+            self._end()
+            raise OSError(number, os.strerror(number), self._path)
         return self
 
     def __exit__(
@@ -41,15 +68,12 @@ class Root:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        os.close(self._fd)
+        self._end()
 
     def has(self, name: str) -> bool | None:
         """Whether there is such a name; None: it cannot be known without leaving the root."""
-        try:
-            os.close(self._open(name))
-        except OSError as error:
-            return False if error.errno in ABSENT else None
-        return True
+        found: bool | None = self._ask("has", name)
+        return found
 
     def first(self, names: Iterable[str]) -> str:
         """The first of these names that is there, "" if none is known to be."""
@@ -57,6 +81,77 @@ class Root:
 
     def names(self, folder: str) -> list[str] | None:
         """The names in a folder, None where there is none or it cannot be read."""
+        found: list[str] | None = self._ask("names", folder)
+        return found
+
+    def text(self, name: str, limit: int = 64 << 10) -> str | None:
+        """The beginning of a regular file, None where there is none or it cannot be read."""
+        found: str | None = self._ask("text", name, limit)
+        return found
+
+    def _ask(self, *question: str | int) -> Any:
+        """Once an answer has not come in time, no other is waited for."""
+        until = time.monotonic() + PATIENCE
+        answer = b""
+        try:
+            if self._socket is None:
+                raise TimeoutError
+            self._socket.sendall(json.dumps(question).encode() + b"\n")
+            while not answer.endswith(b"\n"):
+                self._socket.settimeout(max(0.01, until - time.monotonic()))
+                part = self._socket.recv(1 << 20)
+                if not part:
+                    raise ConnectionError
+                answer += part
+        except OSError:
+            self._end()
+            why = "its file system does not answer"
+            raise OSError(errno.ETIMEDOUT, why, self._path) from None
+        return json.loads(answer)
+
+    def _end(self) -> None:
+        """It is not waited for: what waits for a server of the network's ends when that does."""
+        if self._socket is None:
+            return
+        self._socket.close()
+        self._socket = None
+        os.kill(self._looker, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._looker, os.WNOHANG)
+
+
+def _serve(path: str, questions: socket.socket) -> None:
+    """Answers what Root._ask asks, a line of JSON each, until nobody asks."""
+    looker: _Looker | None = None
+    for line in questions.makefile("rb"):
+        what, name, *rest = json.loads(line)
+        answer: object
+        if what == "open":
+            try:
+                looker, answer = _Looker(path), 0
+            except OSError as error:
+                answer = error.errno
+        else:
+            assert looker
+            answer = getattr(looker, what)(name, *rest)
+        questions.sendall(json.dumps(answer).encode() + b"\n")
+
+
+class _Looker:
+    """What looks. Raises OSError where the root cannot be opened."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def has(self, name: str) -> bool | None:
+        try:
+            os.close(self._open(name))
+        except OSError as error:
+            return False if error.errno in ABSENT else None
+        return True
+
+    def names(self, folder: str) -> list[str] | None:
         try:
             found = self._open(folder)
         except OSError:
@@ -71,8 +166,7 @@ class Root:
         finally:
             os.close(found)
 
-    def text(self, name: str, limit: int = 64 << 10) -> str | None:
-        """The beginning of a regular file, None where there is none or it cannot be read."""
+    def text(self, name: str, limit: int) -> str | None:
         try:
             found = self._open(name)
         except OSError:
@@ -80,8 +174,10 @@ class Root:
         try:
             if not stat.S_ISREG(os.fstat(found).st_mode):
                 return None
-            # the same inode again, now to read: only regular files come here
-            with open(f"/proc/self/fd/{found}", "rb") as file:
+            # the same inode again, now to read: only regular files come here. (Nobody waits until
+            # the holder of a lease gives it up: fcntl(2).)
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            with open(os.open(f"/proc/self/fd/{found}", flags), "rb") as file:
                 return file.read(limit).decode("utf-8", "replace")
         except OSError:
             return None
