@@ -114,10 +114,16 @@ KNOWN = (
         "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",
     ),
     Reason(
-        ("mount_while_unit_runs",),
+        ("mount_while_unit_runs", "propagation_busybox"),
         "p-base",
         "a mount that is shared with another can have a path that no rule knows (mount it before"
         " the service starts)",
+    ),
+    Reason(
+        ("sysext",),
+        "p-base",
+        "systemd asks for a mount namespace as it does for a unit's credentials, which would then"
+        " stay mounts (seccomp policy)",
     ),
     Reason(
         ("calls_perf", "calls_bpf_map", "calls_fanotify_own"),

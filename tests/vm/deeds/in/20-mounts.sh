@@ -100,6 +100,26 @@ deed_propagation() {
         mount --make-rslave $at; mount --make-unbindable $at; mount --make-private $at"
 }
 
+# As images of busybox have it in what they begin with.
+propagation_busybox='
+    busybox mount --make-rshared /; grep -q " / / .* shared:" /proc/self/mountinfo
+    busybox mount --make-rslave /; if grep -q " / / .* shared:" /proc/self/mountinfo; then exit 1; fi
+    busybox mount --make-rprivate /; if grep -q " / / .* master:" /proc/self/mountinfo; then exit 1; fi'
+
+deed_propagation_busybox() {
+    unshare -m --propagation unchanged bash -ec "$propagation_busybox"
+}
+
+deed_bind_read_only_busybox() {
+    local at
+    at=$(place l)
+    mkdir -p /root/l
+    busybox mount -o bind,nosuid,ro /root/l "$at"
+    has_option "$at" nosuid
+    refused touch "$at/x"
+    umount "$at"
+}
+
 deed_overlay() {
     local at
     at=$(place i)

@@ -221,6 +221,18 @@ deed_user_session() {
         bash -ec 'touch /tmp/x; id -un' | grep -qx deed
 }
 
+deed_sysext() {
+    local release=/run/extensions/deed/usr/lib/extension-release.d
+    mkdir -p $release
+    echo ID=_any >$release/extension-release.deed
+    touch /run/extensions/deed/usr/deed
+    systemd-sysext merge
+    test -e /usr/deed
+    systemd-sysext unmerge
+    test ! -e /usr/deed
+    rm -r /run/extensions/deed
+}
+
 deed_polkit() {
     start polkit
     pkcheck --action-id org.freedesktop.systemd1.manage-units --process $$

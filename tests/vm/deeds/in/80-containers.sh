@@ -67,6 +67,13 @@ deed_docker_privileged() {
     docker run --rm --privileged --ipc host --pid host --net host deeds ls -d /sys/fs/cgroup
 }
 
+# As k3s and others begin, by busybox.
+deed_docker_propagation() {
+    docker_up
+    docker run --rm --privileged deeds sh -ec 'busybox mount --make-rshared /
+        grep -q " / / .* shared:" /proc/self/mountinfo'
+}
+
 deed_docker_privileged_proc() {
     docker_up
     docker run --rm --privileged deeds /bin/busybox mount -t proc none /tmp
