@@ -114,6 +114,12 @@ KNOWN = (
         "a rule for propagation is one for any mount in AppArmor 3.0: few places have it",
     ),
     Reason(
+        ("propagation_own_busybox",),
+        "u-base",
+        "the same (mount of util-linux 2.39 and newer works)",
+    ),
+    Reason(("propagation_own_busybox",), "p-base", "the same"),
+    Reason(
         ("mount_while_unit_runs", "propagation_busybox"),
         "p-base",
         "a mount that is shared with another can have a path that no rule knows (mount it before"

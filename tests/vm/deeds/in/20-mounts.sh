@@ -110,6 +110,14 @@ deed_propagation_busybox() {
     unshare -m --propagation unchanged bash -ec "$propagation_busybox"
 }
 
+deed_propagation_own_busybox() {
+    local at
+    at=$(place m)
+    unshare -m bash -ec "
+        mount -t tmpfs none $at; busybox mount --make-rshared $at
+        grep -q ' $at .* shared:' /proc/self/mountinfo"
+}
+
 deed_bind_read_only_busybox() {
     local at
     at=$(place l)
