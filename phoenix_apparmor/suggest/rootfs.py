@@ -14,6 +14,7 @@ on Linux 6.12). So a process of its own looks, for as long as its answers come i
 import contextlib
 import ctypes
 import errno
+import itertools
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ RESOLVE = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 # Seconds for an answer: a disk that sleeps, a share of the network's that is slow.
 PATIENCE = 10.0
+# Names in a folder that has a use for anybody.
+MOST = 100_000
 
 
 class Root:
@@ -56,7 +59,7 @@ class Root:
             os._exit(0)
         theirs.close()
         self._looker, self._socket = looker, ours
-        number = self._ask("open", "")
+        number = self._answer()
         if number:
             self._end()
             raise OSError(number, os.strerror(number), self._path)
@@ -89,14 +92,19 @@ class Root:
         found: str | None = self._ask("text", name, limit)
         return found
 
-    def _ask(self, *question: str | int) -> Any:
-        """Once an answer has not come in time, no other is waited for."""
+    def _ask(self, what: str, name: str, limit: int = 0) -> Any:
+        with contextlib.suppress(OSError):  # then there is no answer
+            if self._socket is not None:
+                self._socket.sendall(json.dumps((what, name, limit)).encode() + b"\n")
+        return self._answer()
+
+    def _answer(self) -> Any:
+        """Once one has not come in time, no other is waited for."""
         until = time.monotonic() + PATIENCE
         answer = b""
         try:
             if self._socket is None:
                 raise TimeoutError
-            self._socket.sendall(json.dumps(question).encode() + b"\n")
             while not answer.endswith(b"\n"):
                 self._socket.settimeout(max(0.01, until - time.monotonic()))
                 part = self._socket.recv(1 << 20)
@@ -122,19 +130,24 @@ class Root:
 
 def _serve(path: str, questions: socket.socket) -> None:
     """Answers what Root._ask asks, a line of JSON each, until nobody asks."""
-    looker: _Looker | None = None
-    for line in questions.makefile("rb"):
-        what, name, *rest = json.loads(line)
-        answer: object
-        if what == "open":
-            try:
-                looker, answer = _Looker(path), 0
-            except OSError as error:
-                answer = error.errno
-        else:
-            assert looker
-            answer = getattr(looker, what)(name, *rest)
+
+    def say(answer: bool | int | str | list[str] | None) -> None:
         questions.sendall(json.dumps(answer).encode() + b"\n")
+
+    try:
+        looker = _Looker(path)
+    except OSError as error:
+        say(error.errno)
+        return
+    say(0)
+    for line in questions.makefile("rb"):
+        what, name, limit = json.loads(line)
+        if what == "has":
+            say(looker.has(name))
+        elif what == "names":
+            say(looker.names(name))
+        else:
+            say(looker.text(name, limit))
 
 
 class _Looker:
@@ -160,7 +173,9 @@ class _Looker:
             if not stat.S_ISDIR(os.fstat(found).st_mode):
                 return None
             # the same folder again, now to read
-            return sorted(os.listdir(f"/proc/self/fd/{found}"))
+            with os.scandir(f"/proc/self/fd/{found}") as entries:
+                some = [entry.name for entry in itertools.islice(entries, MOST + 1)]
+            return sorted(some) if len(some) <= MOST else None
         except OSError:
             return None
         finally:
