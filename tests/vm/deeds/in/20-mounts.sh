@@ -122,8 +122,8 @@ deed_bind_read_only_busybox() {
     local at
     at=$(place l)
     mkdir -p /root/l
-    busybox mount -o bind,nosuid,ro /root/l "$at"
-    has_option "$at" nosuid
+    busybox mount -o bind /root/l "$at"
+    busybox mount -o remount,bind,ro "$at"
     refused touch "$at/x"
     umount "$at"
 }
