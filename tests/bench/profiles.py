@@ -47,6 +47,9 @@ What was tried, in bytes as the VMs' parsers make them (3.0.8 and 4.1), one afte
     /p, /pr, … as any other name               130,489   99,257   120,217  116,145
     quiet where systemd tries proc             131,097   99,753         -        -
     bubblewrap 0.12; FUSE's control files            -        -   126,049  120,481
+    more closed, until then                    133,905  103,673   131,665  125,713
+    a unit's root closed for reading too,
+    /dev/.lxc (base has none) at one place     124,609   85,809   131,913  125,913
 
     and not taken:
     denies of fstype without audit              +2,200  +77,300      +800  +18,000

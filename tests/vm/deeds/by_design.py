@@ -62,6 +62,21 @@ KNOWN = (
         "the profile lets a container have one root; lxc-nvidia-gpu-docker lets it have others",
     ),
     Reason(("bwrap_plain", "bwrap", "bwrap_as_user", "bwrap_flatpak"), "p-base", "the same"),
+    Reason(("temporary_root",), "u-base", "the same"),
+    Reason(("temporary_root",), "p-base", "the same"),
+    Reason(
+        ("bound_proc",),
+        "u-base",
+        "a /proc or /sys at another path is out of reach of the denies by path",
+    ),
+    Reason(("bound_proc",), "p-base", "the same"),
+    Reason(
+        ("exec_paths",),
+        "u-base",
+        "not yet: systemd remounts the unit's whole root for NoExecPaths=/ (other paths work)",
+        open=True,
+    ),
+    Reason(("exec_paths",), "p-base", "the same", open=True),
     Reason(
         (
             *("bwrap", "bwrap_as_user", "bwrap_flatpak", "podman_rootless"),
@@ -89,7 +104,7 @@ KNOWN = (
         "a folder that the host shares read-only could be made writable",
     ),
     Reason(
-        ("remount_tmpfs", "remount_tmpfs_busybox", "remount_tmp", "remount_shm"),
+        ("remount_tmpfs", "remount_tmpfs_busybox", "remount_tmp", "remount_shm", "remount_proc"),
         "p-",
         "the seccomp policy cannot tell the container's file system from the host's",
     ),

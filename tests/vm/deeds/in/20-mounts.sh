@@ -34,6 +34,12 @@ deed_remount_shm() {
     has_option /dev/shm size=204800k
 }
 
+deed_remount_proc() {
+    mount -o remount,hidepid=2 /proc
+    has_option /proc hidepid=invisible
+    mount -o remount,hidepid=0 /proc
+}
+
 bind_options() {
     local at from
     at=$(place "$1")

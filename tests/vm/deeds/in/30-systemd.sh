@@ -18,14 +18,14 @@ deed_private_tmp_disconnected() {
 
 deed_protect_system() {
     shell ProtectSystem=strict ReadWritePaths=/var/lib -- \
-        '! touch /usr/x && ! touch /etc/x && ! touch /var/x; touch /var/lib/x'
+        'refused touch /usr/x; refused touch /etc/x; refused touch /var/x; touch /var/lib/x'
 }
 
 deed_protect_home() {
     mkdir -p /home/deed
-    shell ProtectHome=yes -- '! ls /home/deed'
+    shell ProtectHome=yes -- 'refused ls /home/deed'
     shell ProtectHome=tmpfs -- '[ ! -e /home/deed ]'
-    shell ProtectHome=read-only -- 'ls -d /home/deed; ! touch /home/x'
+    shell ProtectHome=read-only -- 'ls -d /home/deed; refused touch /home/x'
 }
 
 deed_dynamic_user() {
@@ -77,7 +77,7 @@ deed_mount_while_unit_runs() {
 }
 
 deed_protect_proc() {
-    shell ProtectProc=invisible User=nobody -- '! ls -d /proc/1; ls -d /proc/$$'
+    shell ProtectProc=invisible User=nobody -- 'refused ls -d /proc/1; ls -d /proc/$$'
     shell ProtectProc=ptraceable ProcSubset=pid User=nobody -- '[ ! -e /proc/meminfo ]'
 }
 
@@ -85,16 +85,29 @@ deed_bind_paths() {
     mkdir -p /root/bound
     touch /root/bound/x
     shell BindPaths=/root/bound:/opt BindReadOnlyPaths=/root/bound:/srv -- \
-        'ls /opt/x /srv/x; touch /opt/y; ! touch /srv/y'
+        'ls /opt/x /srv/x; touch /opt/y; refused touch /srv/y'
 }
 
 deed_temporary_file_system() {
-    shell TemporaryFileSystem=/var:ro,size=1M TemporaryFileSystem=/opt -- '! touch /var/x; touch /opt/x'
+    shell TemporaryFileSystem=/var:ro,size=1M TemporaryFileSystem=/opt -- 'refused touch /var/x; touch /opt/x'
+}
+
+deed_temporary_root() {
+    shell TemporaryFileSystem=/:ro 'BindReadOnlyPaths=/usr /bin /lib -/lib64 /etc' -- '[ ! -e /var ]; ls /etc/passwd'
+}
+
+deed_bound_proc() {
+    shell BindReadOnlyPaths=/proc:/opt -- 'ls /opt/self'
+}
+
+# Nothing is executed but what is in these.
+deed_exec_paths() {
+    shell NoExecPaths=/ 'ExecPaths=/usr /bin /lib -/lib64' -- 'cp /bin/true /var/tmp; refused /var/tmp/true'
 }
 
 deed_paths() {
     shell InaccessiblePaths=/var/log ReadOnlyPaths=/var ReadWritePaths=/var/tmp NoExecPaths=/opt -- \
-        '! ls /var/log/x; ! touch /var/x; touch /var/tmp/x'
+        'refused ls /var/log/x; refused touch /var/x; touch /var/tmp/x'
 }
 
 deed_credentials() {
@@ -120,7 +133,7 @@ deed_private_network() {
 }
 
 deed_private_users() {
-    shell PrivateUsers=yes -- 'wc -l </proc/self/uid_map; ! chown 33 /root'
+    shell PrivateUsers=yes -- 'wc -l </proc/self/uid_map; refused chown 33 /root'
 }
 
 deed_private_ipc() {
@@ -135,13 +148,13 @@ deed_private_pids() {
 deed_protect_kernel() {
     shell ProtectKernelTunables=yes ProtectKernelModules=yes ProtectKernelLogs=yes \
         ProtectControlGroups=yes ProtectClock=yes -- \
-        '! mkdir /sys/fs/cgroup/x; ! ls /usr/lib/modules/x; ls /proc/sys/kernel/hostname'
+        'refused mkdir /sys/fs/cgroup/x; refused ls /usr/lib/modules/x; ls /proc/sys/kernel/hostname'
 }
 
 deed_system_calls() {
     shell SystemCallFilter=@system-service SystemCallArchitectures=native NoNewPrivileges=yes \
         MemoryDenyWriteExecute=yes RestrictNamespaces=yes RestrictRealtime=yes RestrictSUIDSGID=yes \
-        LockPersonality=yes 'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6' -- '! unshare -m true; echo x'
+        LockPersonality=yes 'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6' -- 'refused unshare -m true; echo x'
 }
 
 deed_folders() {
@@ -184,7 +197,7 @@ deed_log_namespace() {
 deed_hardened() {
     shell ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes ProtectKernelTunables=yes \
         ProtectControlGroups=yes ProtectProc=invisible ProcSubset=pid PrivateUsers=yes PrivateNetwork=yes \
-        DynamicUser=yes RestrictNamespaces=yes SystemCallFilter=@system-service -- '! touch /usr/x; touch /tmp/x'
+        DynamicUser=yes RestrictNamespaces=yes SystemCallFilter=@system-service -- 'refused touch /usr/x; touch /tmp/x'
 }
 
 deed_resolved() {

@@ -15,7 +15,7 @@ deed_bwrap_plain() {
 bwrap_all() {
     "$@" bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 \
         --ro-bind /etc /etc --proc /proc --dev /dev --tmpfs /tmp --tmpfs /run --dir /var --unshare-all \
-        --die-with-parent --new-session bash -ec 'touch /tmp/x; ! touch /usr/x; ls -d /proc/self /dev/null; id -u'
+        --die-with-parent --new-session bash -ec 'touch /tmp/x; if touch /usr/x; then exit 1; fi; ls -d /proc/self /dev/null; id -u'
 }
 
 deed_bwrap() {
