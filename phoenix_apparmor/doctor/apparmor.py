@@ -27,7 +27,7 @@ def in_kernel(host: Host) -> Iterator[Finding]:
             "unknown",
             "cannot tell which profiles the kernel has.",
             why,
-            advice="see journalctl -k; a restart of the host is the last resort",
+            advice="see what the kernel says: journalctl -k",
         )
         return
     if not host.root and os.geteuid() != 0:

@@ -39,6 +39,9 @@ class Column(NamedTuple):
 
 # Docker's profile only adds to what the other allows. Dear are the boots, and what starts slowly is
 # done now and then only (55-slow-services.sh, 85-slow-containers.sh).
+# (Nor could all be done in u-docker: profiles that a container loads for itself see mprotect(2) of
+# a file with its name in the lower layer of the overlay that is the root here, so unbound and
+# PAM's unix_chkpwd fail. Proxmox' roots are no overlays. Seen on Linux 6.12 and 7.2.)
 CONTAINERS = ("40-sandboxes.sh", "80-containers.sh", "90-nvidia.sh")
 GENERAL = (
     *("10-kernel.sh", "20-mounts.sh", "30-systemd.sh", "40-sandboxes.sh", "50-services.sh"),
