@@ -4,6 +4,7 @@ It is read as LXC reads it: ``key = value`` only, ``#`` comments, the last one w
 path's limits are those of ctconf.
 """
 
+from phoenix_apparmor import paths
 from phoenix_apparmor.ctconf import (
     BLANK,
     DEAD_KEY,
@@ -32,7 +33,9 @@ LOCK_SHARES = (
     b"'[ ! -x /usr/libexec/phoenix-apparmor/lock-shares ] || "
     b"exec /usr/libexec/phoenix-apparmor/lock-shares'"
 )
-# The same where nothing runs containers: no mount is shared with another (see mountpeers.py).
+# The same in a privileged container: the host's sysctls are closed to it (see sysctlguard.py).
+LOCK_WITHOUT_SYSCTLS = LOCK_SHARES.removesuffix(b"'") + b" without-sysctls'"
+# And where nothing runs containers: no mount is shared with another, too (see mountpeers.py).
 LOCK_WITHOUT_PEERS = LOCK_SHARES.removesuffix(b"'") + b" without-peers'"
 # LXC's common.conf lets a container open the node c 5 1, which is the host's console; its own
 # /dev/console is another.
@@ -151,24 +154,31 @@ def has_seccomp(text: bytes) -> bool:
     return any(key == SECCOMP_KEY for key, _ in _settings(without_our_lines(text)))
 
 
+def lock_of(seccomp: str) -> bytes:
+    """The hook of a privileged container whose profile file asks for this seccomp policy."""
+    if not seccomp:
+        return LOCK_SHARES
+    return LOCK_WITHOUT_PEERS if seccomp == paths.SECCOMP_WITHOUT_BPF else LOCK_WITHOUT_SYSCTLS
+
+
 def with_our_lines(
     text: bytes,
     label: str | None,
     *,
     namespace: bool = False,
     seccomp: str = "",
-    lock: bool = False,
-    peers: bool = True,
+    lock: bytes = b"",
 ) -> bytes:
     """Runtime configuration with what we add, in a marked block at its end: the last one wins.
 
     label: for the profile, None: the plain line above is right as it is. The plain line stays
-    what Proxmox generated. seccomp: path of the policy, "" for LXC's own. lock: whether what the
-    host shares read-only is locked so: whatever makes it so, as files that are included and hooks
-    of others can. peers: whether mounts may stay shared with each other, which the same hook else
-    ends. With a policy namespace, allow_nesting brings the unmasked proc and sysfs without
-    which the kernel lets no user namespace mount proc; /sys/kernel/security is how the container's
-    tools reach it. What an included file says of these is taken back.
+    what Proxmox generated. seccomp: path of the policy, "" for LXC's own. lock: the hook that
+    locks what the host shares read-only, whatever makes it so, as files that are included and hooks
+    of others can; LOCK_SHARES or, with what else it takes from a container, one of its kind.
+
+    With a policy namespace, allow_nesting brings the unmasked proc and sysfs without which the
+    kernel lets no user namespace mount proc; /sys/kernel/security is how the container's tools
+    reach it. What an included file says of these is taken back.
     """
     text = without_our_lines(text)
     lines = _instead_of_includes(text)
@@ -179,7 +189,7 @@ def with_our_lines(
     if seccomp:
         lines += [SECCOMP_KEY + b" = " + as_bytes(seccomp), NO_HOST_CONSOLE]
     if lock:
-        lines.append(LOCK_SHARES if peers else LOCK_WITHOUT_PEERS)
+        lines.append(lock)
     if not lines:
         return text
     if text and not text.endswith(b"\n"):

@@ -164,13 +164,13 @@ def _own(
     """What is missing of what its profile and its entry ask for."""
     if b"\nprofile " + name.encode() + b" " not in profile:
         raise _UnsureError
-    namespace, seccomp, peers = False, "", True
+    namespace, seccomp, lock = False, "", lxcconf.LOCK_SHARES
     if lxcconf.is_unprivileged(runtime):
         namespace = paths.asks_for(profile, paths.NAMESPACE_MARKER) and not plain
     else:
         asked = paths.seccomp_policy(profile)
         seccomp = "" if lxcconf.has_seccomp(runtime) else asked
-        peers = asked != paths.SECCOMP_WITHOUT_BPF
+        lock = lxcconf.lock_of(asked)
     if namespace and not host.exists(paths.NAMESPACES):
         raise _UnsureError
     if seccomp and (not host.has_text(seccomp) or host.distrust(seccomp)):
@@ -183,8 +183,7 @@ def _own(
         None if label == name else label,
         namespace=namespace,
         seccomp=seccomp,
-        lock=True,
-        peers=peers,
+        lock=lock,
     )
     place = kernel.namespace_path(lxcconf.namespace_of(ctid))
     return _Missing(

@@ -27,14 +27,14 @@ LXCS, STANDARD = b"/usr/share/lxc/config/", (b"common.conf", b"userns.conf")
 FIXED = (*KERNELS, b"devtmpfs", b"devpts", b"nsfs", b"fuse.lxcfs", b"securityfs", b"debugfs")
 
 
-def main(environ: "Mapping[str, str]", *, peers: bool = True) -> int:
+def main(environ: "Mapping[str, str]", *, peers: bool = True, sysctls: bool = True) -> int:
     """LXC calls it when all is mounted and the container's init does not run yet.
 
     LXC_PID: the init-to-be, as the host sees it; LXC_NAME: the CTID; LXC_CONFIG_FILE: the runtime
     configuration. Exit status 1: the container must not start, as a mount is missing now, or can
     be made writable. peers: whether its mounts may stay shared with each other and
-    show the host's kernel (mountpeers.py), and sysctls of the host be closed to it by its profile
-    alone (sysctlguard.py).
+    show the host's kernel (mountpeers.py). sysctls: whether those of the host may be closed to it
+    by its profile alone (sysctlguard.py).
     """
     try:
         pid = int(environ["LXC_PID"])
@@ -47,22 +47,24 @@ def main(environ: "Mapping[str, str]", *, peers: bool = True) -> int:
             is_shown = any(line[5] and is_locked_or_hides(line, own) for line in lines)
             if status := _lock(pid, environ, is_shown=is_shown):
                 return status
-        return 0 if peers else _close(pid, lines, environ)
+        if not peers:
+            from phoenix_apparmor import mountpeers
+
+            mountpeers.end(pid)
+            mountpeers.take_away(pid, lines)
+        return 0 if sysctls else _guard(pid, lines, environ)
     except Exception as error:  # noqa: BLE001  (whatever it is, the container must not start)
         from phoenix_apparmor.errors import as_error
 
         return _tell(as_error(error), environ) or 1
 
 
-def _close(pid: int, lines: "Sequence[Line]", environ: "Mapping[str, str]") -> int:
-    """What root of the host goes without, where its profile alone is around it."""
-    from phoenix_apparmor import mountpeers, sysctlguard
+def _guard(pid: int, lines: "Sequence[Line]", environ: "Mapping[str, str]") -> int:
+    from phoenix_apparmor import sysctlguard
     from phoenix_apparmor.errors import PhoenixError
 
-    mountpeers.end(pid)
-    mountpeers.take_away(pid, lines)
     try:
-        sysctlguard.guard(pid)
+        sysctlguard.guard(pid, environ.get("LXC_NAME", ""), lines)
     except PhoenixError as error:
         return _tell(error, environ)
     return 0

@@ -212,13 +212,13 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         return lxcconf.with_our_lines(runtime, None)
     file = files.asked(host, profile)
     files.check_parts(host, file)
-    namespace, seccomp, peers = False, "", True
+    namespace, seccomp, lock = False, "", lxcconf.LOCK_SHARES
     if lxcconf.is_unprivileged(runtime):
         wanted = file.wants_namespace and assignment.policy_namespace
         namespace = wanted and host.exists(paths.NAMESPACES)
     else:
         seccomp = "" if lxcconf.has_seccomp(runtime) else file.seccomp
-        peers = file.seccomp != paths.SECCOMP_WITHOUT_BPF
+        lock = lxcconf.lock_of(file.seccomp)
     if namespace:
         _make_namespace(host, ctid)
     if seccomp and not host.has_text(seccomp):
@@ -238,8 +238,7 @@ def _with_our_lines(host: Host, ctid: str, assignment: Assignment, runtime: byte
         None if label == profile else label,
         namespace=namespace,
         seccomp=seccomp,
-        lock=True,
-        peers=peers,
+        lock=lock,
     )
 
 

@@ -1,9 +1,11 @@
-"""Which sysctls root of a privileged container under base may write, whatever their path is.
+"""Which sysctls root of a privileged container may write, whatever their path is.
 
 There AppArmor is the only guard, and it goes by paths: a bind mount whose source is looked up twice
 gives a file of /proc/sys any name (see SECURITY.md). The kernel asks a BPF program of the cgroup by
 the sysctl's own name (Linux 5.2, Documentation/bpf/prog_cgroup_sysctl.rst), in all of its mounts.
-Only bpf(2) takes the program off, which the seccomp policy of such containers does not have.
+Only bpf(2) takes the program off. The seccomp policy of base does not have it; that of docker
+does, for Docker's own programs, but who takes one off needs its cgroup, which is above the
+container's.
 """
 
 import ctypes
@@ -13,7 +15,13 @@ import struct
 
 from phoenix_apparmor.errors import PhoenixError
 
-# The container's own: what abstractions/phoenix/one-root-files lets be written below /proc/sys. One
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from phoenix_apparmor.shares import Line
+
+# The container's own: what the profiles' abstractions let be written below /proc/sys. One
 # that ends in a star stands for all that begin so.
 ALLOWED = (
     b"net/*",
@@ -96,17 +104,18 @@ def program() -> bytes:
     return b"".join((*begin, *names, _answer(0)))
 
 
-def guard(pid: int) -> None:
-    """Attaches the program to the cgroup of a container's init-to-be.
+def guard(pid: int, ctid: str, lines: "Iterable[Line]") -> None:
+    """Attaches the program to the cgroup of a container's init-to-be. lines: shares.mounts.
 
     Raises PhoenixError; its status is 0 where the start may go on, as this host has no way to.
     """
     try:
-        place = _own_cgroup(pid)
+        place = _own_cgroup(pid, ctid)
         cgroup = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         _attach(_load(program()), cgroup)
         if os.path.samefile(f"/proc/{pid}/ns/cgroup", "/proc/self/ns/cgroup"):
             raise _no_way("it has the host's cgroup namespace, and so can leave its cgroup")
+        _check_reach(pid, place, lines)
     except OSError as error:
         raise PhoenixError(
             f"its cgroup cannot be kept from the host's sysctls: {error.strerror}.",
@@ -122,17 +131,46 @@ def _no_way(why: str) -> PhoenixError:
     )
 
 
-def _own_cgroup(pid: int) -> str:
-    """The folder of the cgroup that LXC made for a process. Raises PhoenixError, OSError.
+def _check_reach(pid: int, place: str, lines: "Iterable[Line]") -> None:
+    """Raises PhoenixError, with status 0, where root in it gets at cgroups that are not its own.
 
+    LXC's monitor hands an open cgroup to root of the host who asks at its abstract socket
+    (commands.c, LXC_CMD_GET_LIMIT_CGROUP2_FD), and these belong to a network namespace (unix(7)).
+    """
+    why, top = "", next(at for at in CGROUPS if place.startswith(f"{at}/"))
+    if os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net"):
+        why = "in the host's network namespace LXC's own socket gives them to it"
+    for _, _, _, root, mounted, _, kind in lines:
+        within = os.fsdecode(root).rstrip("/") + "/"
+        if kind == b"cgroup2" and not f"{top}{within}".startswith(f"{place}/"):
+            why = f"they are mounted on {os.fsdecode(mounted)}"
+    if why:
+        raise PhoenixError(
+            "root in it reaches cgroups of the host, and can take away there what keeps it from "
+            f"the host's sysctls: {why}.",
+            hint="Give it a network of its own and no cgroups of the host, or make it "
+            "unprivileged. See SECURITY.md.",
+            status=0,
+        )
+
+
+def _own_cgroup(pid: int, ctid: str) -> str:
+    """The folder of the cgroup that LXC made for a container. Raises PhoenixError, OSError.
+
+    Proxmox has another one in it (/lxc/CTID/ns: PVE/LXC.pm, lxc.cgroup.dir.container.inner), which
+    is the top of what the container sees; LXC's own program for devices is on the outer one, too.
     This process, a hook, is in that of LXC's monitor.
     """
-    name = _cgroup(str(pid))
+    name, hooks = _cgroup(str(pid)), _cgroup("self")
     for root in CGROUPS:
         if name is not None and os.path.exists(f"{root}/cgroup.procs"):
-            if name in ("/", _cgroup("self")):
+            if name in ("/", hooks):
                 raise _no_way(f"it has no cgroup of its own, but is in {name}")
-            return root + name
+            outer, _, _ = name.rpartition("/")
+            # (CTID-1 where one was left of a start before: LXC, cgfsng.c.)
+            is_its_own = outer.rpartition("/")[2].partition("-")[0] == ctid
+            has_hook = f"{hooks}/".startswith(f"{outer}/")
+            return root + (outer if is_its_own and not has_hook else name)
     raise _no_way("this host has no cgroup v2")
 
 

@@ -32,6 +32,8 @@ OURS = (
     (973, f"{DOCKER}, drop-in", DOCKER, False),
     (980, f"{BASE}, privileged, hookscript and drop-in", BASE, True),
     (981, f"{BASE}, privileged, drop-in", BASE, False),
+    (982, f"{DOCKER}, privileged, hookscript and drop-in", DOCKER, True),
+    (983, f"{DOCKER}, privileged, drop-in", DOCKER, False),
 )
 # Linux counts the time that processors were busy, in microseconds of a clock on which an
 # instruction is a nanosecond. The second after is for what the start leaves to others.

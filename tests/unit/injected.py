@@ -88,7 +88,7 @@ def runtime_with(profile: str) -> bytes:
 
 def prepared() -> bytes:
     """The runtime configuration that a start makes."""
-    return lxcconf.with_our_lines(runtime_with(BASE), None, lock=True)
+    return lxcconf.with_our_lines(runtime_with(BASE), None, lock=lxcconf.LOCK_SHARES)
 
 
 def environment(host: FakeHost) -> dict[str, str]:

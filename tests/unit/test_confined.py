@@ -70,7 +70,9 @@ def privileged(label: str = PLAIN, *, said: str = paths.SECCOMP, seccomp: int = 
     """lxc-info says what LXC read as its seccomp policy."""
 
     def change(host: FakeHost) -> None:
-        host.runtime(CT, lxcconf.with_our_lines(b"lxc.uts.name = x\n", None, lock=True))
+        host.runtime(
+            CT, lxcconf.with_our_lines(b"lxc.uts.name = x\n", None, lock=lxcconf.LOCK_SHARES)
+        )
         runs(host, label, privileged=True, seccomp=seccomp)
         host.write(f"/fake/lxc/{CT}/lxc.seccomp.profile", f"lxc.seccomp.profile = {said}\n")
 

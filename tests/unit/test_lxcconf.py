@@ -193,5 +193,5 @@ def test_lxcs_own_nesting_conf_does_not_have_the_last_word() -> None:
     text = b"lxc.apparmor.profile = lxc-x\n" + line
     including = b"lxc.apparmor.profile = lxc-container-default-with-nesting\n"
     assert read_by_lxc(text, including)[b"lxc.apparmor.profile"][-1] != b"lxc-x", "the control"
-    started = lxcconf.with_our_lines(text, None, lock=True)
+    started = lxcconf.with_our_lines(text, None, lock=lxcconf.LOCK_SHARES)
     assert read_by_lxc(started, including)[b"lxc.apparmor.profile"][-1] == b"lxc-x"

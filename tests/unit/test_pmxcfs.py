@@ -96,7 +96,7 @@ def test_killed_between_any_two_system_calls(host: FakeHost) -> None:
     """Every file is the old one or the new one, and the next start repairs the rest."""
     old_runtime = host.read("/var/lib/lxc/952/config")
     plain = old_runtime.replace(b"generated", BASE.encode())
-    new_runtime = lxcconf.with_our_lines(plain, None, lock=True)
+    new_runtime = lxcconf.with_our_lines(plain, None, lock=lxcconf.LOCK_SHARES)
     kills = 0
     for step in range(1, 100):
         host.conf("952", OLD)

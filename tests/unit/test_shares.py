@@ -37,8 +37,12 @@ def test_each_container_with_a_profile_gets_the_hook(
 
 @pytest.mark.parametrize(
     ("setting", "arguments"),
-    [(lxcconf.LOCK_SHARES, ""), (lxcconf.LOCK_WITHOUT_PEERS, "without-peers")],
-    ids=["plain", "without-peers"],
+    [
+        (lxcconf.LOCK_SHARES, ""),
+        (lxcconf.LOCK_WITHOUT_SYSCTLS, "without-sysctls"),
+        (lxcconf.LOCK_WITHOUT_PEERS, "without-peers"),
+    ],
+    ids=["plain", "without-sysctls", "without-peers"],
 )
 def test_the_hook_as_lxc_calls_it(tmp_path: Path, setting: bytes, arguments: str) -> None:
     """LXC (conf.c, run_script_argv): exec COMMAND NAME SECTION TYPE, for a shell."""

@@ -25,7 +25,7 @@ if how == "fails":
     mountpeers.MOUNT = "/usr/bin/false"
 names = {"LXC_NAME": "952", "LXC_PID": str(init.pid), "PHOENIX_APPARMOR_ROOT": here}
 if not how.endswith("leave"):
-    print(0, shares.main(names, peers=False))
+    print(0, shares.main(names, peers=False, sysctls=False))
 if how == "fails":
     print(1, told())
     init.kill()
@@ -69,13 +69,14 @@ def test_where_containers_run_in_it_they_stay_shared(host: FakeHost, markers: st
         host.runtime("952", runtime)
         for _ in range(2):  # the second is a settled one
             assert host.hook("952").status == 0
-            hook = b"lock-shares without-peers'" in host.read("/var/lib/lxc/952/config")
-            assert hook == ("without-bpf" in markers)
+            config = host.read("/var/lib/lxc/952/config")
+            assert (b"lock-shares without-peers'" in config) == ("without-bpf" in markers)
+            assert (b"lock-shares without-sysctls'" in config) == ("without-bpf" not in markers)
             host.settle()
         assert host.hook("952") == (0, "", "")
     host.runtime("952")
     assert host.hook("952").status == 0
-    assert b"without-peers" not in host.read("/var/lib/lxc/952/config"), "unprivileged"
+    assert b"lock-shares'" in host.read("/var/lib/lxc/952/config"), "unprivileged"
 
 
 # As LXC's configuration for Ubuntu has them; one lies in the other.
@@ -88,7 +89,7 @@ if how == "fails":
     def umount_at(self, place):
         raise OSError(16, "umount2: Device or resource busy")
     Linux.umount_at = umount_at
-print(0, shares.main(names, peers=how == "leave"))
+print(0, shares.main(names, peers=how == "leave", sysctls=how == "leave"))
 print(1, told())
 print(2, sh("grep -q ' - bpf ' /proc/self/mountinfo"))
 child.kill()

@@ -1,4 +1,4 @@
-"""Which sysctls a privileged container under base may write, by effect; where none can be told."""
+"""Which sysctls a privileged container may write, by effect; where none can be told."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,10 @@ from tests.unit.share_scenes import only_root, tried
 # A container's cgroup, with its init-to-be. Each setting is written as it is, in a network
 # namespace of its own and by a name that no profile knows.
 GUARDED = r"""
+import struct
 from phoenix_apparmor import sysctlguard
-if not sh('mkdir cg && mount -t cgroup2 none cg && mkdir cg/952'):
+cg = "cg/952-1" if how == "inner left" else "cg/952"
+if not sh('mkdir cg && mount -t cgroup2 none cg && mkdir ' + cg):
     print("no cgroup v2")
     sys.exit()
 sysctlguard.CGROUPS = (os.getcwd() + "/cg",)
@@ -25,8 +27,11 @@ if how == "refused":
     sysctlguard.BPF_CGROUP_SYSCTL = 999
 if how == "machine":
     sysctlguard.NUMBERS = {}
-own = ["-n", "-i", "-u"] if how == "kept" else ["-n", "-i", "-u", "-C"]
-command = ["unshare", *own, "sh", "-c", '''echo ready; read x
+its_own = cg + "/ns" if how.startswith("inner") else cg
+os.makedirs(its_own, exist_ok=True)
+own = ["-m", "-i", "-u", *([] if how == "net" else ["-n"]), *([] if how == "kept" else ["-C"])]
+seen = "true" if how == "mounted" else "umount -l -a -t cgroup2"
+command = ["unshare", *own, "sh", "-c", seen + '''; echo ready; read x
 for name in vm/swappiness fs/file-max kernel/core_pattern kernel/sem kernel/hostname \
     kernel/shmmax net/ipv4/ip_forward net/ipv4/conf/lo/accept_source_route; do
     old=$(cat any/$name)
@@ -35,24 +40,34 @@ done''']
 init = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                         stderr=subprocess.DEVNULL)
 assert init.stdout.readline() == b"ready\n"
-with open("cg/952/cgroup.procs", "w") as file:
+with open(its_own + "/cgroup.procs", "w") as file:
     file.write(str(init.pid))
 # A program of lxc.hook.start may have left one.
 other = subprocess.Popen(["sleep", "600"])
-with open("cg/952/cgroup.procs", "w") as file:
+with open(cg + "/cgroup.procs", "w") as file:
     file.write(str(other.pid))
 if how == "shared":
-    with open("cg/952/cgroup.procs", "w") as file:
+    with open(cg + "/cgroup.procs", "w") as file:
         file.write(str(os.getpid()))
 names = {"LXC_NAME": "952", "LXC_PID": str(init.pid), "PHOENIX_APPARMOR_ROOT": here}
-print(0, shares.main(names, peers=how == "leave"))
+programs, load = [], sysctlguard._load
+sysctlguard._load = lambda text: programs.append(load(text)) or programs[-1]
+print(0, shares.main(names, peers=how == "leave", sysctls=how == "leave"))
 print(1, told())
+if how.endswith(("detach", "left")):
+    # What bpf(2) can do from inside: take the program off the cgroup that it sees as the top.
+    for number in programs:
+        top = os.open(its_own, os.O_RDONLY)
+        try:
+            sysctlguard._bpf(9, struct.pack("=IIIII", top, number, 18, 0, 0))
+        except FileNotFoundError:
+            pass
 print(2, " ".join(init.communicate(b"x")[0].decode().split()))
 other.kill()
 other.wait()
 with open("cg/cgroup.procs", "w") as file:
     file.write(str(os.getpid()))
-sh("rmdir cg/952")
+sh(f"rmdir {cg}/ns || true; rmdir {cg}")
 """
 OWN = [
     "kernel/sem",
@@ -79,6 +94,15 @@ def test_only_its_own_are_written(disk: Path) -> None:
 
 
 @only_root
+def test_its_own_root_cannot_take_it_off(disk: Path) -> None:
+    """bpf(2) is what Docker needs. Proxmox puts the container below the cgroup that is guarded."""
+    assert guarded("inner", disk) == ("0", "nothing", OWN)
+    assert guarded("inner left", disk) == ("0", "nothing", OWN)
+    assert guarded("inner detach", disk) == ("0", "nothing", OWN)
+    assert guarded("detach", disk) == ("0", "nothing", [*HOSTS, *OWN]), "the control"
+
+
+@only_root
 @pytest.mark.parametrize(
     ("how", "why"),
     [
@@ -99,6 +123,21 @@ def test_one_that_can_leave_its_cgroup_is_told(disk: Path) -> None:
     status, said, written = guarded("kept", disk)
     assert status == "0" and written == OWN
     assert ": it has the host's cgroup namespace, and so can leave its cgroup." in said
+
+
+@only_root
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("net", ": in the host's network namespace LXC's own socket gives them to it."),
+        ("mounted", ": they are mounted on /"),
+    ],
+)
+def test_one_that_reaches_the_hosts_cgroups_is_told(how: str, why: str, disk: Path) -> None:
+    """By an outsider: lxc.net.0.type = none, and an entry that mounts /sys/fs/cgroup."""
+    status, said, written = guarded(how, disk)
+    assert status == "0" and set(written) >= {"kernel/sem"} and "vm/swappiness" not in written
+    assert why in said and "reaches cgroups of the host" in said
 
 
 @only_root
