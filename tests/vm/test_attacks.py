@@ -73,15 +73,13 @@ RACES = {"proc-race"}
 
 # Linux looks up the source of a bind mount twice, once to ask AppArmor and once to bind it: no
 # profile that allows one can stop who exchanges it in between (SECURITY.md), and no policy sees a
-# path. (Under base the kernel asks about a sysctl by its own name.)
-TWICE = {"bind-race-core", "bind-race-trigger", "bind-race-sys"}
-TWICE_BASE = TWICE - {"bind-race-core"}
+# path. (About a sysctl the kernel asks by its own name, so bind-race-core is stopped.)
+TWICE = {"bind-race-trigger", "bind-race-sys"}
 
 # What AppArmor is asked nothing about, or too little; our seccomp policy stops it.
 SECCOMP = {
     "perf-kernel",
     *map(without, SETTINGS),
-    "proc-tree-renamed",
     "sys-tree-moved",
     "sys-tree-parameters",
     "sys-tree-power",
@@ -107,11 +105,7 @@ SECCOMP = {
     # 3.0 a deny of remounts there is one of overlays and of docker run -v.
     "chain-host-remount-dev",
     "chain-host-remount-docker",
-    # Parts of a detached /proc, or debugfs, moved to a place: names are known with their folder.
-    *(
-        f"proc-tree-{part}"
-        for part in ("kernel-core", "kernel-modprobe", "kernel-panic", "vm", "fs")
-    ),
+    # Parts of debugfs moved to a place: names are known with their folder.
     "debugfs-moved-in",
     "chain-sys-rootless-mode",
 }
@@ -126,7 +120,7 @@ SECCOMP_ON: dict[str, set[str]] = {
 # What is left: nothing looks at what is said by netlink; what madvise(2) is refused, io_uring does
 # (SECURITY.md has both).
 LEFT = {
-    "privileged": {"crypto", without("kernel-addresses"), *TWICE_BASE},
+    "privileged": {"crypto", without("kernel-addresses"), *TWICE},
     # A host whose settings give these to everybody gives them to root of a container.
     "unprivileged": {*map(without, SETTINGS)},
 }
@@ -140,7 +134,7 @@ def left(suite: str, profile: str | None, *, unprivileged: bool) -> set[str]:
     if not unprivileged:
         found |= LEFT_NEWER & SECCOMP_ON.get(suite, LEFT_NEWER)
         if profile != BASE:
-            found |= LEFT_BPF | TWICE
+            found |= LEFT_BPF
     return found
 
 

@@ -195,8 +195,7 @@ def test_no_mount_has_a_peer(running: Machine, ctid: int, own_mounts: bool) -> N
 
 
 @pytest.mark.parametrize("ctid", [*OURS, NESTING])
-def test_behind_the_profile_of_base_the_kernel_says_no(running: Machine, ctid: int) -> None:
+def test_behind_the_profile_the_kernel_says_no(running: Machine, ctid: int) -> None:
     """Without the profile, which a path that it does not know comes to."""
-    is_base = ctid in OURS and OURS[ctid][0] == BASE
     written = set(running.sh(BEHIND.format(ctid=ctid)).stdout.split())
-    assert written == (OWN if is_base else OWN | HOSTS)
+    assert written == (OWN if ctid in OURS else OWN | HOSTS)
