@@ -52,6 +52,8 @@ ONE_ROOT = (
     Mount("/run/", "/srv/p/", None, BIND | REC),
     Mount("/run/", "/srv/p/", None, MOVE),
     Mount("/run/", "none", "fuse"),
+    Mount("/run/systemd/unit-root/q/", "127.0.0.1:/", "nfs4", 8),
+    Mount("/dev/", "127.0.0.1:/", "cifs", RDONLY),
     Mount("/run/systemd/", "/srv/p/", None, BIND),
     Mount("/run/systemd/", "none", "tmpfs"),
     Mount("/run/systemd/mount-rootfs/run/", "/srv/p/", None, BIND | REC),
