@@ -110,12 +110,12 @@ def guard(pid: int, ctid: str, lines: "Iterable[Line]") -> None:
     Raises PhoenixError; its status is 0 where the start may go on, as this host has no way to.
     """
     try:
-        place = _own_cgroup(pid, ctid)
-        cgroup = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        top, name = _own_cgroup(pid, ctid)
+        cgroup = os.open(top + name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         _attach(_load(program()), cgroup)
         if os.path.samefile(f"/proc/{pid}/ns/cgroup", "/proc/self/ns/cgroup"):
             raise _no_way("it has the host's cgroup namespace, and so can leave its cgroup")
-        _check_reach(pid, place, lines)
+        _check_reach(pid, name, lines)
     except OSError as error:
         raise PhoenixError(
             f"its cgroup cannot be kept from the host's sysctls: {error.strerror}.",
@@ -131,18 +131,18 @@ def _no_way(why: str) -> PhoenixError:
     )
 
 
-def _check_reach(pid: int, place: str, lines: "Iterable[Line]") -> None:
+def _check_reach(pid: int, name: str, lines: "Iterable[Line]") -> None:
     """Raises PhoenixError, with status 0, where root in it gets at cgroups that are not its own.
 
     LXC's monitor hands an open cgroup to root of the host who asks at its abstract socket
     (commands.c, LXC_CMD_GET_LIMIT_CGROUP2_FD), and these belong to a network namespace (unix(7)).
     """
-    why, top = "", next(at for at in CGROUPS if place.startswith(f"{at}/"))
+    why = ""
     if os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net"):
         why = "in the host's network namespace LXC's own socket gives them to it"
     for _, _, _, root, mounted, _, kind in lines:
         within = os.fsdecode(root).rstrip("/") + "/"
-        if kind == b"cgroup2" and not f"{top}{within}".startswith(f"{place}/"):
+        if kind == b"cgroup2" and not within.startswith(f"{name}/"):
             why = f"they are mounted on {os.fsdecode(mounted)}"
     if why:
         raise PhoenixError(
@@ -154,8 +154,10 @@ def _check_reach(pid: int, place: str, lines: "Iterable[Line]") -> None:
         )
 
 
-def _own_cgroup(pid: int, ctid: str) -> str:
-    """The folder of the cgroup that LXC made for a container. Raises PhoenixError, OSError.
+def _own_cgroup(pid: int, ctid: str) -> tuple[str, str]:
+    """Where cgroups are, and the name of the one that LXC made for a container.
+
+    Raises PhoenixError, OSError.
 
     Proxmox has another one in it (/lxc/CTID/ns: PVE/LXC.pm, lxc.cgroup.dir.container.inner), which
     is the top of what the container sees; LXC's own program for devices is on the outer one, too.
@@ -170,7 +172,7 @@ def _own_cgroup(pid: int, ctid: str) -> str:
             # (CTID-1 where one was left of a start before: LXC, cgfsng.c.)
             is_its_own = outer.rpartition("/")[2].partition("-")[0] == ctid
             has_hook = f"{hooks}/".startswith(f"{outer}/")
-            return root + (outer if is_its_own and not has_hook else name)
+            return root, outer if is_its_own and not has_hook else name
     raise _no_way("this host has no cgroup v2")
 
 

@@ -18,7 +18,8 @@ cg = "cg/952-1" if how == "inner left" else "cg/952"
 if not sh('mkdir cg && mount -t cgroup2 none cg && mkdir ' + cg):
     print("no cgroup v2")
     sys.exit()
-sysctlguard.CGROUPS = (os.getcwd() + "/cg",)
+# As where cgroup v2 is beside v1: in a folder of the other's.
+sysctlguard.CGROUPS = (os.getcwd(), os.getcwd() + "/cg")
 sh('mkdir any && mount --bind /proc/sys any')
 if how == "kernel":
     sysctlguard.BPF_PROG_TYPE_CGROUP_SYSCTL = 999
@@ -30,7 +31,11 @@ if how == "machine":
 its_own = cg + "/ns" if how.startswith("inner") else cg
 os.makedirs(its_own, exist_ok=True)
 own = ["-m", "-i", "-u", *([] if how == "net" else ["-n"]), *([] if how == "kept" else ["-C"])]
-seen = "true" if how == "mounted" else "umount -l -a -t cgroup2"
+# It sees its own cgroup alone, as LXC mounts it.
+others = "findmnt -rno TARGET -t cgroup2 | grep -v /own$"
+seen = f"mkdir own && mount --bind {its_own} own; {others} | xargs -n 1 umount -l"
+if how == "mounted":
+    seen = "true"
 command = ["unshare", *own, "sh", "-c", seen + '''; echo ready; read x
 for name in vm/swappiness fs/file-max kernel/core_pattern kernel/sem kernel/hostname \
     kernel/shmmax net/ipv4/ip_forward net/ipv4/conf/lo/accept_source_route; do
