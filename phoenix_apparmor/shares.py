@@ -60,14 +60,20 @@ def main(environ: "Mapping[str, str]", *, peers: bool = True, sysctls: bool = Tr
 
 
 def _guard(pid: int, lines: "Sequence[Line]", environ: "Mapping[str, str]") -> int:
-    from phoenix_apparmor import sysctlguard
+    from phoenix_apparmor import kernelguard, sysctlguard
     from phoenix_apparmor.errors import PhoenixError
 
-    try:
-        sysctlguard.guard(pid, environ.get("LXC_NAME", ""), lines)
-    except PhoenixError as error:
-        return _tell(error, environ)
-    return 0
+    status = 0
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: sysctlguard.guard(pid, environ.get("LXC_NAME", ""), lines),
+        kernelguard.hold,
+    )
+    for step in steps:
+        try:
+            step()
+        except PhoenixError as error:
+            status = status or _tell(error, environ)
+    return status
 
 
 def _lock(pid: int, environ: "Mapping[str, str]", *, is_shown: bool) -> int:

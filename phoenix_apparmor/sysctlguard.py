@@ -8,16 +8,16 @@ does, for Docker's own programs, but who takes one off needs its cgroup, which i
 container's.
 """
 
-import ctypes
-import errno
 import os
 import struct
 
+from phoenix_apparmor import bpf
+from phoenix_apparmor.bpf import R0, R1, R2, R3, R4, R6, STACK, Step
 from phoenix_apparmor.errors import PhoenixError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from phoenix_apparmor.shares import Line
 
@@ -38,70 +38,48 @@ NOT_ALLOWED = (b"net/netfilter/nf_hooks_lwtunnel",)
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 # linux/bpf.h
-BPF_PROG_LOAD, BPF_PROG_ATTACH = 5, 8
 BPF_PROG_TYPE_CGROUP_SYSCTL, BPF_CGROUP_SYSCTL, BPF_F_ALLOW_MULTI = 23, 18, 2
 BPF_FUNC_SYSCTL_GET_NAME = 101
-# bpf(2) by the machine's name, as Python has no call of it (asm/unistd.h). Both are little-endian.
-NUMBERS = {"x86_64": 321, "aarch64": 280}
+# By which kernelguard.py knows a guarded container's processes. At most 15 letters.
+NAME = b"phoenix_sysctls"
 # More than the name of any sysctl has.
 LONGEST = 128
 
-# struct bpf_insn: operation, registers, offset, value; and the operations (Documentation/bpf/
-# standardization/instruction-set.rst).
-INSTRUCTION = struct.Struct("<BBhI")
-SET, COPY, ADD, CALL, END = 0xB7, 0xBF, 0x07, 0x85, 0x95
-SET_64, ZERO_64, IF_NOT_VALUE, IF_NOT_EQUAL = 0x18, 0x7A, 0x55, 0x5D
-LOAD = {8: 0x79, 4: 0x61, 2: 0x69, 1: 0x71}
-R0, R1, R2, R3, R4, R6, STACK = 0, 1, 2, 3, 4, 6, 10
+
+def _answer(value: int) -> "tuple[Step, Step]":
+    return Step(bpf.SET, R0, value=value), Step(bpf.END)
 
 
-def _instruction(
-    operation: int, to: int = 0, by: int = 0, offset: int = 0, value: int = 0
-) -> bytes:
-    return INSTRUCTION.pack(operation, to | by << 4, offset, value & 0xFFFFFFFF)
-
-
-def _answer(value: int) -> bytes:
-    return _instruction(SET, R0, value=value) + _instruction(END)
-
-
-def _if_name_is(name: bytes, then: bytes) -> bytes:
-    """What then says, and that ends it, if the name on the stack is this one or begins so."""
+def _if_name_is(name: bytes, answer: int) -> "Iterator[Step | str]":
+    """Ends with this answer if the name on the stack is this one or begins so."""
     wanted = name[:-1] if name.endswith(b"*") else name + b"\0"
-    parts, at = [], 0
-    while at < len(wanted):
-        size = next(size for size in LOAD if len(wanted) - at >= size)
-        value = int.from_bytes(wanted[at : at + size], "little")
-        parts.append(
-            _instruction(LOAD[size], R1, STACK, at - LONGEST)
-            + _instruction(SET_64, R2, value=value)
-            + _instruction(0, value=value >> 32)
-        )
-        at += size
-    text = then
-    for part in reversed(parts):
-        text = part + _instruction(IF_NOT_EQUAL, R1, R2, len(text) // INSTRUCTION.size) + text
-    return text
+    end = f"not {name.decode()}"
+    yield from bpf.if_not_text(LONGEST, wanted, end)
+    yield from _answer(answer)
+    yield end
 
 
 def program() -> bytes:
     """What the kernel runs at each access to a sysctl: 1 allows it."""
-    begin = (
-        _instruction(COPY, R6, R1),
-        _instruction(LOAD[4], R1, R6),  # struct bpf_sysctl: write
-        _instruction(IF_NOT_VALUE, R1, offset=2),
-        _answer(1),
-        *(_instruction(ZERO_64, STACK, offset=at) for at in range(-LONGEST, 0, 8)),
-        _instruction(COPY, R1, R6),
-        _instruction(COPY, R2, STACK),
-        _instruction(ADD, R2, value=-LONGEST),
-        _instruction(SET, R3, value=LONGEST),
-        _instruction(SET, R4),
-        _instruction(CALL, value=BPF_FUNC_SYSCTL_GET_NAME),
-    )
     answers = [(name, 0) for name in NOT_ALLOWED] + [(name, 1) for name in ALLOWED]
-    names = (_if_name_is(name, _answer(answer)) for name, answer in answers)
-    return b"".join((*begin, *names, _answer(0)))
+    return bpf.assembled(
+        (
+            Step(bpf.COPY, R6, R1),
+            Step(bpf.LOAD[4], R1, R6),  # struct bpf_sysctl: write
+            Step(bpf.IF_NOT_VALUE, R1, goes_to="is written"),
+            *_answer(1),
+            "is written",
+            *(Step(bpf.ZERO_64, STACK, offset=at) for at in range(-LONGEST, 0, 8)),
+            Step(bpf.COPY, R1, R6),
+            Step(bpf.COPY, R2, STACK),
+            Step(bpf.ADD, R2, value=-LONGEST),
+            Step(bpf.SET, R3, value=LONGEST),
+            Step(bpf.SET, R4),
+            Step(bpf.CALL, value=BPF_FUNC_SYSCTL_GET_NAME),
+            *(step for name, answer in answers for step in _if_name_is(name, answer)),
+            *_answer(0),
+        )
+    )
 
 
 def guard(pid: int, ctid: str, lines: "Iterable[Line]") -> None:
@@ -185,38 +163,14 @@ def _cgroup(process: str) -> str | None:
 
 def _load(text: bytes) -> int:
     """An open program. Raises PhoenixError, OSError."""
-    instructions = ctypes.create_string_buffer(text, len(text))
-    license_ = ctypes.create_string_buffer(b"MIT")
-    attributes = struct.pack(
-        "=IIQQIIQII16sII",
-        BPF_PROG_TYPE_CGROUP_SYSCTL,
-        len(text) // INSTRUCTION.size,
-        ctypes.addressof(instructions),
-        ctypes.addressof(license_),
-        *(0, 0, 0, 0, 0),
-        b"phoenix_sysctls",
-        0,
-        BPF_CGROUP_SYSCTL,
-    )
     try:
-        return _bpf(BPF_PROG_LOAD, attributes)
+        return bpf.load(text, BPF_PROG_TYPE_CGROUP_SYSCTL, BPF_CGROUP_SYSCTL, NAME, b"MIT")
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EINVAL):
+        if error.errno in bpf.NO_WAY:
             raise _no_way("this kernel has no BPF programs for cgroups") from error
         raise
 
 
 def _attach(program: int, cgroup: int) -> None:
     attributes = struct.pack("=IIIII", cgroup, program, BPF_CGROUP_SYSCTL, BPF_F_ALLOW_MULTI, 0)
-    _bpf(BPF_PROG_ATTACH, attributes)
-
-
-def _bpf(command: int, attributes: bytes) -> int:
-    number = NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    libc = ctypes.CDLL(None, use_errno=True)
-    done: int = libc.syscall(number, command, attributes, len(attributes))
-    if done < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return done
+    bpf.call(bpf.PROG_ATTACH, attributes)

@@ -6,11 +6,13 @@ import pytest
 
 from tests.names import BASE
 from tests.unit.fakehost import FakeHost
-from tests.unit.share_scenes import only_root, tried
+from tests.unit.share_scenes import HELD, only_root, tried
 from tests.unit.test_our_lines import POLICIES, PRIVILEGED
 
 # As LXC makes them: slaves of the host's, and shared with each other.
-MADE = r"""
+MADE = (
+    HELD
+    + r"""
 assert sh('''mkdir host && mount -t tmpfs none host && mount --make-shared host
 mkdir host/later host/a host/b''')
 init = '''mount --make-rshared / && mount --bind host/a host/b
@@ -40,6 +42,7 @@ assert sh("mount -t tmpfs none host/later && touch host/later/x")
 print(2, is_seen("test -e host/later/x"))
 init.kill()
 """
+)
 
 
 @only_root
@@ -80,7 +83,9 @@ def test_where_containers_run_in_it_they_stay_shared(host: FakeHost, markers: st
 
 
 # As LXC's configuration for Ubuntu has them; one lies in the other.
-SHOWN = r"""
+SHOWN = (
+    HELD
+    + r"""
 assert sh('mkdir v && mount -t bpf none v && mkdir v/x && mount -t bpf none v/x')
 child = subprocess.Popen(["sleep", "600"])
 names = {"LXC_NAME": "952", "LXC_PID": str(child.pid), "PHOENIX_APPARMOR_ROOT": here}
@@ -94,6 +99,7 @@ print(1, told())
 print(2, sh("grep -q ' - bpf ' /proc/self/mountinfo"))
 child.kill()
 """
+)
 
 
 @only_root

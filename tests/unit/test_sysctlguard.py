@@ -7,13 +7,15 @@ import pytest
 
 from phoenix_apparmor import sysctlguard
 from tests.unit.fakehost import REPO
-from tests.unit.share_scenes import only_root, tried
+from tests.unit.share_scenes import HELD, only_root, tried
 
 # A container's cgroup, with its init-to-be. Each setting is written as it is, in a network
 # namespace of its own and by a name that no profile knows.
-GUARDED = r"""
+GUARDED = (
+    HELD
+    + r"""
 import struct
-from phoenix_apparmor import sysctlguard
+from phoenix_apparmor import bpf, sysctlguard
 cg = "cg/952-1" if how == "inner left" else "cg/952"
 if not sh('mkdir cg && mount -t cgroup2 none cg && mkdir ' + cg):
     print("no cgroup v2")
@@ -27,7 +29,7 @@ if how == "refused":
     sysctlguard.BPF_F_ALLOW_MULTI = 1 << 20
     sysctlguard.BPF_CGROUP_SYSCTL = 999
 if how == "machine":
-    sysctlguard.NUMBERS = {}
+    bpf.NUMBERS = {}
 its_own = cg + "/ns" if how.startswith("inner") else cg
 os.makedirs(its_own, exist_ok=True)
 own = ["-m", "-i", "-u", *([] if how == "net" else ["-n"]), *([] if how == "kept" else ["-C"])]
@@ -64,7 +66,7 @@ if how.endswith(("detach", "left")):
     for number in programs:
         top = os.open(its_own, os.O_RDONLY)
         try:
-            sysctlguard._bpf(9, struct.pack("=IIIII", top, number, 18, 0, 0))
+            bpf.call(9, struct.pack("=IIIII", top, number, 18, 0, 0))
         except FileNotFoundError:
             pass
 print(2, " ".join(init.communicate(b"x")[0].decode().split()))
@@ -74,6 +76,7 @@ with open("cg/cgroup.procs", "w") as file:
     file.write(str(os.getpid()))
 sh(f"rmdir {cg}/ns || true; rmdir {cg}")
 """
+)
 OWN = [
     "kernel/sem",
     "kernel/hostname",
