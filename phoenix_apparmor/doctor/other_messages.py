@@ -278,7 +278,7 @@ OTHERS = (
         "`Function not implemented` or `Operation not permitted` in a privileged container, and "
         "`denials` shows nothing",
         "Linux",
-        'Its seccomp policy refused it: README, "Privileged containers".',
+        'Its seccomp policy, or a BPF program, refused it: README, "Privileged containers".',
         common=True,
     ),
     Message(

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from tests.names import BASE
 from tests.vm.attacks import table
 from tests.vm.attacks.columns import (
     ALL,
@@ -32,7 +31,7 @@ from tests.vm.attacks.started import assign, start
 from tests.vm.containers import pct
 from tests.vm.harness import cache
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import EMULATED
+from tests.vm.harness.suites import EMULATED, SUITES
 
 OURS = [column for column in (*COLUMNS, *TRIALS) if column.ours]
 # What depends on our package; the others are as they were measured, if the attacks and the kernel
@@ -71,24 +70,14 @@ NOWHERE_ON: dict[str, dict[str, str]] = {
 # Who wins is the scheduler's: on a busy emulated processor nobody may, in any column.
 RACES = {"proc-race"}
 
-# Linux looks up the source of a bind mount twice, once to ask AppArmor and once to bind it: no
-# profile that allows one can stop who exchanges it in between (SECURITY.md), and no policy sees a
-# path. (About a sysctl the kernel asks by its own name, so bind-race-core is stopped.)
-TWICE = {"bind-race-trigger", "bind-race-sys"}
-
-# What AppArmor is asked nothing about, or too little; our seccomp policy stops it.
+# What neither AppArmor nor kernelguard.py's programs are asked about, or too little; our seccomp
+# policy stops it.
 SECCOMP = {
     "perf-kernel",
-    *map(without, SETTINGS),
-    "sys-tree-moved",
-    "sys-tree-parameters",
-    "sys-tree-power",
+    *(without(name) for name in SETTINGS if name != "bpf-load"),
     "devtmpfs-detached",
     "devtmpfs-32bit",
     "devtmpfs-moved-in",
-    "bpf-trace",
-    "bpf-read",
-    "bpf-read-device",
     "perf",
     "swap",
     "fanotify-filesystem",
@@ -100,41 +89,39 @@ SECCOMP = {
     "host-label",
     "host-shutdown",
     "console-taken",
-    "crypto",  # also with it: see LEFT
     # Remounts of a whole file system: below Docker's folders any mount is allowed, and for AppArmor
     # 3.0 a deny of remounts there is one of overlays and of docker run -v.
     "chain-host-remount-dev",
     "chain-host-remount-docker",
-    # Parts of debugfs moved to a place: names are known with their folder.
-    "debugfs-moved-in",
-    "chain-sys-rootless-mode",
 }
 # Left, and not in Debian 12's kernel.
-LEFT_NEWER = {"bad-memory", "block-device"}
+LEFT_NEWER = {"bad-memory"}
 SECCOMP_ON: dict[str, set[str]] = {
     "trixie": {"chain-host-remount-shm", "host-mounts", *LEFT_NEWER},
     "trixie-6.17": {"chain-host-remount-shm", "host-mounts", "host-namespace", *LEFT_NEWER},
     "bookworm": {"kernel-log"},
 }
 
-# What is left: nothing looks at what is said by netlink; what madvise(2) is refused, io_uring does
-# (SECURITY.md has both).
+# What is left: what madvise(2) is refused, io_uring does (SECURITY.md).
 LEFT = {
-    "privileged": {"crypto", without("kernel-addresses"), *TWICE},
+    "privileged": {without("kernel-addresses")},
     # A host whose settings give these to everybody gives them to root of a container.
     "unprivileged": {*map(without, SETTINGS)},
 }
-# No policy can tell a program for devices, which Docker loads, from one that reads.
-LEFT_BPF = {"bpf-read", "bpf-read-device", without("bpf-load")}
+# What kernelguard.py's programs alone stop: User-mode Linux has no BTF.
+GUARDED = {
+    *("bind-race-trigger", "bind-race-sys", "bind-race-sys-mode", "bind-race-irq"),
+    *("bind-race-map", "bind-race-device", "crypto", "block-device"),
+}
 
 
-def left(suite: str, profile: str | None, *, unprivileged: bool) -> set[str]:
+def left(suite: str, *, unprivileged: bool) -> set[str]:
     """The rows that do harm under a profile of ours, in a trial of it too."""
     found = set(LEFT["unprivileged" if unprivileged else "privileged"])
     if not unprivileged:
         found |= LEFT_NEWER & SECCOMP_ON.get(suite, LEFT_NEWER)
-        if profile != BASE:
-            found |= LEFT_BPF
+        if not SUITES[suite].emulated:
+            found |= GUARDED
     return found
 
 
@@ -152,7 +139,8 @@ ls -d profiles/attack* namespaces/attack* 2>/dev/null || true
 ls /dev/full
 """
 # What a policy row without any lock leaves.
-FORGET = "printf attack-policy >/sys/kernel/security/apparmor/.remove"
+# (A module that one container has had loaded is there for the next.)
+FORGET = "modprobe -rq nbd; printf attack-policy >/sys/kernel/security/apparmor/.remove"
 
 
 def attack(vm: Machine, column: Column) -> dict[str, str]:
@@ -202,13 +190,13 @@ def measured(vm: Machine) -> Measured:
 @pytest.mark.parametrize("column", OURS, ids=[column.key for column in OURS])
 def test_no_harm_under_our_profiles(vm: Machine, measured: Measured, column: Column) -> None:
     harmed = {name for name, letter in measured[column.key].items() if letter == "H"}
-    assert harmed == left(vm.suite, column.assigned, unprivileged=column.unprivileged)
+    assert harmed == left(vm.suite, unprivileged=column.unprivileged)
 
 
 def test_what_the_profile_alone_stops(vm: Machine, measured: Measured) -> None:
     """Without our seccomp policy only what AppArmor is not asked about does harm."""
     harmed = {name for name, letter in measured[ALONE.key].items() if letter == "H"}
-    assert harmed == SECCOMP | SECCOMP_ON[vm.suite] | TWICE
+    assert harmed == SECCOMP | SECCOMP_ON[vm.suite]
 
 
 PAIRS = [

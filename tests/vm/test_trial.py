@@ -91,7 +91,7 @@ def test_nobody_leaves(vm: Machine, ctid: int, profile: str, unprivileged: bool)
     found = results(told.stdout)
     assert list(found) == program_rows()
     harmed = {row for row, word in found.items() if word == "harm"}
-    assert harmed <= left(vm.suite, profile, unprivileged=unprivileged)
+    assert harmed <= left(vm.suite, unprivileged=unprivileged)
     for said in LABEL_WRITES:
         assert label_after(vm, ctid, said).startswith(begin), said
     pct(vm, "stop", ctid)
