@@ -1,8 +1,10 @@
 """What a profile costs inside a container, beside Proxmox' generated one. Prints ratios.
 
 In a VM with a real kernel, in turn and several times over: open, stat, exec and mount loops in
-containers that differ in their profile only. QEMU counts instructions, so that the numbers are the
-same on every machine, also on a busy one. Needs root.
+containers that differ in their profile only. Then the same on a host whose kernel asks the programs
+of kernelguard.py, as it does from the first start of a privileged container on, and in that one.
+QEMU counts instructions, so that the numbers are the same on every machine, also on a busy one.
+Needs root.
 
     /usr/bin/python3 -m tests.bench.overhead [--suite SUITE] [--rounds N]
 """
@@ -36,6 +38,10 @@ KINDS = (
     (973, DOCKER, DOCKER, ""),
 )
 
+# What makes the kernel ask.
+PRIVILEGED = (974, f"{BASE}, privileged", BASE, "")
+ASKED = ", programs asked"
+
 # title -> loop -> instructions of each round
 Times = dict[str, dict[str, list[int]]]
 
@@ -50,32 +56,42 @@ def program() -> Path:
 
 def measure(vm: Machine, rounds: int) -> Times:
     vm.push(program(), "/root/loops")
-    assign(vm, {ctid: assigned for ctid, _, assigned, _ in KINDS})
-    for ctid, title, _, more in KINDS:
-        create(vm, ctid, more=more)
-        vm.sh(
-            f"mkdir -p /var/lib/standin/{ctid}/upper; cp /root/loops /var/lib/standin/{ctid}/upper;"
-            f" chown -R 100000:100000 /var/lib/standin/{ctid}"
-        )
-        pct(vm, "start", ctid)
-        print(f"CT {ctid} {title}: {label(vm, ctid)}", flush=True)
+    kinds = (*KINDS, PRIVILEGED)
+    assign(vm, {ctid: assigned for ctid, _, assigned, _ in kinds})
     times: Times = defaultdict(lambda: defaultdict(list))
-    for _ in range(rounds):
-        for loop, count in LOOPS.items():
-            for ctid, title, _, _ in KINDS:
-                out = vm.run(
-                    "lxc-attach", "-n", str(ctid), "--clear-env", "--", "/loops", loop, str(count)
-                ).stdout
-                times[title][loop].append(int(out))
+    for kind in KINDS:
+        start(vm, *kind)
+    count(vm, times, {ctid: title for ctid, title, *_ in KINDS}, rounds)
+    start(vm, *PRIVILEGED, unprivileged=False)
+    count(vm, times, {ctid: title + ASKED for ctid, title, *_ in kinds}, rounds)
     return times
+
+
+def start(
+    vm: Machine, ctid: int, title: str, _: str, more: str, *, unprivileged: bool = True
+) -> None:
+    create(vm, ctid, unprivileged=unprivileged, more=more)
+    upper = f"/var/lib/standin/{ctid}/upper"
+    owner = 100000 if unprivileged else 0
+    vm.sh(f"mkdir -p {upper}; cp /root/loops {upper}; chown -R {owner}:{owner} {upper}/..")
+    pct(vm, "start", ctid)
+    print(f"CT {ctid} {title}: {label(vm, ctid)}", flush=True)
+
+
+def count(vm: Machine, times: Times, titles: dict[int, str], rounds: int) -> None:
+    for _ in range(rounds):
+        for loop, often in LOOPS.items():
+            for ctid, title in titles.items():
+                command = ("lxc-attach", "-n", str(ctid), "--clear-env", "--", "/loops", loop)
+                times[title][loop].append(int(vm.run(*command, str(often)).stdout))
 
 
 def report(times: Times) -> str:
     """Medians, and each of ours beside the same round of generated."""
-    lines = [f"{'thousand instructions':30}" + "".join(f"{loop:>9}" for loop in LOOPS)]
+    lines = [f"{'thousand instructions':48}" + "".join(f"{loop:>9}" for loop in LOOPS)]
     for title, by_loop in times.items():
         medians = (statistics.median(by_loop[loop]) / 1000 for loop in LOOPS)
-        lines.append(f"{title:30}" + "".join(f"{value:9.1f}" for value in medians))
+        lines.append(f"{title:48}" + "".join(f"{value:9.1f}" for value in medians))
     for base in (GENERATED, NESTING):
         for title in (title for title in times if title not in (GENERATED, NESTING)):
             cells = []
@@ -83,7 +99,7 @@ def report(times: Times) -> str:
                 pairs = zip(times[title][loop], times[base][loop], strict=True)
                 cells.append(f"{statistics.median(a / b for a, b in pairs):9.2f}")
             lines.append(f"{title} / {base}")
-            lines.append(f"{'':30}" + "".join(cells))
+            lines.append(f"{'':48}" + "".join(cells))
     return "\n".join(lines)
 
 
