@@ -194,7 +194,11 @@ def _what_is_opened(at: Layout) -> "Iterator[Step | str]":
 
 
 def _who_asks(at: Layout) -> "Iterator[Step | str]":
-    """Those who are in no guarded container end here."""
+    """Those who are in no guarded container end here.
+
+    Upwards, a cgroup after the other: the verifier does not follow cgroup.ancestors, an array of
+    pointers whose length is not in its type.
+    """
     first, second = struct.unpack("<QQ", MARK.ljust(16, b"\0"))
     yield "who"
     yield Step(bpf.CALL, value=BPF_FUNC_GET_CURRENT_TASK_BTF)

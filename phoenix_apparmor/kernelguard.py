@@ -2,8 +2,9 @@
 
 There AppArmor is the only guard, and it goes by paths: a bind mount whose source is looked up twice
 gives a file of /proc or /sys any name (see SECURITY.md). So a BPF program is asked each time that a
-file is opened, or its mode or owner changed, right before AppArmor, and others about sockets and
-bpf(2), of whose arguments AppArmor knows nothing. What they say is guardprogram.py's.
+file is opened, or its mode or owner changed, right before AppArmor, and others about sockets,
+modules and bpf(2), of whose arguments AppArmor knows nothing. What they say is guardprogram.py's.
+What they refuse AppArmor is not asked about any more, so it is in no log.
 
 They are of the kind that changes what a security_*() function says (kernel, bpf/verifier.c,
 check_attach_modify_return; Linux 5.7): those work where "bpf" is not in the list of security

@@ -91,7 +91,7 @@ def _searched() -> str:
         "deep, and asks after each step whether a file of the host's kernel can be written, a\n"
         "read-only share writable, a file system of the host changed or a process of the host\n"
         "visible (`python3 -m tests.bench.chains`). Found: ways that it prints, of each file the\n"
-        "shortest; for privileged docker SECURITY.md says which.\n\n"
+        "shortest.\n\n"
         "| Linux | container | steps tried | worked | states | found |\n"
         "|---|---|---|---|---|---|\n"
     )
