@@ -11,6 +11,10 @@ import pytest
 from tests.names import BASE
 from tests.vm.containers import assign, create, label, pct
 from tests.vm.harness.machine import Machine
+from tests.vm.harness.suites import KERNELS
+
+# (On the one between the attacks are tried, many of which nothing else stops.)
+ONLY_SUITES = KERNELS
 
 # Below a file system of the kernel's: what is done, by what name of the file. "net" is of the
 # network namespace of who tries it.
