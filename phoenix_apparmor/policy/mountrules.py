@@ -148,7 +148,14 @@ def with_any_options(words: str) -> str:
 
 def listed(value: str) -> list[str]:
     """The words of a condition: x, "x", (x,y); braces are of one pattern."""
-    return [word.strip('"') for word in re.split(r"[\s,()]+(?![^{]*\})", value) if word.strip('"')]
+    words, depth = [""], 0
+    for char in value:
+        depth += (char == "{") - (char == "}")
+        if depth <= 0 and (char in ",()" or char.isspace()):
+            words.append("")
+        else:
+            words[-1] += char
+    return [word.strip('"') for word in words if word.strip('"')]
 
 
 def _bare(path: str) -> str:
