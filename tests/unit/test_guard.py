@@ -69,6 +69,11 @@ ONE_ROOT = (
     Mount("/proc/fs/", "none", "fusectl"),
     Mount("/sys/fs/cgroup/", "/sys/devices/", None, BIND | REC),
     Mount("/proc/sys/net/", "/sys/kernel/", None, BIND | REC),
+    # a tree of one's own on /proc/irq, a file of /proc in it, and it where /proc/sys was
+    Mount("/proc/irq/net/f", "/proc/sysrq-trigger", None, BIND),
+    Mount("/run/systemd/unit-root/proc/fs/net/f", "/proc/mtrr", None, BIND | REC),
+    Mount("/proc/sys/", "/proc/irq/", None, BIND | REC),
+    Mount("/proc/irq/", "/proc/sys/", None, BIND | REC),
 )
 # …and what systemd and ip netns do.
 ONE_ROOT_TRIED = (
@@ -80,6 +85,8 @@ ONE_ROOT_TRIED = (
     Mount("/run/", "tmpfs", "tmpfs"),
     Mount("/tmp/vpn", "/", None, BIND),
     Mount("/run/systemd/mount-rootfs/proc/sys/", "/proc/sys/", None, BIND | REC),
+    Mount("/run/systemd/unit-root/proc/irq/", "/run/systemd/unit-root/proc/irq/", None, BIND | REC),
+    Mount("/proc/sysrq-trigger", "/proc/sysrq-trigger", None, BIND),
     Mount("/sys/fs/cgroup/", "/sys/fs/cgroup/", None, BIND | REC),
 )
 # What neither profile allows, and a trial does.

@@ -145,3 +145,21 @@ def test_what_is_allowed(tmp_path: Path) -> None:
     assert profile.allows("pivot_root") and not profile.allows("change_profile")
     (tmp_path / "local" / name).write_text("mount fstype=nfs,\n")
     assert read(tmp_path, name).new_mount_rule("nfs", "server:/", "/mnt/x/") is not None
+
+
+@pytest.mark.parametrize("profile", [BASE, DOCKER])
+def test_memory_and_passwords_of_the_hosts_devices_are_not_read(
+    tmp_path: Path, profile: str
+) -> None:
+    (tmp_path / profile).write_bytes((PROFILES / profile).read_bytes())
+    found = read(tmp_path, profile)
+    devices = {
+        "pci0000:00/0000:00:02.0": ("resource0", "resource2_wc"),
+        "platform/host3/session1/iscsi_session/session1": ("password", "password_in"),
+        "virtual/nvme-fabrics/ctl/nvme0": ("dhchap_secret", "dhchap_ctrl_secret"),
+    }
+    for folder, names in devices.items():
+        for name in names:
+            assert not found.allows_file(f"/sys/devices/{folder}/{name}", "r"), (folder, name)
+        assert found.allows_file(f"/sys/devices/{folder}/uevent", "r"), folder
+    assert found.allows_file("/sys/devices/virtual/net/lo/address", "r")

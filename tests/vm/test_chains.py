@@ -49,7 +49,7 @@ class Weaker(NamedTuple):
 # As release 1.0.0 was, in part.
 WEAKER = {
     "proc-anywhere": Weaker(
-        "audit deny mount fstype={proc,sysfs",
+        "audit deny mount fstype=proc ",
         "mount fstype=proc -> /run/credentials/{,**},",
         "proc",
     ),

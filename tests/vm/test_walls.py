@@ -66,6 +66,22 @@ mv /dev/.lxc /dev/x 2>/dev/null
 mv /dev/x /dev/.lxc 2>/dev/null
 true
 """
+# A tree of the container's own on a folder of /proc, a file of /proc in it, and it where /proc/sys
+# is: there net/ may be written.
+OWN_TREE = """\
+mkdir -p /tmp/d/net
+: >/tmp/d/net/f
+for name in irq bus fs; do
+    [ -d "/proc/$name" ] && mount --bind /tmp/d "/proc/$name" 2>/dev/null || continue
+    mount --bind /proc/sysrq-trigger "/proc/$name/net/f" 2>/dev/null
+    mount --rbind "/proc/$name" /proc/sys 2>/dev/null
+    [ /proc/sys/net/f -ef /proc/sysrq-trigger ] && (: >>/proc/sys/net/f) 2>/dev/null && echo sysrq
+    cd "/proc/$name/net" && umount -l "/proc/$name"
+    [ f -ef /proc/sysrq-trigger ] && (: >>f) 2>/dev/null && echo lost
+    break
+done
+true
+"""
 SECURITYFS = (
     "lxc.mount.entry: /sys/kernel/security sys/kernel/security none bind,create=dir,optional 0 0\n"
 )
@@ -114,13 +130,21 @@ umount -l /srv/y; umount -l /srv/k
 umount -l /run/systemd/unit-root; umount -l /run/systemd/unit-root; umount -l /sys
 rmdir /run/systemd/unit-root
 """
-SCRIPTS = {"disk": DISK, "other-name": OTHER_NAME, "network": NETWORK, "lost": LOST, "nest": NEST}
+SCRIPTS = {
+    "disk": DISK,
+    "other-name": OTHER_NAME,
+    "network": NETWORK,
+    "lost": LOST,
+    "nest": NEST,
+    "own-tree": OWN_TREE,
+}
 GIVES = {
     "disk": {"/mnt"},
     "other-name": {"core_pattern"},
     "network": {"cifs", "ceph"},
     "lost": {"fuse"},
     "nest": {"core_pattern"},
+    "own-tree": {"sysrq"},
 }
 ALL = {"modprobe", "core_pattern", "drop_caches", "file", "folder", "sys"}
 

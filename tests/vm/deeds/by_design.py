@@ -17,7 +17,6 @@ class Reason(NamedTuple):
     deeds: tuple[str, ...]
     columns: str
     why: str
-    open: bool = False  # to be cured: it works under Proxmox' generated profile, and harms nobody
 
 
 # All that runs containers of other tools.
@@ -70,13 +69,6 @@ KNOWN = (
         "a /proc or /sys at another path is out of reach of the denies by path",
     ),
     Reason(("bound_proc",), "p-base", "the same"),
-    Reason(
-        ("exec_paths",),
-        "u-base",
-        "not yet: systemd remounts the unit's whole root for NoExecPaths=/ (other paths work)",
-        open=True,
-    ),
-    Reason(("exec_paths",), "p-base", "the same", open=True),
     Reason(
         (
             *("bwrap", "bwrap_as_user", "bwrap_flatpak", "podman_rootless"),
