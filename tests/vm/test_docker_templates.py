@@ -10,12 +10,12 @@ from tests.vm.containers import assign, conf_path, create, label, pct
 from tests.vm.deeds.program import do
 from tests.vm.dockers import STACKED, nested, start_docker
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import PROGRAMS
+from tests.vm.harness.suites import LOGIC, USER_MODE
 from tests.vm.nvidia import driver
 
 # test_docker.py is for kernels; this is about what is in the container.
-ONLY_SUITES = (*PROGRAMS, "bookworm")
-of_programs = pytest.mark.suites(*PROGRAMS)
+ONLY_SUITES = LOGIC
+of_programs = pytest.mark.suites(USER_MODE)
 
 CTID = 955
 # As some templates have it (Ubuntu's, in LXC's own configuration for it).

@@ -1,7 +1,6 @@
 """Many starts at once, reload and apply beside them: no torn file, no lost edit, no wrong label.
 
-Emulated, each costs four seconds, and all come to each step at the same time:
-PHOENIX_TEST_STARTS=50 tries fifty.
+All come to each step at the same time. PHOENIX_TEST_STARTS=50 tries fifty.
 """
 
 from __future__ import annotations
@@ -18,18 +17,15 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC, SUITES
+from tests.vm.harness.suites import USER_MODE
 
 # Our own locks and files: no matter of the kernel.
-ONLY_SUITES = LOGIC
-
-QUICKLY, EMULATED = 20, 10
+ONLY_SUITES = (USER_MODE,)
 
 
 def test_many_starts_at_once_with_reload_and_apply_beside_them(fresh_vm: Machine) -> None:
     vm = fresh_vm
-    usual = EMULATED if SUITES[vm.suite].emulated else QUICKLY
-    ctids = range(300, 300 + int(os.environ.get("PHOENIX_TEST_STARTS", usual)))
+    ctids = range(300, 300 + int(os.environ.get("PHOENIX_TEST_STARTS", "20")))
     write_profile(vm, "lxc-other")
     be_patient(vm)
     for ctid in ctids:

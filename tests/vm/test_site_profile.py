@@ -18,10 +18,10 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import LOGIC
+from tests.vm.harness.suites import PROGRAMS
 
 # Our own files and messages: no matter of the kernel.
-ONLY_SUITES = LOGIC
+ONLY_SUITES = PROGRAMS
 
 MINE = "lxc-mine"
 # Small ones are enough where rules do not matter, and compile in a moment.

@@ -26,11 +26,11 @@ from tests.vm.containers import (
     write_profile,
 )
 from tests.vm.harness.machine import Machine
-from tests.vm.harness.suites import PROGRAMS, PROXMOX_KERNEL, RELEASES_AND_KERNEL
+from tests.vm.harness.suites import RELEASES_AND_KERNEL, USER_MODE
 
-ONLY_SUITES = (*PROGRAMS, PROXMOX_KERNEL)
+ONLY_SUITES = (USER_MODE, *RELEASES_AND_KERNEL)
 # In which the kernel has no part but to run what it is given.
-logic = pytest.mark.suites(*PROGRAMS)
+logic = pytest.mark.suites(USER_MODE)
 of_kernel = pytest.mark.suites(*RELEASES_AND_KERNEL)
 
 

@@ -14,12 +14,12 @@ from tests.package.debs import PROFILE, variant
 from tests.vm.containers import assign, conf_path, create, expect_label, init, label, pct
 from tests.vm.harness.machine import Machine
 from tests.vm.harness.prepared import INSTALL_TIMEOUT
-from tests.vm.harness.suites import LOGIC, PROGRAMS, USER_MODE_12
+from tests.vm.harness.suites import LOGIC, USER_MODE_12
 
 # dpkg and our own scripts: no matter of the kernel.
 ONLY_SUITES = (*LOGIC, USER_MODE_12)
 # What is about dpkg and files, with the programs of both releases; and about the kernel.
-of_files = pytest.mark.suites(*PROGRAMS)
+of_files = pytest.mark.suites(USER_MODE_12)
 of_policy = pytest.mark.suites(*LOGIC)
 
 LOCAL = f"/etc/apparmor.d/local/{BASE}"
