@@ -29,8 +29,8 @@ CHAIN = re.compile(r"<all but ([^<>]+)>")
 TOKEN = re.compile(r"\[[^\]]+\]|.")
 Tree = dict[str, "Tree"]
 HEAD = """\
-# Chains, such as {[^ps],p[^r],pr[^o]}** for all but pro…, are written by profiles/chains.py of the
-# source package.
+# Chains, such as {[^p],p[^r],pr[^o]}** or {[^p]**,p{,[^r]**,r{,[^o]**}}} for all but pro…, are
+# written by profiles/chains.py of the source package.
 #
 """
 

@@ -37,7 +37,7 @@ MOUNTS = (
         "mount fstype = nfs4,",
         "mount vfstype in (nfs, nfs4),",
         "mount fstype={nfs,nfs4} options in (rw, nosuid),",
-        "mount fstype={n{,f{,s{,4}}},x} options in (rw, nosuid),",
+        "mount fstype={n{,f{,s{,4}}},x},",
         "mount fstype=nfs4 options=nosuid,",
         "mount fstype=nfs4 option = ( rw , suid ) nas:/x,",
         "mount fstype=*,",

@@ -18,7 +18,8 @@ from tests.vm.harness.suites import LOGIC, USER_MODE_12
 
 # dpkg and our own scripts: no matter of the kernel.
 ONLY_SUITES = (*LOGIC, USER_MODE_12)
-# What is about dpkg and files, with the programs of both releases; and about the kernel.
+# What is about dpkg and files, with the older release's programs (tests/package has both); and
+# about the kernel.
 of_files = pytest.mark.suites(USER_MODE_12)
 of_policy = pytest.mark.suites(*LOGIC)
 

@@ -76,8 +76,6 @@ for name in irq bus fs; do
     mount --bind /proc/sysrq-trigger "/proc/$name/net/f" 2>/dev/null
     mount --rbind "/proc/$name" /proc/sys 2>/dev/null
     [ /proc/sys/net/f -ef /proc/sysrq-trigger ] && (: >>/proc/sys/net/f) 2>/dev/null && echo sysrq
-    cd "/proc/$name/net" && umount -l "/proc/$name"
-    [ f -ef /proc/sysrq-trigger ] && (: >>f) 2>/dev/null && echo lost
     break
 done
 true
